@@ -1,0 +1,191 @@
+"""Builds fastbp: derives sources from the operation table, then compiles the core and the kernels.
+
+What is where: everything static (name, version, dependencies, tools) is in pyproject.toml; only what depends on the
+machine is decided here, by trying to compile small programs. Nothing of the build host's CPU is baked in: the kernels
+are compiled for x86-64-v2, -v3 and -v4 (one build elsewhere) and the best is chosen when fastbp is imported.
+
+Switches, read from the environment:
+  FASTBP_DEBUG=1                       live-object counters that can be asserted, -O1 -g
+  FASTBP_SANITIZE=address,undefined    instrument the extensions (preload the sanitizer's library to run them)
+"""
+
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+SOURCE = Path("src/fastbp")
+DEBUG = int(os.environ.get("FASTBP_DEBUG") or 0)
+SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+    "binding": False,           # builtin functions: a call costs less, the signature is in the docstring
+}
+
+# kernel module -> flags of its instruction set; a level that the compiler or the target does not know is left out
+LEVELS_GCC = {
+    "base": ["-march=x86-64-v2"],
+    "avx2": ["-march=x86-64-v3"],
+    "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+LEVELS_MSVC = {"base": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
+
+X86_64 = """
+#if !defined(__x86_64__) && !defined(_M_X64)
+#error "not x86-64"
+#endif
+int main(void) { return 0; }
+"""
+
+OPENMP = """
+#include <omp.h>
+int main(void) {
+    int n = 0;
+    #pragma omp parallel reduction(+:n)
+    n += omp_get_thread_num() >= 0;
+    return n < 1;
+}
+"""
+
+
+def generate():
+    """Write _generated/*.pxi and _core.pyi from the operation table (only what changed).
+
+    fastbp.ops is plain Python that imports only the standard library and itself, so it is loaded here under a private
+    name, without fastbp, which is not built yet.
+    """
+    spec = importlib.util.spec_from_file_location(
+        "_fastbp_ops", SOURCE / "ops" / "__init__.py", submodule_search_locations=[str(SOURCE / "ops")])
+    ops = importlib.util.module_from_spec(spec)
+    sys.modules["_fastbp_ops"] = ops
+    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(ops)
+        importlib.import_module("_fastbp_ops._generate").write(SOURCE)
+    finally:
+        sys.dont_write_bytecode = keep
+
+
+class Build(build_ext):
+    """build_ext that decides flags by probing the compiler, then translates with Cython what is out of date."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = min(2, os.cpu_count() or 1)
+
+    def compiles(self, program, flags=(), link=False):
+        """Whether the compiler takes `program` with `flags`."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(program)
+            out, err = os.dup(1), os.dup(2)
+            nul = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nul, 1)         # a failing probe is an answer, not an error to show
+            os.dup2(nul, 2)
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
+                if link:
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=list(flags))
+            except (CompileError, LinkError):
+                return False
+            finally:
+                os.dup2(out, 1)
+                os.dup2(err, 2)
+                for handle in (out, err, nul):
+                    os.close(handle)
+            return True
+
+    def build_extensions(self):
+        # Imported here: metadata and sdist need no Cython.
+        from Cython.Build import cythonize
+        from Cython.Build.Dependencies import create_dependency_tree
+
+        msvc = self.compiler.compiler_type == "msvc"
+        if msvc:
+            common, core, kernel, openmp = [], ["/O2"], ["/O2"], ["/openmp"]
+        else:
+            common = ["-fvisibility=hidden", "-g0"]
+            core, kernel = ["-O2"], ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+            openmp = ["-fopenmp"]
+        link = []
+        if DEBUG and not msvc:
+            common, core = [*common[:-1], "-g"], ["-O1"]
+            kernel = ["-O1", *kernel[1:]]
+        if SANITIZE:
+            link = [f"-fsanitize={SANITIZE}"]
+            common = [*common, *link, "-fno-omit-frame-pointer"]
+
+        parallel = self.compiles(OPENMP, openmp, link=True)
+        if not parallel:
+            print("fastbp: this compiler has no OpenMP; the core is built to run serially", file=sys.stderr)
+        macros = [("FASTBP_OPENMP", str(int(parallel))), ("FASTBP_DEBUG", str(int(bool(DEBUG))))]
+
+        x86 = self.compiles(X86_64)
+        levels = {}
+        if x86:
+            known = LEVELS_MSVC if msvc else LEVELS_GCC
+            levels = {name: flags for name, flags in known.items() if self.compiles(X86_64, flags)}
+            for name in sorted(set(known) - set(levels)):
+                print(f"fastbp: this compiler does not know {known[name]}; no {name} kernels", file=sys.stderr)
+        levels.setdefault("base", [])
+
+        kept = []
+        for ext in self.extensions:
+            ext.define_macros = [*ext.define_macros, *macros]
+            ext.extra_link_args = [*link]
+            if ext.name == "fastbp._core":
+                ext.extra_compile_args = [*core, *common, *(openmp if parallel else [])]
+                if parallel and not msvc:
+                    ext.extra_link_args += openmp
+            else:
+                name = ext.name.rpartition(".")[2]
+                if name not in levels:
+                    continue
+                ext.extra_compile_args = [*kernel, *common, *levels[name]]
+            kept.append(ext)
+        self.extensions[:] = kept
+
+        # Rebuild exactly what an edit touches: the files that a .pyx includes or cimports, and these options.
+        stamp = Path(self.build_temp, "fastbp-options.txt")
+        options = "\n".join(f"{e.name} {e.define_macros} {e.extra_compile_args} {e.extra_link_args}" for e in kept)
+        if not stamp.exists() or stamp.read_text() != options:
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(options)
+        tree = create_dependency_tree()
+        for ext in kept:
+            ext.depends = [str(stamp), *sorted(str(path) for path in tree.all_dependencies(ext.sources[0]))]
+
+        done = cythonize(kept, nthreads=self.parallel if len(kept) > 1 else 0, include_path=["src"], force=self.force,
+                         compiler_directives=DIRECTIVES)
+        for ext, made in zip(kept, done, strict=True):
+            ext.sources = made.sources
+        super().build_extensions()
+
+
+def extension(name, source):
+    return Extension(name, [str(SOURCE / source)])
+
+
+if __name__ == "__main__":      # Cython translates in worker processes, which may import this file again
+    generate()
+    setup(
+        ext_modules=[
+            extension("fastbp._core", "_core.pyx"),
+            extension("fastbp._kernels.base", "_kernels/base.pyx"),
+            extension("fastbp._kernels.avx2", "_kernels/avx2.pyx"),
+            extension("fastbp._kernels.avx512", "_kernels/avx512.pyx"),
+        ],
+        cmdclass={"build_ext": Build},
+    )

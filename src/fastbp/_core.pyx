@@ -1,0 +1,68 @@
+# Floor 2, the core: one extension of many chapters, so that everything on the per-operation path inlines.
+#
+# The map.  Each chapter opens with a paragraph that says what it holds and what may be touched.
+#   errors      status code or broken rule -> exception that names operation, argument, shapes, remedy
+#   machine     the instruction set chosen, threads, the only parallel region, the fork guard
+#   storage     aligned memory, the caching allocator, versions
+#   dtype       dtypes and PyTorch's promotion rules
+#   program     the instruction door: every kernel that runs goes through `execute`
+#   tape        Node: what the backward pass needs of one operation
+#   tensor      Tensor: shape, strides, views; the doors to Python
+#   dispatch    pointwise operations, eagerly: check, broadcast, run, record
+#   views reduce linalg index fused      builders: the other operations, one function each
+#   backward    the walk; reverse mode       dual      forward mode
+#   create random optim                  tensors from numbers; Philox; one-pass updates
+# cython: language_level=3
+
+cimport cython
+from cpython.buffer cimport (Py_buffer, PyObject_GetBuffer, PyBuffer_Release, PyBUF_FULL_RO, PyBUF_WRITABLE, PyBUF_FORMAT,
+                             PyBUF_STRIDES, PyBUF_ND, PyObject_CheckBuffer)
+from cpython.bool cimport PyBool_Check
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_Check, PyFloat_CheckExact, PyFloat_AS_DOUBLE, PyFloat_FromDouble
+from cpython.list cimport PyList_New, PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE, PyList_SET_ITEM
+from cpython.long cimport PyLong_Check, PyLong_CheckExact
+from cpython.mem cimport PyMem_Malloc, PyMem_Realloc, PyMem_Free
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New, PyCapsule_IsValid
+from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM, PyTuple_CheckExact
+from cython.parallel cimport prange
+from libc.math cimport floor as c_floor, INFINITY, NAN
+from libc.stdlib cimport malloc, calloc, realloc, free
+from libc.string cimport memcpy, memset, memcmp
+
+from fastbp._kernels.abi cimport *
+
+import builtins as py       # names like max and sum are operations here
+import os
+import sys
+
+from fastbp.ops import TABLE as _TABLE, F as _F
+
+cdef class Tensor
+cdef class Node
+cdef class dtype
+
+include "_engine/errors.pxi"
+include "_engine/machine.pxi"
+include "_engine/storage.pxi"
+include "_engine/dtype.pxi"
+include "_engine/program.pxi"
+include "_engine/tape.pxi"
+include "_generated/tensor.pxi"      # _engine/tensor.pxi with the methods of the table
+include "_engine/dispatch.pxi"
+include "_engine/views.pxi"
+include "_engine/reduce.pxi"
+include "_engine/linalg.pxi"
+include "_engine/index.pxi"
+include "_engine/fused.pxi"
+include "_engine/rules.pxi"
+include "_engine/backward.pxi"
+include "_engine/dual.pxi"
+include "_engine/create.pxi"
+include "_engine/random.pxi"
+include "_engine/optim.pxi"
+include "_generated/functions.pxi"
+include "_generated/optable.pxi"
+include "_engine/bind.pxi"

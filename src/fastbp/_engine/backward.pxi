@@ -1,0 +1,550 @@
+# The backward walk: reverse mode.  From the roots to the leaves, each node once, after all who read its result.
+#
+# Two passes.  The first counts, for every node, the edges that will deliver to it; the second runs nodes whose count has
+# reached zero, multiplies the adjoint by the local derivative (the chain rule), and adds the products where edges lead.
+# No recursion and no container keyed by node: the counts and the gathered adjoints live in the nodes.  The first adjoint
+# that arrives is borrowed; a second one is added in place if nobody else holds the first.
+
+cdef int64_t VISITS = 0             # nodes visited by all walks: linear time is asserted on this
+
+
+cdef struct Stack:
+    PyObject** at
+    Py_ssize_t length
+    Py_ssize_t room
+
+
+cdef inline int push(Stack* s, PyObject* o) except -1:
+    cdef PyObject** more
+    if s.length == s.room:
+        more = <PyObject**>realloc(s.at, (s.room * 2 + 256) * sizeof(PyObject*))
+        if more == NULL:
+            raise MemoryError()
+        s.at = more
+        s.room = s.room * 2 + 256
+    s.at[s.length] = o
+    s.length += 1
+    return 0
+
+
+cdef inline bint alone(Tensor t) noexcept:
+    """Whether nobody but the caller's slot (and the local variable) holds this memory."""
+    return (<PyObject*>t).ob_refcnt <= 2 and t.st.refs == 1 and t.bits & B_CONTIGUOUS and t.st.size_class >= 0
+
+
+cdef Tensor plus(Tensor a, Tensor b, bint create):
+    """a + b for gradients; in place when a is nobody else's."""
+    if not create and alone(a) and a.code == b.code and not (a.bits | b.bits) & B_DUAL:
+        add_into(a, b)
+        return a
+    return binary(OP_add, a, b)
+
+
+cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
+    """Add an adjoint to what node n has gathered."""
+    cdef Tensor old
+    cdef list several
+    cdef PyObject* acc
+    if n.nout > 1:
+        if n.acc == NULL:
+            several = [None] * n.nout
+            Py_INCREF(several)
+            n.acc = <PyObject*>several
+        several = <list>n.acc
+        several[slot] = g if several[slot] is None else plus(several[slot], g, create)
+        return 0
+    if n.acc == NULL:
+        Py_INCREF(g)
+        n.acc = <PyObject*>g
+        return 0
+    acc = n.acc
+    n.acc = NULL
+    old = <Tensor>acc
+    Py_DECREF(<object>acc)
+    old = plus(old, g, create)
+    Py_INCREF(old)
+    n.acc = <PyObject*>old
+    return 0
+
+
+cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
+    """leaf.grad += g.  The first gradient is taken over when nobody else holds it."""
+    cdef Tensor old
+    if leaf.hooks is not None:
+        for hook in list(leaf.hooks["grad"]):
+            r = hook(g)
+            if r is not None:
+                g = r
+    if g.nd != leaf.nd or memcmp(g.dims, leaf.dims, g.nd * sizeof(int64_t)):
+        raise GraphError(f"backward: a gradient of shape {list(g.shape)} for a leaf {describe(leaf)}; shapes must be equal.")
+    if leaf.g is None:
+        if create:
+            leaf.g = g
+        elif g.bits & B_CONTIGUOUS and g.st.refs == 1 and g.st.size_class >= 0 and (<PyObject*>g).ob_refcnt <= 3 \
+                and not g.bits & B_DUAL:
+            g.node = None
+            g.bits &= ~<uint32_t>B_GRAD
+            leaf.g = g
+        elif g.bits & B_DUAL:
+            leaf.g = g
+        else:
+            leaf.g = copied(g, g.code)
+    elif create or (leaf.g.bits | g.bits) & B_DUAL or tracked(leaf.g):
+        leaf.g = binary(OP_add, leaf.g, g)
+    else:
+        old = leaf.g
+        add_into(old, g)
+        written(old, OP_add)
+    if leaf.hooks is not None:
+        for hook in list(leaf.hooks["post"]):
+            hook(leaf)
+    return 0
+
+
+cdef int walk(list roots, list adjoints, bint retain, bint create, dict targets, list captured) except -1:
+    """Run the backward pass.  targets: {id of leaf, or (id of node, slot): position in captured}; None: all leaves' .grad."""
+    global WALK, GRAD_MODE, VISITS
+    cdef bint mode = GRAD_MODE
+    WALK += 1
+    GRAD_MODE = create
+    try:
+        walk_nodes(roots, adjoints, retain, create, targets, captured, WALK)
+    finally:
+        GRAD_MODE = mode
+    return 0
+
+
+cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict targets, list captured, int64_t walk) except -1:
+    global VISITS
+    cdef Stack todo, order
+    cdef Node n, m
+    cdef Tensor t, v, g
+    cdef PyObject* e
+    cdef Py_ssize_t k
+    cdef int i
+    cdef Back back
+    cdef dict late = {}         # leaves with hooks: their gradient is delivered whole, at the end
+    todo.at = order.at = NULL
+    todo.length = todo.room = order.length = order.room = 0
+    started = []
+    try:
+        # pass 1: count deliveries
+        for k in range(len(roots)):
+            t = roots[k]
+            g = adjoints[k]
+            n = node_of(t)
+            if n is None:
+                to_leaf(t, g, create, targets, captured, late)
+                continue
+            if n.walk != walk:
+                open_node(n, walk)
+                push(&todo, <PyObject*>n)
+            deliver(n, g, t.slot, create)
+            started.append(n)
+        while todo.length:
+            todo.length -= 1
+            n = <Node>todo.at[todo.length]
+            push(&order, <PyObject*>n)
+            for i in range(n.nin):
+                e = n.edge[i]
+                if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                    m = <Node>e
+                    if m.walk != walk:
+                        open_node(m, walk)
+                        push(&todo, e)
+                    m.pending += 1
+        if targets is not None:
+            mark_wanted(&order, targets)
+        # pass 2: run
+        todo.length = 0
+        for n in started:
+            if n.pending == 0:
+                n.pending = -1
+                push(&todo, <PyObject*>n)
+        k = 0
+        while todo.length:
+            todo.length -= 1
+            n = <Node>todo.at[todo.length]
+            k += 1
+            if k & 1023 == 0:
+                PyErr_CheckSignals()
+            if n.acc != NULL and n.wanted:
+                run_node(n, create, targets, captured, late)
+            elif n.acc != NULL:
+                drop_adjoint(n)
+            for i in range(n.nin):
+                e = n.edge[i]
+                if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                    m = <Node>e
+                    m.pending -= 1
+                    if m.pending == 0:
+                        push(&todo, e)
+            if not retain:
+                n.freed = True
+        VISITS += k
+        # what the pass has used is freed now; edges stay, so that a second pass can say what is missing
+        if not retain:
+            for k in range(order.length):
+                n = <Node>order.at[k]
+                node_release(n, False)
+            n = None
+            drain()
+        for t, g in late.values():
+            accumulate(t, g, create)
+    except BaseException:
+        for k in range(order.length):
+            n = <Node>order.at[k]
+            drop_adjoint(n)
+        raise
+    finally:
+        free(todo.at)
+        free(order.at)
+    return 0
+
+
+cdef inline void open_node(Node n, int64_t walk) noexcept:
+    n.walk = walk
+    n.pending = 0
+    n.wanted = True
+    drop_adjoint(n)
+
+
+cdef inline void drop_adjoint(Node n) noexcept:
+    cdef PyObject* acc = n.acc
+    if acc != NULL:
+        n.acc = NULL
+        Py_DECREF(<object>acc)
+
+
+cdef int to_leaf(Tensor t, Tensor g, bint create, dict targets, list captured, dict late) except -1:
+    if targets is not None:
+        at = targets.get(id(t))
+        if at is not None:
+            captured[at] = g if captured[at] is None else binary(OP_add, captured[at], g)
+        return 0
+    if t.hooks is not None:
+        entry = late.get(id(t))
+        late[id(t)] = (t, g) if entry is None else (t, binary(OP_add, entry[1], g))
+        return 0
+    return accumulate(t, g, create)
+
+
+cdef int mark_wanted(Stack* order, dict targets) except -1:
+    """Only nodes from which a target can be reached are run."""
+    cdef Py_ssize_t k
+    cdef Node n, m
+    cdef PyObject* e
+    cdef int i
+    cdef bint changed = True
+    # `order` is depth first; sweeping it backwards settles a chain in one sweep and any graph in few
+    for k in range(order.length):
+        n = <Node>order.at[k]
+        n.wanted = False
+        for i in range(n.nout):
+            if (id(n), i) in targets:
+                n.wanted = True
+        for i in range(n.nin):
+            e = n.edge[i]
+            if e != NULL and isinstance(<object>e, Tensor) and id(<object>e) in targets:
+                n.wanted = True
+    while changed:
+        changed = False
+        for k in range(order.length - 1, -1, -1):
+            n = <Node>order.at[k]
+            if not n.wanted:
+                for i in range(n.nin):
+                    e = n.edge[i]
+                    if e != NULL and isinstance(<object>e, Node) and (<Node>e).wanted:
+                        n.wanted = True
+                        changed = True
+                        break
+    return 0
+
+
+cdef int run_node(Node n, bint create, dict targets, list captured, dict late) except -1:
+    """The chain rule at one node: adjoint times local derivative, for every edge."""
+    cdef Tensor v, g
+    cdef PyObject* acc = n.acc
+    cdef PyObject* e
+    cdef int i
+    cdef Back back = OPS[n.op].back
+    cdef object held, r
+    n.acc = NULL
+    held = <object>acc
+    Py_DECREF(held)
+    if n.nout > 1:
+        return run_several(n, held, create, targets, captured, late)
+    v = <Tensor>held
+    held = None
+    if n.hooks is not None:
+        for hook in list(n.hooks):
+            r = hook(v)
+            if r is not None:
+                v = r
+    if targets is not None:
+        at = targets.get((id(n), 0))
+        if at is not None:
+            captured[at] = v
+    if n.freed:
+        fail_freed(n)
+    for i in range(n.nin):
+        e = n.edge[i]
+        if e == NULL or (targets is not None and not edge_wanted(e, targets)):
+            continue
+        r = back(n, v, i)
+        if r is None:
+            continue
+        g = <Tensor?>r
+        r = None
+        if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+            deliver(<Node>e, g, n.slots[i], create)
+        elif targets is None and (<Tensor>e).hooks is None:
+            accumulate(<Tensor>e, g, create)
+        else:
+            to_leaf(<Tensor>e, g, create, targets, captured, late)
+        g = None
+    return 0
+
+
+cdef inline bint edge_wanted(PyObject* e, dict targets):
+    if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+        return (<Node>e).wanted
+    return id(<object>e) in targets
+
+
+cdef int run_several(Node n, list adjoints, bint create, dict targets, list captured, dict late) except -1:
+    """A node of several outputs: its rule takes and returns a list."""
+    cdef int i
+    cdef PyObject* e
+    if targets is not None:
+        for i in range(n.nout):
+            at = targets.get((id(n), i))
+            if at is not None and adjoints[i] is not None:
+                captured[at] = adjoints[i]
+    grads = n.extra.backward(adjoints)
+    for i in range(n.nin):
+        e = n.edge[i]
+        if e == NULL or grads[i] is None or (targets is not None and not edge_wanted(e, targets)):
+            continue
+        if isinstance(<object>e, Node):
+            deliver(<Node>e, grads[i], n.slots[i], create)
+        else:
+            to_leaf(<Tensor>e, grads[i], create, targets, captured, late)
+    return 0
+
+
+# ---- pointwise rules ------------------------------------------------------------------------------------------------
+
+cdef object pointwise_backward(Node n, Tensor v, int i):
+    """v * dy/dx_i by its strip; on the tape by the rule itself.  Un-broadcasts and converts to the input's dtype."""
+    cdef OpInfo* o = &OPS[n.op]
+    cdef Tensor g
+    cdef Instr I
+    cdef int strip = o.partial[i], k, j, d
+    if strip == P_ONE:
+        g = v
+    elif strip == P_MINUS:
+        g = unary(OP_neg, v)
+    elif strip == P_ZERO:
+        g = zeros_of(v.code, v.nd, v.dims)
+    elif GRAD_MODE or v.bits & B_DUAL:
+        g = pointwise_rule(n, v, i)
+    else:
+        g = fresh(v.code, v.nd, v.dims)
+        start(&I, K_pointwise, n.op, n.compute, 1, 2)
+        I.strip = K.strip[strip][n.compute]
+        I.cost = o.cost + 0.3
+        I.n = v.n
+        I.ndim = v.nd
+        for d in range(v.nd):
+            I.shape[d] = v.dims[d]
+            I.arg[0].stride[d] = g.steps[d]
+        set_operand(&I.arg[0], g)
+        broadcast_operand(&I.arg[1], v, v.nd, v.dims)
+        k = 2
+        j = 0
+        for d in range(o.ntensor):
+            if o.need[i] >> d & 1:
+                if n.scalars >> d & 1:
+                    set_number(&I, k, j, n.compute, n.k[d].f, 0)
+                    j += 1
+                else:
+                    broadcast_operand(&I.arg[k], saved_input(n, d), v.nd, v.dims)
+                k += 1
+        if o.need[i] & 128:
+            if n.result == NULL:
+                fail_freed(n)
+            if n.result.version != n.result_version:
+                overwritten(n, n.result, n.result_version, "its result")
+            I.arg[k].data = n.result_ptr
+            I.arg[k].owner = n.result
+            I.arg[k].dtype = n.code
+            for d in range(v.nd):
+                I.arg[k].stride[d] = g.steps[d] if n.aux == NULL else n.aux[d]
+            k += 1
+        I.narg = k
+        if n.extra is not None:
+            for k in range(<int>len(<tuple>n.extra)):
+                I.c[k].f = (<tuple>n.extra)[k]
+        finish_pointwise(&I)
+        execute(&I)
+    if n.args is not None:
+        shape, code = (<tuple>n.args)[i]
+        g = c_sum_to(g, shape)
+        if g.code != code:
+            g = c_cast(g, DTYPES[<int>code])
+    return g
+
+
+cdef object pointwise_values(Node n, Tensor v, object names):
+    """The values of the names a partial reads."""
+    row = ROWS[n.op]
+    values = []
+    for name in names:
+        if name == "y":
+            values.append(saved_result(n, v))
+            continue
+        for k, a in enumerate(row.tensors):
+            if a.name == name:
+                values.append(tensor(n.k[<int>k].f, dtype=DTYPES[v.code]) if n.scalars >> <int>k & 1 else saved_input(n, k))
+                break
+        else:
+            values.append((<tuple>n.extra)[[a.name for a in row.constants].index(name)])
+    return values
+
+
+cdef Tensor pointwise_rule(Node n, Tensor v, int i):
+    """v * dy/dx_i in operations of the table: differentiable again."""
+    rule, names = RULES[n.op][i]
+    return times_partial(v, rule(*pointwise_values(n, v, names)), ROWS[n.op].singular)
+
+
+cdef Tensor times_partial(Tensor v, object d, bint singular):
+    """v * d.  Law of strong zeros: where v is 0 and d infinite or NaN, d counts as 0, also for further derivatives."""
+    if singular and isinstance(d, Tensor):
+        bad = pointwise_general(OP_logical_and, (binary(OP_eq, v, 0), unary(OP_logical_not, unary(OP_isfinite, d))), ())
+        if bool((<Tensor>bad).any()):
+            d = pointwise_general(OP_where, (bad, 0.0, d), ())
+    return binary(OP_mul, v, d)
+
+
+# ---- the doors ------------------------------------------------------------------------------------------------------
+
+cdef list adjoints_of(str op, list outputs, object given):
+    """One adjoint for each output: given, or 1 for a scalar."""
+    cdef Tensor t, g
+    cdef list out = []
+    cdef int k
+    if given is None:
+        given = [None] * len(outputs)
+    elif isinstance(given, Tensor):
+        given = [given]
+    given = list(given)
+    if len(given) != len(outputs):
+        raise GraphError(f"{op}: {len(outputs)} outputs and {len(given)} gradients for them; give one for each.")
+    for k in range(len(outputs)):
+        if not isinstance(outputs[k], Tensor):
+            raise DTypeError(f"{op}: expected a Tensor, got {describe(outputs[k])}.")
+        t = outputs[k]
+        if not tracked(t):
+            raise GraphError(f"{op}: {describe(t)} requires no grad and has no grad_fn; nothing leads to a leaf. Call "
+                             f"requires_grad_() on the parameters first, and compute it outside no_grad().")
+        if given[k] is None:
+            if t.n != 1:
+                raise GraphError(f"{op}: {describe(t)} is no scalar: a gradient can be created implicitly only for a scalar. "
+                                 f"Reduce it with sum() or mean(), or pass its gradient.")
+            g = fresh(t.code, t.nd, t.dims)
+            fill_tensor(g, 1)
+        else:
+            if not isinstance(given[k], Tensor):
+                raise DTypeError(f"{op}: the gradient must be a Tensor, got {describe(given[k])}.")
+            g = given[k]
+            if g.nd != t.nd or memcmp(g.dims, t.dims, t.nd * sizeof(int64_t)):
+                raise ShapeError(f"{op}: the gradient {describe(g)} must have the shape of {describe(t)}.")
+            if g.code != t.code:
+                g = c_cast(g, DTYPES[t.code])
+        out.append(g)
+    return out
+
+
+cdef backward_from(list tensors, object grads, bint retain, bint create, object inputs):
+    cdef list adjoints = adjoints_of("backward", tensors, grads)
+    cdef list found
+    if inputs is None:
+        walk(tensors, adjoints, retain, create, None, None)
+        return
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not inputs:
+        raise ValueError("backward: inputs is empty; leave it out to reach all leaves.")
+    found = gradients(tensors, inputs, adjoints, retain, create, True)
+    for t, g in zip(inputs, found):
+        if g is not None:
+            accumulate(t, g, create)
+
+
+cdef list gradients(list outputs, list inputs, list adjoints, bint retain, bint create, bint allow_unused):
+    """Gradients of outputs with respect to inputs (leaves or not), weighted by adjoints."""
+    cdef dict targets = {}
+    cdef list captured, places = []
+    cdef Tensor t
+    cdef Node n
+    for x in inputs:
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"grad: inputs must be Tensors, got {describe(x)}.")
+        t = x
+        if not tracked(t):
+            raise GraphError(f"grad: input {describe(t)} requires no grad; call requires_grad_() before computing with it.")
+        n = node_of(t)
+        key = id(t) if n is None else (id(n), t.slot)
+        if key not in targets:
+            targets[key] = len(targets)
+        places.append(targets[key])
+    captured = [None] * len(targets)
+    walk(outputs, adjoints, retain, create, targets, captured)
+    out = [captured[k] for k in places]
+    if not allow_unused:
+        for k, g in enumerate(out):
+            if g is None:
+                raise GraphError(f"grad: input {k} ({describe(inputs[k])}) was not used in the graph of the outputs. "
+                                 f"Pass allow_unused=True to get None for it.")
+    return out
+
+
+def _backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
+    """autograd.backward"""
+    tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    backward_from(tensors, grad_tensors, create_graph if retain_graph is None else retain_graph, create_graph, inputs)
+
+
+def _grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=None, materialize_grads=False):
+    """autograd.grad for lists"""
+    cdef list outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    cdef list ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if allow_unused is None:
+        allow_unused = materialize_grads
+    elif materialize_grads and not allow_unused:
+        raise ValueError("grad: materialize_grads=True with allow_unused=False contradict each other.")
+    found = gradients(outs, ins, adjoints_of("grad", outs, grad_outputs), create_graph if retain_graph is None else retain_graph,
+                      create_graph, allow_unused)
+    if materialize_grads:
+        found = [zeros_like(x) if g is None else g for g, x in zip(found, ins)]
+    return tuple(found)
+
+
+def node_visits():
+    """Nodes visited by all backward walks so far."""
+    return VISITS
+
+
+# ---- grad mode ------------------------------------------------------------------------------------------------------
+
+def is_grad_enabled():
+    """Whether operations are put on the tape."""
+    return GRAD_MODE
+
+
+def _set_grad_mode(bint mode):
+    global GRAD_MODE
+    before = GRAD_MODE
+    GRAD_MODE = mode
+    return before

@@ -1,0 +1,115 @@
+# The last chapter: the table meets the engine.  Fills what the engine knows of each row, binds the rules' namespace to the
+# engine's functions, makes the doors of composed rows, and installs the methods that are not printed into the class.
+
+cdef extern from "Python.h":
+    object PyInstanceMethod_New(object f)
+    void PyType_Modified(PyTypeObject*)
+
+
+cdef install_method(str name, function):
+    """Make `tensor.name(...)` call `function(tensor, ...)`."""
+    t = <object>(<PyTypeObject*>Tensor).tp_dict
+    t[name] = PyInstanceMethod_New(function)
+    PyType_Modified(<PyTypeObject*>Tensor)
+
+
+class _Namespace:
+    """The functions that rules and compositions call as F.name."""
+
+
+cdef _cast_method(object d):
+    def cast(self, memory_format=None):
+        return c_cast(self, d)
+    return cast
+
+
+cdef _composed_door(row):
+    """The public function of a composed row: its composition, with the row's name and documentation."""
+    from types import FunctionType
+    f = row.composition
+    g = FunctionType(f.__code__, f.__globals__, row.name, f.__defaults__, f.__closure__)
+    g.__kwdefaults__ = f.__kwdefaults__
+    arguments = ", ".join([a.name for a in row.arguments])
+    g.__doc__ = f"{row.doc}\n\nArguments: {arguments}." + (f"\n\nSource: {row.source}." if row.source else "")
+    g.__module__ = "fastbp"
+    g.__qualname__ = row.name
+    return g
+
+
+cdef _bind():
+    global_names = globals()
+    fill_ops()
+    _compile_rules()
+    _install_traverse()
+    namespace = _Namespace()
+    for op, row in enumerate(_TABLE.values()):
+        if row.kind == "composed":
+            door = _composed_door(row)
+            CALLS[op] = door
+            setattr(namespace, row.name, door)
+            if row.function:
+                global_names[row.name] = door
+            if row.method:
+                install_method(row.name, door)
+        else:
+            door = global_names.get(row.name) if row.wrapper is not None or row.kind == "pointwise" else None
+            raw = global_names.get("_call_" + row.name)
+            if raw is not None:
+                CALLS[op] = raw
+            setattr(namespace, row.name, door if door is not None else raw)
+            if row.wrapper is not None and row.method and door is not None and row.name not in ("clone",):
+                install_method(row.name, door)
+        for alias in row.aliases:
+            if row.function and row.name in global_names:
+                global_names[alias] = global_names[row.name]
+            if row.method and row.name in global_names:
+                install_method(alias, global_names[row.name])
+                if row.kind == "pointwise" and row.inplace and hasattr(Tensor, row.name + "_"):
+                    (<object>(<PyTypeObject*>Tensor).tp_dict)[alias + "_"] = getattr(Tensor, row.name + "_")
+                    PyType_Modified(<PyTypeObject*>Tensor)
+    for f in (narrow, select, unbind, split, chunk, flatten, unflatten, expand_as, view_as, reshape_as, movedim, repeat, tile,
+              broadcast_to, max, min, mm, bmm, mv, dot, scatter, index_put, index_put_, nonzero, fill_, zero_, copy_, to, type_as,
+              cpu, cuda, new_tensor, new_zeros, new_ones, new_empty, new_full, scatter_, scatter_add_, index_add_, index_fill,
+              masked_fill_, uniform_, normal_, bernoulli_, bernoulli, multinomial, isclose, allclose, equal, clamp_, div_,
+              logsumexp_any):
+        install_method("logsumexp" if f is logsumexp_any else f.__name__, f)
+    install_method("clip_", clamp_)
+    install_method("swapaxes", transpose)
+    install_method("swapdims", transpose)
+    install_method("ravel", flatten)
+    for name, d in (("float", float32), ("double", float64), ("long", int64), ("int", int32), ("short", int16), ("char", int8),
+                    ("byte", uint8), ("bool", bool_), ("half", float16), ("bfloat16", bfloat16)):
+        install_method(name, _cast_method(d))
+    for name in ("restore_dims", "drop_dims", "fit", "check_reduction", "check_classes", "check_same_shape", "fill_flat",
+                 "cross_entropy_classes", "composition_gradient", "arange", "zeros", "ones", "ones_like", "zeros_like", "full",
+                 "broadcast_tensors", "scatter", "int64", "uint8", "stack", "float32", "float64"):
+        setattr(namespace, name, global_names[name])
+    for name, row in _TABLE.items():
+        if row.ref is not None and row.name in global_names:
+            UFUNCS[row.ref] = global_names[row.name]
+    _F.bind(namespace)
+    for name in ("int64", "uint8"):
+        _F.__dict__[name] = global_names[name]
+
+
+def div_(Tensor self not None, other, *, rounding_mode=None):
+    """In-place version of `div`; returns self."""
+    if rounding_mode is None:
+        return inplace(OP_div, (self, other), ())
+    return copy_tensor(self, div(self, other, rounding_mode=rounding_mode))
+
+
+def logsumexp_any(Tensor input not None, dim, bint keepdim=False):
+    """y = log(sum(exp(input))) over dimensions, stable."""
+    return c_logsumexp(input, dim, keepdim)
+
+
+def config():
+    """What this build of fastbp chose on this machine: instruction set, threads, versions."""
+    import numpy
+    return {"isa": _isa, "threads": THREADS, "openmp": bool(FASTBP_OPENMP), "processors": os.cpu_count(),
+            "default_dtype": DTYPES[DEFAULT_FLOAT].name, "cache_limit_bytes": CACHE_LIMIT,
+            "python": sys.version.split()[0], "numpy": numpy.__version__}
+
+
+_bind()

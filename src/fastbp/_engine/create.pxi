@@ -1,0 +1,473 @@
+# Tensors from numbers, lists and arrays.
+
+
+cdef object shape_of(object data, list shape, int depth):
+    """Sizes of nested sequences, read along their first elements."""
+    if depth > MAXDIM:
+        raise ShapeError(f"tensor: nested deeper than {MAXDIM} levels.")
+    if isinstance(data, (list, tuple)):
+        shape.append(len(data))
+        if len(data):
+            shape_of(data[0], shape, depth + 1)
+    elif isinstance(data, Tensor) or is_arraylike(data):
+        shape.extend(data.shape)
+
+
+cdef int fill_nested(object data, char* p, int code, list shape, int d, int64_t* at) except -1:
+    """Write nested sequences in C order."""
+    if d == len(shape):
+        if isinstance(data, (list, tuple)):
+            raise ShapeError("tensor: the nested lists have different depths; every element must be a number.")
+        set_element(p + at[0] * ITEM[code], code, data)
+        at[0] += 1
+        return 0
+    if isinstance(data, Tensor) or (is_arraylike(data) and not isinstance(data, (list, tuple))):
+        data = data.tolist()
+    if not isinstance(data, (list, tuple)) or len(data) != shape[d]:
+        raise ShapeError(f"tensor: expected a sequence of length {shape[d]} at depth {d}, got "
+                         f"{f'length {len(data)}' if isinstance(data, (list, tuple)) else describe(data)}; "
+                         f"nested lists must be rectangular.")
+    for x in data:
+        fill_nested(x, p, code, shape, d + 1, at)
+    return 0
+
+
+cdef int set_element(char* p, int code, object v) except -1:
+    cdef double f
+    cdef int64_t i
+    if isinstance(v, (str, bytes)) or v is None:
+        raise DTypeError(f"tensor: {v!r} is no number.")
+    if isinstance(v, complex):
+        raise DTypeError("tensor: complex numbers are not supported.")
+    if code == DT_F32 or code == DT_F64:
+        f = v
+        if code == DT_F32:
+            (<float*>p)[0] = <float>f
+        else:
+            (<double*>p)[0] = f
+        return 0
+    if code == DT_BOOL:
+        (<uint8_t*>p)[0] = 1 if v else 0
+        return 0
+    i = int(v)
+    if code == DT_I64:
+        (<int64_t*>p)[0] = i
+        return 0
+    if code == DT_I32 and not -2147483648 <= i <= 2147483647 or code == DT_I16 and not -32768 <= i <= 32767 or \
+            code == DT_I8 and not -128 <= i <= 127 or code == DT_U8 and not 0 <= i <= 255:
+        raise DTypeError(f"tensor: {v!r} does not fit {(<dtype>DTYPES[code]).name}.")
+    if code == DT_I32:
+        (<int32_t*>p)[0] = <int32_t>i
+    elif code == DT_I16:
+        (<int16_t*>p)[0] = <int16_t>i
+    elif code == DT_I8:
+        (<int8_t*>p)[0] = <int8_t>i
+    elif code == DT_U8:
+        (<uint8_t*>p)[0] = <uint8_t>i
+    return 0
+
+
+cdef int infer_code(object data) except -1:
+    """bool < int < float over all elements."""
+    cdef int code = -1, c
+    if isinstance(data, (list, tuple)):
+        for x in data:
+            c = infer_code(x)
+            if c >= 0:
+                code = c if code < 0 else promote(code, c)
+        return code if code >= 0 else N_DTYPE if len(data) else N_DTYPE
+    if isinstance(data, Tensor):
+        return (<Tensor>data).code
+    if PyBool_Check(data):
+        return DT_BOOL
+    if PyLong_Check(data):
+        return DT_I64
+    if PyFloat_Check(data):
+        return DEFAULT_FLOAT
+    if is_arraylike(data):
+        return dtype_code(data.dtype)
+    if isinstance(data, complex):
+        raise DTypeError("tensor: complex numbers are not supported.")
+    if hasattr(data, "__float__"):
+        return DEFAULT_FLOAT
+    raise DTypeError(f"tensor: {describe(data)} is no number, list or array.")
+
+
+cdef int check_device(object device_) except -1:
+    if device_ is not None and device_ is not CPU:
+        device(device_ if not isinstance(device_, device) else "cpu")
+    return 0
+
+
+cdef Tensor made(Tensor t, object requires_grad):
+    if requires_grad:
+        require_grad(t, True)
+    return t
+
+
+def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
+    """A new tensor that holds a copy of data: a number, nested lists, an array or a tensor.
+
+    dtype: that of the data unless given (Python floats are float32, ints int64, bools bool).  Returns a leaf.
+    Errors: ShapeError when nested lists are not rectangular, DTypeError for what is no number.
+    """
+    cdef Tensor t, x
+    cdef int code
+    cdef list shape = []
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t at = 0
+    cdef int nd
+    check_device(device)
+    if isinstance(data, Tensor):
+        x = detached(data)
+        return made(copied(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
+    if not isinstance(data, (list, tuple)) and is_arraylike(data):
+        import numpy
+        data = numpy.asarray(data)
+        if data.dtype.byteorder == ">":
+            data = data.astype(data.dtype.newbyteorder("="))
+        if data.dtype.kind == "f" and data.dtype.itemsize == 2 or any_negative(data.strides):
+            data = numpy.ascontiguousarray(data)
+        x = from_numpy(data)
+        return made(copied(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
+    if dtype is None:
+        code = infer_code(data)
+        if code == N_DTYPE:
+            code = DEFAULT_FLOAT
+    else:
+        code = dtype_code(dtype)
+    shape_of(data, shape, 0)
+    nd = read_sizes("tensor", shape, dims)
+    t = fresh(DT_F32 if code >= DT_F16 else code, nd, dims)
+    fill_nested(data, t.ptr, t.code, shape, 0, &at)
+    if code >= DT_F16:
+        t = copied(t, code)
+    return made(t, requires_grad)
+
+
+cdef bint any_negative(object strides):
+    for s in strides:
+        if s < 0:
+            return True
+    return False
+
+
+def as_tensor(data, dtype=None, device=None):
+    """data as a tensor, without copying arrays and tensors of the right dtype."""
+    check_device(device)
+    if isinstance(data, Tensor):
+        return data if dtype is None else c_cast(data, dtype)
+    if not isinstance(data, (list, tuple)) and is_arraylike(data):
+        import numpy
+        t = from_numpy(numpy.asarray(data))
+        return t if dtype is None else c_cast(t, dtype)
+    return tensor(data, dtype=dtype)
+
+
+asarray = as_tensor
+
+
+cdef Tensor sized(str op, tuple size, object d, object default):
+    """An uninitialised tensor from `*size` arguments."""
+    cdef int64_t dims[MAXDIM]
+    cdef int nd, k
+    cdef int64_t n = 1
+    cdef object sizes = unpack(size)
+    nd = read_sizes(op, sizes, dims)
+    for k in range(nd):
+        if dims[k] < 0:
+            raise ShapeError(f"{op}: size {list(sizes)} has a negative dimension.")
+        if dims[k] and n > (<int64_t>1 << 46) // dims[k]:
+            raise MemoryError(f"{op}: size {list(sizes)} is too large.")
+        n *= dims[k] if dims[k] else 1
+    return fresh(dtype_code(d) if d is not None else <int>default, nd, dims)
+
+
+def empty(*size, dtype=None, device=None, requires_grad=False, pin_memory=False, memory_format=None, out=None):
+    """An uninitialised tensor of the given size."""
+    check_device(device)
+    return made(sized("empty", size, dtype, DEFAULT_FLOAT), requires_grad)
+
+
+def zeros(*size, dtype=None, device=None, requires_grad=False, out=None):
+    """A tensor of zeros of the given size."""
+    cdef Tensor t
+    check_device(device)
+    t = sized("zeros", size, dtype, DEFAULT_FLOAT)
+    memset(t.ptr, 0, t.n * ITEM[t.code])
+    return made(t, requires_grad) if out is None else into(t, out)
+
+
+def ones(*size, dtype=None, device=None, requires_grad=False, out=None):
+    """A tensor of ones of the given size."""
+    cdef Tensor t
+    check_device(device)
+    t = sized("ones", size, dtype, DEFAULT_FLOAT)
+    fill_tensor(t, 1)
+    return made(t, requires_grad) if out is None else into(t, out)
+
+
+def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=None):
+    """A tensor of the given size filled with one value."""
+    cdef Tensor t
+    cdef int code = DT_BOOL if PyBool_Check(fill_value) else DT_I64 if PyLong_Check(fill_value) else DEFAULT_FLOAT
+    check_device(device)
+    if isinstance(fill_value, Tensor):
+        code = (<Tensor>fill_value).code
+        fill_value = fill_value.item()
+    t = sized("full", (size,), dtype, code)
+    fill_tensor(t, fill_value)
+    return made(t, requires_grad) if out is None else into(t, out)
+
+
+cdef Tensor like(Tensor x, object d):
+    return fresh(x.code if d is None else dtype_code(d), x.nd, x.dims)
+
+
+def empty_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
+    """An uninitialised tensor of input's shape and dtype."""
+    return made(like(input, dtype), requires_grad)
+
+
+def zeros_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
+    """Zeros of input's shape and dtype."""
+    cdef Tensor t = like(input, dtype)
+    memset(t.ptr, 0, t.n * ITEM[t.code])
+    return made(t, requires_grad)
+
+
+def ones_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
+    """Ones of input's shape and dtype."""
+    cdef Tensor t = like(input, dtype)
+    fill_tensor(t, 1)
+    return made(t, requires_grad)
+
+
+def full_like(Tensor input not None, fill_value, *, dtype=None, device=None, requires_grad=False, memory_format=None):
+    """One value in input's shape and dtype."""
+    cdef Tensor t = like(input, dtype)
+    fill_tensor(t, fill_value)
+    return made(t, requires_grad)
+
+
+def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None):
+    """start, start + step, ... below end.  int64 for ints, float32 when any of them is a float."""
+    cdef Tensor t
+    cdef int64_t n, i, a, s
+    cdef double fa, fs
+    cdef int code
+    check_device(device)
+    if end is None:
+        start, end = 0, start
+    numbers = tuple([x.item() if isinstance(x, Tensor) else x for x in (start, end, step)])
+    start, end, step = numbers
+    if step == 0:
+        raise ValueError("arange: step must not be zero.")
+    code = dtype_code(dtype) if dtype is not None else (DEFAULT_FLOAT if any_float(numbers) else DT_I64)
+    if (end - start) * step < 0:
+        raise ValueError(f"arange: from {start} to {end} is against the sign of step {step}.")
+    import math
+    n = math.ceil((end - start) / step) if any_float(numbers) else -((start - end) // step)
+    if CATEGORY[code] == 2:
+        t = fresh(DT_F64, 1, &n)
+        fa = start
+        fs = step
+        for i in range(n):
+            (<double*>t.ptr)[i] = fa + i * fs
+    else:
+        t = fresh(DT_I64, 1, &n)
+        a = int(start)
+        s = int(step)
+        for i in range(n):
+            (<int64_t*>t.ptr)[i] = a + i * s
+    return made(t if t.code == code else copied(t, code), requires_grad)
+
+
+cdef bint any_float(tuple xs):
+    for x in xs:
+        if isinstance(x, float):
+            return True
+    return False
+
+
+def linspace(start, end, int64_t steps, *, dtype=None, device=None, requires_grad=False, out=None):
+    """`steps` values from start to end, both included."""
+    cdef Tensor t
+    cdef int64_t i, half = steps // 2
+    cdef double a = start, b = end, s
+    check_device(device)
+    if steps < 0:
+        raise ValueError(f"linspace: steps {steps} must not be negative.")
+    t = fresh(DT_F64, 1, &steps)
+    s = (b - a) / (steps - 1) if steps > 1 else 0.0
+    for i in range(steps):              # symmetric, so that both ends are exact
+        (<double*>t.ptr)[i] = a + i * s if i < half or steps == 1 else b - (steps - 1 - i) * s
+    return made(copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT), requires_grad)
+
+
+def logspace(start, end, int64_t steps, base=10.0, *, dtype=None, device=None, requires_grad=False, out=None):
+    """base to the powers of linspace(start, end, steps)."""
+    t = binary(OP_pow, float(base), linspace(start, end, steps, dtype=float64))
+    return made(copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT), requires_grad)
+
+
+def eye(int64_t n, m=None, *, dtype=None, device=None, requires_grad=False, out=None):
+    """The identity matrix of n rows and m (n unless given) columns."""
+    cdef Tensor t
+    cdef int64_t columns = n if m is None else m, i
+    t = zeros((n, columns), dtype=dtype)
+    for i in range(n if n < columns else columns):
+        set_element(t.ptr + i * (columns + 1) * ITEM[t.code], t.code, 1)
+    return made(t, requires_grad)
+
+
+def is_tensor(obj):
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(Tensor input not None):
+    """Whether the dtype is a floating one."""
+    return CATEGORY[input.code] == 2
+
+
+def numel(Tensor input not None):
+    """Number of elements."""
+    return input.n
+
+
+def equal(Tensor input not None, Tensor other not None):
+    """Whether shapes and all elements are equal (NaN equals nothing)."""
+    if input.nd != other.nd or memcmp(input.dims, other.dims, input.nd * sizeof(int64_t)):
+        return False
+    return not input.n or not bool(binary(OP_ne, detached(input), detached(other)).any())
+
+
+def isclose(Tensor input not None, Tensor other not None, double rtol=1e-5, double atol=1e-8, bint equal_nan=False):
+    """|input - other| <= atol + rtol * |other|, elementwise; equal infinities are close."""
+    a, b = detached(input), detached(other)
+    if CATEGORY[(<Tensor>a).code] == 0:
+        return binary(OP_eq, a, b)
+    near = binary(OP_le, unary(OP_abs, a - b), atol + rtol * unary(OP_abs, b))
+    near = pointwise_general(OP_logical_and, (near, unary(OP_isfinite, b)), ())
+    near = pointwise_general(OP_logical_or, (near, binary(OP_eq, a, b)), ())
+    if equal_nan:
+        near = pointwise_general(OP_logical_or, (near, pointwise_general(OP_logical_and, (unary(OP_isnan, a), unary(OP_isnan, b)), ())), ())
+    return near
+
+
+def allclose(Tensor input not None, Tensor other not None, double rtol=1e-5, double atol=1e-8, bint equal_nan=False):
+    """Whether all elements are close."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+# ---- methods that fill and convert ----------------------------------------------------------------------------------
+
+def fill_(Tensor self not None, value):
+    """Write one value everywhere; returns self."""
+    if isinstance(value, Tensor):
+        if (<Tensor>value).nd:
+            raise ShapeError(f"fill_: the value {describe(value)} must be a number or a 0-d tensor.")
+        return copy_tensor(self, value)
+    if GRAD_MODE and tracked(self):
+        return copy_tensor(self, tensor(value, dtype=DTYPES[self.code]))
+    check_writable("fill_", self)
+    fill_tensor(self, value)
+    written(self, OP_identity)
+    return self
+
+
+def zero_(Tensor self not None):
+    """Write zeros everywhere; returns self."""
+    return fill_(self, 0)
+
+
+def copy_(Tensor self not None, Tensor src not None, non_blocking=False):
+    """Write src (broadcast, converted) into self; returns self.  On the tape the gradient flows to src."""
+    return copy_tensor(self, src)
+
+
+def to(Tensor self not None, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
+    """self in another dtype (a tensor's, a dtype, or keyword dtype=); itself when nothing changes."""
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype = DTYPES[(<Tensor>a).code]
+        elif isinstance(a, type(float32)) or a is float or a is int or a is bool:
+            dtype = a
+        elif isinstance(a, bool):
+            pass
+        else:
+            check_device(a)
+    check_device(device)
+    if dtype is None or dtype_code(dtype) == self.code:
+        return c_clone(self) if copy else self
+    return c_cast(self, dtype)
+
+
+def type_as(Tensor self not None, Tensor other not None):
+    """self in other's dtype."""
+    return c_cast(self, DTYPES[other.code])
+
+
+def cpu(Tensor self not None, memory_format=None):
+    """self: every tensor is on the CPU."""
+    return self
+
+
+def cuda(Tensor self not None, *args, **kwargs):
+    """Raises: fastbp computes on the CPU only."""
+    device("cuda")
+
+
+def new_tensor(Tensor self not None, data, *, dtype=None, device=None, requires_grad=False):
+    """A tensor from data, in self's dtype unless given."""
+    return tensor(data, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def new_zeros(Tensor self not None, *size, dtype=None, device=None, requires_grad=False):
+    """Zeros in self's dtype unless given."""
+    return zeros(*size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def new_ones(Tensor self not None, *size, dtype=None, device=None, requires_grad=False):
+    """Ones in self's dtype unless given."""
+    return ones(*size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def new_empty(Tensor self not None, *size, dtype=None, device=None, requires_grad=False):
+    """An uninitialised tensor in self's dtype unless given."""
+    return empty(*size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+    """One value in self's dtype unless given."""
+    return full(size, fill_value, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def scatter_(Tensor self not None, dim, Tensor index not None, src=None, *, value=None, reduce=None):
+    """In-place version of `scatter`; returns self."""
+    return copy_tensor(self, scatter(self, dim, index, src, value=value, reduce=reduce))
+
+
+def scatter_add_(Tensor self not None, dim, Tensor index not None, Tensor src not None):
+    """In-place version of `scatter_add`; returns self."""
+    return copy_tensor(self, c_scatter_add(self, dim, index, src))
+
+
+def index_add_(Tensor self not None, dim, Tensor index not None, Tensor source not None, *, alpha=1):
+    """In-place version of `index_add`; returns self."""
+    return copy_tensor(self, index_add(self, dim, index, source, alpha=alpha))
+
+
+def index_fill(Tensor input not None, dim, Tensor index not None, value):
+    """A copy of input with one value written at the positions `index` of a dimension."""
+    y = c_clone(input)
+    key = [slice(None)] * input.nd
+    key[wrap_dim("index_fill", dim, input.nd)] = index
+    y[tuple(key)] = value
+    return y
+
+
+def masked_fill_(Tensor self not None, Tensor mask not None, value):
+    """In-place version of `masked_fill`; returns self."""
+    return copy_tensor(self, pointwise_general(OP_where, (mask, value, self), ()))

@@ -1,0 +1,630 @@
+# Dispatch: one pointwise operation, eagerly.  Check, broadcast, run through the door, record.
+#
+# `unary` and `binary` first try the case that programs are made of (same dtype, same shape, contiguous); everything else
+# goes through `pointwise_general`.  No attribute is looked up and no container made on the short path.
+
+cdef struct Argument:       # one operand of a pointwise operation
+    PyObject* tensor        # NULL: a number
+    double f
+    int64_t i
+    int kind                # of a number: dtype category's default code
+
+
+cdef inline Tensor run_flat1(OpInfo* o, Tensor x, int code):
+    """y = f(x), contiguous, computed and stored in the same dtype."""
+    cdef Tensor y = fresh(code, x.nd, x.dims)
+    cdef Instr I
+    start(&I, K_pointwise, o.code, code, 1, 2)
+    I.strip = K.strip[o.strip][code]
+    I.flags = F_FLAT
+    I.n = x.n
+    I.grain = BLOCK
+    I.cost = o.cost
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    execute(&I)
+    return y
+
+
+cdef object unary(int op, Tensor x):
+    """A pointwise operation on one tensor, without constants."""
+    cdef OpInfo* o = &OPS[op]
+    cdef Tensor y
+    cdef Node n
+    if x.code <= DT_F64 and x.bits & (B_CONTIGUOUS | B_DUAL) == B_CONTIGUOUS and o.result == R_SAME:
+        y = run_flat1(o, x, x.code)
+        if GRAD_MODE and o.partial[0] != P_NONE and tracked(x):
+            n = node_new(op, 1, x.code)
+            n.compute = x.code
+            set_edge(n, 0, x)
+            if o.partial[0] >= 0:
+                if o.need[0] & 1:
+                    save_input(n, 0, x)
+                if o.need[0] & 128:
+                    save_result(n, y)
+            attach(y, n)
+        return y
+    return pointwise_general(op, (x,), ())
+
+
+cdef inline bint same_layout(Tensor a, Tensor b) noexcept:
+    return (a.code == b.code and a.nd == b.nd and a.code <= DT_F64
+            and a.bits & b.bits & B_CONTIGUOUS and not (a.bits | b.bits) & B_DUAL
+            and (a.nd == 0 or memcmp(a.dims, b.dims, a.nd * sizeof(int64_t)) == 0))
+
+
+cdef object binary(int op, object left, object right):
+    """A pointwise operation on two operands, at least one of them a tensor."""
+    cdef OpInfo* o = &OPS[op]
+    cdef Tensor a, b, y
+    cdef Node n
+    cdef Instr I
+    cdef int need
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        a = <Tensor>left
+        b = <Tensor>right
+        if o.result == R_SAME and o.types <= T_NUMBER and same_layout(a, b):
+            y = fresh(a.code, a.nd, a.dims)
+            start(&I, K_pointwise, op, a.code, 1, 3)
+            I.strip = K.strip[o.strip][a.code]
+            I.flags = F_FLAT
+            I.n = a.n
+            I.grain = BLOCK
+            I.cost = o.cost
+            set_operand(&I.arg[0], y)
+            set_operand(&I.arg[1], a)
+            set_operand(&I.arg[2], b)
+            execute(&I)
+            if GRAD_MODE and (tracked(a) or tracked(b)) and not (o.partial[0] == P_NONE and o.partial[1] == P_NONE):
+                n = node_new(op, 2, a.code)
+                n.compute = a.code
+                set_edge(n, 0, a)
+                set_edge(n, 1, b)
+                need = (o.need[0] if n.edge[0] != NULL else 0) | (o.need[1] if n.edge[1] != NULL else 0)
+                if need & 1:
+                    save_input(n, 0, a)
+                if need & 2:
+                    save_input(n, 1, b)
+                if need & 128:
+                    save_result(n, y)
+                attach(y, n)
+            return y
+    elif PyFloat_CheckExact(right) or PyLong_CheckExact(right):
+        a = <Tensor>left
+        if (a.code <= DT_F64 and a.bits & (B_CONTIGUOUS | B_DUAL) == B_CONTIGUOUS and o.result == R_SAME
+                and o.types <= T_NUMBER):
+            return with_number(o, a, right, False)
+    elif PyFloat_CheckExact(left) or PyLong_CheckExact(left):
+        b = <Tensor>right
+        if (b.code <= DT_F64 and b.bits & (B_CONTIGUOUS | B_DUAL) == B_CONTIGUOUS and o.result == R_SAME
+                and o.types <= T_NUMBER):
+            return with_number(o, b, left, True)
+    elif not (isinstance(left, Tensor) or is_number(left) or is_arraylike(left)) or \
+            not (isinstance(right, Tensor) or is_number(right) or is_arraylike(right)):
+        return NotImplemented
+    return pointwise_general(op, (left, right), ())
+
+
+cdef Tensor with_number(OpInfo* o, Tensor t, object number, bint reverse):
+    """A contiguous floating tensor and a Python number: the number is a constant of the instruction."""
+    cdef Tensor y = fresh(t.code, t.nd, t.dims)
+    cdef Instr I
+    cdef Node n
+    cdef int k = 1 if reverse else 0, d, need
+    cdef double value = number
+    start(&I, K_pointwise, o.code, t.code, 1, 3)
+    I.strip = K.strip[o.strip][t.code]
+    I.n = t.n
+    I.grain = BLOCK
+    I.cost = o.cost
+    I.ndim = 1
+    I.shape[0] = t.n
+    I.workspace = 3 * BLOCK * 8
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1 + k], t)
+    I.arg[0].stride[0] = 1
+    I.arg[1 + k].stride[0] = 1
+    set_number(&I, 2 - k, 0, t.code, value, 0)
+    execute(&I)
+    if GRAD_MODE and o.partial[k] != P_NONE and tracked(t):
+        n = node_new(o.code, 2, t.code)
+        n.compute = t.code
+        set_edge(n, k, t)
+        n.scalars = 2 >> k
+        n.k[1 - k].f = value
+        need = o.need[k] if o.partial[k] >= 0 else 0
+        if need & (1 << k):
+            save_input(n, k, t)
+        if need & 128:
+            save_result(n, y)
+        attach(y, n)
+    return y
+
+
+cdef inline void set_number(Instr* I, int arg, int slot, int compute, double f, int64_t i) noexcept:
+    """Operand `arg` is a number, kept at the end of the record's constants."""
+    cdef Const* c = &I.c[MAXCONST - 1 - slot]
+    cdef int d
+    if compute == DT_F32:
+        (<float*>c)[0] = <float>f
+    elif compute == DT_F64:
+        c.f = f
+    else:
+        c.i = i
+    I.arg[arg].data = <char*>c
+    I.arg[arg].owner = NULL
+    I.arg[arg].dtype = compute
+    for d in range(I.ndim):
+        I.arg[arg].stride[d] = 0
+
+
+cdef inline bint is_number(object x):
+    return PyFloat_Check(x) or PyLong_Check(x) or (hasattr(x, "__float__") and hasattr(x, "dtype") and not getattr(x, "shape", True))
+
+
+# ---- the general case -----------------------------------------------------------------------------------------------
+
+cdef struct Plan:           # shape of the result
+    int nd
+    int64_t dims[MAXDIM]
+
+
+cdef int broadcast_shape(int op, tuple xs, Plan* p) except -1:
+    """The common shape of all tensors."""
+    cdef Tensor t
+    cdef int d, k
+    cdef int64_t m
+    p.nd = 0
+    for x in xs:
+        if isinstance(x, Tensor) and (<Tensor>x).nd > p.nd:
+            p.nd = (<Tensor>x).nd
+    for d in range(p.nd):
+        p.dims[d] = 1
+    for x in xs:
+        if isinstance(x, Tensor):
+            t = x
+            for d in range(t.nd):
+                k = d + p.nd - t.nd
+                m = t.dims[d]
+                if m != 1:
+                    if p.dims[k] != 1 and p.dims[k] != m:
+                        fail_broadcast(op, xs, k - p.nd)
+                    p.dims[k] = m
+    return 0
+
+
+cdef object fail_broadcast(int op, tuple xs, int dim):
+    shapes = " and ".join([describe(x) for x in xs if isinstance(x, Tensor)])
+    sizes = [(<Tensor>x).dims[(<Tensor>x).nd + dim] for x in xs if isinstance(x, Tensor) and (<Tensor>x).nd + dim >= 0]
+    raise ShapeError(f"{op_name(op)}: {shapes} do not broadcast: sizes {sizes} at dim {dim} must be equal or 1. "
+                     f"Add dimensions with unsqueeze(), or check which operand is transposed.")
+
+
+cdef tuple operands_of(tuple xs):
+    """Arrays become tensors, NumPy scalars become numbers."""
+    cdef list out = []
+    cdef bint changed = False
+    for x in xs:
+        if not isinstance(x, Tensor) and not PyFloat_CheckExact(x) and not PyLong_CheckExact(x) and not PyBool_Check(x):
+            if is_number(x):
+                x = x.item() if hasattr(x, "item") else float(x)
+            elif is_arraylike(x):
+                x = as_tensor_like(x, None)
+            else:
+                raise DTypeError(f"expected a Tensor or a number, got {describe(x)}.")
+            changed = True
+        out.append(x)
+    return tuple(out) if changed else xs
+
+
+cdef void broadcast_operand(Operand* o, Tensor t, int nd, const int64_t* dims) noexcept:
+    """Strides of t against a result of shape dims."""
+    cdef int d, k
+    set_operand(o, t)
+    for d in range(nd):
+        k = d - (nd - t.nd)
+        o.stride[d] = 0 if k < 0 or t.dims[k] == 1 else t.steps[k]
+
+
+cdef void collapse(Instr* I) noexcept:
+    """Merge dimensions that every operand walks through in one stride; drop those of size 1."""
+    cdef int d, k, out = 0
+    cdef bint merge
+    for d in range(I.ndim):
+        if I.shape[d] == 1:
+            continue
+        merge = out > 0
+        for k in range(I.narg):
+            if merge and I.arg[k].stride[out - 1] != I.arg[k].stride[d] * I.shape[d]:
+                merge = False
+        if merge:
+            I.shape[out - 1] *= I.shape[d]
+            for k in range(I.narg):
+                I.arg[k].stride[out - 1] = I.arg[k].stride[d]
+        else:
+            I.shape[out] = I.shape[d]
+            for k in range(I.narg):
+                I.arg[k].stride[out] = I.arg[k].stride[d]
+            out += 1
+    if out == 0:
+        I.shape[0] = 1
+        for k in range(I.narg):
+            I.arg[k].stride[0] = 0 if I.arg[k].owner == NULL else 1
+        out = 1
+    I.ndim = out
+
+
+cdef inline void finish_pointwise(Instr* I) noexcept:
+    """After all operands are set against I.shape: collapse, and see whether the strip can run over everything."""
+    cdef int k, d
+    cdef bint flat
+    I.n = 1
+    for d in range(I.ndim):
+        I.n *= I.shape[d]
+    collapse(I)
+    flat = I.ndim == 1
+    for k in range(I.narg):
+        if I.arg[k].dtype != I.dtype or I.arg[k].stride[0] != 1 or I.arg[k].owner == NULL:
+            flat = False
+    if flat:
+        I.flags |= F_FLAT
+    I.grain = BLOCK
+    I.workspace = I.narg * BLOCK * 8
+
+
+cdef int run_pointwise(int op, int strip, double cost, int compute, Tensor y, tuple xs, tuple consts, int flags) except -1:
+    """y (+)= f(xs), with broadcasting, conversion and any strides."""
+    cdef Instr I
+    cdef int k = 1, j = 0, d
+    start(&I, K_pointwise, op, compute, 1, 1 + <int>len(xs))
+    I.strip = K.strip[strip][compute]
+    if I.strip == NULL:
+        raise DTypeError(f"{op_name(op)}: no arithmetic for {(<dtype>DTYPES[compute]).name}.")
+    I.flags = flags
+    I.cost = cost
+    I.ndim = y.nd
+    for d in range(y.nd):
+        I.shape[d] = y.dims[d]
+    set_operand(&I.arg[0], y)
+    for d in range(y.nd):
+        I.arg[0].stride[d] = y.steps[d]
+    for x in xs:
+        if isinstance(x, Tensor):
+            broadcast_operand(&I.arg[k], <Tensor>x, y.nd, y.dims)
+        else:
+            set_number(&I, k, j, compute, x if compute != DT_I64 else 0.0, int(x) if compute == DT_I64 else 0)
+            j += 1
+        k += 1
+    for k in range(<int>len(consts)):
+        if compute == DT_I64:
+            I.c[k].i = int(consts[k])
+        else:
+            I.c[k].f = consts[k]
+    finish_pointwise(&I)
+    if y.nd == 0:
+        I.n = 1
+    execute(&I)
+    return 0
+
+
+cdef int compute_code(int op, tuple xs, tuple consts) except -1:
+    """Dtype of the result before `result` is applied: promotion, and floats where the operation needs them."""
+    cdef OpInfo* o = &OPS[op]
+    cdef int code = result_code(xs + consts if consts else xs)
+    if o.types == T_FLOAT and CATEGORY[code] != 2:
+        return DEFAULT_FLOAT
+    if o.types == T_INTEGER and CATEGORY[code] == 2:
+        raise DTypeError(f"{op_name(op)}: {', '.join([describe(x) for x in xs])}: only integer and bool dtypes have bits; "
+                         f"convert with .long().")
+    return code
+
+
+cdef object pointwise_general(int op, tuple xs, tuple consts):
+    """Any pointwise operation: numbers, broadcasting, mixed dtypes, any strides."""
+    cdef OpInfo* o = &OPS[op]
+    cdef Plan p
+    cdef Tensor y, t
+    cdef int code, compute, k
+    xs = operands_of(xs)
+    for x in xs:
+        if isinstance(x, Tensor) and (<Tensor>x).bits & B_DUAL:
+            return lift(op, xs + consts)
+    if op == OP_where:
+        code = result_code(xs[1:])
+    else:
+        code = compute_code(op, xs, consts)
+    if o.types == T_ROUNDING and CATEGORY[code] != 2:
+        return c_clone(xs[0])
+    if CATEGORY[code] != 2 and (op == OP_floor_divide or op == OP_remainder or op == OP_fmod or op == OP_trunc_divide):
+        check_divisor(op, xs[1])
+    if CATEGORY[code] == 0 and (op == OP_sub or op == OP_neg):
+        raise DTypeError(f"{op_name(op)}: bool tensors have no {op_name(op)}; use ^ or logical_not().")
+    broadcast_shape(op, xs, &p)
+    compute = COMPUTE[code]
+    y = fresh(DT_BOOL if o.result == R_BOOL else code, p.nd, p.dims)
+    run_pointwise(op, o.strip, o.cost, compute, y, xs, consts, 0)
+    if GRAD_MODE and o.result == R_SAME and CATEGORY[code] == 2:
+        record_pointwise(op, compute, y, xs, consts, None)
+    return y
+
+
+cdef int check_divisor(int op, object divisor) except -1:
+    if (divisor == 0) if not isinstance(divisor, Tensor) else (not (<Tensor>divisor).bits & B_DUAL
+                                                             and bool((divisor == 0).any())):
+        raise ZeroDivisionError(f"{op_name(op)}: integer division by zero.")
+    return 0
+
+
+cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts, Tensor written):
+    """Put a pointwise result on the tape, if a gradient can flow.  `written`: the operand that y overwrites in place."""
+    cdef OpInfo* o = &OPS[op]
+    cdef Node n
+    cdef Tensor t
+    cdef int k = 0, need = 0
+    cdef bint any_ = False, shapes = False
+    for x in xs:
+        if isinstance(x, Tensor) and o.partial[k] != P_NONE and tracked(<Tensor>x) and CATEGORY[(<Tensor>x).code] == 2:
+            any_ = True
+        k += 1
+    if not any_:
+        return None
+    n = node_new(op, <int>len(xs), y.code)
+    n.compute = compute
+    k = 0
+    for x in xs:
+        if isinstance(x, Tensor):
+            t = x
+            if o.partial[k] != P_NONE:
+                set_edge(n, k, t)
+                if n.edge[k] != NULL:
+                    need |= o.need[k]
+                    shapes = (shapes or t.code != y.code or t.nd != y.nd
+                              or memcmp(t.dims, y.dims, t.nd * sizeof(int64_t)) != 0)
+        else:
+            n.scalars |= 1 << k
+            n.k[k].f = x
+        k += 1
+    k = 0
+    for x in xs:
+        if isinstance(x, Tensor) and need & (1 << k):
+            if x is written:                # an alias (no cycle) of the value before the write: reading it is an error
+                save_input(n, k, detached(<Tensor>x))
+                n.version[k] -= 1
+            else:
+                save_input(n, k, <Tensor>x)
+        k += 1
+    if need & 128:
+        save_result(n, y)
+        if not y.bits & B_CONTIGUOUS:       # an in-place result keeps its tensor's strides
+            memcpy(node_aux(n, y.nd + 1), y.steps, y.nd * sizeof(int64_t))
+    n.extra = consts if consts else None
+    if shapes:                              # what un-broadcasting and dtype conversion of the gradients need
+        n.args = tuple([((<Tensor>x).shape, (<Tensor>x).code) if isinstance(x, Tensor) else None for x in xs])
+    if written is None:
+        attach(y, n)
+    return n
+
+
+# ---- in place -------------------------------------------------------------------------------------------------------
+
+cdef int check_writable(str op, Tensor t) except -1:
+    """Before any in-place write."""
+    if t.st.readonly:
+        raise ValueError(f"{op}: this tensor's memory is read-only (it shares a read-only array); clone() it first.")
+    if GRAD_MODE and tracked(t):
+        if node_of(t) is None:
+            raise GraphError(f"{op}: a leaf that requires grad ({describe(t)}) is written in place. "
+                             f"Write under no_grad(), or to its .data, or use the out-of-place operation.")
+        if t.base is not None and t.base.node is None and t.base.bits & B_GRAD:
+            raise GraphError(f"{op}: a view of a leaf that requires grad ({describe(t.base)}) is written in place. "
+                             f"Write under no_grad(), or to its .data, or use the out-of-place operation.")
+    for d in range(t.nd):
+        if t.steps[d] == 0 and t.dims[d] > 1:
+            raise ShapeError(f"{op}: {describe(t)} is expanded: several elements share memory. clone() it before writing.")
+    return 0
+
+
+cdef inline void written(Tensor t, int op) noexcept:
+    """After an in-place write."""
+    t.st.version += 1
+    t.st.writer = op
+
+
+cdef object inplace(int op, tuple xs, tuple consts):
+    """xs[0] = f(xs...) in its own memory."""
+    cdef OpInfo* o = &OPS[op]
+    cdef Plan p
+    cdef Tensor t = xs[0], x
+    cdef Node n = None
+    cdef int code, k
+    xs = operands_of(xs)
+    for x_ in xs:
+        if isinstance(x_, Tensor) and (<Tensor>x_).bits & B_DUAL:
+            raise GraphError(f"{op_name(op)}_: in-place operations on dual tensors are not supported; use {op_name(op)}.")
+    check_writable(op_name(op) + "_", t)
+    code = compute_code(op, xs, consts)
+    if o.types == T_ROUNDING and CATEGORY[code] != 2:
+        return t
+    if CATEGORY[code] > CATEGORY[t.code] or (o.types == T_FLOAT and CATEGORY[t.code] != 2):
+        raise DTypeError(f"{op_name(op)}_: the result ({(<dtype>DTYPES[code]).name}) cannot be written into {describe(t)}; "
+                         f"use the out-of-place form or convert first.")
+    if CATEGORY[code] != 2 and (op == OP_floor_divide or op == OP_remainder or op == OP_fmod):
+        check_divisor(op, xs[1])
+    broadcast_shape(op, xs, &p)
+    if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
+        raise ShapeError(f"{op_name(op)}_: the result has shape {list(size_tuple(p.nd, p.dims))}, which is not the shape of "
+                         f"{describe(t)}; an in-place operation cannot change it.")
+    # operands that overlap what is written, other than element for element, are copied first
+    safe = [t]
+    for k in range(1, <int>len(xs)):
+        v = xs[k]
+        if isinstance(v, Tensor):
+            x = v
+            if x.st is t.st and not (x.ptr == t.ptr and x.nd == t.nd and x.code == t.code
+                                     and memcmp(x.steps, t.steps, t.nd * sizeof(int64_t)) == 0):
+                v = c_clone(x)
+        safe.append(v)
+    xs = tuple(safe)
+    run_pointwise(op, o.strip, o.cost, COMPUTE[code], t, xs, consts, 0)
+    written(t, op)
+    if GRAD_MODE and CATEGORY[t.code] == 2:
+        n = record_pointwise(op, COMPUTE[code], t, xs, consts, t)
+        if n is not None:
+            rebase(t, n)
+    return t
+
+
+cdef rebase(Tensor t, Node n):
+    """t was overwritten by the result of n: t, and what t is a view of, have a new history."""
+    cdef Node b
+    cdef Tensor base = t.base
+    if base is None:
+        attach(t, n)
+        t.slot = 0
+        return
+    if not base.bits & B_CONTIGUOUS:
+        raise GraphError("in-place: a view of a tensor that is not contiguous cannot be written on the tape; "
+                         "clone() the base first.")
+    b = node_new(OP_view_write, 2, base.code)
+    set_edge(b, 0, base)
+    Py_INCREF(n)
+    b.edge[1] = <PyObject*>n
+    strided_aux(b, base, t.nd, t.dims, t.steps, (t.ptr - base.ptr) // ITEM[t.code])
+    attach(base, b)
+    base.slot = 0
+    node_of(t)              # t is now a view of the new base
+
+
+cdef object into(object result, object out):
+    """PyTorch's `out=`: the result written into a given tensor."""
+    cdef Tensor y, t
+    if out is None:
+        return result
+    if not isinstance(out, Tensor):
+        raise DTypeError(f"out: expected a Tensor, got {describe(out)}.")
+    y = result
+    t = out
+    if GRAD_MODE and (tracked(t) or tracked(y)):
+        raise GraphError("out: arguments that require grad cannot be used with out=; drop out= or use no_grad().")
+    if CATEGORY[y.code] > CATEGORY[t.code]:
+        raise DTypeError(f"out: the result {describe(y)} cannot be written into {describe(t)}.")
+    if t.nd != y.nd or memcmp(t.dims, y.dims, y.nd * sizeof(int64_t)):
+        t.data = empty(*y.shape, dtype=DTYPES[t.code])
+    copy_into(t, y)
+    return t
+
+
+cdef int copy_into(Tensor t, Tensor x) except -1:
+    """t[...] = x, with broadcasting and conversion; no tape."""
+    cdef int compute = COMPUTE[x.code]
+    if x.st is t.st and x.ptr != t.ptr:
+        x = c_clone(detached(x))
+    run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, compute, t, (x,), (), 0)
+    written(t, OP_identity)
+    return 0
+
+
+# ---- doors whose overloads no signature says ------------------------------------------------------------------------
+
+def div(input, other, *, rounding_mode=None, out=None):
+    """Quotient of two tensors or numbers.  y = input / other
+
+    rounding_mode: None (true division, a floating result), "trunc" or "floor".  Tensors of any shapes that broadcast.
+    """
+    if rounding_mode is None:
+        return into(binary(OP_div, input, other), out)
+    if rounding_mode == "floor":
+        return into(pointwise_general(OP_floor_divide, (input, other), ()), out)
+    if rounding_mode == "trunc":
+        return into(pointwise_general(OP_trunc_divide, (input, other), ()), out)
+    raise ValueError(f"div: rounding_mode {rounding_mode!r}; choose None, 'trunc' or 'floor'.")
+
+
+def where(condition, input=None, other=None, *, out=None):
+    """Choose.  y = input where condition is true, else other; with the condition alone, the positions of its true elements.
+
+    condition: bool (or uint8) tensor; input, other: tensors or numbers; all three broadcast.
+    """
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    if not isinstance(condition, Tensor) or ((<Tensor>condition).code != DT_BOOL and (<Tensor>condition).code != DT_U8):
+        raise DTypeError(f"where: condition must be a bool tensor, got {describe(condition)}; compare first (x > 0).")
+    return into(pointwise_general(OP_where, (condition, input, other), ()), out)
+
+
+def clamp(Tensor input not None, min=None, max=None, *, out=None):
+    """Limit to an interval.  y = min(max(input, min), max)
+
+    min, max: numbers, tensors or None (no limit).  The gradient is 1 inside the interval, its ends included, else 0.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: at least one of min and max must be given.")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        y = input if min is None else pointwise_general(OP_clamp_min, (input, min), ())
+        return into(y if max is None else pointwise_general(OP_clamp_max, (y, max), ()), out)
+    return into(clamp_numbers(OP_clamp, input, min, max, False), out)
+
+
+cdef object clamp_numbers(int op, Tensor input, min, max, bint in_place):
+    cdef int code = result_code((input, min if min is not None else 0, max if max is not None else 0))
+    if CATEGORY[code] == 2:
+        lo = -INFINITY if min is None else min
+        hi = INFINITY if max is None else max
+    else:
+        lo = -0x7fffffffffffffff - 1 if min is None else min
+        hi = 0x7fffffffffffffff if max is None else max
+    return inplace(op, (input,), (lo, hi)) if in_place else pointwise_general(op, (input,), (lo, hi))
+
+
+def clamp_(Tensor input not None, min=None, max=None):
+    """In-place version of `clamp`; returns self."""
+    return clamp_numbers(OP_clamp, input, min, max, True)
+
+
+def round(Tensor input not None, *, int decimals=0, out=None):
+    """Rounded to `decimals` places, halves to even; the derivative is 0."""
+    if decimals == 0:
+        return into(unary(OP_round, input), out)
+    scale = 10.0 ** decimals
+    return into(unary(OP_round, binary(OP_mul, input, scale)) / scale, out)
+
+
+cdef object invert(Tensor x):
+    return pointwise_general(OP_logical_not if x.code == DT_BOOL else OP_bitwise_not, (x,), ())
+
+
+def bitwise_not(Tensor input not None, *, out=None):
+    """Inverted bits of integers; logical not of bools.  y = ~input"""
+    return into(invert(input), out)
+
+
+cdef object power(object x, object p):
+    """x ** p; squares and square roots by their own operations."""
+    if isinstance(x, Tensor) and not isinstance(p, Tensor):
+        if PyLong_CheckExact(p) and p == 2:
+            return unary(OP_square, <Tensor>x)
+        if PyFloat_CheckExact(p):
+            if p == 2.0 and CATEGORY[(<Tensor>x).code] == 2:
+                return unary(OP_square, <Tensor>x)
+            if p == 0.5:
+                return unary(OP_sqrt, <Tensor>x)
+        if CATEGORY[(<Tensor>x).code] != 2 and PyLong_Check(p) and p < 0:
+            raise ValueError("pow: integers to negative integer powers are not allowed; convert with .float().")
+    return binary(OP_pow, x, p)
+
+
+def pow(input, exponent, *, out=None):
+    """Power.  y = input ** exponent; tensors or numbers that broadcast.  At (0, 0) the derivatives are 0."""
+    return into(power(input, exponent), out)
+
+
+def gelu(Tensor input not None, *, str approximate="none"):
+    """Gaussian error linear unit.  y = x Phi(x); approximate="tanh": 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+
+    Source: Hendrycks and Gimpel, 2016.
+    """
+    if approximate == "none":
+        return unary(OP_gelu_erf, input)
+    if approximate == "tanh":
+        return unary(OP_gelu_tanh, input)
+    raise ValueError(f"gelu: approximate {approximate!r}; choose 'none' or 'tanh'.")

@@ -1,0 +1,201 @@
+# Forward mode.  A dual tensor carries its value (the primal) and a tangent, at a level; an operation on duals of the highest
+# level computes its value on the primals and its tangent by the row's rule:
+#
+#     pointwise   sum over the inputs of tangent * partial
+#     linear      the operation itself on the tangents (products: on one argument at a time)
+#     fused       the composition, on duals; where a row has none, the transpose of its backward rule
+#
+# The primals may be duals of a lower level, or on the tape: nesting, and reverse over forward, need nothing more.
+
+cdef int LEVEL = 0
+
+
+@cython.final
+cdef class Dual:
+    """What makes a tensor dual."""
+    cdef int level
+    cdef Tensor primal
+    cdef Tensor tangent
+
+
+cdef Tensor make_dual(Tensor primal, Tensor tangent, int level):
+    cdef Tensor t = detached(primal)
+    t.node = primal.node
+    t.slot = primal.slot
+    t.bits |= (primal.bits & B_GRAD) | B_DUAL
+    t.dual = Dual.__new__(Dual)
+    t.dual.level = level
+    t.dual.primal = primal
+    t.dual.tangent = tangent
+    return t
+
+
+cdef int top_level(object xs) except -1:
+    cdef int level = 0
+    for x in xs:
+        if isinstance(x, Tensor):
+            if (<Tensor>x).dual is not None and (<Tensor>x).dual.level > level:
+                level = (<Tensor>x).dual.level
+        elif isinstance(x, (tuple, list)):
+            level = py.max(level, top_level(x))
+    return level
+
+
+cdef object primal_of(object x, int level):
+    if isinstance(x, Tensor):
+        return (<Tensor>x).dual.primal if (<Tensor>x).dual is not None and (<Tensor>x).dual.level == level else x
+    if isinstance(x, tuple) and x and isinstance(x[0], Tensor):
+        return tuple([primal_of(e, level) for e in x])
+    return x
+
+
+cdef object tangent_of(object x, int level):
+    if isinstance(x, Tensor) and (<Tensor>x).dual is not None and (<Tensor>x).dual.level == level:
+        return (<Tensor>x).dual.tangent
+    return None
+
+
+cdef Tensor lift(int op, tuple args):
+    """The operation on arguments some of which are dual."""
+    cdef int level = top_level(args)
+    row = ROWS[op]
+    primals = tuple([primal_of(a, level) for a in args])
+    if row.kind == "pointwise":
+        k = len(row.tensors)
+        y = pointwise_general(op, primals[:k], primals[k:])
+        if (<Tensor>y).code > DT_F64 or CATEGORY[(<Tensor>y).code] != 2:
+            return y
+        t = pointwise_tangent(op, row, args, primals, y, level)
+    else:
+        y = CALLS[op](*primals)
+        if row.kind == "linear":
+            t = linear_tangent(op, row, args, primals, level)
+        elif row.composition is not None:
+            d = row.composition(*args[:row.composition.__code__.co_argcount])
+            t = tangent_of(d, level)
+        else:
+            t = transposed_tangent(op, row, args, primals, level)
+    if t is None:
+        return y
+    return make_dual(y, t, level)
+
+
+cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Tensor y, int level):
+    """Sum of tangent * partial over the dual inputs."""
+    total = None
+    names = [a.name for a in row.arguments]
+    values = [tensor(x, dtype=DTYPES[y.code]) if a.is_tensor and not isinstance(x, Tensor) else x
+              for a, x in zip(row.arguments, primals)]
+    for k, a in enumerate(row.tensors):
+        t = tangent_of(args[k], level)
+        rule = row.rules.get(a.name)
+        if t is None or rule is None:
+            continue
+        used = rule.__code__.co_varnames[:rule.__code__.co_argcount]
+        d = rule(*[y if name == "y" else values[names.index(name)] for name in used])
+        if (<Tensor>t).code != y.code:
+            t = c_cast(t, DTYPES[y.code])
+        if isinstance(d, (int, float)) and d == 1:
+            term = t
+        else:
+            term = times_partial(t, d, row.singular)
+        total = term if total is None else binary(OP_add, total, term)
+    if total is not None and (<Tensor>total).shape != y.shape:
+        total = c_expand(total, tuple_of(y.nd, y.dims))
+    return total
+
+
+cdef object linear_tangent(int op, object row, tuple args, tuple primals, int level):
+    if op == OP_cat:
+        if top_level(args[0]) < level:
+            return None
+        return c_cat([zeros_like(primal_of(x, level)) if tangent_of(x, level) is None else tangent_of(x, level) for x in args[0]],
+                     args[1])
+    names = [a.name for a in row.arguments]
+    total = None
+    if op == OP_matmul or op == OP_linear:      # linear in each argument by itself
+        for name in row.rules:
+            k = names.index(name)
+            t = tangent_of(args[k], level)
+            if t is None:
+                continue
+            if name == "bias":
+                term = c_expand(t, tuple(args[0].shape)[:(<Tensor>args[0]).nd - 1] + (args[1].shape[0],))
+            else:
+                changed = list(primals)
+                changed[k] = t
+                if op == OP_linear:
+                    changed[2] = None
+                term = CALLS[op](*changed)
+            total = term if total is None else binary(OP_add, total, term)
+        return total
+    changed = list(primals)                     # linear in all of them together
+    hit = False
+    for name in row.rules:
+        k = names.index(name)
+        t = tangent_of(args[k], level)
+        hit = hit or t is not None
+        changed[k] = zeros_like(primals[k]) if t is None else t
+    return CALLS[op](*changed) if hit else None
+
+
+cdef object transposed_tangent(int op, object row, tuple args, tuple primals, int level):
+    """The backward rule is linear in the adjoint; its transpose applied to the tangent is the forward rule."""
+    global GRAD_MODE
+    cdef bint mode = GRAD_MODE
+    total = None
+    for k in TENSORS[op]:
+        t = tangent_of(args[k], level)
+        if t is None:
+            continue
+        GRAD_MODE = True
+        try:
+            changed = list(primals)
+            changed[k] = c_alias(primals[k]) if mode and tracked(primals[k]) else detached(primals[k])
+            (<Tensor>changed[k]).bits |= B_GRAD
+            y = CALLS[op](*changed)
+            u = zeros_like(y)
+            (<Tensor>u).bits |= B_GRAD
+            g = gradients([y], [changed[k]], [u], True, True, True)[0]
+            term = None if g is None else gradients([g], [u], [t], mode, mode, True)[0]
+        finally:
+            GRAD_MODE = mode
+        if term is not None:
+            total = term if total is None else binary(OP_add, total, term)
+    return total
+
+
+# ---- doors: forward_ad ----------------------------------------------------------------------------------------------
+
+def _enter_dual_level():
+    """Open a level of forward mode; returns its number."""
+    global LEVEL
+    LEVEL += 1
+    return LEVEL
+
+
+def _exit_dual_level():
+    """Close the innermost level."""
+    global LEVEL
+    if LEVEL == 0:
+        raise GraphError("exit_dual_level: no level is open.")
+    LEVEL -= 1
+
+
+def _make_dual(Tensor tensor not None, Tensor tangent not None, level=None):
+    """A dual tensor at the innermost (or the given) level."""
+    if LEVEL == 0:
+        raise GraphError("make_dual: open a level first, with forward_ad.dual_level().")
+    if tensor.nd != tangent.nd or memcmp(tensor.dims, tangent.dims, tensor.nd * sizeof(int64_t)) or tensor.code != tangent.code:
+        raise ShapeError(f"make_dual: tangent {describe(tangent)} must have the shape and dtype of {describe(tensor)}.")
+    if CATEGORY[tensor.code] != 2:
+        raise DTypeError(f"make_dual: {describe(tensor)}: only floating dtypes have tangents.")
+    return make_dual(tensor, tangent, LEVEL if level is None else level)
+
+
+def _unpack_dual(Tensor tensor not None, level=None):
+    """(primal, tangent or None) of a tensor at the innermost (or the given) level."""
+    cdef int at = LEVEL if level is None else level
+    if tensor.dual is not None and tensor.dual.level == at:
+        return tensor.dual.primal, tensor.dual.tangent
+    return tensor, None

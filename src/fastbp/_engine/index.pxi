@@ -1,0 +1,678 @@
+# Builders, indexing with tensors.  Every index is checked before anything runs; x[...] is a basic slice (a view) followed by
+# at most one gather of rows at linear positions.
+
+cdef Tensor positions(str op, Tensor index, int64_t size):
+    """A contiguous int64 copy (or the tensor itself) with all values in [-size, size)."""
+    cdef Tensor t, pos
+    cdef Instr I
+    cdef int64_t two = 2
+    cdef int status
+    if CATEGORY[index.code] != 1:
+        raise DTypeError(f"{op}: index {describe(index)} must be an integer tensor; convert with .long().")
+    t = detached(index)
+    if t.code != DT_I64:
+        t = copied(t, DT_I64)
+    elif not t.bits & B_CONTIGUOUS:
+        t = copied(t, DT_I64)
+    pos = fresh(DT_I64, 1, &two)
+    start(&I, K_index_check, OP_index_select, DT_I64, 1, 2)
+    set_operand(&I.arg[0], pos)
+    set_operand(&I.arg[1], t)
+    I.shape[0] = t.n
+    I.c[0].i = size
+    I.n = 1
+    I.cost = 0.3 * t.n
+    if t.n:
+        status = I.run(&I, 0, 1, NULL)      # not through the door: it computes nothing that a program would keep
+        if status != ST_OK:
+            raise IndexError(f"{op}: index {(<int64_t*>pos.ptr)[1]} (element {(<int64_t*>pos.ptr)[0]} of {describe(index)}) "
+                             f"is out of range for a dimension of size {size}; it must be in [{-size}, {size - 1}].")
+    return t
+
+
+cdef inline Tensor whole(Tensor x):
+    """x contiguous, off the tape."""
+    return detached(x) if x.bits & B_CONTIGUOUS else copied(x, x.code)
+
+
+cdef Tensor take_rows(int op, Tensor x, Tensor index, int64_t outer, int64_t rows, int64_t inner, int nd, const int64_t* dims):
+    """Kernel take: x [outer, rows, inner] at index [m] -> [outer, m, inner], in shape dims."""
+    cdef Tensor y = fresh(x.code, nd, dims)
+    cdef Instr I
+    start(&I, K_take, op, x.code, 1, 3)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    set_operand(&I.arg[2], index)
+    I.shape[0] = outer
+    I.shape[1] = rows
+    I.shape[2] = inner
+    I.shape[3] = index.n
+    I.n = outer * index.n
+    I.cost = 3.0 + 0.1 * inner * ITEM[x.code]
+    if y.n:
+        execute(&I)
+    return y
+
+
+cdef int put_rows(int op, Tensor y, Tensor index, Tensor source, int64_t outer, int64_t rows, int64_t inner, bint add) except -1:
+    """Kernel put or put_add: y [outer, rows, inner] at index [m] is written or added to, in place."""
+    cdef Instr I
+    if y.n == 0 or source.n == 0:
+        return 0
+    if add and COMPUTE[y.code] != y.code:
+        wide = copied(y, COMPUTE[y.code])
+        put_rows(op, wide, index, copied(source, COMPUTE[y.code]), outer, rows, inner, True)
+        run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, COMPUTE[y.code], y, (wide,), (), 0)
+        return 0
+    start(&I, K_put_add if add else K_put, op, y.code, 1, 3)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], index)
+    set_operand(&I.arg[2], source)
+    I.shape[0] = outer
+    I.shape[1] = rows
+    I.shape[2] = inner
+    I.shape[3] = index.n
+    I.n = outer * ((inner + 63) // 64)
+    I.cost = index.n * (3.0 + 0.1 * (inner if inner < 64 else 64) * ITEM[y.code])
+    execute(&I)
+    return 0
+
+
+cdef Tensor c_index_select(Tensor x, int64_t dim, Tensor index):
+    cdef int64_t dims[MAXDIM]
+    cdef int d = wrap_dim("index_select", dim, x.nd)
+    cdef Tensor y, at
+    if index.nd > 1:
+        raise ShapeError(f"index_select: index {describe(index)} must be a vector.")
+    if x.nd == 0:
+        return c_index_select(c_reshape(x, (1,)), 0, index).reshape(())
+    if x.bits & B_DUAL:
+        return lift(OP_index_select, (x, d, index))
+    at = positions("index_select", index, x.dims[d])
+    memcpy(dims, x.dims, x.nd * sizeof(int64_t))
+    dims[d] = at.n
+    y = take_rows(OP_index_select, whole(x), at, shape_product(d, x.dims), x.dims[d],
+                  shape_product(x.nd - d - 1, x.dims + d + 1), x.nd, dims)
+    if must_record(x):
+        record_rule(OP_index_select, y, (x, d, at))
+    return y
+
+
+cdef Tensor c_index_add(Tensor x, int64_t dim, Tensor index, Tensor source):
+    cdef int d = wrap_dim("index_add", dim, x.nd), k
+    cdef Tensor y, at
+    if x.nd == 0 or index.nd > 1 or source.nd != x.nd or source.code != x.code:
+        raise ShapeError(f"index_add: index must be a vector, and source {describe(source)} must have the dimensions and dtype "
+                         f"of input {describe(x)}.")
+    for k in range(x.nd):
+        if source.dims[k] != (index.n if k == d else x.dims[k]):
+            raise ShapeError(f"index_add: source {describe(source)} must have size {index.n if k == d else x.dims[k]} at dim {k}.")
+    if (x.bits | source.bits) & B_DUAL:
+        return lift(OP_index_add, (x, d, index, source))
+    at = positions("index_add", index, x.dims[d])
+    y = copied(x, x.code)
+    put_rows(OP_index_add, y, at, whole(source), shape_product(d, x.dims), x.dims[d],
+             shape_product(x.nd - d - 1, x.dims + d + 1), True)
+    if GRAD_MODE and (tracked(x) or tracked(source)):
+        record_rule(OP_index_add, y, (x, d, at, source))
+    return y
+
+
+def index_add(Tensor input not None, dim, Tensor index not None, Tensor source not None, *, alpha=1, out=None):
+    """A copy of input with alpha * source added at the positions `index` of a dimension; repeated positions add up.
+
+    index: int64 vector; source: input's shape with index's length at dim.
+    """
+    return into(c_index_add(input, dim, index, source if alpha == 1 else source * alpha), out)
+
+
+# ---- gather and scatter ---------------------------------------------------------------------------------------------
+
+cdef Tensor fitted(Tensor x, Tensor index, int dim):
+    """x cut to index's sizes except at dim."""
+    cdef int d
+    for d in range(x.nd):
+        if d != dim and x.dims[d] != index.dims[d]:
+            x = narrowed(x, d, 0, index.dims[d], 1)
+    return x
+
+
+cdef int check_gather(str op, Tensor x, int dim, Tensor index) except -1:
+    cdef int d
+    if CATEGORY[index.code] != 1:
+        raise DTypeError(f"{op}: index {describe(index)} must be an integer tensor; convert with .long().")
+    if x.nd != index.nd:
+        raise ShapeError(f"{op}: index {describe(index)} must have as many dimensions as {describe(x)}.")
+    for d in range(x.nd):
+        if d != dim and index.dims[d] > x.dims[d]:
+            raise ShapeError(f"{op}: index {describe(index)} is larger than {describe(x)} at dim {d}; only dim {dim} may be.")
+    return 0
+
+
+cdef int run_gather(int kernel, int op, Tensor first, Tensor second, Tensor third, Tensor x, Tensor index, int dim) except -1:
+    """gather: (y; x, index); scatter: (x; index, source).  All contiguous; x [outer, n, inner], index [outer, m, inner]."""
+    cdef Instr I
+    start(&I, kernel, op, first.code, 1, 3)
+    set_operand(&I.arg[0], first)
+    set_operand(&I.arg[1], second)
+    set_operand(&I.arg[2], third)
+    I.shape[0] = shape_product(dim, x.dims)
+    I.shape[1] = x.dims[dim]
+    I.shape[2] = shape_product(x.nd - dim - 1, x.dims + dim + 1)
+    I.shape[3] = index.dims[dim]
+    if kernel == K_gather:
+        I.n = index.n
+        I.cost = 3.0
+    else:
+        I.n = I.shape[0] * I.shape[2]
+        I.cost = 3.0 * I.shape[3]
+    if index.n:
+        execute(&I)
+    return 0
+
+
+cdef Tensor c_gather(Tensor x, int64_t dim, Tensor index):
+    cdef int d = wrap_dim("gather", dim, x.nd)
+    cdef Tensor y, at, source
+    check_gather("gather", x, d, index)
+    if x.bits & B_DUAL:
+        return lift(OP_gather, (x, d, index))
+    if x.nd == 0:
+        positions("gather", index, 1)
+        return c_clone(x)
+    at = positions("gather", index, x.dims[d])
+    source = whole(fitted(detached(x), at, d))
+    y = fresh(x.code, at.nd, at.dims)
+    run_gather(K_gather, OP_gather, y, source, at, source, at, d)
+    if must_record(x):
+        record_rule(OP_gather, y, (x, d, at))
+    return y
+
+
+def gather(Tensor input not None, dim, Tensor index not None, *, sparse_grad=False, out=None):
+    """Elements chosen along a dimension.  out[i][j] = input[index[i][j]][j] for dim 0, likewise for others.
+
+    index: integer tensor with input's number of dimensions, not larger than input except at dim.  Returns a copy of
+    index's shape.  Errors: IndexError for positions outside the dimension.
+    """
+    return into(c_gather(input, dim, index), out)
+
+
+cdef Tensor scattered(int kernel, int op, Tensor x, int d, Tensor index, Tensor src):
+    """A copy of x with src written (or added) at index."""
+    cdef Tensor at = positions(op_name(op), index, x.dims[d] if x.nd else 1), y, part, source
+    cdef int k
+    cdef bint smaller = False
+    for k in range(x.nd):
+        if src.nd != index.nd or src.dims[k] < index.dims[k]:
+            raise ShapeError(f"{op_name(op)}: src {describe(src)} must be at least as large as index {describe(index)} in every "
+                             f"dimension.")
+        smaller = smaller or (k != d and index.dims[k] != x.dims[k])
+    if src.code != x.code:
+        raise DTypeError(f"{op_name(op)}: src {describe(src)} must have the dtype of {describe(x)}.")
+    if kernel == K_scatter_add and COMPUTE[x.code] != x.code:
+        return copied(scattered(kernel, op, copied(x, COMPUTE[x.code]), d, index, copied(src, COMPUTE[x.code])), x.code)
+    y = copied(x, x.code)
+    if x.nd == 0:
+        y = tensor_of(y.st, y.ptr, y.code, 1, &y.n)
+        at = tensor_of(at.st, at.ptr, at.code, 1, &at.n)
+        run_gather(kernel, op, y, at, whole(src), y, at, 0)
+        return tensor_of(y.st, y.ptr, y.code, 0, NULL)
+    source = detached(src)
+    for k in range(x.nd):
+        if source.dims[k] != index.dims[k]:
+            source = detached(narrowed(source, k, 0, index.dims[k], 1))
+    source = whole(source)
+    if not smaller:
+        run_gather(kernel, op, y, at, source, y, at, d)
+        return y
+    part = detached(fitted(detached(y), at, d))
+    inner = copied(part, part.code)
+    run_gather(kernel, op, inner, at, source, inner, at, d)
+    run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, COMPUTE[x.code], part, (inner,), (), 0)
+    return y
+
+
+cdef Tensor c_scatter_add(Tensor x, int64_t dim, Tensor index, Tensor src):
+    cdef int d = wrap_dim("scatter_add", dim, x.nd)
+    cdef Tensor y
+    check_gather("scatter_add", x, d, index)
+    if (x.bits | src.bits) & B_DUAL:
+        return lift(OP_scatter_add, (x, d, index, src))
+    y = scattered(K_scatter_add, OP_scatter_add, x, d, index, src)
+    if GRAD_MODE and (tracked(x) or tracked(src)):
+        record_rule(OP_scatter_add, y, (x, d, index, src))
+    return y
+
+
+cdef Tensor c_scatter_src(Tensor x, int64_t dim, Tensor index, Tensor src):
+    cdef int d = wrap_dim("scatter", dim, x.nd)
+    cdef Tensor y
+    check_gather("scatter", x, d, index)
+    if (x.bits | src.bits) & B_DUAL:
+        return lift(OP_scatter_src, (x, d, index, src))
+    y = scattered(K_scatter, OP_scatter_src, x, d, index, src)
+    if GRAD_MODE and (tracked(x) or tracked(src)):
+        record_rule(OP_scatter_src, y, (x, d, index, src))
+    return y
+
+
+def scatter(Tensor input not None, dim, Tensor index not None, src=None, *, value=None, reduce=None, out=None):
+    """A copy of input with src (a tensor, or a number) written at index along a dimension; reduce="add" adds instead."""
+    if src is None:
+        src = value
+    if not isinstance(src, Tensor):
+        src = c_expand(tensor(src, dtype=DTYPES[input.code]), tuple_of(index.nd, index.dims))
+    if reduce is None:
+        return into(c_scatter_src(input, dim, index, src), out)
+    if reduce == "add":
+        return into(c_scatter_add(input, dim, index, src), out)
+    raise ValueError(f"scatter: reduce {reduce!r}; choose None or 'add'.")
+
+
+def fit(Tensor t not None, shape):
+    """t followed by zeros up to a shape: the adjoint of using only part of a source."""
+    cdef Tensor y
+    if tuple(t.shape) == tuple(shape):
+        return t
+    for d, n in enumerate(shape):
+        if t.shape[d] < n:
+            size = list(t.shape)
+            size[d] = n - t.shape[d]
+            t = c_cat((t, zeros(size, dtype=DTYPES[t.code])), d)
+    return t
+
+
+# ---- rows at linear positions: what advanced indexing becomes -------------------------------------------------------
+
+cdef Tensor c_take_flat(Tensor x, Tensor index, int lead):
+    """x's first `lead` dimensions flattened, its rows taken at index (any shape)."""
+    cdef int64_t dims[MAXDIM]
+    cdef Tensor y, at
+    cdef int64_t rows = shape_product(lead, x.dims)
+    if index.nd + x.nd - lead > MAXDIM:
+        raise ShapeError(f"indexing: more than {MAXDIM} dimensions are not supported.")
+    if x.bits & B_DUAL:
+        return lift(OP_take_flat, (x, index, lead))
+    at = positions("indexing", index, rows)
+    memcpy(dims, index.dims, index.nd * sizeof(int64_t))
+    memcpy(dims + index.nd, x.dims + lead, (x.nd - lead) * sizeof(int64_t))
+    y = take_rows(OP_take_flat, whole(x), at, 1, rows, shape_product(x.nd - lead, x.dims + lead), index.nd + x.nd - lead, dims)
+    if must_record(x):
+        record_rule(OP_take_flat, y, (x, at, lead))
+    return y
+
+
+cdef int put_flat_into(Tensor y, Tensor index, Tensor source, int lead, bint accumulate) except -1:
+    """y (contiguous) at rows index = source (broadcast by the caller), in place."""
+    put_rows(OP_put_flat, y, index, source, 1, shape_product(lead, y.dims), shape_product(y.nd - lead, y.dims + lead), accumulate)
+    return 0
+
+
+cdef Tensor c_put_flat(Tensor x, Tensor index, Tensor source, int lead, bint accumulate):
+    cdef Tensor y, at
+    if (x.bits | source.bits) & B_DUAL:
+        return lift(OP_put_flat, (x, index, source, lead, accumulate))
+    at = positions("indexing", index, shape_product(lead, x.dims))
+    y = copied(x, x.code)
+    put_flat_into(y, at, whole(source), lead, accumulate)
+    if GRAD_MODE and (tracked(x) or tracked(source)):
+        record_rule(OP_put_flat, y, (x, at, source, lead, accumulate))
+    return y
+
+
+def fill_flat(Tensor v not None, Tensor index not None, int lead):
+    """v with the rows at index set to zero."""
+    return c_put_flat(v, index, zeros(tuple(index.shape) + tuple(v.shape)[lead:], dtype=DTYPES[v.code]), lead, False)
+
+
+# ---- embedding ------------------------------------------------------------------------------------------------------
+
+cdef Tensor c_embedding(Tensor index, Tensor weight, object padding_idx):
+    cdef Tensor y, at
+    cdef int64_t dims[MAXDIM]
+    if weight.nd != 2:
+        raise ShapeError(f"embedding: weight {describe(weight)} must have two dimensions (num_embeddings, embedding_dim).")
+    if weight.bits & B_DUAL:
+        return lift(OP_embedding, (index, weight, padding_idx))
+    at = positions("embedding", index, weight.dims[0])
+    memcpy(dims, at.dims, at.nd * sizeof(int64_t))
+    dims[at.nd] = weight.dims[1]
+    y = take_rows(OP_embedding, whole(weight), at, 1, weight.dims[0], weight.dims[1], at.nd + 1, dims)
+    if must_record(weight):
+        record_rule(OP_embedding, y, (at, weight, padding_idx))
+    return y
+
+
+def embedding(Tensor input not None, Tensor weight not None, padding_idx=None, max_norm=None, norm_type=2.0,
+              scale_grad_by_freq=False, sparse=False):
+    """Rows of a table.  y[i] = weight[input[i]]
+
+    input: integer tensor of any shape; weight [num_embeddings, embedding_dim].  Returns input's shape with embedding_dim
+    appended.  The row padding_idx gets no gradient.  Errors: IndexError for positions outside the table.
+    """
+    if max_norm is not None or scale_grad_by_freq:
+        raise ValueError("embedding: max_norm and scale_grad_by_freq are not supported.")
+    if padding_idx is not None and padding_idx < 0:
+        padding_idx += weight.dims[0]
+    return c_embedding(input, weight, padding_idx)
+
+
+# ---- masks ----------------------------------------------------------------------------------------------------------
+
+cdef Tensor true_positions(Tensor mask):
+    """Linear positions of the nonzero elements, in C order."""
+    cdef Tensor m = detached(mask), out, count
+    cdef Instr I
+    cdef int64_t n, one = 1
+    if m.code != DT_BOOL:
+        m = binary(OP_ne, m, 0)
+    m = whole(m)
+    count = fresh(DT_I64, 1, &one)
+    start(&I, K_mask_count, OP_mask_positions, DT_I64, 1, 2)
+    set_operand(&I.arg[0], count)
+    set_operand(&I.arg[1], m)
+    I.shape[0] = m.n
+    I.n = 1
+    I.cost = 0.1 * m.n
+    execute(&I)
+    n = (<int64_t*>count.ptr)[0]
+    out = fresh(DT_I64, 1, &n)
+    start(&I, K_mask_index, OP_mask_positions, DT_I64, 1, 2)
+    set_operand(&I.arg[0], out)
+    set_operand(&I.arg[1], m)
+    I.shape[0] = m.n
+    I.n = 1
+    I.cost = 0.5 * m.n
+    execute(&I)
+    return out
+
+
+def nonzero(Tensor input not None, *, as_tuple=False):
+    """Positions of the nonzero elements: an int64 matrix [count, ndim], or a tuple of one vector for each dimension."""
+    cdef int d
+    cdef int64_t inner = 1
+    flat = true_positions(input)
+    columns = []
+    for d in range(input.nd - 1, -1, -1):
+        columns.insert(0, binary(OP_remainder, binary(OP_floor_divide, flat, inner) if inner > 1 else flat, input.dims[d] or 1))
+        inner *= input.dims[d]
+    if as_tuple:
+        return tuple(columns) if input.nd else (flat,)
+    if input.nd == 0:
+        return zeros((flat.shape[0], 0), dtype=int64)
+    return stack(columns, 1)
+
+
+# ---- x[key] ---------------------------------------------------------------------------------------------------------
+
+cdef struct Slice:              # the basic part of a key
+    int nd                      # of the view
+    int64_t begin[MAXDIM]
+    int64_t step[MAXDIM]
+    int64_t source[MAXDIM]
+    int64_t dims[MAXDIM]
+
+
+cdef object parse_key(Tensor x, object key, Slice* s):
+    """Fill the basic slice; returns a list with the tensor index of each dimension of the view (None: basic), or None."""
+    cdef tuple keys = key if isinstance(key, tuple) else (key,)
+    cdef int used = 0, d = 0
+    cdef int64_t a, b, c, i
+    cdef list tensors = []
+    cdef bint advanced = False, dots = False
+    cdef Tensor t
+    s.nd = 0
+    for k in keys:
+        if isinstance(k, Tensor) and ((<Tensor>k).code == DT_BOOL or (<Tensor>k).code == DT_U8):
+            used += (<Tensor>k).nd
+        elif k is not None and k is not Ellipsis and not isinstance(k, bool):
+            if is_mask_array(k):
+                used += k.ndim
+            else:
+                used += 1
+        dots = dots or k is Ellipsis
+    if used > x.nd:
+        raise IndexError(f"indexing: {used} indices for {describe(x)} of {x.nd} dimensions.")
+    if not dots:
+        keys = keys + (Ellipsis,)
+    for k in keys:
+        if k is Ellipsis:
+            for i in range(x.nd - used):
+                whole_dim(x, d, s, tensors)
+                d += 1
+            used = x.nd
+        elif k is None:
+            add_dim(s, -1, 1, tensors)
+        elif isinstance(k, slice):
+            a, b, c = k.indices(x.dims[d])
+            if c < 0:
+                raise ValueError("indexing: slices with a negative step are not supported; use flip().")
+            s.begin[d] = a
+            s.step[d] = c
+            add_dim(s, d, (b - a + c - 1) // c if b > a else 0, tensors)
+            d += 1
+        elif isinstance(k, bool):
+            raise IndexError("indexing: with True or False is not supported; use a bool tensor.")
+        elif isinstance(k, int) or (hasattr(k, "__index__") and not isinstance(k, Tensor) and not getattr(k, "ndim", 0)):
+            i = k.__index__()
+            if i < -x.dims[d] or i >= x.dims[d]:
+                raise IndexError(f"indexing: index {i} is out of range for dim {d} of {describe(x)}.")
+            s.begin[d] = i + x.dims[d] if i < 0 else i
+            s.step[d] = 1
+            d += 1
+        else:
+            t = k if isinstance(k, Tensor) else index_tensor(k)
+            advanced = True
+            if t.code == DT_BOOL or t.code == DT_U8:
+                for i in range(t.nd):
+                    if t.dims[i] != x.dims[d + i]:
+                        raise IndexError(f"indexing: mask {describe(t)} does not match {describe(x)} at dim {d + i}.")
+                if t.nd == 0:
+                    add_dim(s, -1, 1, tensors)
+                    tensors[len(tensors) - 1] = tensor([0] if t.item() else [], dtype=int64)
+                for part in (nonzero(t, as_tuple=True) if t.nd else ()):
+                    whole_dim(x, d, s, tensors)
+                    tensors[len(tensors) - 1] = part
+                    d += 1
+            else:
+                if CATEGORY[t.code] != 1:
+                    raise IndexError(f"indexing: {describe(t)}: indices must be integers, slices or bool masks; use .long().")
+                whole_dim(x, d, s, tensors)
+                tensors[len(tensors) - 1] = t
+                d += 1
+    return tensors if advanced else None
+
+
+cdef bint is_mask_array(object k):
+    return hasattr(k, "dtype") and hasattr(k, "ndim") and not isinstance(k, Tensor) and str(k.dtype) == "bool"
+
+
+cdef Tensor index_tensor(object k):
+    """A list or array used as an index."""
+    if is_arraylike(k):
+        return as_tensor_like(k, None)
+    if not isinstance(k, (list, tuple, range)):
+        raise IndexError(f"indexing: {describe(k)}: indices must be integers, slices, None, ..., tensors or lists.")
+    t = tensor(list(k) if isinstance(k, range) else k)
+    return t if (<Tensor>t).n else c_cast(t, int64)
+
+
+cdef int add_dim(Slice* s, int source, int64_t size, list tensors) except -1:
+    if s.nd == MAXDIM:
+        raise ShapeError(f"indexing: more than {MAXDIM} dimensions are not supported.")
+    s.source[s.nd] = source
+    s.dims[s.nd] = size
+    s.nd += 1
+    tensors.append(None)
+    return 0
+
+
+cdef int whole_dim(Tensor x, int d, Slice* s, list tensors) except -1:
+    s.begin[d] = 0
+    s.step[d] = 1
+    return add_dim(s, d, x.dims[d], tensors)
+
+
+cdef object linear_positions(Tensor x, list tensors):
+    """(order of x's dimensions, linear index, number of indexed dimensions, where the result's index dimensions go)."""
+    cdef Tensor t, total = None
+    cdef int d, first = -1, last = -1
+    cdef int64_t inner
+    cdef bint adjacent = True
+    indexed = [d for d in range(x.nd) if tensors[d] is not None]
+    rest = [d for d in range(x.nd) if tensors[d] is None]
+    for d in range(1, len(indexed)):
+        adjacent = adjacent and indexed[d] == indexed[d - 1] + 1
+    parts = []
+    for d in indexed:
+        t = positions("indexing", tensors[d], x.dims[d])
+        if len(indexed) > 1:            # negative positions must be resolved before they are combined
+            t = pointwise_general(OP_where, (binary(OP_lt, t, 0), binary(OP_add, t, x.dims[d]), t), ())
+        parts.append(t)
+    for d, t_ in zip(indexed, parts):
+        inner = 1
+        for k in indexed:
+            if k > d:
+                inner *= x.dims[k]
+        term = t_ if inner == 1 else binary(OP_mul, t_, inner)
+        total = term if total is None else binary(OP_add, total, term)
+    return indexed + rest, total, len(indexed), indexed[0] if adjacent else 0
+
+
+cdef object get_item(Tensor x, object key):
+    cdef Slice s
+    cdef Tensor y
+    cdef int64_t i
+    if PyLong_CheckExact(key) and x.nd:
+        i = key
+        if i < -x.dims[0] or i >= x.dims[0]:
+            raise IndexError(f"indexing: index {i} is out of range for dim 0 of {describe(x)}.")
+        return selected(x, 0, i + x.dims[0] if i < 0 else i)
+    tensors = parse_key(x, key, &s)
+    y = slice_any(x, s.begin, s.step, s.nd, s.source, s.dims)
+    if tensors is None:
+        return y
+    order, index, lead, at = linear_positions(y, tensors)
+    out = c_take_flat(c_permute(y, order) if order != list(range(y.nd)) else y, index, lead)
+    if at:                              # index dimensions stand where the first index stood
+        n = (<Tensor>index).nd
+        nd = (<Tensor>out).nd
+        out = c_permute(out, list(range(n, n + at)) + list(range(n)) + list(range(n + at, nd)))
+    return out
+
+
+cdef int set_item(Tensor x, object key, object value) except -1:
+    cdef Slice s
+    cdef Tensor y, v, p
+    tensors = parse_key(x, key, &s)
+    if x.bits & B_DUAL:
+        raise GraphError("indexing: dual tensors cannot be written in place; use index_put or where().")
+    check_writable("setitem", x)
+    y = sliced(x, s.begin, s.step, s.nd, s.source, s.dims)
+    if y.base is None:
+        y.base = x if x.base is None else x.base        # also under no_grad, the base's graph must be kept
+        y.base_node = y.base.node
+    if not isinstance(value, Tensor):
+        if tensors is None and is_number(value):
+            if CATEGORY[y.code] < 2 and isinstance(value, float) and c_floor(value) != value:
+                raise DTypeError(f"setitem: {value!r} cannot be written into {describe(x)}; convert the tensor with .float().")
+            if not (GRAD_MODE and tracked(y)):
+                fill_tensor(y, value)
+                written(y, OP_slice_view)
+                return 0
+        value = tensor(value, dtype=DTYPES[x.code]) if not is_arraylike(value) else as_tensor_like(value, x)
+    v = value
+    if tensors is None:
+        while v.nd > y.nd and v.dims[0] == 1:
+            v = c_squeeze(v, 0)
+        copy_tensor(y, v)
+        return 0
+    order, index, lead, at = linear_positions(y, tensors)
+    p = c_permute(y, order) if order != list(range(y.nd)) else y
+    n = (<Tensor>index).nd
+    shape = tuple(index.shape) + tuple(p.shape)[lead:]
+    if at:
+        v = c_expand(v, shape[n:n + at] + shape[:n] + shape[n + at:])
+        v = c_permute(v, list(range(at, at + n)) + list(range(at)) + list(range(at + n, len(shape))))
+    else:
+        while v.nd > len(shape) and v.dims[0] == 1:
+            v = c_squeeze(v, 0)
+        v = c_expand(v, shape)
+    write_flat(p, index, v, lead, False)
+    return 0
+
+
+cdef int write_flat(Tensor p, Tensor index, Tensor v, int lead, bint accumulate) except -1:
+    """p at rows index = v, in place, recorded."""
+    cdef Tensor at = positions("indexing", index, shape_product(lead, p.dims)), inner
+    cdef Node n = None
+    if CATEGORY[v.code] > CATEGORY[p.code]:
+        raise DTypeError(f"setitem: {describe(v)} cannot be written into {describe(p)}; convert one with .to(dtype).")
+    v = c_cast(v, DTYPES[p.code])
+    source = whole(v if v.st is not p.st else c_clone(detached(v)))
+    if GRAD_MODE and (tracked(p) or tracked(v)) and CATEGORY[p.code] == 2:
+        n = record_rule(OP_put_flat, None, (p, at, v, lead, accumulate))
+    if p.bits & B_CONTIGUOUS:
+        put_flat_into(p, at, source, lead, accumulate)
+    else:
+        inner = copied(p, p.code)
+        put_flat_into(inner, at, source, lead, accumulate)
+        run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, COMPUTE[p.code], p, (inner,), (), 0)
+    written(p, OP_put_flat)
+    if n is not None:
+        rebase(p, n)
+    return 0
+
+
+cdef Tensor copy_tensor(Tensor t, Tensor x):
+    """t[...] = x in place, recorded: copy_, and what x[slice] = value becomes."""
+    cdef Node n
+    cdef Plan p
+    check_writable("copy_", t)
+    broadcast_shape(OP_identity, (t, x), &p)
+    if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
+        raise ShapeError(f"copy_: {describe(x)} does not broadcast to {describe(t)}.")
+    if x is t:
+        return t
+    n = None
+    if GRAD_MODE and (tracked(x) or tracked(t)) and CATEGORY[t.code] == 2:
+        n = node_new(OP_copy_values, 1, t.code)
+        n.compute = x.code
+        if CATEGORY[x.code] == 2:
+            set_edge(n, 0, x)
+        node_aux(n, 1 + x.nd)
+        n.aux[0] = x.nd
+        memcpy(n.aux + 1, x.dims, x.nd * sizeof(int64_t))
+    copy_into(t, x)
+    if n is not None:
+        rebase(t, n)
+    return t
+
+
+cdef object bw_copy(Node n, Tensor v, int i):
+    cdef Tensor g = sum_to(v, <int>n.aux[0], n.aux + 1)
+    return g if g.code == n.compute else c_cast(g, DTYPES[n.compute])
+
+
+def index_put(Tensor input not None, indices, Tensor values not None, accumulate=False):
+    """A copy of input with values written (or added) at a tuple of index tensors."""
+    y = c_clone(input)
+    return index_put_(y, indices, values, accumulate)
+
+
+def index_put_(Tensor self not None, indices, Tensor values not None, accumulate=False):
+    """In place: self[indices] = values, or += with accumulate; returns self."""
+    cdef Slice s
+    cdef Tensor y, p, v
+    if not accumulate:
+        set_item(self, tuple(indices), values)
+        return self
+    check_writable("index_put_", self)
+    tensors = parse_key(self, tuple(indices), &s)
+    y = sliced(self, s.begin, s.step, s.nd, s.source, s.dims)
+    order, index, lead, at = linear_positions(y, tensors)
+    p = c_permute(y, order) if order != list(range(y.nd)) else y
+    v = c_expand(values, tuple(index.shape) + tuple(p.shape)[lead:])
+    write_flat(p, index, v, lead, True)
+    return self

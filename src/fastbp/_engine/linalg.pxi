@@ -1,0 +1,233 @@
+# Builders, matrix products: every one is the kernel `gemm` with strides, so transposes and broadcast batches cost no copy.
+
+cdef Tensor gemm_into(int op, Tensor y, Tensor a, Tensor b, Tensor bias, bint accumulate):
+    """y (+)= a @ b (+ bias); a [..., M, K], b [..., K, N] with broadcast batches, y [..., M, N] with unit column stride."""
+    cdef Instr I
+    cdef int nb = y.nd - 2, d, k, j
+    start(&I, K_gemm, op, y.code, 1, 4)
+    I.ndim = nb
+    I.flags = F_ACCUMULATE if accumulate else 0
+    for d in range(nb):
+        I.shape[d] = y.dims[d]
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], a)
+    set_operand(&I.arg[2], b)
+    for d in range(nb):
+        I.arg[0].stride[d] = y.steps[d]
+        k = d - (nb - (a.nd - 2))
+        I.arg[1].stride[d] = 0 if k < 0 or a.dims[k] == 1 else a.steps[k]
+        j = d - (nb - (b.nd - 2))
+        I.arg[2].stride[d] = 0 if j < 0 or b.dims[j] == 1 else b.steps[j]
+    for d in range(2):
+        I.arg[0].stride[nb + d] = y.steps[nb + d]
+        I.arg[1].stride[nb + d] = a.steps[a.nd - 2 + d]
+        I.arg[2].stride[nb + d] = b.steps[b.nd - 2 + d]
+    if bias is not None:
+        set_operand(&I.arg[3], bias)
+        for d in range(nb + 2):
+            I.arg[3].stride[d] = 0
+        I.arg[3].stride[nb + 1] = bias.steps[bias.nd - 1]
+    else:
+        no_operand(&I.arg[3])
+    I.c[0].i = y.dims[nb]
+    I.c[1].i = y.dims[nb + 1]
+    I.c[2].i = a.dims[a.nd - 1]
+    K.gemm_plan(&I, THREADS)
+    execute(&I)
+    return y
+
+
+cdef Tensor product(int op, Tensor a, Tensor b, Tensor bias):
+    """a @ b for matrices and batches of them, off the tape; checked by the caller."""
+    cdef int64_t dims[MAXDIM]
+    cdef int nb = (a.nd if a.nd > b.nd else b.nd) - 2, d, k, j
+    cdef int64_t m
+    for d in range(nb):
+        k = d - (nb - (a.nd - 2))
+        j = d - (nb - (b.nd - 2))
+        m = a.dims[k] if k >= 0 else 1
+        if j >= 0 and b.dims[j] != 1:
+            m = b.dims[j]
+        dims[d] = m
+    dims[nb] = a.dims[a.nd - 2]
+    dims[nb + 1] = b.dims[b.nd - 1]
+    return gemm_into(op, fresh(a.code, nb + 2, dims), a, b, bias, False)
+
+
+cdef inline Tensor swapped(Tensor x):
+    """The last two dimensions exchanged, off the tape."""
+    cdef Tensor t = detached(x)
+    t.dims[t.nd - 2] = x.dims[x.nd - 1]
+    t.dims[t.nd - 1] = x.dims[x.nd - 2]
+    t.steps[t.nd - 2] = x.steps[x.nd - 1]
+    t.steps[t.nd - 1] = x.steps[x.nd - 2]
+    t.bits = B_CONTIGUOUS if is_contiguous(t.nd, t.dims, t.steps) else 0
+    return t
+
+
+cdef object check_product(str op, Tensor a, Tensor b):
+    cdef int d, k, j, nb
+    if a.nd == 0 or b.nd == 0:
+        raise ShapeError(f"{op}: {describe(a)} and {describe(b)}: both need at least one dimension; use * for scalars.")
+    if a.code != b.code:
+        raise DTypeError(f"{op}: {describe(a)} and {describe(b)} must have the same dtype; convert one with .to(dtype).")
+    if COMPUTE[a.code] != a.code and CATEGORY[a.code] == 2:
+        raise DTypeError(f"{op}: {describe(a)}: half precision is for storage; convert with .float().")
+    k = b.nd - 2 if b.nd > 1 else 0
+    if a.dims[a.nd - 1] != b.dims[k]:
+        raise ShapeError(f"{op}: {describe(a)} @ {describe(b)}: the last size of the first ({a.dims[a.nd - 1]}) must equal "
+                         f"the {'second to last' if b.nd > 1 else 'only'} size of the second ({b.dims[k]}). "
+                         f"Transpose one with .mT, or check the layer's sizes.")
+    nb = (a.nd if a.nd > b.nd else b.nd) - 2
+    for d in range(nb):
+        k = d - (nb - (a.nd - 2))
+        j = d - (nb - (b.nd - 2))
+        if k >= 0 and j >= 0 and a.nd > 2 and b.nd > 2 and a.dims[k] != b.dims[j] and a.dims[k] != 1 and b.dims[j] != 1:
+            raise ShapeError(f"{op}: the batches of {describe(a)} and {describe(b)} do not broadcast at dim {d}.")
+
+
+cdef Tensor c_matmul(Tensor a, Tensor b):
+    cdef Tensor x, w, y
+    cdef Node n
+    if (a.bits | b.bits) & B_DUAL:
+        check_product("matmul", a, b)
+        return lift(OP_matmul, (a, b))
+    if not (a.nd == 2 and b.nd == 2 and a.code == b.code and a.code <= DT_I64 and a.dims[1] == b.dims[0]):
+        check_product("matmul", a, b)
+        if a.nd == 1 or b.nd == 1 or COMPUTE[a.code] != a.code:
+            return matmul_general(a, b)
+        if a.nd > 2 and b.nd == 2:          # a batch of rows against one matrix is one product
+            y = c_matmul(c_reshape(a, (-1, a.dims[a.nd - 1])) if a.n else c_reshape(a, (a.n // (a.dims[a.nd - 1] or 1), a.dims[a.nd - 1])), b)
+            return c_reshape(y, tuple_of(a.nd - 1, a.dims) + (b.dims[1],))
+    y = product(OP_matmul, a, b, None)
+    if GRAD_MODE and (tracked(a) or tracked(b)) and CATEGORY[y.code] == 2:
+        n = node_new(OP_matmul, 2, y.code)
+        set_edge(n, 0, a)
+        set_edge(n, 1, b)
+        if n.edge[0] != NULL:
+            save_input(n, 1, b)
+        if n.edge[1] != NULL:
+            save_input(n, 0, a)
+        if a.nd > 2 or b.nd > 2:
+            n.args = (tuple_of(a.nd, a.dims), tuple_of(b.nd, b.dims))
+        attach(y, n)
+    return y
+
+
+cdef Tensor matmul_general(Tensor a, Tensor b):
+    """Vectors become matrices of one row or column; small integers compute as int64."""
+    cdef int code = a.code
+    if COMPUTE[code] != code:
+        return c_cast(c_matmul(c_cast(a, int64), c_cast(b, int64)), DTYPES[code])
+    if a.nd == 1 and b.nd == 1:
+        return c_reshape(c_matmul(c_unsqueeze(a, 0), c_unsqueeze(b, 1)), ())
+    if a.nd == 1:
+        return c_squeeze(c_matmul(c_unsqueeze(a, 0), b), -2)
+    return c_squeeze(c_matmul(a, c_unsqueeze(b, 1)), -1)
+
+
+cdef object bw_matmul(Node n, Tensor v, int i):
+    """dA = v @ B^T, dB = A^T @ v, summed over broadcast batches."""
+    cdef Tensor w = saved_input(n, 1 - i), g
+    if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
+        g = c_matmul(v, c_transpose(w, -2, -1)) if i == 0 else c_matmul(c_transpose(w, -2, -1), v)
+    else:
+        g = product(OP_matmul, v, swapped(w), None) if i == 0 else product(OP_matmul, swapped(w), v, None)
+    return g if n.args is None else c_sum_to(g, n.args[i])
+
+
+cdef Tensor c_linear(Tensor x, Tensor w, object bias):
+    cdef Tensor b = None, y, x2
+    cdef Node n
+    cdef int64_t dims[MAXDIM]
+    cdef int nd = x.nd
+    if bias is not None:
+        if not isinstance(bias, Tensor):
+            raise DTypeError(f"linear: bias must be a Tensor or None, got {describe(bias)}.")
+        b = <Tensor>bias
+    if (x.bits | w.bits) & B_DUAL or (b is not None and b.bits & B_DUAL):
+        return lift(OP_linear, (x, w, bias))
+    if w.nd == 1:
+        y = c_matmul(x, w)
+        return y if b is None else binary(OP_add, y, b)
+    if (w.nd != 2 or x.nd == 0 or x.code != w.code or x.dims[nd - 1] != w.dims[1] or x.code > DT_F64
+            or (b is not None and (b.code != x.code or b.nd > 1 or (b.nd == 1 and b.dims[0] != w.dims[0])))):
+        fail_linear(x, w, b)
+    if b is not None and b.nd == 0:
+        b = c_expand(b, (w.dims[0],))
+    if nd == 2:
+        x2 = x
+    else:                       # leading dimensions are one long batch of rows
+        dims[0] = x.n // x.dims[nd - 1] if x.dims[nd - 1] else shape_product(nd - 1, x.dims)
+        dims[1] = x.dims[nd - 1]
+        x2 = reshape_to(x, 2, dims, False)
+    y = product(OP_linear, x2, swapped(w), b)
+    if GRAD_MODE and (tracked(x2) or tracked(w) or (b is not None and tracked(b))):
+        n = node_new(OP_linear, 3, y.code)
+        set_edge(n, 0, x2)
+        set_edge(n, 1, w)
+        if b is not None:
+            set_edge(n, 2, b)
+        if n.edge[0] != NULL:
+            save_input(n, 1, w)
+        if n.edge[1] != NULL:
+            save_input(n, 0, x2)
+        attach(y, n)
+    if nd == 2:
+        return y
+    memcpy(dims, x.dims, nd * sizeof(int64_t))
+    dims[nd - 1] = w.dims[0]
+    return reshape_to(y, nd, dims, True)
+
+
+cdef object fail_linear(Tensor x, Tensor w, Tensor b):
+    if w.nd != 2:
+        raise ShapeError(f"linear: weight {describe(w)} must have two dimensions (out_features, in_features).")
+    if x.code != w.code or x.code > DT_F64 or (b is not None and b.code != x.code):
+        raise DTypeError(f"linear: input {describe(x)}, weight {describe(w)}{'' if b is None else ', bias ' + describe(b)} must "
+                         f"have one floating dtype, float32 or float64; convert with .to(dtype).")
+    if x.nd == 0 or x.dims[x.nd - 1] != w.dims[1]:
+        raise ShapeError(f"linear: input {describe(x)} and weight {describe(w)} do not fit: the input's last size must be "
+                         f"in_features = {w.dims[1]}. Check the layer's in_features or flatten the input.")
+    raise ShapeError(f"linear: bias {describe(b)} must have shape [{w.dims[0]}].")
+
+
+cdef object bw_linear(Node n, Tensor v, int i):
+    """dX = v W, dW = v^T X, db = sum of v's rows: the two matrix products that backpropagation is."""
+    cdef int64_t columns
+    if i == 2:
+        columns = v.dims[v.nd - 1]
+        return sum_to(v, 1, &columns)
+    cdef Tensor w = saved_input(n, 1 - i)
+    if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
+        return c_matmul(v, w) if i == 0 else c_matmul(c_transpose(v, 0, 1), w)
+    return product(OP_linear, v, w, None) if i == 0 else product(OP_linear, swapped(v), w, None)
+
+
+def mm(Tensor input not None, Tensor mat2 not None, *, out=None):
+    """Product of two matrices."""
+    if input.nd != 2 or mat2.nd != 2:
+        raise ShapeError(f"mm: {describe(input)} and {describe(mat2)} must both have two dimensions; use matmul().")
+    return into(c_matmul(input, mat2), out)
+
+
+def bmm(Tensor input not None, Tensor mat2 not None, *, out=None):
+    """Products of two batches of matrices, [B, M, K] and [B, K, N]."""
+    if input.nd != 3 or mat2.nd != 3 or input.dims[0] != mat2.dims[0]:
+        raise ShapeError(f"bmm: {describe(input)} and {describe(mat2)} must have three dimensions and equal batches; "
+                         f"use matmul() to broadcast.")
+    return into(c_matmul(input, mat2), out)
+
+
+def mv(Tensor input not None, Tensor vec not None, *, out=None):
+    """Product of a matrix and a vector."""
+    if input.nd != 2 or vec.nd != 1:
+        raise ShapeError(f"mv: {describe(input)} and {describe(vec)} must be a matrix and a vector.")
+    return into(c_matmul(input, vec), out)
+
+
+def dot(Tensor input not None, Tensor tensor not None, *, out=None):
+    """Inner product of two vectors."""
+    if input.nd != 1 or tensor.nd != 1 or input.n != tensor.n:
+        raise ShapeError(f"dot: {describe(input)} and {describe(tensor)} must be vectors of equal length.")
+    return into(c_matmul(input, tensor), out)

@@ -1,0 +1,101 @@
+# Optimizers' inner loop: theta <- theta - eta * gradient, for all parameters in one call, each parameter and its state read
+# and written once.
+
+cdef int check_state(str op, Tensor p, object others) except -1:
+    cdef Tensor t
+    if p.st.readonly:
+        raise ValueError(f"{op}: parameter {describe(p)} is read-only.")
+    if p.code > DT_F64 or CATEGORY[p.code] != 2:
+        raise DTypeError(f"{op}: parameter {describe(p)}: expected float32 or float64.")
+    if not p.bits & B_CONTIGUOUS:
+        raise ShapeError(f"{op}: parameter {describe(p)} is not contiguous; make it so with p.data = p.data.contiguous().")
+    for x in others:
+        if x is None:
+            continue
+        t = x
+        if t.nd != p.nd or memcmp(t.dims, p.dims, p.nd * sizeof(int64_t)) or t.code != p.code or not t.bits & B_CONTIGUOUS:
+            raise ShapeError(f"{op}: {describe(t)} does not fit parameter {describe(p)}; shapes and dtypes must be equal.")
+    return 0
+
+
+def sgd_step(list params, list grads, bufs, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
+             bint maximize, first):
+    """One step of stochastic gradient descent for all parameters.
+
+    b <- momentum b + (1 - dampening) (g + weight_decay p);  p <- p - lr b (nesterov: p - lr (g + momentum b))
+    bufs: list of momentum buffers, or None; first: the buffers are new (b = g).  In place.  Source: Sutskever et al., 2013.
+    """
+    cdef Instr I
+    cdef Tensor p, g, b
+    cdef Py_ssize_t k
+    for k in range(len(params)):
+        p = params[k]
+        g = grads[k]
+        check_state("sgd", p, (g if g.bits & B_CONTIGUOUS else None, None if bufs is None else bufs[k]))
+        g = whole(g)
+        start(&I, K_sgd, OP_sgd_update, p.code, 2, 3)
+        set_operand(&I.arg[0], p)
+        if bufs is not None:
+            b = bufs[k]
+            set_operand(&I.arg[1], b)
+            b.st.version += 1
+        else:
+            no_operand(&I.arg[1])
+        set_operand(&I.arg[2], g)
+        I.c[0].f = lr
+        I.c[1].f = momentum
+        I.c[2].f = dampening
+        I.c[3].f = weight_decay
+        I.c[4].i = nesterov
+        I.c[5].i = maximize
+        I.c[6].i = first[k] if isinstance(first, list) else first
+        I.n = p.n
+        I.grain = BLOCK
+        I.cost = 0.5
+        execute(&I)
+        written(p, OP_sgd_update)
+
+
+def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_avg_sqs, list steps, double lr, double beta1,
+              double beta2, double eps, double weight_decay, bint decoupled, bint maximize):
+    """One step of Adam (decoupled: AdamW) for all parameters.
+
+    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- p - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
+    max_exp_avg_sqs: list (AMSGrad) or None; steps: t of each parameter, counted from 1.  In place.
+    Source: Kingma and Ba, 2015; Reddi et al., 2018; Loshchilov and Hutter, 2019.
+    """
+    cdef Instr I
+    cdef Tensor p, g, m, v, x
+    cdef Py_ssize_t k
+    for k in range(len(params)):
+        p = params[k]
+        g = grads[k]
+        m = exp_avgs[k]
+        v = exp_avg_sqs[k]
+        check_state("adam", p, (g if g.bits & B_CONTIGUOUS else None, m, v, None if max_exp_avg_sqs is None else max_exp_avg_sqs[k]))
+        g = whole(g)
+        start(&I, K_adam, OP_adam_update, p.code, 4, 5)
+        set_operand(&I.arg[0], p)
+        set_operand(&I.arg[1], m)
+        set_operand(&I.arg[2], v)
+        if max_exp_avg_sqs is not None:
+            x = max_exp_avg_sqs[k]
+            set_operand(&I.arg[3], x)
+        else:
+            no_operand(&I.arg[3])
+        set_operand(&I.arg[4], g)
+        I.c[0].f = lr
+        I.c[1].f = beta1
+        I.c[2].f = beta2
+        I.c[3].f = eps
+        I.c[4].f = weight_decay
+        I.c[5].i = decoupled
+        I.c[6].i = maximize
+        I.c[7].f = steps[k]
+        I.n = p.n
+        I.grain = BLOCK
+        I.cost = 1.0
+        execute(&I)
+        written(p, OP_adam_update)
+        m.st.version += 1
+        v.st.version += 1

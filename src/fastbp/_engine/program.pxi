@@ -1,0 +1,107 @@
+# The instruction door.  All computing of fastbp goes through `execute`: one record with pointers, strides, dtypes,
+# dimensions and constants, the same for the eager call and for a recorded program.  Eager runs it; when a recorder is set
+# it also gets a copy.  An operand is known by its storage (`owner`) and its place in it, so that a program can plan memory;
+# a constant operand has no owner and points into the record's own constants.
+
+ctypedef object (*Back)(Node node, Tensor v, int i)     # gradient for input i, given the adjoint v of the result
+
+cdef struct OpInfo:
+    const char* name
+    int code
+    int ntensor
+    int nconst
+    # pointwise
+    int types
+    int result
+    int strip
+    double cost                 # nanoseconds an element
+    int partial[4]              # strip of the partial derivative, or P_*
+    int need[4]                 # operands of that strip: bit j: input j, bit 7: the result
+    Back back                   # linear, fused: derivative rule
+
+cdef enum:
+    T_FLOAT = 0
+    T_NUMBER = 1
+    T_INTEGER = 2
+    T_ROUNDING = 3
+    R_SAME = 0
+    R_BOOL = 1
+    P_ZERO = -1                 # derivative 0
+    P_ONE = -2                  # derivative 1: the adjoint itself
+    P_MINUS = -3                # derivative -1
+    P_NONE = -4                 # not differentiable: no gradient
+
+cdef OpInfo OPS[N_OP]
+memset(OPS, 0, sizeof(OPS))
+
+cdef object RECORDER = None     # an object whose `instruction` is called with each record, or None
+cdef int64_t EXECUTED = 0       # instructions run so far
+
+
+cdef int execute(Instr* I) except -1:
+    """Run one instruction, on one thread or the team."""
+    global WORKSPACE_BUSY, EXECUTED
+    cdef double ns = I.n * I.cost
+    cdef int threads = 1, status
+    cdef char* ws = NULL
+    cdef char* own = NULL
+    EXECUTED += 1
+    if RECORDER is not None:
+        RECORDER.instruction(PyCapsule_New(<void*>I, "fastbp.instruction", NULL))
+    if I.n <= 0:
+        return 0
+    if ns > PARALLEL_NS and THREADS > 1 and I.n > I.grain:
+        threads = THREADS
+    if I.workspace:
+        if not WORKSPACE_BUSY:
+            ws = workspace_of(I.workspace, threads)
+        if ws == NULL:
+            own = <char*>fbp_alloc(<size_t>((I.workspace + 127) // 64 * 64) * threads)
+            ws = own
+            if own == NULL:
+                fail_status(ST_NOMEM, I)
+    if ns < RELEASE_NS and threads == 1:
+        status = I.run(I, 0, I.n, ws)
+    else:
+        WORKSPACE_BUSY = True if own == NULL else WORKSPACE_BUSY
+        with nogil:
+            status = I.run(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws)
+        if own == NULL:
+            WORKSPACE_BUSY = False
+    if own != NULL:
+        fbp_free(own)
+    if status != ST_OK:
+        fail_status(status, I)
+    return 0
+
+
+cdef inline void set_operand(Operand* o, Tensor t) noexcept:
+    """Data, owner and dtype; the builder sets strides where its kernel reads them."""
+    o.data = t.ptr
+    o.owner = t.st
+    o.dtype = t.code
+
+
+cdef inline void no_operand(Operand* o) noexcept:
+    o.data = NULL
+    o.owner = NULL
+
+
+cdef inline void start(Instr* I, int kernel, int op, int code, int nout, int narg) noexcept:
+    """An instruction for a kernel other than `pointwise`; the builder adds operands, shape, constants, n and cost."""
+    I.run = K.kernel[kernel]
+    I.strip = NULL
+    I.opcode = kernel
+    I.op = op
+    I.dtype = code
+    I.nout = nout
+    I.narg = narg
+    I.ndim = 0
+    I.flags = 0
+    I.grain = 1
+    I.workspace = 0
+
+
+def executed():
+    """Number of instructions that have gone through the door."""
+    return EXECUTED

@@ -1,0 +1,231 @@
+# Random numbers: Philox, a counter-based generator.  An element's number is a function of seed, offset and position, so it
+# is the same for any number of threads; a generator's whole state is (seed, offset).  Source: Salmon et al., 2011.
+
+
+cdef class Generator:
+    """A source of random numbers: a seed and how many numbers were drawn."""
+    cdef int64_t seed
+    cdef int64_t offset
+
+    def __init__(self, device="cpu"):
+        check_device(device)
+        self.seed = 67280421310721
+        self.offset = 0
+
+    def manual_seed(self, seed):
+        """Start again from a seed; returns self."""
+        self.seed = <int64_t>(<uint64_t>(int(seed) & 0xffffffffffffffff))
+        self.offset = 0
+        return self
+
+    def initial_seed(self):
+        """The seed."""
+        return <uint64_t>self.seed
+
+    def seed(self):
+        """Start again from a seed of the operating system; returns it."""
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)
+        return <uint64_t>self.seed
+
+    def get_state(self):
+        """State as an int64 tensor [seed, offset]."""
+        return tensor([self.seed, self.offset], dtype=int64)
+
+    def set_state(self, Tensor state not None):
+        """Go on from a state of get_state(); returns self."""
+        if state.n != 2 or state.code != DT_I64:
+            raise ValueError(f"set_state: {describe(state)} is no state; pass what get_state() returned.")
+        self.seed, self.offset = state.tolist()
+        return self
+
+    @property
+    def device(self):
+        return CPU
+
+
+default_generator = Generator()
+cdef Generator DEFAULT = default_generator
+
+
+cdef inline void draw(Instr* I, int64_t n) noexcept:
+    """Reserve the counters of n numbers of the default generator: constants 0 and 1 of a random kernel."""
+    I.c[0].i = DEFAULT.seed
+    I.c[1].i = DEFAULT.offset
+    DEFAULT.offset += (n + 3) // 4
+
+
+cdef int run_random(int kernel, Tensor t, Tensor p, object generator, double f2, double f3, int64_t i2, int64_t i3) except -1:
+    cdef Instr I
+    cdef Generator g = DEFAULT if generator is None else generator
+    start(&I, kernel, OP_random_fill, t.code, 1, 1 if p is None else 2)
+    set_operand(&I.arg[0], t)
+    if p is not None:
+        set_operand(&I.arg[1], p)
+    I.c[0].i = g.seed
+    I.c[1].i = g.offset
+    g.offset += (t.n + 3) // 4 * (2 if t.code == DT_F64 or kernel == K_rand_int else 1)
+    if kernel == K_rand_int:
+        I.c[2].i = i2
+        I.c[3].i = i3
+    else:
+        I.c[2].f = f2
+        I.c[3].f = f3
+    I.n = t.n
+    I.grain = BLOCK
+    I.cost = 2.0
+    execute(&I)
+    return 0
+
+
+cdef Tensor random_like(int kernel, Tensor t, object generator, double f2, double f3):
+    """Fill t (any strides, any floating dtype) in place."""
+    cdef Tensor x
+    if CATEGORY[t.code] != 2:
+        raise DTypeError(f"random: {describe(t)}: only floating dtypes; convert with .float().")
+    if t.bits & B_CONTIGUOUS and t.code <= DT_F64:
+        run_random(kernel, t, None, generator, f2, f3, 0, 0)
+        return t
+    x = fresh(COMPUTE[t.code], t.nd, t.dims)
+    run_random(kernel, x, None, generator, f2, f3, 0, 0)
+    run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, x.code, t, (x,), (), 0)
+    return t
+
+
+def manual_seed(seed):
+    """Seed the default generator; returns it.  Seeds: Python ints, taken modulo 2^64."""
+    return DEFAULT.manual_seed(seed)
+
+
+def initial_seed():
+    """Seed of the default generator."""
+    return DEFAULT.initial_seed()
+
+
+def get_rng_state():
+    """State of the default generator."""
+    return DEFAULT.get_state()
+
+
+def set_rng_state(Tensor new_state not None):
+    """Set the state of the default generator."""
+    DEFAULT.set_state(new_state)
+
+
+def rand(*size, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+    """Uniform numbers in [0, 1)."""
+    check_device(device)
+    return made(random_like(K_rand_uniform, sized("rand", size, dtype, DEFAULT_FLOAT), generator, 0.0, 1.0), requires_grad)
+
+
+def randn(*size, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+    """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958."""
+    check_device(device)
+    return made(random_like(K_rand_normal, sized("randn", size, dtype, DEFAULT_FLOAT), generator, 0.0, 1.0), requires_grad)
+
+
+def rand_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
+    """Uniform numbers in [0, 1) of input's shape and dtype."""
+    return made(random_like(K_rand_uniform, like(input, dtype), generator, 0.0, 1.0), requires_grad)
+
+
+def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
+    """Normal numbers of input's shape and dtype."""
+    return made(random_like(K_rand_normal, like(input, dtype), generator, 0.0, 1.0), requires_grad)
+
+
+def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+    """Integers in [low, high): randint(high, size) or randint(low, high, size); int64 unless dtype is given."""
+    cdef Tensor t
+    if size is None or isinstance(high, (tuple, list)):
+        low, high, size = 0, low, high
+    if high <= low:
+        raise ValueError(f"randint: low {low} must be below high {high}.")
+    check_device(device)
+    t = sized("randint", (size,), None, DT_I64)
+    run_random(K_rand_int, t, None, generator, 0.0, 0.0, low, high)
+    return made(t if dtype is None else c_cast(t, dtype), requires_grad)
+
+
+def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+    """A random permutation of 0 ... n - 1.  Source: Fisher and Yates; Durstenfeld, 1964."""
+    cdef Tensor t = arange_of(n), u
+    cdef int64_t i, j, k
+    cdef int64_t* p = <int64_t*>t.ptr
+    cdef const int64_t* r
+    if n < 0:
+        raise ValueError(f"randperm: n {n} must not be negative.")
+    u = fresh(DT_I64, 1, &n)
+    run_random(K_rand_int, u, None, generator, 0.0, 0.0, 0, 0x7fffffffffffffff)
+    r = <const int64_t*>u.ptr
+    for i in range(n - 1, 0, -1):
+        j = r[i] % (i + 1)
+        k = p[i]
+        p[i] = p[j]
+        p[j] = k
+    return t if dtype is None else c_cast(t, dtype)
+
+
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+    """Normal numbers of the given mean and standard deviation (numbers or tensors)."""
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
+        return randn(shape, generator=generator) * std + mean
+    return made(random_like(K_rand_normal, sized("normal", (size,), dtype, DEFAULT_FLOAT), generator, mean, std), requires_grad)
+
+
+def bernoulli(Tensor input not None, *, generator=None, out=None):
+    """Ones with the probabilities given by input, else zeros; floating dtypes."""
+    cdef Tensor p = whole(floating("bernoulli", input)), t = fresh_like(p)
+    if p.n and not (0.0 <= detached(p).min().item() and detached(p).max().item() <= 1.0):
+        raise ValueError(f"bernoulli: {describe(input)} has values outside [0, 1]; they must be probabilities.")
+    run_random(K_bernoulli, t, p, generator, 0.0, 0.0, 0, 0)
+    return t
+
+
+def multinomial(Tensor input not None, int64_t num_samples, bint replacement=False, *, generator=None, out=None):
+    """Positions drawn from rows of weights [C] or [N, C]: int64 [num_samples] or [N, num_samples].
+
+    Without replacement by exponential races: the num_samples smallest of Exp(1) / weight.
+    """
+    if input.nd == 1:
+        return multinomial(c_unsqueeze(input, 0), num_samples, replacement, generator=generator)[0]
+    if input.nd != 2 or CATEGORY[input.code] != 2:
+        raise ShapeError(f"multinomial: {describe(input)} must be floating weights [C] or [N, C].")
+    import numpy
+    w = numpy.asarray(detached(input).double().numpy())
+    if not (numpy.isfinite(w).all() and (w >= 0).all() and (w.sum(1) > 0).all()):
+        raise ValueError("multinomial: weights must be finite, not negative, and some must be positive.")
+    if not replacement and num_samples > (w > 0).sum(1).min():
+        raise ValueError(f"multinomial: {num_samples} samples without replacement from fewer positive weights.")
+    if replacement:
+        u = rand(w.shape[0], num_samples, generator=generator, dtype=float64).numpy()
+        c = w.cumsum(1) / w.sum(1, keepdims=True)
+        picks = numpy.stack([numpy.searchsorted(c[k], u[k], side="right") for k in range(w.shape[0])])
+        return from_numpy(numpy.minimum(picks, w.shape[1] - 1).astype("int64"))
+    u = rand(*w.shape, generator=generator, dtype=float64).numpy()
+    with numpy.errstate(divide="ignore"):
+        race = -numpy.log1p(-u) / w
+    race[w == 0] = numpy.inf
+    return from_numpy(numpy.argsort(race, axis=1, kind="stable")[:, :num_samples].astype("int64"))
+
+
+def uniform_(Tensor self not None, double from_=0.0, double to=1.0, *, generator=None):
+    """Fill with uniform numbers in [from, to); returns self."""
+    check_writable("uniform_", self)
+    random_like(K_rand_uniform, self, generator, from_, to)
+    written(self, OP_random_fill)
+    return self
+
+
+def normal_(Tensor self not None, double mean=0.0, double std=1.0, *, generator=None):
+    """Fill with normal numbers; returns self."""
+    check_writable("normal_", self)
+    random_like(K_rand_normal, self, generator, mean, std)
+    written(self, OP_random_fill)
+    return self
+
+
+def bernoulli_(Tensor self not None, p=0.5, *, generator=None):
+    """Fill with ones of probability p, else zeros; returns self."""
+    probability = p if isinstance(p, Tensor) else full(tuple(self.shape), p, dtype=DTYPES[COMPUTE[self.code]] if CATEGORY[self.code] == 2 else float32)
+    return copy_tensor(self, bernoulli(c_expand(probability, tuple_of(self.nd, self.dims)), generator=generator))

@@ -1,0 +1,481 @@
+# Builders, reductions: a tensor seen as [outer, reduced, inner], one kernel over it.
+#
+# The order of summation is a function of the shape: a reduction over more than CHUNK elements into few results is done in
+# two steps, over chunks of fixed size, so that the team can share it and the bits do not depend on the team.
+
+cdef enum:
+    CHUNK = 32768
+
+
+cdef int read_dims(str op, object dim, int nd) except -1:
+    """Bit mask of the dimensions to reduce; None or () means all."""
+    cdef int64_t chosen[MAXDIM]
+    cdef int k, d, mask = 0
+    if dim is None:
+        return (1 << nd) - 1
+    k = read_sizes(op, dim, chosen)
+    if k == 0:
+        return (1 << nd) - 1
+    for k in range(k):
+        d = wrap_dim(op, chosen[k], nd)
+        if mask >> d & 1:
+            raise ShapeError(f"{op}: dim {d} is given twice.")
+        mask |= 1 << d
+    return mask if nd else 0
+
+
+cdef struct Reduction:
+    int64_t outer
+    int64_t red
+    int64_t inner
+    int nd                      # of the result
+    int64_t dims[MAXDIM]
+
+
+cdef Tensor arranged(Tensor x, int mask, bint keepdim, Reduction* r):
+    """x contiguous with the reduced dimensions adjacent; fills the sizes and the result's shape."""
+    cdef int64_t order[MAXDIM]
+    cdef int64_t dims[MAXDIM]
+    cdef int d, first = -1, last = -1, k
+    cdef bint adjacent = True
+    r.nd = 0
+    for d in range(x.nd):
+        if mask >> d & 1:
+            if first < 0:
+                first = d
+            elif last != d - 1:
+                adjacent = False
+            last = d
+            if keepdim:
+                r.dims[r.nd] = 1
+                r.nd += 1
+        else:
+            r.dims[r.nd] = x.dims[d]
+            r.nd += 1
+    r.outer = 1
+    r.red = 1
+    r.inner = 1
+    for d in range(x.nd):
+        if mask >> d & 1:
+            r.red *= x.dims[d]
+        elif adjacent and d > last and first >= 0:
+            r.inner *= x.dims[d]
+        else:
+            r.outer *= x.dims[d]
+    if not adjacent:            # the kept dimensions first, in order, then the reduced ones
+        k = 0
+        for d in range(x.nd):
+            if not mask >> d & 1:
+                order[k] = d
+                k += 1
+        for d in range(x.nd):
+            if mask >> d & 1:
+                order[k] = d
+                k += 1
+        for d in range(x.nd):
+            dims[d] = x.steps[order[d]]
+        x = detached(x)
+        cdef_dims = [x.dims[order[d]] for d in range(x.nd)]
+        for d in range(x.nd):
+            x.dims[d] = cdef_dims[d]
+            x.steps[d] = dims[d]
+        x.bits = B_CONTIGUOUS if is_contiguous(x.nd, x.dims, x.steps) else 0
+    return x if x.bits & B_CONTIGUOUS else copied(x, x.code)
+
+
+cdef int run_reduce(int kernel, int op, Tensor y, Tensor x, int64_t outer, int64_t red, int64_t inner, double c0) except -1:
+    cdef Instr I
+    start(&I, kernel, op, x.code, 1, 2)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    I.shape[0] = outer
+    I.shape[1] = red
+    I.shape[2] = inner
+    I.c[0].f = c0
+    I.n = outer * inner
+    I.grain = 1 if inner == 1 else 64
+    I.cost = 0.3 * red + 2.0
+    execute(&I)
+    return 0
+
+
+cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int code, double c0):
+    """Run a reduction kernel; `code` is the result's dtype, x already has the dtype that the kernel computes in."""
+    cdef Reduction r
+    cdef Tensor y, part
+    cdef int64_t dims[3]
+    cdef int64_t chunks
+    x = arranged(x, mask, keepdim, &r)
+    y = fresh(code, r.nd, r.dims)
+    if kernel == K_sum and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
+        chunks = r.red // CHUNK
+        dims[0] = r.outer
+        dims[1] = chunks + 1
+        part = fresh(x.code, 2, dims)
+        dims[1] = chunks
+        if r.outer == 1:
+            run_reduce(kernel, op, window(part, 1, 0, chunks), window(c_flat(x), 0, 0, chunks * CHUNK), chunks, CHUNK, 1, 1.0)
+            run_reduce(kernel, op, window(part, 1, chunks, 1), window(c_flat(x), 0, chunks * CHUNK, r.red - chunks * CHUNK), 1,
+                       r.red - chunks * CHUNK, 1, 1.0)
+            run_reduce(kernel, op, y, part, 1, chunks + 1, 1, c0)
+            return y
+    run_reduce(kernel, op, y, x, r.outer, r.red, r.inner, c0)
+    return y
+
+
+cdef Tensor c_flat(Tensor x):
+    """A contiguous tensor as a vector, off the tape."""
+    return tensor_of(x.st, x.ptr, x.code, 1, &x.n)
+
+
+cdef Tensor summand(str op, Tensor x, object d):
+    """x in the dtype that sums are computed in: integers and bools as int64."""
+    if d is not None:
+        x = c_cast(x, d)
+    if CATEGORY[x.code] != 2 and x.code != DT_I64:
+        x = c_cast(x, int64)
+    elif x.code > DT_I64:
+        x = c_cast(x, float32)
+    return x
+
+
+cdef Tensor c_sum(Tensor x, object dim, bint keepdim, object d):
+    cdef int mask
+    cdef Tensor y, z
+    if x.bits & B_DUAL:
+        return lift(OP_sum, (x, dim, keepdim, d))
+    z = summand("sum", x, d)
+    mask = read_dims("sum", dim, z.nd)
+    y = reduced(K_sum, OP_sum, z, mask, keepdim, z.code, 1.0)
+    if must_record(z):
+        record_reduce(OP_sum, z, y, mask)
+    if x.code > DT_I64 and CATEGORY[x.code] == 2 and d is None:
+        return c_cast(y, DTYPES[x.code])
+    return y
+
+
+cdef Node record_reduce(int op, Tensor x, Tensor y, int mask):
+    """aux: [nd, sizes..., mask]."""
+    cdef Node n = node_new(op, 1, y.code)
+    cdef int64_t* a = node_aux(n, 2 + x.nd)
+    a[0] = x.nd
+    memcpy(a + 1, x.dims, x.nd * sizeof(int64_t))
+    a[1 + x.nd] = mask
+    set_edge(n, 0, x)
+    attach(y, n)
+    return n
+
+
+cdef Tensor spread(Node n, Tensor v):
+    """v repeated over the reduced dimensions: the transpose of sum, as a view."""
+    cdef int64_t* a = n.aux
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t steps[MAXDIM]
+    cdef int nd = <int>a[0], mask = <int>a[1 + nd], d, k = 0
+    cdef Tensor y
+    cdef bint kept = v.nd == nd
+    if v.bits & B_DUAL or (v.bits & B_GRAD and GRAD_MODE):
+        for d in range(nd):
+            dims[d] = 1 if mask >> d & 1 else a[1 + d]
+        return c_expand(c_reshape(v, tuple_of(nd, dims)), tuple_of(nd, a + 1))
+    for d in range(nd):
+        if mask >> d & 1:
+            steps[d] = 0
+            k += kept
+        else:
+            steps[d] = v.steps[k]
+            k += 1
+    y = view_of(v, nd, a + 1, steps, v.ptr)
+    y.base = None
+    y.base_node = None
+    return y
+
+
+cdef object bw_sum(Node n, Tensor v, int i):
+    return spread(n, v)
+
+
+cdef Tensor c_mean(Tensor x, object dim, bint keepdim, object d):
+    cdef int mask, k
+    cdef double count = 1.0
+    cdef Tensor y
+    if d is not None:
+        x = c_cast(x, d)
+    if CATEGORY[x.code] != 2:
+        raise DTypeError(f"mean: {describe(x)}: the mean of integers is no integer; convert with .float().")
+    if x.bits & B_DUAL:
+        return lift(OP_mean, (x, dim, keepdim, None))
+    if x.code > DT_F64:
+        return c_cast(c_mean(c_cast(x, float32), dim, keepdim, None), DTYPES[x.code])
+    mask = read_dims("mean", dim, x.nd)
+    for k in range(x.nd):
+        if mask >> k & 1:
+            count *= x.dims[k]
+    y = reduced(K_sum, OP_mean, x, mask, keepdim, x.code, count)
+    if must_record(x):
+        record_reduce(OP_mean, x, y, mask).k[0].f = 1.0 / count if count else NAN
+    return y
+
+
+cdef object bw_mean(Node n, Tensor v, int i):
+    return spread(n, binary(OP_mul, v, n.k[0].f))
+
+
+cdef Tensor sum_to(Tensor v, int nd, const int64_t* dims):
+    """Sum over what broadcasting shape `dims` to v's shape created."""
+    cdef int d, lead = v.nd - nd, mask = (1 << lead) - 1
+    cdef Tensor y
+    cdef Node n
+    cdef bint same = lead == 0
+    if v.bits & B_DUAL:
+        return lift(OP_sum_to, (v, tuple_of(nd, dims)))
+    for d in range(nd):
+        if v.dims[lead + d] != dims[d]:
+            same = False
+            mask |= 1 << (lead + d)
+    if same:
+        return v
+    y = reduced(K_sum, OP_sum_to, v, mask, True, v.code, 1.0)
+    y = tensor_of(y.st, y.ptr, y.code, nd, dims)
+    if must_record(v):
+        record_shape(OP_sum_to, v, y)
+    return y
+
+
+cdef Tensor c_sum_to(Tensor v, object shape):
+    cdef int64_t dims[MAXDIM]
+    cdef int nd = read_sizes("sum_to", shape, dims)
+    return sum_to(v, nd, dims)
+
+
+cdef object bw_sum_to(Node n, Tensor v, int i):
+    """Expand back: v's shape has fewer dimensions than the input's."""
+    return c_expand(v, tuple_of(<int>n.aux[0], n.aux + 1))
+
+
+# ---- extremes -------------------------------------------------------------------------------------------------------
+
+cdef Tensor extreme(int kernel, int op, Tensor x, object dim, bint keepdim):
+    cdef int mask = read_dims(op_name(op), dim, x.nd), d
+    cdef Tensor y, z = x
+    for d in range(x.nd):
+        if mask >> d & 1 and x.dims[d] == 0:
+            raise IndexError(f"{op_name(op)}: dim {d} of {describe(x)} is empty; an extreme of nothing is not defined.")
+    if COMPUTE[x.code] != x.code:
+        z = copied(x, COMPUTE[x.code])
+    y = reduced(kernel, op, z, mask, keepdim, z.code, 0.0)
+    if z is not x:
+        y = copied(y, x.code)
+    return y
+
+
+cdef Tensor c_amax(Tensor x, object dim, bint keepdim):
+    cdef Tensor y
+    if x.bits & B_DUAL:
+        return lift(OP_amax, (x, dim, keepdim))
+    y = extreme(K_amax, OP_amax, x, dim, keepdim)
+    if must_record(x):
+        record_rule(OP_amax, y, (x, dim, keepdim))
+    return y
+
+
+cdef Tensor c_amin(Tensor x, object dim, bint keepdim):
+    cdef Tensor y
+    if x.bits & B_DUAL:
+        return lift(OP_amin, (x, dim, keepdim))
+    y = extreme(K_amin, OP_amin, x, dim, keepdim)
+    if must_record(x):
+        record_rule(OP_amin, y, (x, dim, keepdim))
+    return y
+
+
+cdef Tensor arg_extreme(int kernel, int op, Tensor x, object dim, bint keepdim):
+    cdef int mask = read_dims(op_name(op), dim, x.nd), d
+    cdef Tensor z = detached(x)
+    for d in range(x.nd):
+        if mask >> d & 1 and x.dims[d] == 0:
+            raise IndexError(f"{op_name(op)}: dim {d} of {describe(x)} is empty; an extreme of nothing has no position.")
+    if COMPUTE[x.code] != x.code:
+        z = copied(z, COMPUTE[x.code])
+    return reduced(kernel, op, z, mask, keepdim, DT_I64, 0.0)
+
+
+cdef Tensor c_argmax(Tensor x, object dim, bint keepdim):
+    return arg_extreme(K_argmax, OP_argmax, x, dim, keepdim)
+
+
+cdef Tensor c_argmin(Tensor x, object dim, bint keepdim):
+    return arg_extreme(K_argmin, OP_argmin, x, dim, keepdim)
+
+
+cdef object extreme_along(str op, Tensor x, dim, bint keepdim, bint largest):
+    """(values, indices) along one dimension; the gradient goes to the element that was taken."""
+    indices = arg_extreme(K_argmax if largest else K_argmin, OP_argmax if largest else OP_argmin, x, dim, True)
+    if x.nd == 0:
+        return Extreme(c_clone(x), c_reshape(indices, ()))
+    values = gather(x, dim, indices)
+    if not keepdim:
+        values, indices = c_squeeze(values, dim), c_squeeze(indices, dim)
+    return Extreme(values, indices)
+
+
+class Extreme(tuple):
+    """(values, indices), as max and min along a dimension return."""
+
+    def __new__(cls, values, indices):
+        return tuple.__new__(cls, (values, indices))
+
+    values = property(lambda self: self[0])
+    indices = property(lambda self: self[1])
+
+    def __repr__(self):
+        return f"torch.return_types(values={self[0]!r}, indices={self[1]!r})".replace("torch.", "")
+
+
+def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None):
+    """Largest value of all; along `dim` (values, indices); with another tensor the elementwise maximum.
+
+    NaN wins.  Gradients: ties share (all, elementwise), or go to the position returned (dim).
+    """
+    if isinstance(dim, Tensor):
+        return binary(OP_maximum, input, dim)
+    if other is not None:
+        return binary(OP_maximum, input, other)
+    if dim is None:
+        return c_amax(input, None, False)
+    return into_pair(extreme_along("max", input, dim, keepdim, True), out)
+
+
+def min(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None):
+    """Smallest value of all; along `dim` (values, indices); with another tensor the elementwise minimum."""
+    if isinstance(dim, Tensor):
+        return binary(OP_minimum, input, dim)
+    if other is not None:
+        return binary(OP_minimum, input, other)
+    if dim is None:
+        return c_amin(input, None, False)
+    return into_pair(extreme_along("min", input, dim, keepdim, False), out)
+
+
+cdef object into_pair(pair, out):
+    if out is None:
+        return pair
+    return Extreme(into(pair[0], out[0]), into(pair[1], out[1]))
+
+
+# ---- products, variance, logsumexp, scans ---------------------------------------------------------------------------
+
+cdef Tensor c_prod(Tensor x, object dim, bint keepdim, object d):
+    cdef Tensor y
+    x = summand("prod", x, d)
+    if dim is not None:
+        dim = wrap_dim("prod", dim, x.nd)
+    if x.bits & B_DUAL:
+        return lift(OP_prod, (x, dim, keepdim, None))
+    y = reduced(K_prod, OP_prod, x, read_dims("prod", dim, x.nd), keepdim, x.code, 1.0)
+    if must_record(x):
+        record_rule(OP_prod, y, (x, dim, keepdim, None))
+    return y
+
+
+cdef Tensor c_var(Tensor x, object dim, object correction, bint keepdim):
+    cdef Tensor y
+    if CATEGORY[x.code] != 2:
+        raise DTypeError(f"var: {describe(x)}: only floating dtypes; convert with .float().")
+    if x.bits & B_DUAL:
+        return lift(OP_var, (x, dim, correction, keepdim))
+    y = reduced(K_var, OP_var, x, read_dims("var", dim, x.nd), keepdim, x.code, correction)
+    if must_record(x):
+        record_rule(OP_var, y, (x, dim, correction, keepdim))
+    return y
+
+
+def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)
+
+    dim: None (all), int or ints; correction: 1 unless given (unbiased=False means 0).  Floating dtypes.
+    """
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 0 if unbiased is False else 1
+    return c_var(input, dim, correction, keepdim)
+
+
+cdef Tensor c_logsumexp(Tensor x, object dim, bint keepdim):
+    cdef Tensor y
+    if CATEGORY[x.code] != 2:
+        x = c_cast(x, DTYPES[DEFAULT_FLOAT])
+    if x.bits & B_DUAL:
+        return lift(OP_logsumexp, (x, dim, keepdim))
+    y = reduced(K_logsumexp, OP_logsumexp, x, read_dims("logsumexp", dim, x.nd), keepdim, x.code, 0.0)
+    if must_record(x):
+        record_rule(OP_logsumexp, y, (x, dim, keepdim))
+    return y
+
+
+cdef Tensor scanned(int kernel, int op, Tensor x, int dim):
+    cdef Instr I
+    cdef Tensor y
+    cdef int64_t inner = 1
+    cdef int d
+    x = x if x.bits & B_CONTIGUOUS else copied(x, x.code)
+    y = fresh_like(x)
+    for d in range(dim + 1, x.nd):
+        inner *= x.dims[d]
+    start(&I, kernel, op, x.code, 1, 2)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    I.shape[1] = x.dims[dim] if x.nd else 1
+    I.shape[2] = inner
+    I.shape[0] = x.n // (I.shape[1] * inner) if x.n else 0
+    I.n = I.shape[0] * inner
+    I.grain = 1 if inner == 1 else 64
+    I.cost = I.shape[1] * 1.0
+    execute(&I)
+    return y
+
+
+cdef Tensor c_cumsum(Tensor x, int64_t dim, object d):
+    cdef Tensor y
+    x = summand("cumsum", x, d)
+    dim = wrap_dim("cumsum", dim, x.nd)
+    if x.bits & B_DUAL:
+        return lift(OP_cumsum, (x, dim, None))
+    y = scanned(K_cumsum, OP_cumsum, x, <int>dim)
+    if must_record(x):
+        record_rule(OP_cumsum, y, (x, dim, None))
+    return y
+
+
+cdef Tensor c_cumprod(Tensor x, int64_t dim, object d):
+    cdef Tensor y
+    x = summand("cumprod", x, d)
+    dim = wrap_dim("cumprod", dim, x.nd)
+    if x.bits & B_DUAL:
+        return lift(OP_cumprod, (x, dim, None))
+    y = scanned(K_cumprod, OP_cumprod, x, <int>dim)
+    if must_record(x):
+        record_rule(OP_cumprod, y, (x, dim, None))
+    return y
+
+
+def restore_dims(Tensor t not None, int nd, dim):
+    """A reduced tensor with its reduced dimensions put back as size 1."""
+    cdef int mask = read_dims("reduce", dim, nd), d, k = 0
+    cdef int64_t dims[MAXDIM]
+    if t.nd == nd:
+        return t
+    for d in range(nd):
+        if mask >> d & 1:
+            dims[d] = 1
+        else:
+            dims[d] = t.dims[k]
+            k += 1
+    return c_reshape(t, tuple_of(nd, dims))
+
+
+def drop_dims(Tensor t not None, dim):
+    """A tensor without the given dimensions, which have size 1."""
+    cdef int mask = read_dims("reduce", dim, t.nd), d
+    return c_reshape(t, [t.dims[d] for d in range(t.nd) if not mask >> d & 1])

@@ -1,0 +1,156 @@
+# Rules written in Python, in the table: recording what they need and running them in the backward pass.
+#
+# A rule names what it reads: `v`, the result `y`, arguments, or `<argument>_shape`.  Only that is kept.  An argument of a
+# fused row that has no rule is differentiated through the row's composition.
+
+cdef enum:
+    NEED_V = -1
+    NEED_Y = -2
+    NEED_SHAPE = 1000
+
+cdef list RULES = [None] * N_OP         # [op][tensor argument] -> (rule, codes of what it reads), or None
+cdef list ROWS = [None] * N_OP
+cdef list CALLS = [None] * N_OP         # the operation as a Python callable, arguments in the row's order
+cdef list KEEP = [None] * N_OP          # what each argument is kept as: 0 nothing, 1 value, 2 shape; last: the result
+cdef list TENSORS = [None] * N_OP       # positions of the tensor arguments
+
+
+cdef _compile_rules():
+    for op, row in enumerate(_TABLE.values()):
+        ROWS[op] = row
+        names = [a.name for a in row.arguments]
+        TENSORS[op] = tuple([k for k, a in enumerate(row.arguments) if a.is_tensor])
+        keep = [0] * len(names)
+        result = False
+        rules = []
+        for a in row.arguments:
+            if not a.is_tensor:
+                continue
+            rule = row.rules.get(a.name)
+            if row.kind == "pointwise" or isinstance(rule, str):
+                code = rule.__code__ if rule is not None and not isinstance(rule, str) else None
+                rules.append((rule, code.co_varnames[:code.co_argcount]) if code is not None else None)
+                continue
+            if rule is None:
+                if row.composition is not None and row.kind == "fused":
+                    keep = [1] * len(names)
+                rules.append(None)
+                continue
+            codes = []
+            for name in rule.__code__.co_varnames[:rule.__code__.co_argcount]:
+                if name == "v":
+                    codes.append(NEED_V)
+                elif name == "y":
+                    codes.append(NEED_Y)
+                    result = True
+                elif name in names:
+                    codes.append(names.index(name))
+                    keep[names.index(name)] = 1
+                else:
+                    k = names.index(name.removesuffix("_shape"))
+                    codes.append(NEED_SHAPE + k)
+                    keep[k] = keep[k] or 2
+            rules.append((rule, tuple(codes)))
+        RULES[op] = tuple(rules)
+        KEEP[op] = (tuple(keep), result)
+
+
+cdef Node record_rule(int op, Tensor y, tuple args):
+    """Put y, the result of a row whose rules are Python, on the tape; y None: the caller attaches the node."""
+    cdef tuple tensors = TENSORS[op], keep = KEEP[op][0]
+    cdef Node n = node_new(op, <int>len(tensors), y.code if y is not None else (<Tensor>args[0]).code)
+    cdef list kept = []
+    cdef int k, i = 0
+    cdef Tensor t
+    for k in range(<int>len(args)):
+        a = args[k]
+        if isinstance(a, Tensor):
+            t = a
+            if CATEGORY[t.code] == 2:
+                set_edge(n, i, t)
+            if keep[k] == 1:
+                save_input(n, i, t)
+                kept.append(None)
+            elif keep[k] == 2:
+                kept.append(size_tuple(t.nd, t.dims))
+            else:
+                kept.append(None)
+        else:
+            kept.append(a)
+        if k in tensors:
+            i += 1
+    n.args = tuple(kept)
+    if y is not None:
+        if KEEP[op][1]:
+            save_result(n, y)
+        attach(y, n)
+    return n
+
+
+cdef object argument_of(Node n, int k):
+    """Argument k of the recorded call, as far as it was kept."""
+    cdef tuple tensors = TENSORS[n.op]
+    cdef int i
+    if k in tensors:
+        i = tensors.index(k)
+        if n.saved[i] != NULL:
+            return saved_input(n, i)
+        if KEEP[n.op][0][k] == 1 and n.freed:
+            fail_freed(n)
+    return n.args[k]
+
+
+cdef object rule_backward(Node n, Tensor v, int i):
+    """The gradient for tensor argument i."""
+    cdef list values
+    entry = RULES[n.op][i]
+    if entry is None:
+        return composition_backward(n, v, i)
+    values = []
+    for code in entry[1]:
+        if code == NEED_V:
+            values.append(v)
+        elif code == NEED_Y:
+            values.append(saved_result(n, v))
+        elif code >= NEED_SHAPE:
+            a = argument_of(n, code - NEED_SHAPE)
+            values.append((<Tensor>a).shape if isinstance(a, Tensor) else a)
+        else:
+            values.append(argument_of(n, code))
+    return entry[0](*values)
+
+
+cdef object composition_backward(Node n, Tensor v, int i):
+    """Differentiate the row's composition at the saved arguments."""
+    global GRAD_MODE
+    cdef bint create = GRAD_MODE
+    cdef tuple tensors = TENSORS[n.op]
+    row = ROWS[n.op]
+    if row.composition is None:
+        raise GraphError(f"backward of {row.name}: there is no derivative with respect to argument {i}.")
+    args = [argument_of(n, k) for k in range(len(row.arguments))]
+    GRAD_MODE = True
+    try:
+        for k in tensors:
+            if isinstance(args[k], Tensor) and CATEGORY[(<Tensor>args[k]).code] == 2:
+                args[k] = c_alias(args[k]) if create else detached(args[k])
+                if k == tensors[i]:
+                    (<Tensor>args[k]).bits |= B_GRAD
+        y = row.composition(*args[:row.composition.__code__.co_argcount])
+        return gradients([y], [args[tensors[i]]], [v], create, create, True)[0]
+    finally:
+        GRAD_MODE = create
+
+
+def composition_gradient(function, Tensor v not None, shape):
+    """The adjoint of a linear function at v: its gradient at zero, on the tape of v when grad mode is on."""
+    global GRAD_MODE
+    cdef bint create = GRAD_MODE
+    cdef Tensor x
+    GRAD_MODE = True
+    try:
+        x = zeros(shape, dtype=DTYPES[v.code])
+        x.bits |= B_GRAD
+        return gradients([function(x)], [x], [v], create, create, True)[0]
+    finally:
+        GRAD_MODE = create

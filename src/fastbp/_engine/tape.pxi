@@ -1,0 +1,334 @@
+# The tape.  One Node for each recorded operation: which operation, where its gradients go (edges), and what its
+# derivative rule needs (saved values with the version they had).
+#
+# An edge is the Node that produced an input, or the leaf Tensor itself.  A node never holds its own output as a Tensor (that
+# would be a cycle): a saved result is kept as its storage.  Releasing a long chain must not recurse, so a dying node hands
+# what it owned to one queue that is drained in a loop.
+
+cdef enum:
+    INLINE = 3                  # inputs whose edges live in the node itself
+
+cdef int64_t SEQUENCE = 0
+cdef int64_t WALK = 0
+cdef bint GRAD_MODE = True
+
+
+@cython.final
+@cython.freelist(1024)
+cdef class Node:
+    """One operation on the tape (PyTorch's grad_fn)."""
+    cdef int op
+    cdef int nin
+    cdef int nout
+    cdef bint freed
+    cdef PyObject** edge                # [nin] Node, leaf Tensor or NULL
+    cdef PyObject** saved               # [nin] saved input Tensor or NULL
+    cdef uint32_t* version              # [nin] of the saved inputs
+    cdef PyObject* edge_inline[INLINE]
+    cdef PyObject* saved_inline[INLINE]
+    cdef uint32_t version_inline[INLINE]
+    cdef int16_t slot[INLINE]           # which output of the edge's node (0 unless that has several)
+    cdef int16_t* slots
+    cdef Storage* result                # saved result: its storage, not a Tensor (that would be a cycle)
+    cdef char* result_ptr
+    cdef uint32_t result_version
+    cdef int8_t scalars                 # bit i: input i is the Python number k[i]
+    cdef int8_t code                    # dtype of the result
+    cdef int8_t compute                 # dtype the strips compute in
+    cdef Const k[4]                     # numbers among the inputs, then constants of the operation
+    cdef int64_t* aux                   # dimensions that a shape rule needs; from PyMem
+    cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
+    cdef object hooks                   # hooks on the gradient of the result
+    cdef object extra                   # metadata, several outputs' shapes, a custom Function's context
+    # the walk
+    cdef int64_t walk
+    cdef int64_t pending                # edges that still have to deliver
+    cdef PyObject* acc                  # adjoint gathered so far
+    cdef bint wanted
+
+    def __dealloc__(self):
+        global LIVE_NODES
+        LIVE_NODES -= 1
+        node_release(self, True)
+        if self.acc != NULL:
+            later(self.acc)
+            self.acc = NULL
+        if self.edge != self.edge_inline:
+            PyMem_Free(self.edge)
+        drain()
+
+    def name(self):
+        """The operation's name, as PyTorch spells it."""
+        return "".join(p.capitalize() for p in op_name(self.op).split("_")) + "Backward0"
+
+    @property
+    def next_functions(self):
+        """((node, output number), ...): where the gradients go; leaves appear as AccumulateGrad."""
+        out = []
+        cdef int i
+        for i in range(self.nin):
+            if self.edge[i] == NULL:
+                out.append((None, 0))
+            elif isinstance(<object>self.edge[i], Node):
+                out.append((<object>self.edge[i], self.slots[i]))
+            else:
+                out.append((AccumulateGrad(<object>self.edge[i]), 0))
+        return tuple(out)
+
+    @property
+    def saved_tensors(self):
+        """The input tensors that the backward pass will read."""
+        cdef int i
+        return tuple([<object>self.saved[i] for i in range(self.nin) if self.saved[i] != NULL])
+
+    @property
+    def metadata(self):
+        if self.extra is None:
+            self.extra = {}
+        return self.extra
+
+    def register_hook(self, hook):
+        """Call `hook(gradient)` when the gradient of the result is complete; it may return another."""
+        if self.hooks is None:
+            self.hooks = []
+        self.hooks.append(hook)
+        return RemovableHandle(self.hooks, hook)
+
+    def __repr__(self):
+        return f"<{self.name()}>"
+
+
+class AccumulateGrad:
+    """The end of an edge at a leaf: its gradient is added into `variable.grad`."""
+
+    def __init__(self, variable):
+        self.variable = variable
+        self.next_functions = ()
+
+    def name(self):
+        return "torch::autograd::AccumulateGrad"
+
+    def __repr__(self):
+        return "<AccumulateGrad>"
+
+
+class RemovableHandle:
+    """What registering a hook returns; `remove()` takes the hook away."""
+
+    def __init__(self, hooks, hook):
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self):
+        if self._hook is not None and self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+        self._hook = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.remove()
+
+
+# ---- releasing without recursion ------------------------------------------------------------------------------------
+
+cdef PyObject** QUEUE = NULL
+cdef Py_ssize_t QUEUE_LENGTH = 0
+cdef Py_ssize_t QUEUE_ROOM = 0
+cdef bint DRAINING = False
+
+
+cdef void later(PyObject* o) noexcept:
+    """Take over one reference, to be dropped by `drain`."""
+    global QUEUE, QUEUE_LENGTH, QUEUE_ROOM
+    cdef PyObject** more
+    if QUEUE_LENGTH == QUEUE_ROOM:
+        more = <PyObject**>realloc(QUEUE, (QUEUE_ROOM * 2 + 64) * sizeof(PyObject*))
+        if more == NULL:
+            Py_DECREF(<object>o)        # recursion is the lesser evil
+            return
+        QUEUE = more
+        QUEUE_ROOM = QUEUE_ROOM * 2 + 64
+    QUEUE[QUEUE_LENGTH] = o
+    QUEUE_LENGTH += 1
+
+
+cdef void drain() noexcept:
+    global QUEUE_LENGTH, DRAINING
+    if DRAINING:
+        return
+    DRAINING = True
+    while QUEUE_LENGTH:
+        QUEUE_LENGTH -= 1
+        Py_XDECREF(QUEUE[QUEUE_LENGTH])
+    DRAINING = False
+
+
+cdef void node_release(Node n, bint edges) noexcept:
+    """Drop the saved values (after backward has used them), and the edges too when the node dies."""
+    cdef int i
+    for i in range(n.nin):
+        if n.saved[i] != NULL:
+            later(n.saved[i])
+            n.saved[i] = NULL
+        if edges and n.edge[i] != NULL:
+            later(n.edge[i])
+            n.edge[i] = NULL
+    if n.result != NULL:
+        storage_release(n.result)
+        n.result = NULL
+    if n.aux != NULL and edges:
+        PyMem_Free(n.aux)
+        n.aux = NULL
+
+
+# The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are found.
+cdef extern from *:
+    """
+    typedef int (*fbp_traverse)(PyObject*, visitproc, void*);
+    static fbp_traverse fbp_get_traverse(PyObject* t) { return ((PyTypeObject*)t)->tp_traverse; }
+    static void fbp_set_traverse(PyObject* t, fbp_traverse f) { ((PyTypeObject*)t)->tp_traverse = f; }
+    """
+    ctypedef int (*fbp_visit "visitproc")(PyObject*, void*) noexcept
+    ctypedef int (*fbp_traverse)(PyObject*, fbp_visit, void*) noexcept
+    fbp_traverse fbp_get_traverse(object) noexcept
+    void fbp_set_traverse(object, fbp_traverse) noexcept
+
+cdef fbp_traverse NODE_TRAVERSE = NULL
+
+
+cdef int node_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
+    cdef Node n = <Node>o
+    cdef int i, r
+    for i in range(n.nin):
+        if n.edge[i] != NULL:
+            r = visit(n.edge[i], arg)
+            if r:
+                return r
+        if n.saved[i] != NULL:
+            r = visit(n.saved[i], arg)
+            if r:
+                return r
+    if n.acc != NULL:
+        r = visit(n.acc, arg)
+        if r:
+            return r
+    return NODE_TRAVERSE(o, visit, arg)
+
+
+cdef _install_traverse():
+    global NODE_TRAVERSE
+    NODE_TRAVERSE = fbp_get_traverse(Node)
+    fbp_set_traverse(Node, node_traverse)
+
+
+# ---- recording ------------------------------------------------------------------------------------------------------
+
+cdef Node node_new(int op, int nin, int code):
+    """A node with room for `nin` inputs."""
+    global LIVE_NODES
+    cdef Node n = Node.__new__(Node)
+    cdef char* block
+    cdef int i
+    LIVE_NODES += 1
+    n.op = op
+    n.nout = 1
+    n.code = code
+    if nin <= INLINE:
+        n.edge = n.edge_inline
+        n.saved = n.saved_inline
+        n.version = n.version_inline
+        n.slots = n.slot
+    else:
+        block = <char*>PyMem_Malloc(nin * (2 * sizeof(PyObject*) + 8))
+        if block == NULL:
+            n.edge = n.edge_inline
+            n.saved = n.saved_inline
+            raise MemoryError()
+        memset(block, 0, nin * (2 * sizeof(PyObject*) + 8))
+        n.edge = <PyObject**>block
+        n.saved = n.edge + nin
+        n.version = <uint32_t*>(n.saved + nin)
+        n.slots = <int16_t*>(n.version + nin)
+    n.nin = nin
+    return n
+
+
+cdef inline bint tracked(Tensor t) noexcept:
+    """Whether gradients flow to this tensor."""
+    return (t.bits & B_GRAD) != 0 or (t.base is not None and base_moved(t))
+
+
+cdef inline void set_edge(Node n, int i, Tensor t) noexcept:
+    """Let input i's gradient flow to t's node, or to t itself if it is a leaf."""
+    cdef Node source
+    if not tracked(t) or CATEGORY[t.code] != 2:
+        return
+    source = node_of(t)
+    if source is not None:
+        Py_INCREF(source)
+        n.edge[i] = <PyObject*>source
+        n.slots[i] = t.slot
+    else:
+        Py_INCREF(t)
+        n.edge[i] = <PyObject*>t
+
+
+cdef inline void save_input(Node n, int i, Tensor t) noexcept:
+    Py_INCREF(t)
+    n.saved[i] = <PyObject*>t
+    n.version[i] = t.st.version
+
+
+cdef inline void save_result(Node n, Tensor y) noexcept:
+    n.result = y.st
+    n.result_ptr = y.ptr
+    y.st.refs += 1
+    n.result_version = y.st.version
+
+
+cdef inline void attach(Tensor y, Node n) noexcept:
+    """Make y the result of n."""
+    y.node = n
+    y.bits |= B_GRAD
+
+
+cdef object overwritten(Node n, Storage* s, uint32_t version, str what):
+    writer = f"`{op_name(s.writer)}_`" if s.writer >= 0 else "an in-place operation"
+    raise GraphError(
+        f"backward of {op_name(n.op)}: {what}, saved for the backward pass, was overwritten by {writer} "
+        f"(it is at version {s.version}, saved at version {version}). "
+        f"Use the out-of-place form of that operation, or clone() the tensor before writing to it.")
+
+
+cdef Tensor saved_input(Node n, int i):
+    """The saved input i, checked."""
+    cdef Tensor t
+    if n.saved[i] == NULL:
+        fail_freed(n)
+    t = <Tensor>n.saved[i]
+    if t.st.version != n.version[i]:
+        overwritten(n, t.st, n.version[i], f"input {i} ({describe(t)})")
+    return t
+
+
+cdef Tensor saved_result(Node n, Tensor like):
+    """The saved result as a tensor of like's shape, on the tape again."""
+    cdef Tensor y
+    if n.result == NULL:
+        fail_freed(n)
+    if n.result.version != n.result_version:
+        overwritten(n, n.result, n.result_version, f"its result (float tensor of shape {list(like.shape)})")
+    y = tensor_of(n.result, n.result_ptr, n.code, like.nd, like.dims)
+    if n.aux != NULL and OPS[n.op].back == pointwise_backward:      # written in place into a strided tensor
+        memcpy(y.steps, n.aux, y.nd * sizeof(int64_t))
+        y.bits &= ~<uint32_t>B_CONTIGUOUS
+    y.node = n
+    y.bits |= B_GRAD
+    return y
+
+
+cdef object fail_freed(Node n):
+    raise GraphError(
+        f"backward of {op_name(n.op)}: its saved values were freed by an earlier backward pass. "
+        f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice.")

@@ -1,0 +1,807 @@
+# Floor 1, the room of matrix products: C = A @ B (+ bias) or C += A @ B, one product or a batch of them.
+#
+# From the inside out: mm_tile computes a tile of C in registers; mm_block walks the tiles of a block; mm_product
+# chooses the way (direct, packed, a few rows, a few columns) and cuts K into blocks; gemm decodes an instruction and
+# gemm_plan cuts C into parts for the threads.  **Law**: a way is chosen by the sizes and strides of the whole product
+# alone, and within a way an element is one chain of (fused) multiply-adds over k in blocks that depend on K alone; so
+# its bits depend neither on the parts nor on the place of the element in a tile.  Safe to tune: MM_MR, mm_kc, MM_NB and
+# the thresholds in mm_way.
+
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #include <string.h>
+    #if defined(__AVX512F__) || defined(__AVX2__)
+    #include <immintrin.h>
+    #endif
+    /* Vectors of the width of the instruction set.  MM_MR rows by two vectors is the largest tile that the registers hold
+       (14 x 2 of 32, 6 x 2 of 16); a compiler without vector types gets vectors of one lane. */
+    #if defined(__GNUC__) && !defined(FASTBP_NO_VECTORS)
+      #if defined(__AVX512F__)
+        #define MM_VB 64
+        #define MM_MR 14
+      #elif defined(__AVX__)
+        #define MM_VB 32
+        #define MM_MR 6
+      #else
+        #define MM_VB 16
+        #if defined(__aarch64__)
+          #define MM_MR 12
+        #else
+          #define MM_MR 6
+        #endif
+      #endif
+      #define MM_WIDTH(bytes) (MM_VB / (int)(bytes))
+      typedef float mm_vf __attribute__((vector_size(MM_VB)));
+      typedef double mm_vd __attribute__((vector_size(MM_VB)));
+      typedef int mm_i4 __attribute__((vector_size(MM_VB)));
+      typedef long long mm_i8 __attribute__((vector_size(MM_VB)));
+      #define MM_AS(v, q) __typeof__(v) q __attribute__((aligned(1), may_alias))
+      #define MM_ZERO(v) ((v) = (__typeof__(v)){0})
+      #define MM_LOAD(v, p) do { typedef MM_AS(v, q_); (v) = *(const q_*)(p); } while (0)
+      #define MM_STORE(p, v) do { typedef MM_AS(v, q_); *(q_*)(p) = (v); } while (0)
+      #define MM_PREFETCH(p) __builtin_prefetch((p), 1, 3)
+      #define MM_PREFETCH1(p) __builtin_prefetch((p), 0, 3)
+      #define MM_PREFETCH2(p) __builtin_prefetch((p), 0, 2)
+    #else
+      #define MM_MR 6
+      #define MM_VB 8
+      #define MM_WIDTH(bytes) 1
+      typedef float mm_vf;
+      typedef double mm_vd;
+      #define MM_ZERO(v) ((v) = 0)
+      #define MM_LOAD(v, p) memcpy(&(v), (p), sizeof(v))
+      #define MM_STORE(p, v) memcpy((p), &(v), sizeof(v))
+      #define MM_PREFETCH(p) ((void)(p))
+      #define MM_PREFETCH1(p) ((void)(p))
+      #define MM_PREFETCH2(p) ((void)(p))
+    #endif
+    /* The first n lanes only; no byte beyond them is touched. */
+    #if defined(MM_VB) && MM_VB == 64
+      #define MM_LANES(n) ((1u << (n)) - 1)
+      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm512_maskz_loadu_ps(MM_LANES(n), (p)) : (__typeof__(v))_mm512_maskz_loadu_pd(MM_LANES(n), (p)))
+      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm512_mask_storeu_ps((p), MM_LANES(n), (__m512)(v)) : _mm512_mask_storeu_pd((p), MM_LANES(n), (__m512d)(v)))
+    #elif defined(MM_VB) && MM_VB == 32 && defined(__AVX2__)
+      #define MM_L4(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+      #define MM_L8(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))
+      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm256_maskload_ps((const float*)(p), MM_L4(n)) : (__typeof__(v))_mm256_maskload_pd((const double*)(p), MM_L8(n)))
+      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm256_maskstore_ps((float*)(p), MM_L4(n), (__m256)(v)) : _mm256_maskstore_pd((double*)(p), MM_L8(n), (__m256d)(v)))
+    #else
+      #define MM_LOADN(v, p, n) do { MM_ZERO(v); memcpy(&(v), (p), (size_t)(n) * sizeof(*(p))); } while (0)
+      #define MM_STOREN(p, v, n) memcpy((p), &(v), (size_t)(n) * sizeof(*(p)))
+    #endif
+    /* Exchanges lane l + s of x with lane l of y for all l without bit s: a step of a transposition. */
+    #if defined(MM_AS) && !defined(__clang__)
+      #define MM_SWAP(x, y, s) do { __typeof__(x) t_ = (x); \
+        typedef __typeof__(__builtin_choose_expr(sizeof((x)[0]) == 4, (mm_i4){0}, (mm_i8){0})) i_; const int n_ = sizeof(x) / sizeof((x)[0]); i_ e_ = {0}; \
+        for (int l_ = 0; l_ < n_; l_++) e_[l_] = l_; \
+        (x) = __builtin_shuffle(t_, (y), e_ + (((e_ & (s)) != 0) & (n_ - (s)))); \
+        (y) = __builtin_shuffle(t_, (y), e_ + (((e_ & (s)) == 0) & (s)) + (((e_ & (s)) != 0) & n_)); } while (0)
+    #elif defined(MM_AS)
+      #define MM_SWAP(x, y, s) do { for (int l_ = 0; l_ < (int)(sizeof(x) / sizeof((x)[0])); l_++) if (l_ & (s)) { \
+        __typeof__((x)[0]) t_ = (x)[l_]; (x)[l_] = (y)[l_ - (s)]; (y)[l_ - (s)] = t_; } } while (0)
+    #else
+      #define MM_SWAP(x, y, s) ((void)(x))
+    #endif
+    #define MM_PTR(d, s) ((d) = (void*)(s))
+    """
+    ctypedef float mm_vf
+    ctypedef double mm_vd
+    int MM_MR
+    int MM_VB
+    int MM_WIDTH(size_t bytes) noexcept nogil
+    void MM_ZERO(...) noexcept nogil
+    void MM_LOAD(...) noexcept nogil
+    void MM_STORE(...) noexcept nogil
+    void MM_LOADN(...) noexcept nogil
+    void MM_STOREN(...) noexcept nogil
+    void MM_PREFETCH(const void*) noexcept nogil
+    void MM_PREFETCH1(const void*) noexcept nogil
+    void MM_PREFETCH2(const void*) noexcept nogil
+    void MM_SWAP(...) noexcept nogil
+    void MM_PTR(...) noexcept nogil
+
+
+# The shape of a tile as types, so that its loops have constant lengths whatever a compiler inlines: sizeof(MmRows) rows
+# by two vectors (MmTwo) or by the first `o` columns of one vector (MmOne); MmKind says how operands are addressed.
+cdef extern from *:
+    """
+    typedef struct { char x[1]; } mm_1;    typedef struct { char x[2]; } mm_2;    typedef struct { char x[3]; } mm_3;
+    typedef struct { char x[4]; } mm_4;    typedef struct { char x[5]; } mm_5;    typedef struct { char x[6]; } mm_6;
+    typedef struct { char x[7]; } mm_7;    typedef struct { char x[8]; } mm_8;    typedef struct { char x[10]; } mm_10;
+    typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
+    typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
+    typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmSpread;
+    typedef struct { char x; } MmFill;
+    """
+    ctypedef struct mm_1: pass
+    ctypedef struct mm_2: pass
+    ctypedef struct mm_3: pass
+    ctypedef struct mm_4: pass
+    ctypedef struct mm_5: pass
+    ctypedef struct mm_6: pass
+    ctypedef struct mm_7: pass
+    ctypedef struct mm_8: pass
+    ctypedef struct mm_10: pass
+    ctypedef struct mm_12: pass
+    ctypedef struct mm_14: pass
+    ctypedef struct MmOne: pass
+    ctypedef struct MmTwo: pass
+    ctypedef struct MmPlain: pass
+    ctypedef struct MmTaps: pass
+    ctypedef struct MmSpread: pass
+    ctypedef struct MmFill: pass
+
+ctypedef fused MmRows:
+    mm_1
+    mm_2
+    mm_3
+    mm_4
+    mm_5
+    mm_6
+    mm_7
+    mm_8
+    mm_10
+    mm_12
+    mm_14
+
+ctypedef fused MmCols:
+    MmOne
+    MmTwo
+
+ctypedef fused MmKind:
+    MmPlain             # A by two strides, B by one
+    MmFill              # the same, and B is packed on the way: its first use is its packing
+    MmTaps              # step p of the chain reads A at off[2p] (+ row * rs) and B at off[2p + 1]: convolution
+    MmSpread            # row i of A begins at off[2i + 1]; a chain of `lines` runs of k steps, the runs cs apart in A
+
+# The registers of a tile: accumulators c0 (first vector of each row) and c1 (second), a row of B, and where to go on.
+ctypedef struct MmF32:
+    const float* a
+    const float* b
+    const float* s
+    float* c
+    float* f
+    mm_vf b0
+    mm_vf b1
+    mm_vf c0[16]
+    mm_vf c1[14]
+
+ctypedef struct MmF64:
+    const double* a
+    const double* b
+    const double* s
+    double* c
+    double* f
+    mm_vd b0
+    mm_vd b1
+    mm_vd c0[16]
+    mm_vd c1[14]
+
+ctypedef fused MmRegs:
+    MmF32
+    MmF64
+
+# What a tile needs besides its addresses; strides in elements.
+ctypedef struct MmGeo:
+    int64_t k           # length of the chain
+    int64_t rs          # of A: from row to row, and along k
+    int64_t cs
+    int64_t ldb         # of B along k; its columns are adjacent
+    int64_t o           # MmTwo: where the second vector begins (less than a vector: the two overlap); MmOne: columns
+    int64_t ldc         # of C from row to row
+    int64_t lds         # of the start values from row to row
+    int64_t lines       # MmSpread: runs of k
+    const int64_t* off  # MmTaps, MmSpread
+    int64_t count       # tiles side by side, db from one to the next in B, dc in C
+    int64_t db
+    int64_t dc
+    void* fill          # MmFill: the packed panel, and ld from step to step
+    int64_t ld
+
+
+# g.count tiles side by side: c[:, :] = start + a @ b over g.k; start NULL: 0.  C may be its own start, for all is
+# read before anything is written.  (The loop over tiles is also what makes GCC unroll the short loops early enough to
+# keep the accumulators in registers.)
+cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const MmGeo* g, const void* a, const void* b,
+                  const void* start, void* c) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
+    cdef int64_t at[14]
+    cdef const int64_t* off = g.off
+    if MmKind is MmFill:
+        MM_PTR(r.f, g.fill)
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        r.b = r.b + t * g.db
+        for i in range(<int>sizeof(MmRows)):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+            if MmKind is MmSpread:
+                at[i] = off[2 * i + 1]
+        if (MmKind is MmPlain or MmKind is MmFill) and k >= 32:
+            MM_PTR(r.c, c)
+            r.c = r.c + t * g.dc
+            for i in range(<int>sizeof(MmRows)):
+                MM_PREFETCH(r.c + i * g.ldc)
+                if MmCols is MmTwo:
+                    MM_PREFETCH(r.c + i * g.ldc + o)
+        for q in range(g.lines if MmKind is MmSpread else 1):
+            for p in range(k):
+                if MmKind is MmTaps:
+                    MM_PTR(r.a, a)
+                    MM_PTR(r.b, b)
+                    r.a = r.a + off[2 * p]
+                    r.b = r.b + (off[2 * p + 1] + t * g.db)
+                if MmCols is MmTwo:
+                    if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
+                        MM_PREFETCH1(r.b + MM_AHEAD * ldb)
+                        MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
+                    MM_LOAD(r.b0, r.b)
+                    MM_LOAD(r.b1, r.b + o)
+                    if MmKind is MmFill:
+                        MM_STORE(r.f, r.b0)
+                        MM_STORE(r.f + o, r.b1)
+                else:
+                    MM_LOADN(r.b0, r.b, o)
+                    if MmKind is MmFill:
+                        MM_STORE(r.f, r.b0)
+                if MmKind is MmFill:
+                    r.f = r.f + g.ld
+                for i in range(<int>sizeof(MmRows)):
+                    if MmKind is MmSpread:
+                        r.c0[i] = r.c0[i] + r.a[at[i]] * r.b0
+                        if MmCols is MmTwo:
+                            r.c1[i] = r.c1[i] + r.a[at[i]] * r.b1
+                    else:
+                        r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
+                        if MmCols is MmTwo:
+                            r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
+                if MmKind is MmPlain or MmKind is MmFill:
+                    r.a = r.a + cs
+                    r.b = r.b + ldb
+                if MmKind is MmSpread:
+                    r.a = r.a + 1
+                    r.b = r.b + ldb
+            if MmKind is MmSpread:
+                r.a = r.a + (cs - k)
+        if start != NULL:
+            MM_PTR(r.s, start)
+            ld = g.lds
+            r.s = r.s + t * g.dc
+            if MmCols is MmTwo:
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b0, r.s + i * ld)
+                    r.c0[i] = r.b0 + r.c0[i]
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b1, r.s + i * ld + o)
+                    r.c1[i] = r.b1 + r.c1[i]
+            else:
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOADN(r.b0, r.s + i * ld, o)
+                    r.c0[i] = r.b0 + r.c0[i]
+        MM_PTR(r.c, c)
+        ld = g.ldc
+        r.c = r.c + t * g.dc
+        if MmCols is MmTwo:
+            for i in range(<int>sizeof(MmRows)):
+                MM_STORE(r.c + i * ld, r.c0[i])
+            for i in range(<int>sizeof(MmRows)):
+                MM_STORE(r.c + i * ld + o, r.c1[i])
+        else:
+            for i in range(<int>sizeof(MmRows)):
+                MM_STOREN(r.c + i * ld, r.c0[i], o)
+
+
+cdef void mm_tile_rows(MmRegs* R, MmCols* n, MmKind* k, int m, const MmGeo* g, const void* a, const void* b, const void* s,
+                       void* c) noexcept nogil:
+    if MM_MR >= 14 and m == 14:
+        mm_tile(R, <mm_14*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 12:
+        mm_tile(R, <mm_12*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 10:
+        mm_tile(R, <mm_10*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 8:
+        mm_tile(R, <mm_8*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 7:
+        mm_tile(R, <mm_7*>NULL, n, k, g, a, b, s, c)
+    elif m == 6:
+        mm_tile(R, <mm_6*>NULL, n, k, g, a, b, s, c)
+    elif m == 5:
+        mm_tile(R, <mm_5*>NULL, n, k, g, a, b, s, c)
+    elif m == 4:
+        mm_tile(R, <mm_4*>NULL, n, k, g, a, b, s, c)
+    elif m == 3:
+        mm_tile(R, <mm_3*>NULL, n, k, g, a, b, s, c)
+    elif m == 2:
+        mm_tile(R, <mm_2*>NULL, n, k, g, a, b, s, c)
+    else:
+        mm_tile(R, <mm_1*>NULL, n, k, g, a, b, s, c)
+
+
+cdef void mm_fill_rows(MmRegs* R, MmCols* n, const MmGeo* g, const void* a, const void* b, const void* s, void* c) noexcept nogil:
+    if MM_MR == 14:
+        mm_tile(R, <mm_14*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
+    elif MM_MR == 12:
+        mm_tile(R, <mm_12*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
+    else:
+        mm_tile(R, <mm_6*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
+
+
+# A tile of MM_MR rows which packs B for those below it.
+cdef inline void mm_fill_tile(int n, MmGeo* g, const real* a, const real* b, const real* s, real* c) noexcept nogil:
+    g.o = n
+    if n > MM_WIDTH(sizeof(real)):
+        g.o = n - MM_WIDTH(sizeof(real))
+        if real is float:
+            mm_fill_rows(<MmF32*>NULL, <MmTwo*>NULL, g, a, b, s, c)
+        else:
+            mm_fill_rows(<MmF64*>NULL, <MmTwo*>NULL, g, a, b, s, c)
+    else:
+        if real is float:
+            mm_fill_rows(<MmF32*>NULL, <MmOne*>NULL, g, a, b, s, c)
+        else:
+            mm_fill_rows(<MmF64*>NULL, <MmOne*>NULL, g, a, b, s, c)
+
+
+# A tile of m <= MM_MR rows and n <= two vectors of columns.
+cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, const real* b, const real* s, real* c) noexcept nogil:
+    g.o = n
+    if n > MM_WIDTH(sizeof(real)):
+        g.o = n - MM_WIDTH(sizeof(real))
+        if real is float:
+            mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, k, m, g, a, b, s, c)
+        else:
+            mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, k, m, g, a, b, s, c)
+    else:
+        if real is float:
+            mm_tile_rows(<MmF32*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
+        else:
+            mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
+
+
+# The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11 and 13
+# rows do not exist.
+cdef inline int mm_next_rows(int64_t left) noexcept nogil:
+    if left >= 2 * MM_MR:
+        return MM_MR
+    if left > MM_MR:
+        left = (left + 1) >> 1
+        return <int>left if left <= 8 else <int>((left + 1) & ~1)
+    return <int>left if left <= 8 or not left & 1 else <int>((left + 1) >> 1)
+
+
+# The columns of the next tiles and how many such tiles follow each other; never less than a vector unless there are no more.
+cdef inline int mm_next_cols(int64_t left, int64_t width, int64_t* count) noexcept nogil:
+    count[0] = 1
+    if left >= 3 * width:
+        count[0] = (left - width) // (2 * width)
+        return <int>(2 * width)
+    return <int>(left if left <= 2 * width else width)
+
+
+# Turns n <= a vector of lanes, each k elements long and `lane` elements apart, into k vectors ld apart.
+cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lane, void* out, int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p = 0, q
+    MM_PTR(r.a, a)
+    MM_PTR(r.c, out)
+    for i in range(16):
+        MM_ZERO(r.c0[i])
+    while p < k:
+        q = min(k - p, <int64_t>MM_WIDTH(sizeof(r.a[0])))
+        if n == MM_WIDTH(sizeof(r.a[0])) == q:
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                MM_PREFETCH2(r.a + (i + MM_WIDTH(sizeof(r.a[0]))) * lane)
+                MM_LOAD(r.c0[i], r.a + i * lane)
+        else:
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                if i < n:
+                    MM_LOADN(r.c0[i], r.a + i * lane, q)
+        if MM_WIDTH(sizeof(r.a[0])) >= 16:
+            for i in range(8):
+                MM_SWAP(r.c0[i], r.c0[i + 8], 8)
+        if MM_WIDTH(sizeof(r.a[0])) >= 8:
+            for i in range(MM_WIDTH(sizeof(r.a[0])) // 2):
+                MM_SWAP(r.c0[i + (i & ~3)], r.c0[i + (i & ~3) + 4], 4)
+        if MM_WIDTH(sizeof(r.a[0])) >= 4:
+            for i in range(MM_WIDTH(sizeof(r.a[0])) // 2):
+                MM_SWAP(r.c0[i + (i & ~1)], r.c0[i + (i & ~1) + 2], 2)
+        if MM_WIDTH(sizeof(r.a[0])) >= 2:
+            for i in range(MM_WIDTH(sizeof(r.a[0])) // 2):
+                MM_SWAP(r.c0[2 * i], r.c0[2 * i + 1], 1)
+        if q == MM_WIDTH(sizeof(r.a[0])):
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                MM_STORE(r.c + i * ld, r.c0[i])
+        else:
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                if i < q:
+                    MM_STORE(r.c + i * ld, r.c0[i])
+        r.a = r.a + q
+        r.c = r.c + q * ld
+        p += q
+
+
+cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t step, void* out, int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t p, i
+    MM_PTR(r.a, a)
+    MM_PTR(r.c, out)
+    if n == 2 * MM_WIDTH(sizeof(r.a[0])):
+        for p in range(k):
+            MM_PREFETCH2(r.a + p * step + 2 * MM_WIDTH(sizeof(r.a[0])))
+            MM_PREFETCH2(r.a + p * step + 3 * MM_WIDTH(sizeof(r.a[0])))
+            MM_LOAD(r.b0, r.a + p * step)
+            MM_LOAD(r.b1, r.a + p * step + MM_WIDTH(sizeof(r.a[0])))
+            MM_STORE(r.c + p * ld, r.b0)
+            MM_STORE(r.c + p * ld + MM_WIDTH(sizeof(r.a[0])), r.b1)
+    else:
+        for p in range(k):
+            i = 0
+            while i < n:
+                MM_LOADN(r.b0, r.a + p * step + i, min(n - i, <int64_t>MM_WIDTH(sizeof(r.a[0]))))
+                MM_STORE(r.c + p * ld + i, r.b0)
+                i += MM_WIDTH(sizeof(r.a[0]))
+
+
+# Packs an operand for the tiles, k-major: out[p * ld + i] = a[i * lane + p * step] for i < n, p < k.  Whole vectors are
+# stored, so up to a vector behind the last element is overwritten (panels are packed in the order of their addresses).
+cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t step, real* out, int64_t ld) noexcept nogil:
+    cdef int64_t i, p
+    if lane == 1:
+        if real is float:
+            mm_copy(<MmF32*>NULL, n, k, a, step, out, ld)
+        else:
+            mm_copy(<MmF64*>NULL, n, k, a, step, out, ld)
+    elif step == 1 and MM_WIDTH(sizeof(real)) > 1:
+        i = (n - 1) // MM_WIDTH(sizeof(real)) * MM_WIDTH(sizeof(real))
+        while i >= 0:       # from behind: a group may overwrite the beginning of the next step, that is of the groups before it
+            if real is float:
+                mm_turn(<MmF32*>NULL, min(n - i, <int64_t>MM_WIDTH(sizeof(real))), k, a + i * lane, lane, out + i, ld)
+            else:
+                mm_turn(<MmF64*>NULL, min(n - i, <int64_t>MM_WIDTH(sizeof(real))), k, a + i * lane, lane, out + i, ld)
+            i -= MM_WIDTH(sizeof(real))
+    else:
+        for p in range(k):
+            for i in range(n):
+                out[p * ld + i] = a[i * lane + p * step]
+
+
+# One product, or a part of one.  Strides in elements; start: NULL, C itself, or the bias.
+ctypedef struct MmJob:
+    int64_t M           # of the whole product: they choose the way
+    int64_t N
+    int64_t K
+    int64_t rsa
+    int64_t csa
+    int64_t rsb
+    int64_t csb
+    int64_t ldc
+    int way
+    int pack_a
+
+cdef extern from *:
+    """
+    #ifndef MM_AHEAD
+    #define MM_AHEAD 8
+    #endif
+    #ifndef MM_KC
+    #define MM_KC 256
+    #define MM_KC8 192
+    #define MM_MC 112
+    #define MM_NB (1 << 20)
+    #endif
+    """
+    int MM_AHEAD
+    int MM_KC
+    int MM_KC8
+    int MM_MC
+    int MM_NB
+
+cdef enum MmWay:
+    MM_DIRECT = 0       # A and B are read in place
+    MM_PACK = 1         # B packed, A if its rows are far apart
+
+
+# Blocks of k depend on K alone.
+cdef inline int64_t mm_kc(int64_t K, int64_t itemsize) noexcept nogil:
+    cdef int64_t most = MM_KC if itemsize == 4 else MM_KC8, n = (K + most - 1) // most
+    return ((K + n - 1) // n + 7) & ~<int64_t>7 if n > 0 else 8
+
+
+# Columns of B packed at a time.
+cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogil:
+    return min(max(MM_NB // (kc * itemsize), 64), N + 63) & ~<int64_t>63
+
+
+cdef int mm_way(const MmJob* j, int64_t itemsize, int width) noexcept nogil:
+    if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64) or j.K * j.N * itemsize <= 24576):
+        return MM_DIRECT
+    return MM_PACK
+
+
+# All tiles of a block of C over one block of k.  packed: where B is packed, or NULL: it is read in place; fill: pack it there.
+cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, int64_t cs, bint a_packed, const real* b, int64_t ldb,
+                   real* packed, bint fill, const real* s, int64_t lds, real* c, int64_t ldc) noexcept nogil:
+    cdef MmGeo g
+    cdef int64_t i = 0, j
+    cdef int m, n
+    cdef const real* ai
+    cdef const real* st
+    g.k = k
+    g.ldc = ldc
+    g.lds = lds
+    g.rs = rs
+    g.cs = cs
+    g.ldb = ldb
+    while i < M:
+        m = mm_next_rows(M - i)
+        ai = a + i * rs
+        if a_packed:
+            ai = a + i * k
+            g.rs = 1
+            g.cs = m
+        j = 0
+        while j < N:
+            n = mm_next_cols(N - j, MM_WIDTH(sizeof(real)), &g.count)
+            g.db = n
+            g.dc = n
+            st = NULL
+            if s != NULL:
+                st = s + i * lds + j
+            if packed == NULL:
+                mm_any_tile(<MmPlain*>NULL, m, n, &g, ai, b + j, st, c + i * ldc + j)
+            elif fill and i == 0:
+                g.ld = MM_WIDTH(sizeof(real)) if n <= MM_WIDTH(sizeof(real)) else 2 * MM_WIDTH(sizeof(real))
+                g.fill = packed + j * k
+                mm_fill_tile(n, &g, ai, b + j, st, c + i * ldc + j)
+            else:
+                g.ldb = MM_WIDTH(sizeof(real)) if n <= MM_WIDTH(sizeof(real)) else 2 * MM_WIDTH(sizeof(real))
+                g.db = n * k
+                mm_any_tile(<MmPlain*>NULL, m, n, &g, ai, <const real*>packed + j * k, st, c + i * ldc + j)
+            j += n * g.count
+        i += m
+
+
+# Rows [i0, i1) and columns [j0, j1) of a product; `start` is added to it, row by row lds apart.
+cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b, const real* start,
+                     int64_t lds, real* c, char* ws) noexcept nogil:
+    cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count
+    cdef real* bp = <real*>ws
+    cdef real* ap
+    cdef const real* s
+    cdef int64_t ls
+    cdef int pa = w.pack_a
+    cdef bint fill = w.way == MM_PACK and w.csb == 1 and M >= 2 * MM_MR
+    cdef real* packed = NULL
+    cdef const real* ai
+    cdef const real* si
+    if M <= 0 or N <= 0:
+        return
+    a = a + i0 * w.rsa
+    b = b + j0 * w.csb
+    c = c + i0 * w.ldc + j0
+    if start != NULL:
+        start = start + i0 * lds + j0
+    nc = mm_nc(kc, w.N, sizeof(real))
+    mc = MM_MC if pa else 4 * MM_MC
+    ap = bp + kc * (nc + 2 * MM_WIDTH(sizeof(real)))
+    if w.way == MM_PACK:
+        packed = bp
+    else:
+        nc = N
+        mc = M
+        pa = 0
+    if K == 0:
+        kc = 1
+    j = 0
+    while j < N:
+        n = min(nc, N - j)
+        p = 0
+        while p < K or p == 0:
+            k = min(kc, K - p)
+            s = c + j
+            ls = w.ldc
+            if p == 0:
+                s = NULL
+                if start != NULL:
+                    s = start + j
+                ls = lds
+            if w.way == MM_PACK and not fill:
+                q = 0
+                while q < n:
+                    t = mm_next_cols(n - q, MM_WIDTH(sizeof(real)), &count)
+                    mm_pack(t, k, b + p * w.rsb + (j + q) * w.csb, w.csb, w.rsb, bp + q * k,
+                              MM_WIDTH(sizeof(real)) if t <= MM_WIDTH(sizeof(real)) else 2 * MM_WIDTH(sizeof(real)))
+                    q += t
+            i = 0
+            while i < M:
+                m = min(mc, M - i)
+                if pa:
+                    q = 0
+                    while q < m:
+                        t = mm_next_rows(m - q)
+                        mm_pack(t, k, a + (i + q) * w.rsa + p * w.csa, w.rsa, w.csa, ap + q * k, t)
+                        q += t
+                ai = a + i * w.rsa + p * w.csa
+                if pa:
+                    ai = ap
+                si = NULL
+                if s != NULL:
+                    si = s + i * ls
+                mm_block(m, n, k, ai, w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb, packed, fill and i == 0, si, ls,
+                         c + i * w.ldc + j, w.ldc)
+                i += m
+            p += k
+            if K == 0:
+                break
+        j += n
+
+
+cdef void mm_job(const Instr* I, MmJob* j, int64_t itemsize) noexcept nogil:
+    cdef int d = I.ndim
+    j.M = I.c[0].i
+    j.N = I.c[1].i
+    j.K = I.c[2].i
+    j.ldc = I.arg[0].stride[d]
+    j.rsa = I.arg[1].stride[d]
+    j.csa = I.arg[1].stride[d + 1]
+    j.rsb = I.arg[2].stride[d]
+    j.csb = I.arg[2].stride[d + 1]
+    if j.N == 1:
+        j.csb = 1
+    j.way = mm_way(j, itemsize, MM_VB // <int>itemsize)
+    j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
+
+
+# Where a batch begins, in elements from the first one.
+cdef inline int64_t mm_batch(const Instr* I, int which, int64_t u) noexcept nogil:
+    cdef int64_t at = 0
+    cdef int d = I.ndim - 1
+    while d >= 0:
+        at += u % I.shape[d] * I.arg[which].stride[d]
+        u = u // I.shape[d]
+        d -= 1
+    return at
+
+
+cdef int64_t mm_cut(int64_t n, int64_t part, int64_t parts, int64_t unit) noexcept nogil:
+    return n if part == parts else n * part // parts // unit * unit
+
+
+cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef MmJob w
+    cdef int64_t u, r, i, batch, lds, rows = I.c[3].i, cols = I.c[4].i, sb, i0, i1, j0, j1, j
+    cdef const real* a
+    cdef const real* b
+    cdef const real* s
+    cdef real* c
+    cdef real* copy
+    cdef bint acc = I.flags & F_ACCUMULATE
+    mm_job(I, &w, sizeof(real))
+    for u in range(lo, hi):
+        batch = u // (rows * cols)
+        r = u % (rows * cols)
+        i = r // cols
+        r = r % cols
+        a = <const real*>I.arg[1].data + mm_batch(I, 1, batch)
+        b = <const real*>I.arg[2].data + mm_batch(I, 2, batch)
+        c = <real*>I.arg[0].data + mm_batch(I, 0, batch)
+        i0 = mm_cut(w.M, i, rows, 1)
+        i1 = mm_cut(w.M, i + 1, rows, 1)
+        j0 = mm_cut(w.N, r, cols, 64)
+        j1 = mm_cut(w.N, r + 1, cols, 64)
+        s = NULL
+        lds = 0
+        if I.narg > 3 and I.arg[3].data != NULL:
+            s = <const real*>I.arg[3].data + mm_batch(I, 3, batch)
+            sb = I.arg[3].stride[I.ndim + 1]
+            if acc:
+                for i in range(i0, i1):
+                    for j in range(j0, j1):
+                        c[i * w.ldc + j] = c[i * w.ldc + j] + s[j * sb]
+            elif sb != 1:
+                copy = <real*>ws
+                for j in range(w.N):
+                    copy[j] = s[j * sb]
+                s = copy
+        if acc:
+            s = c
+            lds = w.ldc
+        mm_product(&w, i0, i1, j0, j1, a, b, s, lds, c, ws + mm_bias_bytes(I, sizeof(real)))
+
+
+# Workspace of a bias that must be copied.
+cdef inline int64_t mm_bias_bytes(const Instr* I, int64_t itemsize) noexcept nogil:
+    if I.narg > 3 and I.arg[3].data != NULL and I.arg[3].stride[I.ndim + 1] != 1:
+        return (I.c[1].i * itemsize + 63) & ~<int64_t>63
+    return 0
+
+
+cdef void mm_units_i64(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef MmJob w
+    cdef int64_t u, r, i, j, p, batch, x, rows = I.c[3].i, cols = I.c[4].i, j0, j1
+    cdef const int64_t* a
+    cdef const int64_t* b
+    cdef const int64_t* s
+    cdef int64_t* c
+    mm_job(I, &w, sizeof(int64_t))
+    for u in range(lo, hi):
+        batch = u // (rows * cols)
+        r = u % (rows * cols)
+        a = <const int64_t*>I.arg[1].data + mm_batch(I, 1, batch)
+        b = <const int64_t*>I.arg[2].data + mm_batch(I, 2, batch)
+        j0 = mm_cut(w.N, r % cols, cols, 64)
+        j1 = mm_cut(w.N, r % cols + 1, cols, 64)
+        for i in range(mm_cut(w.M, r // cols, rows, 1), mm_cut(w.M, r // cols + 1, rows, 1)):
+            c = <int64_t*>I.arg[0].data + mm_batch(I, 0, batch) + i * w.ldc
+            if not I.flags & F_ACCUMULATE:
+                for j in range(j0, j1):
+                    c[j] = 0
+            if I.narg > 3 and I.arg[3].data != NULL:
+                s = <const int64_t*>I.arg[3].data + mm_batch(I, 3, batch)
+                for j in range(j0, j1):
+                    c[j] = c[j] + s[j * I.arg[3].stride[I.ndim + 1]]
+            for p in range(w.K):
+                x = a[i * w.rsa + p * w.csa]
+                if w.csb == 1:
+                    for j in range(j0, j1):
+                        c[j] = c[j] + x * b[p * w.rsb + j]
+                else:
+                    for j in range(j0, j1):
+                        c[j] = c[j] + x * b[p * w.rsb + j * w.csb]
+
+
+cdef int gemm(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32:
+        mm_units(<float*>NULL, I, lo, hi, ws)
+    elif I.dtype == DT_F64:
+        mm_units(<double*>NULL, I, lo, hi, ws)
+    elif I.dtype == DT_I64:
+        mm_units_i64(I, lo, hi)
+    else:
+        return ST_UNSUPPORTED
+    return ST_OK
+
+
+# Cuts C into parts: as many as there are threads and the work pays for (about 40000 multiply-adds a part), the batches
+# counted; of the ways to cut the one whose largest part, its packing counted, is smallest.
+cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
+    cdef MmJob w
+    cdef int64_t batches = 1, itemsize = 4 if I.dtype == DT_F32 else 8, kc, parts, r, c, m, n
+    cdef int d
+    cdef double cost, best = -1, work
+    for d in range(I.ndim):
+        batches *= I.shape[d]
+    mm_job(I, &w, itemsize)
+    kc = mm_kc(w.K, itemsize)
+    I.grain = 1
+    I.c[3].i = 1
+    I.c[4].i = 1
+    work = <double>w.M * w.N * w.K
+    parts = 1
+    if batches > 0 and batches < threads:
+        parts = (threads + batches - 1) // batches
+        if parts > work / 40000:
+            parts = <int64_t>(work / 40000)
+    for r in range(1, parts + 1):
+        c = parts // r
+        m = (w.M + r - 1) // r
+        n = ((w.N + c - 1) // c + 63) // 64 * 64
+        if r > w.M or (c > 1 and c > w.N // 64):
+            continue
+        cost = <double>(m + (24 if w.way == MM_PACK else 2)) * (n + (24 if w.pack_a else 2))
+        if best < 0 or cost < best:
+            best = cost
+            I.c[3].i = r
+            I.c[4].i = c
+    I.n = batches * I.c[3].i * I.c[4].i
+    I.cost = 30 + work / (I.c[3].i * I.c[4].i) * (1.0 if I.dtype == DT_I64 else itemsize * 0.006)
+    I.workspace = 0
+    if w.way == MM_PACK and I.dtype != DT_I64:
+        I.workspace = kc * itemsize * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2 + (MM_MC + 16 if w.pack_a else 0)) + 64
+    I.workspace += mm_bias_bytes(I, itemsize) + 256

@@ -1,0 +1,282 @@
+# Floor 1, room "index": moving values by computed positions.
+# May be changed: how a copy is done.  Must stay: values that meet at one place are written, or added, in the order of the
+# positions in the index, however the work is cut.
+#
+# Nothing here looks at a value that it moves: a dtype is its size in bytes.  Only put_add and scatter_add compute.
+# Indices are int64_t, already checked (index_check); negative ones count from the end.
+
+from libc.string cimport memcpy
+
+ctypedef fused cell:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+cdef enum:
+    IDX_COLS = 64           # columns of one unit of work of put and put_add
+
+cdef inline int64_t idx_size(int dtype) noexcept nogil:
+    if dtype == DT_F64 or dtype == DT_I64: return 8
+    if dtype == DT_F32 or dtype == DT_I32: return 4
+    if dtype == DT_I8 or dtype == DT_U8 or dtype == DT_BOOL: return 1
+    return 2
+
+cdef inline int64_t idx_from_end(int64_t i, int64_t size) noexcept nogil:
+    return i + (size if i < 0 else 0)
+
+# bytes from src to dst: rows of a few bytes are common (embeddings), and memcpy of a length known only here costs a call
+cdef inline void idx_copy(char* dst, const char* src, int64_t n) noexcept nogil:
+    cdef int64_t i
+    if n >= 256:
+        memcpy(dst, src, n)
+    else:
+        i = 0
+        while i + 16 <= n:
+            memcpy(dst + i, src + i, 16)
+            i += 16
+        if n & 8:
+            memcpy(dst + i, src + i, 8)
+            i += 8
+        if n & 4:
+            memcpy(dst + i, src + i, 4)
+            i += 4
+        if n & 2:
+            memcpy(dst + i, src + i, 2)
+            i += 2
+        if n & 1: dst[i] = src[i]
+
+cdef void idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const cell* src = <const cell*>I.arg[1].data
+    cdef const int64_t* idx = <const int64_t*>I.arg[2].data
+    cdef int64_t size = I.shape[1]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t o, k, e
+    while lo < hi:
+        o = lo // m
+        k = lo - o * m
+        e = min(m, k + hi - lo)
+        for k in range(k, e): out[o * m + k] = src[o * size + idx_from_end(idx[k], size)]
+        lo = o * m + e
+
+cdef int take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    cdef int64_t size = I.shape[1]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t row = I.shape[2] * item
+    cdef const int64_t* idx = <const int64_t*>I.arg[2].data
+    cdef int64_t o, k, u
+    if I.shape[2] == 1:
+        if item == 4: idx_take_cells(<uint32_t*>I.arg[0].data, I, lo, hi)
+        elif item == 8: idx_take_cells(<uint64_t*>I.arg[0].data, I, lo, hi)
+        elif item == 1: idx_take_cells(<uint8_t*>I.arg[0].data, I, lo, hi)
+        else: idx_take_cells(<uint16_t*>I.arg[0].data, I, lo, hi)
+        return ST_OK
+    if lo >= hi: return ST_OK
+    o = lo // m
+    k = lo - o * m
+    for u in range(lo, hi):
+        idx_copy(I.arg[0].data + u * row, I.arg[1].data + (o * size + idx_from_end(idx[k], size)) * row, row)
+        k += 1
+        if k == m:
+            k = 0
+            o += 1
+    return ST_OK
+
+cdef int put(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    cdef int64_t size = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t row = inner * item
+    cdef int64_t parts = (inner + IDX_COLS - 1) // IDX_COLS
+    cdef int64_t o, j, k, e
+    cdef const int64_t* idx = <const int64_t*>I.arg[1].data
+    cdef char* dst
+    cdef const char* src
+    while lo < hi:      # neighbouring units of one outer index are done together
+        o = lo // parts
+        j = (lo - o * parts) * IDX_COLS
+        e = min((hi - o * parts) * IDX_COLS, inner)
+        dst = I.arg[0].data + o * size * row + j * item
+        src = I.arg[2].data + o * m * row + j * item
+        for k in range(m): idx_copy(dst + idx_from_end(idx[k], size) * row, src + k * row, (e - j) * item)
+        lo = o * parts + (e + IDX_COLS - 1) // IDX_COLS
+    return ST_OK
+
+cdef void idx_put_add(number* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t size = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t parts = (inner + IDX_COLS - 1) // IDX_COLS
+    cdef int64_t o, j, k, e, c
+    cdef const int64_t* idx = <const int64_t*>I.arg[1].data
+    cdef number* d
+    cdef const number* s
+    while lo < hi:
+        o = lo // parts
+        j = (lo - o * parts) * IDX_COLS
+        e = min((hi - o * parts) * IDX_COLS, inner)
+        s = <const number*>I.arg[2].data + o * m * inner
+        for k in range(m):
+            d = out + (o * size + idx_from_end(idx[k], size)) * inner
+            for c in range(j, e): d[c] = k_add(d[c], s[c])
+            s += inner
+        lo = o * parts + (e + IDX_COLS - 1) // IDX_COLS
+
+cdef int put_add(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: idx_put_add(<float*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_F64: idx_put_add(<double*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_I64: idx_put_add(<int64_t*>I.arg[0].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+# ---------------------------------------------------------------- one index for each element
+
+cdef void idx_gather(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const cell* src = <const cell*>I.arg[1].data
+    cdef const int64_t* idx = <const int64_t*>I.arg[2].data
+    cdef int64_t size = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t o, j, i, e
+    while lo < hi:
+        if inner == 1:
+            o = lo // m
+            e = min(hi, (o + 1) * m)
+            for i in range(lo, e): out[i] = src[o * size + idx_from_end(idx[i], size)]
+        else:
+            i = lo // inner
+            j = lo - i * inner
+            e = min(hi, (i + 1) * inner)
+            o = i // m * size * inner + j
+            for i in range(e - lo): out[lo + i] = src[o + i + idx_from_end(idx[lo + i], size) * inner]
+        lo = e
+
+cdef int gather(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    if item == 4: idx_gather(<uint32_t*>I.arg[0].data, I, lo, hi)
+    elif item == 8: idx_gather(<uint64_t*>I.arg[0].data, I, lo, hi)
+    elif item == 1: idx_gather(<uint8_t*>I.arg[0].data, I, lo, hi)
+    else: idx_gather(<uint16_t*>I.arg[0].data, I, lo, hi)
+    return ST_OK
+
+cdef void idx_scatter(cell* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const int64_t* idx
+    cdef const cell* src
+    cdef int64_t size = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t o, j, i, e, c
+    cdef cell* d
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        e = min(inner, j + hi - lo)
+        idx = <const int64_t*>I.arg[1].data + o * m * inner
+        src = <const cell*>I.arg[2].data + o * m * inner
+        d = dst + o * size * inner
+        for i in range(m):
+            for c in range(j, e): d[idx_from_end(idx[c], size) * inner + c] = src[c]
+            idx += inner
+            src += inner
+        lo = o * inner + e
+
+cdef int scatter(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    if item == 4: idx_scatter(<uint32_t*>I.arg[0].data, I, lo, hi)
+    elif item == 8: idx_scatter(<uint64_t*>I.arg[0].data, I, lo, hi)
+    elif item == 1: idx_scatter(<uint8_t*>I.arg[0].data, I, lo, hi)
+    else: idx_scatter(<uint16_t*>I.arg[0].data, I, lo, hi)
+    return ST_OK
+
+cdef void idx_scatter_add(number* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const int64_t* idx
+    cdef const number* src
+    cdef int64_t size = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t o, j, i, e, c
+    cdef number* d
+    cdef number* q
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        e = min(inner, j + hi - lo)
+        idx = <const int64_t*>I.arg[1].data + o * m * inner
+        src = <const number*>I.arg[2].data + o * m * inner
+        d = dst + o * size * inner
+        for i in range(m):
+            for c in range(j, e):
+                q = d + idx_from_end(idx[c], size) * inner + c
+                q[0] = k_add(q[0], src[c])
+            idx += inner
+            src += inner
+        lo = o * inner + e
+
+cdef int scatter_add(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: idx_scatter_add(<float*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_F64: idx_scatter_add(<double*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_I64: idx_scatter_add(<int64_t*>I.arg[0].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+# ---------------------------------------------------------------- checks and masks
+
+cdef int index_check(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t* pos = <int64_t*>I.arg[0].data
+    cdef const int64_t* idx = <const int64_t*>I.arg[1].data
+    cdef int64_t m = I.shape[0]
+    cdef int64_t size = I.c[0].i
+    cdef int64_t i, e, k
+    cdef int64_t bad
+    i = 0
+    while i < m:
+        e = min(m, i + 64)
+        bad = 0         # its sign: whether one of these indices lies outside
+        for k in range(i, e): bad |= (size - 1 - idx[k]) | (idx[k] + size)
+        if bad < 0:
+            while idx[i] < size and idx[i] >= -size: i += 1
+            pos[0] = i
+            pos[1] = idx[i]
+            return ST_INDEX
+        i = e
+    return ST_OK
+
+cdef int64_t idx_count(const uint8_t* mask, int64_t m) noexcept nogil:
+    cdef uint8_t s[64]
+    cdef int64_t count = 0
+    cdef int64_t i = 0
+    cdef int64_t e
+    cdef int j
+    while i + 64 <= m:
+        e = min(m, i + 64 * 255)    # a lane of one byte holds 255
+        for j in range(64): s[j] = 0
+        while i + 64 <= e:
+            for j in range(64): s[j] += <uint8_t>(mask[i + j] != 0)
+            i += 64
+        for j in range(64): count += s[j]
+    for i in range(i, m): count += mask[i] != 0
+    return count
+
+cdef int mask_count(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    (<int64_t*>I.arg[0].data)[0] = idx_count(<const uint8_t*>I.arg[1].data, I.shape[0])
+    return ST_OK
+
+cdef int mask_index(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t* out = <int64_t*>I.arg[0].data
+    cdef const uint8_t* mask = <const uint8_t*>I.arg[1].data
+    cdef int64_t count = idx_count(mask, I.shape[0])
+    cdef int64_t i = 0
+    cdef int64_t k = 0
+    cdef uint64_t eight
+    while k < count:    # while one is missing, out[k] may be written in advance: no branch for each value
+        if i + 8 <= I.shape[0]:
+            memcpy(&eight, mask + i, 8)
+            if eight == 0:
+                i += 8
+                continue
+        out[k] = i
+        k += mask[i] != 0
+        i += 1
+    return ST_OK

@@ -1,0 +1,26 @@
+# Floor 1: all kernels, as one text.  base.pyx, avx2.pyx and avx512.pyx each include it; the build compiles them for
+# x86-64-v2, -v3 and -v4.  Nothing here knows which of them it is.  Floor 2 reads the table through one capsule.
+
+from cpython.pycapsule cimport PyCapsule_New
+
+from fastbp._kernels.abi cimport *
+
+include "scalars.pxi"
+include "pointwise.pxi"
+include "../_generated/strips.pxi"
+include "gemm.pxi"
+include "conv.pxi"
+include "reduce.pxi"
+include "rows.pxi"
+include "index.pxi"
+include "rng.pxi"
+include "optim.pxi"
+include "../_generated/table.pxi"
+
+cdef KernelTable TABLE
+fill_table(&TABLE)
+TABLE.isa = ISA
+TABLE.gemm_plan = gemm_plan
+TABLE.conv_workspace = conv_workspace
+
+table = PyCapsule_New(&TABLE, "fastbp.kernels", NULL)

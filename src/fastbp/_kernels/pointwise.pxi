@@ -1,0 +1,331 @@
+# Floor 1: how a strip meets the world.
+#
+# A strip knows one thing: n contiguous values of one compute dtype.  This room brings everything else to that form:
+# operands that broadcast, are strided or have another dtype are loaded into a block of BLOCK elements in L1, the strip
+# runs on the blocks, and the result is stored.  Operands that already have the form are passed through untouched.
+
+ctypedef fused stored:
+    float
+    double
+    int64_t
+    int32_t
+    int16_t
+    int8_t
+    uint8_t
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #define FBP_RESTRICT __restrict
+    #else
+    #define FBP_RESTRICT __restrict__
+    #endif
+    typedef const float *FBP_RESTRICT f32_in;    typedef float *FBP_RESTRICT f32_out;
+    typedef const double *FBP_RESTRICT f64_in;   typedef double *FBP_RESTRICT f64_out;
+    typedef const int64_t *FBP_RESTRICT i64_in;  typedef int64_t *FBP_RESTRICT i64_out;
+    #include <string.h>
+    #include <math.h>
+    /* half precision, storage only: exact widening, rounding to nearest even when narrowing */
+    static inline float fbp_half_to_float(uint16_t h) {
+        uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7fffu) << 13, bits;
+        float f;
+        if (rest >= 0x0f800000u) bits = sign | 0x7f800000u | (rest & 0x007fffffu);          /* inf, nan */
+        else if (rest >= 0x00800000u) bits = sign | (rest + 0x38000000u);                   /* normal */
+        else { f = (float)(h & 0x7fffu) * 5.9604644775390625e-8f; memcpy(&bits, &f, 4); bits |= sign; }
+        memcpy(&f, &bits, 4);
+        return f;
+    }
+    static inline uint16_t fbp_float_to_half(float f) {
+        uint32_t bits, sign;
+        memcpy(&bits, &f, 4);
+        sign = (bits >> 16) & 0x8000u;
+        bits &= 0x7fffffffu;
+        if (bits >= 0x7f800000u) return (uint16_t)(sign | 0x7c00u | (bits > 0x7f800000u ? 0x200u : 0u));
+        if (bits >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);                          /* rounds to inf */
+        if (bits < 0x38800000u) {                                                           /* subnormal: 2^-24 steps */
+            float a; memcpy(&a, &bits, 4);
+            return (uint16_t)(sign | (uint16_t)nearbyintf(a * 16777216.0f));
+        }
+        return (uint16_t)(sign | ((bits + 0xc8000fffu + ((bits >> 13) & 1u)) >> 13));
+    }
+    static inline float fbp_bfloat_to_float(uint16_t h) { uint32_t b = (uint32_t)h << 16; float f; memcpy(&f, &b, 4); return f; }
+    static inline uint16_t fbp_float_to_bfloat(float f) {
+        uint32_t b; memcpy(&b, &f, 4);
+        if ((b & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((b >> 16) | 0x40u);
+        return (uint16_t)((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
+    }
+    /* float -> integer as C does it, without its undefined cases: NaN gives 0, too large saturates */
+    static inline int64_t fbp_to_int(double x) {
+        return x != x ? 0 : x >= 9223372036854775807.0 ? INT64_MAX : x <= -9223372036854775808.0 ? INT64_MIN : (int64_t)x;
+    }
+    """
+    ctypedef const float* f32_in
+    ctypedef float* f32_out
+    ctypedef const double* f64_in
+    ctypedef double* f64_out
+    ctypedef const int64_t* i64_in
+    ctypedef int64_t* i64_out
+    void* memcpy(void*, const void*, size_t) noexcept nogil
+    void* memset(void*, int, size_t) noexcept nogil
+    float fbp_half_to_float(uint16_t) noexcept nogil
+    uint16_t fbp_float_to_half(float) noexcept nogil
+    float fbp_bfloat_to_float(uint16_t) noexcept nogil
+    uint16_t fbp_float_to_bfloat(float) noexcept nogil
+    int64_t fbp_to_int(double) noexcept nogil
+
+
+cdef inline number k_trunc_divide(number a, number b) noexcept nogil:
+    """Quotient rounded towards zero; an integer divisor of 0 gives 0 (the core raises before)."""
+    if number is int64_t:
+        return a // b if b != 0 and b != -1 else -a * (b != 0)
+    else:
+        return k_trunc(a / b)
+
+
+cdef inline int64_t item_bytes(int dtype) noexcept nogil:
+    if dtype == DT_F64 or dtype == DT_I64:
+        return 8
+    if dtype == DT_F32 or dtype == DT_I32:
+        return 4
+    if dtype == DT_I16 or dtype == DT_F16 or dtype == DT_BF16:
+        return 2
+    return 1
+
+
+# ---- one run of a row: n elements with one stride -------------------------------------------------------------------
+
+cdef inline void load_run(const stored* x, int64_t stride, int64_t n, number* y) noexcept nogil:
+    cdef int64_t i
+    cdef number v
+    if stride == 1:
+        for i in range(n):
+            if number is int64_t and (stored is float or stored is double):
+                y[i] = fbp_to_int(x[i])
+            else:
+                y[i] = <number>x[i]
+    elif stride == 0:
+        if number is int64_t and (stored is float or stored is double):
+            v = fbp_to_int(x[0])
+        else:
+            v = <number>x[0]
+        for i in range(n):
+            y[i] = v
+    else:
+        for i in range(n):
+            if number is int64_t and (stored is float or stored is double):
+                y[i] = fbp_to_int(x[i * stride])
+            else:
+                y[i] = <number>x[i * stride]
+
+
+cdef inline void store_run(const number* y, stored* x, int64_t stride, int64_t n, bint truth, bint accumulate) noexcept nogil:
+    cdef int64_t i
+    if truth:
+        for i in range(n):
+            x[i * stride] = <stored>(y[i] != 0)
+    elif accumulate:
+        for i in range(n):
+            x[i * stride] = x[i * stride] + <stored>y[i]
+    elif stride == 1:
+        for i in range(n):
+            if (number is float or number is double) and not (stored is float or stored is double):
+                x[i] = <stored>fbp_to_int(y[i])
+            else:
+                x[i] = <stored>y[i]
+    else:
+        for i in range(n):
+            if (number is float or number is double) and not (stored is float or stored is double):
+                x[i * stride] = <stored>fbp_to_int(y[i])
+            else:
+                x[i * stride] = <stored>y[i]
+
+
+cdef void load_any(const char* x, int dtype, int64_t stride, int64_t n, number* y) noexcept nogil:
+    cdef int64_t i
+    if dtype == DT_F32:
+        load_run[float, number](<const float*>x, stride, n, y)
+    elif dtype == DT_F64:
+        load_run[double, number](<const double*>x, stride, n, y)
+    elif dtype == DT_I64:
+        load_run[int64_t, number](<const int64_t*>x, stride, n, y)
+    elif dtype == DT_I32:
+        load_run[int32_t, number](<const int32_t*>x, stride, n, y)
+    elif dtype == DT_I16:
+        load_run[int16_t, number](<const int16_t*>x, stride, n, y)
+    elif dtype == DT_I8:
+        load_run[int8_t, number](<const int8_t*>x, stride, n, y)
+    elif dtype == DT_F16:
+        for i in range(n):
+            y[i] = <number>fbp_half_to_float((<const uint16_t*>x)[i * stride])
+    elif dtype == DT_BF16:
+        for i in range(n):
+            y[i] = <number>fbp_bfloat_to_float((<const uint16_t*>x)[i * stride])
+    else:
+        load_run[uint8_t, number](<const uint8_t*>x, stride, n, y)
+
+
+cdef void store_any(const number* y, char* x, int dtype, int64_t stride, int64_t n, bint accumulate) noexcept nogil:
+    cdef int64_t i
+    cdef float f
+    if dtype == DT_F32:
+        store_run[number, float](y, <float*>x, stride, n, False, accumulate)
+    elif dtype == DT_F64:
+        store_run[number, double](y, <double*>x, stride, n, False, accumulate)
+    elif dtype == DT_I64:
+        store_run[number, int64_t](y, <int64_t*>x, stride, n, False, accumulate)
+    elif dtype == DT_I32:
+        store_run[number, int32_t](y, <int32_t*>x, stride, n, False, accumulate)
+    elif dtype == DT_I16:
+        store_run[number, int16_t](y, <int16_t*>x, stride, n, False, accumulate)
+    elif dtype == DT_I8:
+        store_run[number, int8_t](y, <int8_t*>x, stride, n, False, accumulate)
+    elif dtype == DT_U8:
+        store_run[number, uint8_t](y, <uint8_t*>x, stride, n, False, accumulate)
+    elif dtype == DT_BOOL:
+        store_run[number, uint8_t](y, <uint8_t*>x, stride, n, True, False)
+    else:
+        for i in range(n):
+            f = <float>y[i]
+            if accumulate:
+                f += (fbp_half_to_float((<uint16_t*>x)[i * stride]) if dtype == DT_F16
+                      else fbp_bfloat_to_float((<uint16_t*>x)[i * stride]))
+            (<uint16_t*>x)[i * stride] = fbp_float_to_half(f) if dtype == DT_F16 else fbp_float_to_bfloat(f)
+
+
+# ---- blocks of a strided operand ------------------------------------------------------------------------------------
+
+cdef struct Cursor:
+    int64_t at[MAXDIM]      # multi-index of the first element of the block
+
+
+cdef inline void seek(const Instr* I, int64_t linear, Cursor* p) noexcept nogil:
+    cdef int d
+    for d in range(I.ndim - 1, -1, -1):
+        p.at[d] = linear % I.shape[d]
+        linear //= I.shape[d]
+
+
+cdef inline int64_t offset_of(const Operand* x, int ndim, const Cursor* p) noexcept nogil:
+    cdef int64_t o = 0
+    cdef int d
+    for d in range(ndim):
+        o += p.at[d] * x.stride[d]
+    return o
+
+
+cdef inline void advance(const Instr* I, Cursor* p) noexcept nogil:
+    """To the start of the next row (all dimensions but the last)."""
+    cdef int d = I.ndim - 2
+    p.at[I.ndim - 1] = 0
+    while d >= 0:
+        p.at[d] += 1
+        if p.at[d] < I.shape[d]:
+            return
+        p.at[d] = 0
+        d -= 1
+
+
+cdef void load_block(const Instr* I, const Operand* x, Cursor p, int64_t n, number* y) noexcept nogil:
+    cdef int64_t width = I.shape[I.ndim - 1], run, size = item_bytes(x.dtype)
+    cdef int64_t step = x.stride[I.ndim - 1]
+    while n > 0:
+        run = width - p.at[I.ndim - 1]
+        run = run if run < n else n
+        load_any[number](x.data + offset_of(x, I.ndim, &p) * size, x.dtype, step, run, y)
+        y += run
+        n -= run
+        advance(I, &p)
+
+
+cdef void store_block(const Instr* I, const Operand* x, Cursor p, int64_t n, const number* y) noexcept nogil:
+    cdef int64_t width = I.shape[I.ndim - 1], run, size = item_bytes(x.dtype)
+    cdef int64_t step = x.stride[I.ndim - 1]
+    while n > 0:
+        run = width - p.at[I.ndim - 1]
+        run = run if run < n else n
+        store_any[number](y, x.data + offset_of(x, I.ndim, &p) * size, x.dtype, step, run, (I.flags & F_ACCUMULATE) != 0)
+        y += run
+        n -= run
+        advance(I, &p)
+
+
+cdef inline bint direct(const Instr* I, const Operand* x, const Cursor* p, int64_t n) noexcept nogil:
+    """Whether the block can be read where it lies: unit stride, compute dtype, inside one row."""
+    return (x.dtype == I.dtype and x.stride[I.ndim - 1] == 1 and p.at[I.ndim - 1] + n <= I.shape[I.ndim - 1])
+
+
+cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
+    """The general case.  `buffers`: one block for each operand, the result's first."""
+    cdef const void* x[MAXARG]
+    cdef const Operand* a
+    cdef Cursor p
+    cdef int64_t width = I.shape[I.ndim - 1], n
+    cdef int k, filled = 0
+    cdef bint rows = width >= 64, scalar
+    cdef number* y
+    while lo < hi:
+        n = hi - lo if hi - lo < BLOCK else BLOCK
+        seek(I, lo, &p)
+        if rows and width - p.at[I.ndim - 1] < n:
+            n = width - p.at[I.ndim - 1]
+        for k in range(1, I.narg):
+            a = &I.arg[k]
+            if rows and direct(I, a, &p, n):
+                x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(number)
+            else:
+                y = buffers + k * BLOCK
+                scalar = a.owner == NULL            # a constant: its block is filled once
+                if scalar:
+                    if not (filled >> k) & 1:
+                        load_any[number](a.data, a.dtype, 0, BLOCK, y)
+                        filled |= 1 << k
+                else:
+                    load_block[number](I, a, p, n, y)
+                x[k - 1] = <const void*>y
+        I.strip(n, x, <void*>buffers, I.c)
+        store_block[number](I, &I.arg[0], p, n, buffers)
+        lo += n
+
+
+cdef void flat(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
+    """Every operand contiguous and of the compute dtype: the strip runs over the range itself, unless it would
+    overwrite what it still reads (in place) or must add to what is there."""
+    cdef const void* x[MAXARG]
+    cdef number* out = <number*>I.arg[0].data
+    cdef bint through = (I.flags & F_ACCUMULATE) != 0
+    cdef int64_t n, i
+    cdef int k
+    for k in range(1, I.narg):
+        x[k - 1] = <const void*>(<number*>I.arg[k].data + lo)
+        through = through or I.arg[k].data == I.arg[0].data
+    if not through:
+        I.strip(hi - lo, x, <void*>(out + lo), I.c)
+        return
+    while lo < hi:
+        n = hi - lo if hi - lo < BLOCK else BLOCK
+        for k in range(1, I.narg):
+            x[k - 1] = <const void*>(<number*>I.arg[k].data + lo)
+        I.strip(n, x, <void*>buffers, I.c)
+        if I.flags & F_ACCUMULATE:
+            for i in range(n):
+                out[lo + i] = out[lo + i] + buffers[i]
+        else:
+            memcpy(out + lo, buffers, n * sizeof(number))
+        lo += n
+
+
+cdef int pointwise_of(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
+    if I.flags & F_FLAT:
+        flat[number](I, lo, hi, buffers)
+    else:
+        strided[number](I, lo, hi, buffers)
+    return ST_OK
+
+
+cdef int pointwise(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    """out = f(x...), or out += f(x...).  n = elements in C order of shape; workspace: one block for each operand."""
+    if I.dtype == DT_F32:
+        return pointwise_of[float](I, lo, hi, <float*>ws)
+    if I.dtype == DT_F64:
+        return pointwise_of[double](I, lo, hi, <double*>ws)
+    return pointwise_of[int64_t](I, lo, hi, <int64_t*>ws)

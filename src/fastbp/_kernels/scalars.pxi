@@ -1,0 +1,1452 @@
+# Floor 1, room "scalars": the scalar mathematics of every pointwise primitive, one inline function each (prefix k_).
+# May be changed: the inside of any function, as long as its measured bound (the comment above it) does not get worse;
+# tests/ulp.py measures the bounds.  The functions are branch-free wherever a plain loop over them should vectorise.
+# Private helpers: kf_* work in float, kd_* in double, kw_* ("wide") in double to the accuracy that a float needs.
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc cimport math as cm
+
+ctypedef fused real:
+    float
+    double
+
+ctypedef fused number:
+    float
+    double
+    int64_t
+
+cdef extern from *:
+    """
+    #include <string.h>
+    #include <stdint.h>
+    #include <math.h>
+    /* Loops over these functions vectorise only if every one of them is inlined, whatever its size. */
+    #undef CYTHON_INLINE
+    #if defined(_MSC_VER) && !defined(__clang__)
+    #define CYTHON_INLINE __forceinline
+    #else
+    #define CYTHON_INLINE __inline__ __attribute__((always_inline, unused))
+    #endif
+    static CYTHON_INLINE int32_t kf_bits(float x) { int32_t i; memcpy(&i, &x, 4); return i; }
+    static CYTHON_INLINE float kf_of(int32_t i) { float x; memcpy(&x, &i, 4); return x; }
+    static CYTHON_INLINE int64_t kd_bits(double x) { int64_t i; memcpy(&i, &x, 8); return i; }
+    static CYTHON_INLINE double kd_of(int64_t i) { double x; memcpy(&x, &i, 8); return x; }
+    static CYTHON_INLINE float kf_sel(int c, float a, float b) { return c ? a : b; }
+    static CYTHON_INLINE double kd_sel(int c, double a, double b) { return c ? a : b; }
+    #if defined(_MSC_VER) && !defined(__clang__)
+    #define KB(name) name
+    #define KBF(name) name##f
+    #else
+    #define KB(name) __builtin_##name
+    #define KBF(name) __builtin_##name##f
+    #endif
+    #define kf_floor(x) KBF(floor)(x)
+    #define kd_floor(x) KB(floor)(x)
+    #define kf_ceil(x) KBF(ceil)(x)
+    #define kd_ceil(x) KB(ceil)(x)
+    #define kf_trunc(x) KBF(trunc)(x)
+    #define kd_trunc(x) KB(trunc)(x)
+    #define kf_rint(x) KBF(rint)(x)
+    #define kd_rint(x) KB(rint)(x)
+    #define kf_sqrt(x) KBF(sqrt)(x)
+    #define kd_sqrt(x) KB(sqrt)(x)
+    #define kf_abs(x) KBF(fabs)(x)
+    #define kd_abs(x) KB(fabs)(x)
+    #define kf_copysign(x, y) KBF(copysign)(x, y)
+    #define kd_copysign(x, y) KB(copysign)(x, y)
+    #define KF_INF ((float)INFINITY)
+    #define KF_NAN ((float)NAN)
+    #define KD_INF ((double)INFINITY)
+    #define KD_NAN ((double)NAN)
+    #define kf(x) ((float)(x))
+    /* mul: a*b, which the compiler must not merge with a later sum.  mul_err: a*b - p exactly, for p = mul(a, b).
+       nma: c - a*b for a*b close to c.  Without FMA by Dekker's splitting, or in double. */
+    #ifdef __FMA__
+    #define kf_mul(a, b) __builtin_fmaf(a, b, -0.0f)
+    #define kd_mul(a, b) __builtin_fma(a, b, -0.0)
+    #define kf_mul_err(a, b, p) __builtin_fmaf(a, b, -(p))
+    #define kd_mul_err(a, b, p) __builtin_fma(a, b, -(p))
+    #define kf_nma(c, a, b) __builtin_fmaf(-(a), b, c)
+    #define kd_nma(c, a, b) __builtin_fma(-(a), b, c)
+    #else
+    #define kf_mul(a, b) ((a) * (b))
+    #define kd_mul(a, b) ((a) * (b))
+    #define kf_mul_err(a, b, p) ((float)((double)(a) * (b) - (p)))
+    #define kf_nma(c, a, b) ((float)((c) - (double)(a) * (b)))
+    static CYTHON_INLINE double kd_mul_err(double a, double b, double p) {
+        double ah = kd_of(kd_bits(a) & -0x8000000LL), al = a - ah, bh = kd_of(kd_bits(b) & -0x8000000LL), bl = b - bh;
+        return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+    }
+    static CYTHON_INLINE double kd_nma(double c, double a, double b) {
+        double p = a * b;
+        return (c - p) - kd_mul_err(a, b, p);
+    }
+    #endif
+    """
+    int32_t kf_bits(float x) noexcept nogil
+    float kf_of(int32_t i) noexcept nogil
+    int64_t kd_bits(double x) noexcept nogil
+    double kd_of(int64_t i) noexcept nogil
+    float kf_sel(bint c, float a, float b) noexcept nogil       # c ? a : b; both are computed
+    double kd_sel(bint c, double a, double b) noexcept nogil
+    float kf_floor(float x) noexcept nogil
+    double kd_floor(double x) noexcept nogil
+    float kf_ceil(float x) noexcept nogil
+    double kd_ceil(double x) noexcept nogil
+    float kf_trunc(float x) noexcept nogil
+    double kd_trunc(double x) noexcept nogil
+    float kf_rint(float x) noexcept nogil
+    double kd_rint(double x) noexcept nogil
+    float kf_sqrt(float x) noexcept nogil
+    double kd_sqrt(double x) noexcept nogil
+    float kf_abs(float x) noexcept nogil
+    double kd_abs(double x) noexcept nogil
+    float kf_copysign(float x, float y) noexcept nogil
+    double kd_copysign(double x, double y) noexcept nogil
+    float kf(double x) noexcept nogil              # a float literal
+    float kf_mul(float a, float b) noexcept nogil
+    double kd_mul(double a, double b) noexcept nogil
+    float kf_nma(float c, float a, float b) noexcept nogil
+    double kd_nma(double c, double a, double b) noexcept nogil
+    float kf_mul_err(float a, float b, float p) noexcept nogil
+    double kd_mul_err(double a, double b, double p) noexcept nogil
+    const float KF_INF, KF_NAN
+    const double KD_INF, KD_NAN
+
+# ---------------------------------------------------------------- arithmetic, comparison, logic (exact)
+
+cdef inline number k_add(number a, number b) noexcept nogil:
+    if number is int64_t: return <int64_t>(<uint64_t>a + <uint64_t>b)    # wraps; signed overflow is undefined in C
+    else: return a + b
+
+cdef inline number k_sub(number a, number b) noexcept nogil:
+    if number is int64_t: return <int64_t>(<uint64_t>a - <uint64_t>b)
+    else: return a - b
+
+cdef inline number k_mul(number a, number b) noexcept nogil:
+    if number is int64_t: return <int64_t>(<uint64_t>a * <uint64_t>b)
+    else: return a * b
+
+cdef inline number k_neg(number a) noexcept nogil:
+    if number is int64_t: return <int64_t>(<uint64_t>0 - <uint64_t>a)
+    else: return -a
+
+cdef inline number k_abs(number a) noexcept nogil:
+    if number is float: return kf_abs(a)
+    elif number is double: return kd_abs(a)
+    else: return <int64_t>((<uint64_t>a ^ <uint64_t>(a >> 63)) - <uint64_t>(a >> 63))
+
+# NaN gives 0, as in torch
+cdef inline number k_sign(number a) noexcept nogil:
+    return <number>(a > 0) - <number>(a < 0)
+
+# NaN from either side propagates
+cdef inline number k_maximum(number a, number b) noexcept nogil:
+    if number is float: return kf_sel((a > b) | (a != a), a, b)
+    elif number is double: return kd_sel((a > b) | (a != a), a, b)
+    else: return a if a > b else b
+
+cdef inline number k_minimum(number a, number b) noexcept nogil:
+    if number is float: return kf_sel((a < b) | (a != a), a, b)
+    elif number is double: return kd_sel((a < b) | (a != a), a, b)
+    else: return a if a < b else b
+
+# NaN is ignored when the other side is a number
+cdef inline number k_fmax(number a, number b) noexcept nogil:
+    if number is float: return kf_sel((a >= b) | (b != b), a, b)
+    elif number is double: return kd_sel((a >= b) | (b != b), a, b)
+    else: return a if a > b else b
+
+cdef inline number k_fmin(number a, number b) noexcept nogil:
+    if number is float: return kf_sel((a <= b) | (b != b), a, b)
+    elif number is double: return kd_sel((a <= b) | (b != b), a, b)
+    else: return a if a < b else b
+
+cdef inline number k_square(number a) noexcept nogil:
+    return k_mul(a, a)
+
+cdef inline number k_where(number c, number a, number b) noexcept nogil:
+    if number is float: return kf_sel(c != 0, a, b)
+    elif number is double: return kd_sel(c != 0, a, b)
+    else: return a if c != 0 else b
+
+cdef inline number k_eq(number a, number b) noexcept nogil:
+    return <number>(a == b)
+
+cdef inline number k_ne(number a, number b) noexcept nogil:
+    return <number>(a != b)
+
+cdef inline number k_lt(number a, number b) noexcept nogil:
+    return <number>(a < b)
+
+cdef inline number k_le(number a, number b) noexcept nogil:
+    return <number>(a <= b)
+
+cdef inline number k_gt(number a, number b) noexcept nogil:
+    return <number>(a > b)
+
+cdef inline number k_ge(number a, number b) noexcept nogil:
+    return <number>(a >= b)
+
+cdef inline number k_logical_and(number a, number b) noexcept nogil:
+    return <number>((a != 0) & (b != 0))
+
+cdef inline number k_logical_or(number a, number b) noexcept nogil:
+    return <number>((a != 0) | (b != 0))
+
+cdef inline number k_logical_xor(number a, number b) noexcept nogil:
+    return <number>((a != 0) != (b != 0))
+
+cdef inline number k_logical_not(number a) noexcept nogil:
+    return <number>(a == 0)
+
+cdef inline number k_relu(number a) noexcept nogil:
+    if number is float: return kf_sel(a < 0, 0, a)
+    elif number is double: return kd_sel(a < 0, 0, a)
+    else: return a if a > 0 else 0
+
+# NaN from any side propagates; lo > hi gives hi, as in torch
+cdef inline number k_clamp(number x, number lo, number hi) noexcept nogil:
+    return k_minimum(k_maximum(x, lo), hi)
+
+# NaN gives 0, as in torch
+cdef inline number k_heaviside(number a, number b) noexcept nogil:
+    return k_where(<number>(a == 0), b, <number>(a > 0))
+
+cdef inline number k_copysign(number a, number b) noexcept nogil:
+    cdef int64_t s
+    if number is float: return kf_copysign(a, b)
+    elif number is double: return kd_copysign(a, b)
+    else:
+        s = (a ^ b) >> 63
+        return <int64_t>((<uint64_t>a ^ <uint64_t>s) - <uint64_t>s)
+
+# Integers: division by 0 gives 0 and division by -1 negates, so that the processor never traps.
+cdef inline number k_floor_divide(number a, number b) noexcept nogil:
+    cdef number m, q, fl
+    if number is int64_t:
+        if b == 0: return 0
+        if b == -1: return k_neg(a)
+        q = a // b
+        return q - <int64_t>((q * b != a) & ((a < 0) != (b < 0)))
+    else:
+        # as torch: exact remainder first, so that the quotient is rounded from the right side
+        if b == 0: return a / b
+        m = k_fmod(a, b)
+        q = (a - m) / b
+        if m != 0 and (b < 0) != (m < 0): q = q - 1
+        if q == 0: return k_copysign(<number>0, a / b)
+        fl = k_floor(q)
+        return fl + <number>(q - fl > <number>0.5)
+
+cdef inline number k_remainder(number a, number b) noexcept nogil:
+    cdef number m
+    if number is int64_t:
+        if b == 0 or b == -1: return 0
+        m = a % b
+        return m + b if m != 0 and (m < 0) != (b < 0) else m
+    else:
+        m = k_fmod(a, b)
+        return m + b if m != 0 and (m < 0) != (b < 0) else m
+
+cdef inline number k_fmod(number a, number b) noexcept nogil:
+    if number is float: return cm.fmodf(a, b)
+    elif number is double: return cm.fmod(a, b)
+    else:
+        if b == 0 or b == -1: return 0
+        return a % b
+
+cdef inline number k_gcd(number a, number b) noexcept nogil:
+    cdef number t
+    if number is int64_t:
+        while b != 0:
+            t = k_fmod(a, b)
+            a = b
+            b = t
+        return k_abs(a)
+    else:
+        while b != 0:
+            t = k_fmod(a, b)
+            a = b
+            b = t
+        return k_abs(a)
+
+cdef inline int64_t k_bitwise_and(int64_t a, int64_t b) noexcept nogil:
+    return a & b
+
+cdef inline int64_t k_bitwise_or(int64_t a, int64_t b) noexcept nogil:
+    return a | b
+
+cdef inline int64_t k_bitwise_xor(int64_t a, int64_t b) noexcept nogil:
+    return a ^ b
+
+cdef inline int64_t k_bitwise_not(int64_t a) noexcept nogil:
+    return ~a
+
+cdef inline int64_t k_lshift(int64_t a, int64_t b) noexcept nogil:
+    return <int64_t>(<uint64_t>a << <uint64_t>(b & 63)) if (b & ~<int64_t>63) == 0 else 0
+
+cdef inline int64_t k_rshift(int64_t a, int64_t b) noexcept nogil:
+    return a >> (b if (b & ~<int64_t>63) == 0 else 63)
+
+# ---------------------------------------------------------------- rounding and classes of numbers (exact)
+
+cdef inline real k_floor(real x) noexcept nogil:
+    if real is float: return kf_floor(x)
+    else: return kd_floor(x)
+
+cdef inline real k_ceil(real x) noexcept nogil:
+    if real is float: return kf_ceil(x)
+    else: return kd_ceil(x)
+
+# half to even
+cdef inline real k_round(real x) noexcept nogil:
+    if real is float: return kf_rint(x)
+    else: return kd_rint(x)
+
+cdef inline real k_trunc(real x) noexcept nogil:
+    if real is float: return kf_trunc(x)
+    else: return kd_trunc(x)
+
+cdef inline real k_isnan(real x) noexcept nogil:
+    return <real>(x != x)
+
+cdef inline real k_isinf(real x) noexcept nogil:
+    return <real>(k_abs(x) == KF_INF)
+
+cdef inline real k_isfinite(real x) noexcept nogil:
+    return <real>(k_abs(x) < KF_INF)
+
+# steps of one unit in the last place are steps of one in the integer that the bits form
+cdef inline real k_nextafter(real a, real b) noexcept nogil:
+    cdef int32_t n
+    cdef int64_t m
+    if real is float:
+        n = kf_bits(a) + (1 if (b > a) == (a > 0) else -1)
+        n = n if a != 0 else (kf_bits(b) & <int32_t>0x80000000) | 1
+        return kf_sel(a == b, b, kf_sel((a == a) & (b == b), kf_of(n), a + b))
+    else:
+        m = kd_bits(a) + (1 if (b > a) == (a > 0) else -1)
+        m = m if a != 0 else (kd_bits(b) & <int64_t>0x8000000000000000LL) | 1
+        return kd_sel(a == b, b, kd_sel((a == a) & (b == b), kd_of(m), a + b))
+
+cdef inline real k_div(real a, real b) noexcept nogil:
+    return a / b
+
+cdef inline real k_reciprocal(real x) noexcept nogil:
+    return 1 / x
+
+cdef inline real k_sqrt(real x) noexcept nogil:
+    if real is float: return kf_sqrt(x)
+    else: return kd_sqrt(x)
+
+cdef inline real k_rsqrt(real x) noexcept nogil:
+    return 1 / k_sqrt(x)
+
+# ---------------------------------------------------------------- error-free sums
+
+# a + b = (returned sum) + e exactly
+cdef inline double kd_add2(double a, double b, double* e) noexcept nogil:
+    cdef double s = a + b
+    cdef double t = s - a
+    e[0] = (a - (s - t)) + (b - t)
+    return s
+
+cdef inline float kf_add2(float a, float b, float* e) noexcept nogil:
+    cdef float s = a + b
+    cdef float t = s - a
+    e[0] = (a - (s - t)) + (b - t)
+    return s
+
+# ---------------------------------------------------------------- exponentials
+
+# exp(x) = 2**n (1 + r + q) with |r| <= 0.35 and |q| <= 0.07, for |x| < 2000
+cdef inline int32_t kf_expk(float x, float* r, float* q) noexcept nogil:
+    cdef float t = x * kf(1.44269504088896341) + kf(12582912.0)      # 1.5 * 2**23: the sum's last bit is worth 1
+    cdef float fn = t - kf(12582912.0)
+    cdef float a = x - fn * kf(0.693359375)                          # exact
+    cdef float b = fn * kf(-2.12194440054690583e-4)
+    cdef float p
+    r[0] = a - b
+    p = kf(0.0013881067836932586)
+    p = (p * r[0] + kf(0.0083668583279441437)) * r[0] + kf(0.041667233673034577)
+    p = (p * r[0] + kf(0.16666541104516536)) * r[0] + kf(0.49999998024499914)
+    q[0] = p * (r[0] * r[0]) + ((a - r[0]) - b)
+    return kf_bits(t) - 0x4B400000
+
+cdef inline int64_t kd_expk(double x, double* r, double* q) noexcept nogil:
+    cdef double t = x * 1.4426950408889634074 + 6755399441055744.0   # 1.5 * 2**52
+    cdef double fn = t - 6755399441055744.0
+    cdef double a = x - fn * 6.93145751953125e-1
+    cdef double b = fn * 1.42860682030941723212e-6
+    cdef double p
+    r[0] = a - b
+    p = 2.0877028343331101e-09
+    p = (p * r[0] + 2.5109542887971701e-08) * r[0] + 2.7557399240788734e-07
+    p = (p * r[0] + 2.7557242887866481e-06) * r[0] + 2.4801587173659685e-05
+    p = (p * r[0] + 0.00019841269887296167) * r[0] + 0.001388888888896358
+    p = (p * r[0] + 0.0083333333333212318) * r[0] + 0.041666666666666505
+    p = (p * r[0] + 0.16666666666666677) * r[0] + 0.5
+    q[0] = p * (r[0] * r[0]) + ((a - r[0]) - b)
+    return kd_bits(t) - 0x4338000000000000LL
+
+# y * 2**n in two steps: one rounding only when the result is subnormal; -250 <= n <= 254 (double: -2040 <= n <= 2046)
+cdef inline float kf_scale(float y, int32_t n) noexcept nogil:
+    cdef int32_t h = n >> 1
+    return y * kf_of((h + 127) << 23) * kf_of((n - h + 127) << 23)
+
+cdef inline double kd_scale(double y, int64_t n) noexcept nogil:
+    cdef int64_t h = <int64_t>(<uint64_t>(n + 4096) >> 1) - 2048     # SSE and AVX2 have no arithmetic shift of 64 bits
+    return y * kd_of((h + 1023) << 52) * kd_of((n - h + 1023) << 52)
+
+# 2**-n, where n may be the largest exponent
+cdef inline float kf_pow2m(int32_t n) noexcept nogil:
+    return kf_of((128 - n) << 23) * kf(0.5)
+
+cdef inline double kd_pow2m(int64_t n) noexcept nogil:
+    return kd_of((1024 - n) << 52) * 0.5
+
+cdef inline real kx_clamp(real x, real lo, real hi) noexcept nogil:
+    if real is float: return kf_sel(x > hi, hi, kf_sel(x < lo, lo, x))
+    else: return kd_sel(x > hi, hi, kd_sel(x < lo, lo, x))
+
+# double with 32 good bits: exp for |x| < 700, log for normal positive x
+cdef inline double kw_exp(double x) noexcept nogil:
+    cdef double t = x * 1.4426950408889634074 + 6755399441055744.0
+    cdef double fn = t - 6755399441055744.0
+    cdef double r = x - fn * 0.6931471805599453094
+    cdef double p
+    p = 0.000198462567
+    p = (p * r + 0.00139412038) * r + 0.00833339014
+    p = (p * r + 0.0416663539) * r + 0.166666664
+    p = p * r + 0.500000005
+    return (1 + (r + r * r * p)) * kd_of((kd_bits(t) - 0x4338000000000000LL + 1023) << 52)
+
+cdef inline double kw_log(double x) noexcept nogil:
+    cdef int64_t h = kd_bits(x) + (0x3FF0000000000000LL - 0x3FE6A09E667F3BCDLL)
+    cdef double k = kd_of(<int64_t>(<uint64_t>h >> 52) | 0x4330000000000000LL) - 4503599627371519.0    # 2**52 + 1023
+    cdef double m = kd_of((h & 0xFFFFFFFFFFFFFLL) + 0x3FE6A09E667F3BCDLL)
+    cdef double s = (m - 1) / (m + 1)
+    cdef double z = s * s
+    cdef double p
+    p = 0.235973511073645
+    p = (p * z + 0.28536550360215096) * z + 0.4000034638944831
+    p = p * z + 0.6666666559956298
+    return k * 0.6931471805599453094 + (2 * s + s * z * p)
+
+cdef inline real k_exp(real x) noexcept nogil:
+    cdef int32_t n
+    cdef int64_t m
+    cdef real r, q
+    if real is float:
+        n = kf_expk(kx_clamp(x, kf(-104), kf(89)), &r, &q)
+        return kf_scale(1 + (r + q), n)
+    else:
+        m = kd_expk(kx_clamp(x, -746.0, 710.0), &r, &q)
+        return kd_scale(1 + (r + q), m)
+
+cdef inline real k_exp2(real x) noexcept nogil:
+    cdef real r, q, c, n, p, t
+    if real is float:
+        c = kx_clamp(x, kf(-151), kf(129))
+        t = c + kf(12582912.0)
+        r = (c - (t - kf(12582912.0))) * kf(0.693147180559945309)
+        p = kf(0.0013881067836932586)
+        p = (p * r + kf(0.0083668583279441437)) * r + kf(0.041667233673034577)
+        p = (p * r + kf(0.16666541104516536)) * r + kf(0.49999998024499914)
+        return kf_scale(1 + (r + r * r * p), kf_bits(t) - 0x4B400000)
+    else:
+        c = kx_clamp(x, -1076.0, 1025.0)
+        t = c + 6755399441055744.0
+        r = (c - (t - 6755399441055744.0)) * 0.693147180559945309
+        p = 2.0877028343331101e-09
+        p = (p * r + 2.5109542887971701e-08) * r + 2.7557399240788734e-07
+        p = (p * r + 2.7557242887866481e-06) * r + 2.4801587173659685e-05
+        p = (p * r + 0.00019841269887296167) * r + 0.001388888888896358
+        p = (p * r + 0.0083333333333212318) * r + 0.041666666666666505
+        p = (p * r + 0.16666666666666677) * r + 0.5
+        return kd_scale(1 + (r + r * r * p), kd_bits(t) - 0x4338000000000000LL)
+
+# expm1(x) = 2**n (h + l)
+cdef inline int32_t kf_expm1k(float x, float* h, float* l) noexcept nogil:
+    cdef float r, q, e
+    cdef int32_t n = kf_expk(x, &r, &q)
+    r = kf_add2(1 - kf_pow2m(n), r, &e)
+    e = e + q
+    h[0] = r + e
+    l[0] = e - (h[0] - r)
+    return n
+
+cdef inline int64_t kd_expm1k(double x, double* h, double* l) noexcept nogil:
+    cdef double r, q, e
+    cdef int64_t n = kd_expk(x, &r, &q)
+    r = kd_add2(1 - kd_pow2m(n), r, &e)
+    e = e + q
+    h[0] = r + e
+    l[0] = e - (h[0] - r)
+    return n
+
+cdef inline real k_expm1(real x) noexcept nogil:
+    cdef int32_t n
+    cdef int64_t m
+    cdef real h, l
+    if real is float:
+        n = kf_expm1k(kx_clamp(x, kf(-30), kf(89)), &h, &l)
+        return kf_copysign(kf_scale(h + l, n), x)
+    else:
+        m = kd_expm1k(kx_clamp(x, -50.0, 710.0), &h, &l)
+        return kd_copysign(kd_scale(h + l, m), x)
+
+# (a + b) / (c + d) = (returned quotient) + rest, |b| and |d| being rounding errors of a and c
+cdef inline real kx_div2(real a, real b, real c, real d, real* rest) noexcept nogil:
+    cdef real i = 1 / c
+    cdef real q
+    if real is float:
+        q = kf_mul(a, i)
+        rest[0] = (kf_nma(a, q, c) + (b - q * d)) * i
+    else:
+        q = kd_mul(a, i)
+        rest[0] = (kd_nma(a, q, c) + (b - q * d)) * i
+    return q
+
+# t / (t + 2) with t = expm1(2 |x|)
+cdef inline real k_tanh(real x) noexcept nogil:
+    cdef int32_t n
+    cdef int64_t m
+    cdef real h, l, d, e
+    if real is float:
+        n = kf_expm1k(2 * kf_sel(kf_abs(x) > kf(11), kf(11), kf_abs(x)), &h, &l)
+        d = kf_add2(2 * kf_pow2m(n), h, &e)
+        h = kx_div2(h, l, d, e + l, &d)
+        return kf_copysign(h + d, x)
+    else:
+        m = kd_expm1k(2 * kd_sel(kd_abs(x) > 22, 22, kd_abs(x)), &h, &l)
+        d = kd_add2(2 * kd_pow2m(m), h, &e)
+        h = kx_div2(h, l, d, e + l, &d)
+        return kd_copysign(h + d, x)
+
+# y / (1 + y) a for y = 2**n (1 + r + q) (1 + w): numerator and denominator are divided by 2**(n/2), so that nothing
+# under- or overflows before the quotient does; a is finite
+cdef inline float kf_logistic(float a, int32_t n, float r, float q) noexcept nogil:
+    cdef int32_t m = n >> 1
+    cdef float s = kf_of((m + 127) << 23)
+    cdef float e = 1 + r
+    cdef float h, l, d
+    q = (1 - e) + r + q
+    h = e + q
+    l = (q - (h - e)) * s
+    h = h * s
+    d = kf_add2(kf_of((m - n + 127) << 23), h, &e)
+    e = e + l
+    s = kf_mul(a, h)
+    l = kf_mul_err(a, h, s) + a * l
+    h = kx_div2(s, l, d, e, &r)
+    return kf_copysign(h + r, a)
+
+cdef inline double kd_logistic(double a, int64_t n, double r, double q, double w) noexcept nogil:
+    cdef int64_t m = <int64_t>(<uint64_t>(n + 4096) >> 1) - 2048
+    cdef double s = kd_of((m + 1023) << 52)
+    cdef double e = 1 + r
+    cdef double h, l, d
+    q = (1 - e) + r + q
+    h = e + q
+    l = ((q - (h - e)) + h * w) * s
+    h = h * s
+    d = kd_add2(kd_of((m - n + 1023) << 52), h, &e)
+    e = e + l
+    s = kd_mul(a, h)
+    l = kd_mul_err(a, h, s) + a * l
+    h = kx_div2(s, l, d, e, &r)
+    return kd_copysign(h + r, a)
+
+cdef inline real k_sigmoid(real x) noexcept nogil:
+    cdef real r, q
+    cdef int32_t n
+    cdef int64_t m
+    if real is float:
+        n = kf_expk(kx_clamp(x, kf(-110), kf(40)), &r, &q)
+        return kf_logistic(1, n, r, q)
+    else:
+        m = kd_expk(kx_clamp(x, -750.0, 100.0), &r, &q)
+        return kd_logistic(1, m, r, q, 0)
+
+# x * sigmoid(x); -inf gives -0, the limit
+cdef inline real k_silu(real x) noexcept nogil:
+    cdef real r, q, c
+    cdef int32_t n
+    cdef int64_t m
+    if real is float:
+        c = kx_clamp(x, kf(-112), kf(40))
+        n = kf_expk(c, &r, &q)
+        return kf_sel(x < 40, kf_logistic(c, n, r, q), x)
+    else:
+        c = kx_clamp(x, -760.0, 100.0)
+        m = kd_expk(c, &r, &q)
+        return kd_sel(x < 100, kd_logistic(c, m, r, q, 0), x)
+
+cdef inline real k_sinh(real x) noexcept nogil:
+    cdef double a, z, p, r, q, e, w, h
+    cdef int64_t n, m
+    if real is float:
+        a = kd_abs(x)
+        a = kd_sel(a > 100, 100, a)
+        z = a * a
+        e = kw_exp(a)
+        p = 2.81756972789189e-06
+        p = (p * z + 0.00019836044141963174) * z + 0.0083333507098089232
+        p = p * z + 0.16666666487133874
+        return kf_copysign(<float>kd_sel(a < 1, a + a * z * p, 0.5 * e - 0.5 / e), x)
+    else:
+        a = kd_abs(x)
+        a = kd_sel(a > 712, 712, a)
+        z = a * a
+        p = 7.7595426733358243e-13
+        p = (p * z + 1.6057232928804573e-10) * z + 2.5052123491260297e-08
+        p = (p * z + 2.7557319154769998e-06) * z + 0.00019841269841439421
+        p = (p * z + 0.0083333333333331372) * z + 0.16666666666666669
+        n = kd_expk(a, &r, &q)
+        h = 1 + (r + q)
+        m = n if n < 64 else 64
+        w = kd_of((1023 - 2 * m) << 52) / h
+        h = kd_add2(1, -w, &w)
+        h = kd_add2(h, r, &e)
+        return kd_copysign(kd_sel(a < 1, a + a * z * p, kd_scale(h + (w + e + q), n - 1)), x)
+
+cdef inline real k_cosh(real x) noexcept nogil:
+    cdef double a, r, q, e, w, h
+    cdef int64_t n, m
+    if real is float:
+        a = kd_abs(x)
+        e = kw_exp(kd_sel(a > 100, 100, a))
+        return <float>(0.5 * e + 0.5 / e)
+    else:
+        a = kd_abs(x)
+        n = kd_expk(kd_sel(a > 712, 712, a), &r, &q)
+        h = 1 + (r + q)
+        m = n if n < 64 else 64
+        w = kd_of((1023 - 2 * m) << 52) / h
+        return kd_scale(1 + (r + (q + w)), n - 1)
+
+# ---------------------------------------------------------------- logarithms
+
+# log(u + c) + k log(2) for u >= 0 and |c| <= ulp(u); log(x) = kf_logk(x, 0, 0)
+cdef inline float kf_logk(float u, float c, float k) noexcept nogil:
+    cdef bint small = u < kf(1.17549435e-38)
+    cdef int32_t h = kf_bits(kf_sel(small, u * kf(8388608.0), u)) + (0x3F800000 - 0x3F3504F3)
+    cdef int32_t b = <int32_t>(<uint32_t>h >> 23)
+    cdef float g = kf_of((h & 0x7FFFFF) + 0x3F3504F3) - 1            # exact
+    cdef float cm = c * kf_of((255 - b) << 23) * kf(0.5)             # c / 2**e
+    cdef float f = g + cm
+    cdef float z = f * f
+    cdef float fk = <float>(b - 127) + (k - kf_sel(small, 23, 0))
+    cdef float p
+    p = kf(0.067801711)
+    p = (p * f - kf(0.117327861)) * f + kf(0.11904373)
+    p = (p * f - kf(0.123978062)) * f + kf(0.142164892)
+    p = (p * f - kf(0.166682978)) * f + kf(0.200022688)
+    p = (p * f - kf(0.250000065)) * f + kf(0.333333106)
+    p = f * z * p + fk * kf(-2.12194440054690583e-4) + (cm - (f - g))
+    p = (f + (p - kf(0.5) * z)) + fk * kf(0.693359375)
+    p = kf_sel(u > 0, p, kf_sel(u == 0, -KF_INF, KF_NAN))
+    return kf_sel(u < KF_INF, p, u)                                  # infinity and NaN
+
+# mantissa - 1, its rest and the exponent of u + c
+cdef inline double kd_logm(double u, double c, double* k, double* rest) noexcept nogil:
+    cdef bint small = u < 2.2250738585072014e-308
+    cdef int64_t h = kd_bits(kd_sel(small, u * 18014398509481984.0, u)) + (0x3FF0000000000000LL - 0x3FE6A09E667F3BCDLL)
+    cdef int64_t b = <int64_t>(<uint64_t>h >> 52)
+    cdef double g = kd_of((h & 0xFFFFFFFFFFFFFLL) + 0x3FE6A09E667F3BCDLL) - 1
+    cdef double cm = c * kd_of((2047 - b) << 52) * 0.5
+    cdef double f = g + cm
+    k[0] = kd_of(b | 0x4330000000000000LL) - 4503599627371519.0 - kd_sel(small, 54, 0)
+    rest[0] = cm - (f - g)
+    return f
+
+cdef inline double kd_logpoly(double f, double half, double* s) noexcept nogil:
+    cdef double p, z
+    s[0] = f / (2 + f)
+    z = s[0] * s[0]
+    p = 0.14812580473091644
+    p = (p * z + 0.15312470336353709) * z + 0.18183622693796145
+    p = (p * z + 0.22222197519820661) * z + 0.285714287519231
+    p = (p * z + 0.39999999999375352) * z + 0.66666666666667396
+    return s[0] * (half + z * p)
+
+cdef inline double kd_logends(double u, double y) noexcept nogil:
+    y = kd_sel(u > 0, y, kd_sel(u == 0, -KD_INF, KD_NAN))
+    return kd_sel(u < KD_INF, y, u)
+
+cdef inline double kd_logk(double u, double c, double k) noexcept nogil:
+    cdef double e, rest, s
+    cdef double f = kd_logm(u, c, &e, &rest)
+    cdef double half = 0.5 * f * f
+    cdef double w = kd_logpoly(f, half, &s)
+    e = e + k
+    return kd_logends(u, e * 6.93147180369123816490e-01 - ((half - (w + (e * 1.90821492927058770002e-10 + rest))) - f))
+
+cdef inline real k_log(real x) noexcept nogil:
+    if real is float: return kf_logk(x, 0, 0)
+    else: return kd_logk(x, 0, 0)
+
+cdef inline real k_log1p(real x) noexcept nogil:
+    cdef real c, u
+    if real is float:
+        u = kf_add2(1, x, &c)
+        return kf_copysign(kf_logk(u, c, 0), x)
+    else:
+        u = kd_add2(1, x, &c)
+        return kd_copysign(kd_logk(u, c, 0), x)
+
+cdef inline real k_log2(real x) noexcept nogil:
+    cdef double f, half, w, k, rest, s, hi, lo, v
+    if real is float:
+        return <float>kd_logends(x, kw_log(x) * 1.4426950408889634074)
+    else:
+        f = kd_logm(x, 0, &k, &rest)
+        half = 0.5 * f * f
+        w = kd_logpoly(f, half, &s)
+        hi = kd_of(kd_bits(f - half) & -0x100000000LL)
+        lo = ((f - hi) - half) + w
+        v = hi * 1.44269504072144627571e+00
+        s = k + v
+        lo = ((lo + hi) * 1.67517131648865118353e-10 + lo * 1.44269504072144627571e+00) + ((k - s) + v)
+        return kd_logends(x, s + lo)
+
+cdef inline real k_log10(real x) noexcept nogil:
+    cdef double f, half, w, k, rest, s, hi, lo, v, y
+    if real is float:
+        return <float>kd_logends(x, kw_log(x) * 0.43429448190325182765)
+    else:
+        f = kd_logm(x, 0, &k, &rest)
+        half = 0.5 * f * f
+        w = kd_logpoly(f, half, &s)
+        hi = kd_of(kd_bits(f - half) & -0x100000000LL)
+        lo = ((f - hi) - half) + w
+        v = hi * 4.34294481878168880939e-01
+        y = k * 3.01029995663611771306e-01
+        s = y + v
+        lo = k * 3.69423907715893078616e-13 + (lo + hi) * 2.50829467116452752298e-11 + lo * 4.34294481878168880939e-01
+        return kd_logends(x, s + (lo + ((y - s) + v)))
+
+cdef inline real k_asinh(real x) noexcept nogil:
+    cdef double a, z, h, l, w
+    cdef bint big
+    if real is float:
+        a = kd_abs(x)
+        z = a * a
+        w = a - a * z * (0.16666666666666666 - 0.075 * z)
+        return kf_copysign(<float>kd_sel(a > 0.00390625, kd_sel(a < KD_INF, kw_log(a + kd_sqrt(z + 1)), a), w), x)
+    else:
+        a = kd_abs(x)
+        big = a > 1073741824.0
+        w = kd_sel(big, 0, a)
+        z = w * w
+        h = kd_add2(w, z / (1 + kd_sqrt(1 + z)), &l)
+        h = kd_add2(1, h, &z)
+        h = kd_sel(big, a, h)
+        return kd_copysign(kd_logk(h, kd_sel(big, 0, l + z), kd_sel(big, 1, 0)), x)
+
+cdef inline real k_acosh(real x) noexcept nogil:
+    cdef double t, p, s, h, l, z
+    cdef bint big
+    if real is float:
+        t = x
+        p = kd_sel(x < KF_INF, kw_log(t + kd_sqrt((t - 1) * (t + 1))), t)
+        return <float>kd_sel(x < 1, KD_NAN, p)
+    else:
+        big = x > 1073741824.0
+        t = kd_sel(big, 2, x) - 1
+        p = kd_mul(t, t)
+        l = kd_mul_err(t, t, p)
+        z = kd_add2(p, 2 * t, &h)
+        l = l + h                                                # t (t + 2) = z + l
+        s = kd_sqrt(z)
+        l = kd_sel(z > 0, (kd_nma(z, s, s) + l) / (2 * s), 0)
+        h = kd_add2(s, t, &z)
+        l = l + z
+        h = kd_add2(1, h, &z)
+        h = kd_sel(big, x, h)
+        return kd_sel(x < 1, KD_NAN, kd_logk(h, kd_sel(big, 0, l + z), kd_sel(big, 1, 0)))
+
+cdef inline real k_atanh(real x) noexcept nogil:
+    cdef double a, z, w, d, q, l, e
+    if real is float:
+        a = kd_abs(x)
+        z = a * a
+        w = kd_sel(a < 1, 0.5 * kw_log((1 + a) / (1 - a)), kd_sel(a == 1, KD_INF, KD_NAN))
+        return kf_copysign(<float>kd_sel(a > 0.00390625, w, a + a * z * (0.33333333333333333 + 0.2 * z)), x)
+    else:
+        a = kd_abs(x)
+        d = 1 - a
+        e = (1 - d) - a                                          # 1 - |x| = d + e
+        w = 2 * a
+        q = w / d
+        l = (kd_nma(w, q, d) - q * e) / d
+        w = kd_add2(1, q, &e)
+        w = 0.5 * kd_logk(kd_sel(a < 1, w, 1), kd_sel(a < 1, l + e, 0), 0)
+        return kd_copysign(kd_sel(a < 1, w, kd_sel(a == 1, KD_INF, KD_NAN)), x)
+
+# log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
+cdef inline real k_softplus(real x) noexcept nogil:
+    return k_relu(x) + k_log1p(k_exp(-k_abs(x)))
+
+cdef inline real k_log_sigmoid(real x) noexcept nogil:
+    return -k_softplus(-x)
+
+cdef inline real k_logaddexp(real a, real b) noexcept nogil:
+    cdef real d = k_where(<real>(a == b), <real>0, k_abs(a - b))    # also for two infinities of one sign
+    return k_maximum(a, b) + k_log1p(k_exp(-d))
+
+cdef inline real k_logaddexp2(real a, real b) noexcept nogil:
+    cdef real d = k_where(<real>(a == b), <real>0, k_abs(a - b))
+    return k_maximum(a, b) + k_log1p(k_exp2(-d)) * <real>1.4426950408889634074
+
+cdef inline real k_xlogy(real a, real b) noexcept nogil:
+    return k_where(<real>((a == 0) & (b == b)), <real>0, a * k_log(b))
+
+cdef inline real k_xlog1py(real a, real b) noexcept nogil:
+    return k_where(<real>((a == 0) & (b == b)), <real>0, a * k_log1p(b))
+
+# ---------------------------------------------------------------- circular functions
+
+# x = (n + r) pi/2 with |r| <= 0.5 (and a little), for any float: n mod 4 in the low bits of the result, r by reference.
+# Payne and Hanek: 2/pi is cut into words of 28 bits; those which give multiples of 4 are left out, by x's exponent.
+# The next three products are exact, the rest of 2/pi is one double.
+cdef inline int64_t kw_quadrant(float x, double* r) noexcept nogil:
+    cdef bint g = kf_abs(x) < kf(9007199254740992.0)                 # 2**53
+    cdef bint h = kf_abs(x) < kf(2.417851639229258e24)               # 2**81
+    cdef bint k = kf_abs(x) < kf(6.490371073168535e32)               # 2**109
+    cdef double d = x
+    cdef double a = d * kd_sel(g, 0.6366197690367699, kd_sel(h, 3.3308114738561656e-09, kd_sel(k, 2.276010047810136e-18, 2.5268260189002822e-26)))
+    cdef double b = d * kd_sel(g, 3.3308114738561656e-09, kd_sel(h, 2.276010047810136e-18, kd_sel(k, 2.5268260189002822e-26, 1.6682867657019525e-34)))
+    cdef double c = d * kd_sel(g, 2.276010047810136e-18, kd_sel(h, 2.5268260189002822e-26, kd_sel(k, 1.6682867657019525e-34, 1.158871328288855e-43)))
+    cdef double e = d * kd_sel(g, 2.52682603558315e-26, kd_sel(h, 1.668286766860824e-34, kd_sel(k, 1.1588713353428143e-43, 7.053959263504975e-52)))
+    cdef double n, m
+    a = a - 4 * kd_rint(0.25 * a)
+    m = kd_rint(b)
+    b = b - m
+    n = kd_rint(a + (b + c))
+    r[0] = (((a - n) + b) + c) + e
+    return kd_bits(m + n + 6755399441055744.0)
+
+cdef inline double kw_sinpoly(double a, double z) noexcept nogil:
+    cdef double p
+    p = 2.7181596515126886e-06
+    p = (p * z - 0.00019839318988444448) * z + 0.0083333293368506259
+    p = p * z - 0.1666666664120427
+    return a + a * z * p
+
+cdef inline double kw_cospoly(double z) noexcept nogil:
+    cdef double p
+    p = 2.4437032724667563e-05
+    p = (p * z - 0.001388735588354088) * z + 0.04166664665021251
+    return 1 - z * (0.5 - z * p)
+
+# sin((n + r) pi/2)
+cdef inline double kw_sinq(int64_t n, double r) noexcept nogil:
+    cdef double a = r * 1.5707963267948966192
+    cdef double z = a * a
+    cdef double y = kd_sel((n & 1) != 0, kw_cospoly(z), kw_sinpoly(a, z))
+    return kd_sel((n & 2) != 0, -y, y)
+
+cdef inline real k_sin(real x) noexcept nogil:
+    cdef double r
+    cdef int64_t n
+    if real is float:
+        n = kw_quadrant(x, &r)
+        return kf_sel(kf_abs(x) < kf(2e-4), x, <float>kw_sinq(n, r))
+    else: return cm.sin(x)
+
+cdef inline real k_cos(real x) noexcept nogil:
+    cdef double r
+    cdef int64_t n
+    if real is float:
+        n = kw_quadrant(x, &r)
+        return <float>kw_sinq(n + 1, r)
+    else: return cm.cos(x)
+
+cdef inline real k_tan(real x) noexcept nogil:
+    cdef double r, a, z, s, c
+    cdef int64_t n
+    if real is float:
+        n = kw_quadrant(x, &r)
+        a = r * 1.5707963267948966192
+        z = a * a
+        s = kw_sinpoly(a, z)
+        c = kw_cospoly(z)
+        return kf_sel(kf_abs(x) < kf(2e-4), x, <float>(kd_sel((n & 1) != 0, -c, s) / kd_sel((n & 1) != 0, s, c)))
+    else: return cm.tan(x)
+
+# sin(pi x) / (pi x)
+cdef inline real k_sinc(real x) noexcept nogil:
+    cdef double n, r, a, al, z, p, q, y, e, d
+    cdef bint odd, neg
+    n = kd_rint(2 * <double>x)
+    r = <double>x - 0.5 * n                                          # exact, |r| <= 1/4
+    odd = 0.5 * n != kd_rint(0.5 * n)
+    neg = kd_rint(0.25 * (n - kd_sel(odd, 1, 0))) != 0.25 * (n - kd_sel(odd, 1, 0))
+    a = kd_mul(r, 3.14159265358979323846)
+    z = a * a
+    if real is float:
+        y = kd_sel(odd, kw_cospoly(z), kw_sinpoly(a, z))
+        y = kd_sel(neg, -y, y)
+        return kf_sel(x == 0, 1, <float>(y / (3.14159265358979323846 * <double>x)))
+    else:
+        al = kd_mul_err(r, 3.14159265358979323846, a) + r * 1.2246467991473531772e-16
+        p = -7.5784862795023665e-13
+        p = (p * z + 1.6058362425649555e-10) * z - 2.5052104879144802e-08
+        p = (p * z + 2.7557319214067988e-06) * z - 0.00019841269841254836
+        p = (p * z + 0.0083333333333333228) * z - 0.16666666666666666
+        e = al + a * z * p
+        p = 4.7379828378929647e-14
+        p = (p * z - 1.1470290537222118e-11) * z + 2.0876754342769482e-09
+        p = (p * z - 2.7557319215275187e-07) * z + 2.4801587301571269e-05
+        p = (p * z - 0.0013888888888888874) * z + 0.041666666666666664
+        q = 1 - 0.5 * z
+        p = ((1 - q) - 0.5 * z) + (z * z * p - a * al)
+        y = kd_sel(odd, q, a)
+        e = kd_sel(odd, p, e)
+        d = kd_mul(3.14159265358979323846, x)
+        r = kd_mul_err(3.14159265358979323846, x, d) + 1.2246467991473531772e-16 * x
+        y = kx_div2(y, e, d, r, &z)
+        y = y + z
+        y = kd_sel(neg, -y, y)
+        return kd_sel(kd_abs(x) < 1e-9, kd_sel(x == x, 1, x), kd_sel(kd_abs(x) > 1e300, x - x, y))
+
+# ---------------------------------------------------------------- inverse circular functions
+
+cdef inline double kw_asin(double a, bint big) noexcept nogil:
+    cdef double z = kd_sel(big, 0.5 - 0.5 * a, a * a)
+    cdef double t = kd_sel(big, kd_sqrt(z), a)
+    cdef double p
+    p = 0.037604540685602234
+    p = (p * z + 0.014376340951684824) * z + 0.031824058060742497
+    p = (p * z + 0.044515011088681285) * z + 0.075005142899681077
+    p = p * z + 0.16666659819561466
+    return t + t * z * p
+
+# asin of a, or of sqrt((1 - a) / 2) when big: t + rest
+cdef inline double kd_asin(double a, bint big, double* rest) noexcept nogil:
+    cdef double z = kd_sel(big, 0.5 - 0.5 * a, a * a)
+    cdef double t = kd_sel(big, kd_sqrt(z), a)
+    cdef double p
+    cdef double c = kd_nma(z, t, t) * 0.5 / kd_sel(t > 0, t, 1)
+    p = 0.032742013866746751
+    p = (p * z - 0.021178281207960444) * z + 0.021832608035759846
+    p = (p * z + 0.0036555752273072797) * z + 0.010793550136473748
+    p = (p * z + 0.011396568427053336) * z + 0.013981103480979452
+    p = (p * z + 0.017351588711678766) * z + 0.022372216267526421
+    p = (p * z + 0.030381942663013219) * z + 0.044642857175530064
+    p = (p * z + 0.074999999999698544) * z + 0.16666666666666763
+    rest[0] = t * z * p + kd_sel(big, c, 0)
+    return t
+
+cdef inline real k_asin(real x) noexcept nogil:
+    cdef double a = kd_abs(x)
+    cdef bint big = a > 0.5
+    cdef double t, e, h
+    if real is float:
+        t = kw_asin(a, big)
+        return kf_copysign(<float>kd_sel(big, 1.5707963267948966192 - 2 * t, t), x)
+    else:
+        t = kd_asin(a, big, &e)
+        h = 1.5707963267948965580 - 2 * t
+        h = h + (((1.5707963267948965580 - h) - 2 * t) + (6.1232339957367658860e-17 - 2 * e))
+        return kd_copysign(kd_sel(big, h, t + e), x)
+
+cdef inline real k_acos(real x) noexcept nogil:
+    cdef double a = kd_abs(x)
+    cdef bint big = a > 0.5
+    cdef double t, e, h, c
+    if real is float:
+        t = kw_asin(a, big)
+        t = kd_sel(big, 2 * t, t)
+        return <float>kd_sel(big, kd_sel(x < 0, 3.1415926535897932385 - t, t), 1.5707963267948966192 - kd_copysign(t, x))
+    else:
+        t = kd_asin(a, big, &e)
+        t = kd_sel(big, 2 * t, t)
+        e = kd_sel(big, 2 * e, e)
+        c = kd_sel(big, kd_sel(x < 0, 2, 0), 1)                      # c pi/2 + t + e
+        t = kd_sel((x < 0) == big, -t, t)
+        e = kd_sel((x < 0) == big, -e, e)
+        t = kd_sel(big, t, t)
+        h = c * 1.5707963267948965580 + t
+        return h + (((c * 1.5707963267948965580 - h) + t) + (c * 6.1232339957367658860e-17 + e))
+
+cdef inline double kw_atan2(double y, double x) noexcept nogil:
+    cdef double ay = kd_abs(y)
+    cdef double ax = kd_abs(x)
+    cdef bint swap = ay > ax
+    cdef double hi = kd_sel(swap, ay, ax)
+    cdef double lo = kd_sel(swap, ax, ay)
+    cdef bint far
+    cdef double q, z, p
+    hi = kd_sel(hi > 1e200, 1e200, hi)                               # infinities
+    lo = kd_sel(lo > 1e200, 1e200, lo)
+    far = lo > 0.41421356237309503 * hi
+    q = kd_sel(far, lo - hi, lo) / kd_sel(far, lo + hi, kd_sel(hi == 0, 1, hi))
+    z = q * q
+    p = 0.047443630726431055
+    p = (p * z - 0.084766549405505986) * z + 0.11044807720939613
+    p = (p * z - 0.14282021376202109) * z + 0.19999904544767802
+    p = p * z - 0.33333332508261804
+    p = q + q * z * p
+    p = kd_sel(far, 0.7853981633974483096 + p, p)
+    p = kd_sel(swap, 1.5707963267948966192 - p, p)
+    p = kd_sel(kd_copysign(1, x) < 0, 3.1415926535897932385 - p, p)
+    return kd_copysign(kd_sel((x == x) & (y == y), p, x + y), y)
+
+cdef inline double kd_atan2(double y, double x) noexcept nogil:
+    cdef double ay = kd_abs(y)
+    cdef double ax = kd_abs(x)
+    cdef bint swap = ay > ax
+    cdef double hi = kd_sel(swap, ay, ax)
+    cdef double lo = kd_sel(swap, ax, ay)
+    cdef bint far
+    cdef double q, z, p, a, al, b, bl, e, c, s, h
+    # 2**600, 2**300 or 2**-100: neither the sums overflow nor the residual of the quotient underflows
+    s = kd_sel(hi < 1e200, kd_of(0x52B0000000000000LL), kd_of(0x39B0000000000000LL))
+    s = kd_sel(hi < 1e-30, kd_of(0x6570000000000000LL), s)
+    lo = kd_sel(hi < KD_INF, lo * s, kd_sel(lo < KD_INF, 0, 1))      # infinities: 1/1 or 0/1
+    hi = kd_sel(hi < KD_INF, hi * s, 1)
+    far = lo > 0.41421356237309503 * hi
+    a = lo - hi
+    al = lo - (a + hi)
+    b = hi + lo
+    bl = lo - (b - hi)
+    a = kd_sel(far, a, lo)
+    al = kd_sel(far, al, 0)
+    b = kd_sel(far, b, kd_sel(hi == 0, 1, hi))
+    bl = kd_sel(far, bl, 0)
+    q = a / b
+    e = (kd_nma(a, q, b) + (al - q * bl)) / b
+    z = q * q
+    p = -0.017893494561041331
+    p = (p * z + 0.038052522715195387) * z - 0.050388504398655373
+    p = (p * z + 0.058477928850458258) * z - 0.066630914020660681
+    p = (p * z + 0.076920591545833916) * z - 0.090908977009738906
+    p = (p * z + 0.11111110781581397) * z - 0.14285714280160758
+    p = (p * z + 0.19999999999953247) * z - 0.33333333333333198
+    e = q * z * p + e * (1 - z)
+    # c pi/4 + s (q + e)
+    c = kd_sel(far, 1, 0)
+    c = kd_sel(swap, 2 - c, c)
+    s = kd_sel(swap, -1, 1)
+    c = kd_sel(kd_copysign(1, x) < 0, 4 - c, c)
+    s = kd_sel(kd_copysign(1, x) < 0, -s, s)
+    q = q * s
+    e = e * s
+    p = c * 0.7853981633974483                                   # pi/4 to 50 bits: the product is exact
+    h = p + q
+    h = h + (((p - h) + q) + (e + c * 3.061616997868383e-17))
+    return kd_copysign(kd_sel((x == x) & (y == y), h, x + y), y)
+
+cdef inline real k_atan2(real y, real x) noexcept nogil:
+    if real is float: return <float>kw_atan2(y, x)
+    else: return kd_atan2(y, x)
+
+cdef inline real k_atan(real x) noexcept nogil:
+    if real is float: return <float>kw_atan2(x, 1)
+    else: return kd_atan2(x, 1)
+
+cdef inline real k_hypot(real a, real b) noexcept nogil:
+    cdef double s, x, y
+    cdef bint inf = (k_abs(a) == KF_INF) | (k_abs(b) == KF_INF)
+    if real is float:
+        return kf_sel(inf, KF_INF, <float>kd_sqrt(<double>a * a + <double>b * b))
+    else:
+        x = kd_abs(a)
+        y = kd_abs(b)
+        s = kd_sel((x > 1e150) | (y > 1e150), kd_of(0x1AB0000000000000LL), kd_sel((x < 1e-140) & (y < 1e-140), kd_of(0x6590000000000000LL), 1))  # 2**-596, 2**602
+        x = x * s
+        y = y * s
+        x = kd_sqrt(x * x + y * y)
+        s = kd_sel(s < 1, kd_of(0x6530000000000000LL), kd_sel(s > 1, kd_of(0x1A50000000000000LL) , 1))
+        return kd_sel(inf, KD_INF, x * s)
+
+# ---------------------------------------------------------------- error function and relatives
+
+cdef inline real k_erf(real x) noexcept nogil:
+    cdef real a, z, p, s, r, q
+    cdef int32_t n
+    cdef int64_t m
+    if real is float:
+        a = kf_abs(x)
+        a = kf_sel(a > 4, 4, a)
+        z = a * a
+        p = kf(8.33409499e-05)
+        p = (p * z - kf(0.000813416708)) * z + kf(0.0052002783)
+        p = (p * z - kf(0.0268590938)) * z + kf(0.1128369)
+        p = (p * z - kf(0.376126334)) * z + kf(0.128379167)
+        s = a + a * p
+        p = kf(0.000197052158)
+        p = (p * a - kf(0.0030541345)) * a + kf(0.0222703553)
+        p = (p * a - kf(0.104021519)) * a - kf(0.637080013)
+        p = (p * a - kf(1.1277362)) * a - kf(0.00018105346)
+        n = kf_expk(p, &r, &q)
+        p = kf_of((n + 127) << 23)
+        r = 1 - p * (1 + (r + q))
+        return kf_copysign(kf_sel(a < kf(0.921875), s, r), x)
+    else:
+        a = kd_abs(x)
+        a = kd_sel(a > 6, 6, a)
+        z = a * a
+        p = -7.7759293604749856e-10
+        p = (p * z + 1.3709121337843862e-08) * z - 1.6205893328033014e-07
+        p = (p * z + 1.6447078028028814e-06) * z - 1.4924708085474481e-05
+        p = (p * z + 0.00012055293364663898) * z - 0.00085483259224962047
+        p = (p * z + 0.0052239776059829802) * z - 0.026866170643095919
+        p = (p * z + 0.11283791670944095) * z - 0.37612638903183515
+        p = p * z + 0.12837916709551256
+        s = a + a * p
+        p = 1.4034465014737669e-14
+        p = (p * a - 8.2936601210771469e-13) * a + 2.3081707051909945e-11
+        p = (p * a - 4.0234094104463247e-10) * a + 4.9263043505269198e-09
+        p = (p * a - 4.501059959511791e-08) * a + 3.1787426633055386e-07
+        p = (p * a - 1.7697637649074681e-06) * a + 7.8214610546001821e-06
+        p = (p * a - 2.7190854836061758e-05) * a + 7.1428029263818983e-05
+        p = (p * a - 0.00012327483704600227) * a + 4.1121161685009899e-05
+        p = (p * a + 0.00052860419957514212) * a - 0.0016512129358470927
+        p = (p * a + 0.00018349699219942939) * a + 0.019139561037720132
+        p = (p * a - 0.10277607018477285) * a - 0.63661905393198581
+        p = (p * a - 1.128379251425343) * a + 3.7089527978083711e-09
+        m = kd_expk(p, &r, &q)
+        p = kd_of((m + 1023) << 52)
+        r = 1 - p * (1 + (r + q))
+        return kd_copysign(kd_sel(a < 1, s, kd_sel(a == a, r, a)), x)
+
+# exp(a*a) erfc(a) for 0 <= a <= 10.2
+cdef inline double kw_erfcx(double a) noexcept nogil:
+    cdef double t = 3 / (3 + a)
+    cdef double p
+    p = 0.0555216334
+    p = (p * t - 0.291077964) * t + 0.533190515
+    p = (p * t - 0.437762154) * t + 0.400640541
+    p = (p * t - 0.000363746815) * t + 0.191600929
+    p = (p * t + 0.171541509) * t + 0.188672288
+    p = p * t + 0.188036448
+    return t * p
+
+# y + rest = exp(-(s + sl)) exp(u*u) erfc(u) / 2**n, u = a + al <= 27.5, |sl| <= ulp(s)
+cdef inline int64_t kd_expcx(double s, double sl, double a, double al, double* y, double* rest) noexcept nogil:
+    cdef double d = 4 + a
+    cdef double m = a - 4
+    cdef double t, tl, p, r, q, h, w, e, f
+    cdef int64_t n
+    n = kd_expk(-s, &r, &q)
+    w = 1 + r
+    q = (1 - w) + r + q
+    h = w + q
+    q = (q - (h - w)) - sl * h
+    e = kd_sel(a < 4, a - (d - 4), 4 - (d - a)) + al                 # what 4 + a lacks
+    f = kd_sel(a < 4, a - (m + 4), (a - m) - 4) + al                 # what a - 4 lacks
+    t = kx_div2(m, f, d, e, &tl)
+    f = -0.92833207378273741
+    f = (f * t + 0.70256474201728825) * t - 0.081603288209337918
+    f = (f * t + 0.14973535110000599) * t - 0.011855604718865752
+    f = f * t - 0.13742950764969461
+    p = -1.7761172805895543e-09
+    p = (p * t - 1.3569601791917903e-08) * t - 7.8138860132100576e-09
+    p = (p * t + 1.1498434434331572e-07) * t + 6.2718396360738296e-08
+    p = (p * t - 8.3462352893907592e-07) * t + 3.0149813242176004e-07
+    p = (p * t + 5.7174566411282726e-06) * t - 1.1224970909366278e-05
+    p = (p * t - 2.4402962758462577e-05) * t + 0.00015062234820292661
+    p = (p * t - 0.00019925556914862562) * t - 0.00075777337519348359
+    p = (p * t + 0.0050319697673343964) * t - 0.016197734052738524
+    p = (p * t + 0.037167515561210444) * t - 0.066330365812203876
+    p = (p * t + 0.093732834996874695) * t - 0.10103906603631646
+    p = (p * t + 0.068097054254734904) * t + 0.015379652102620017
+    p = p * t - 0.13962111684056286
+    w = kd_mul(t, p)
+    e = kd_mul_err(t, p, w) + tl * f
+    p = 1.2329951186255526 + w
+    e = e + ((1.2329951186255526 - p) + w)
+    d = 1 + 2 * a
+    m = kd_sel(a < 0.5, 2 * a - (d - 1), 1 - (d - 2 * a)) + 2 * al   # what 1 + 2 a lacks
+    w = kx_div2(p, e, d, m, &tl)
+    y[0] = kd_mul(h, w)
+    rest[0] = h * tl + q * w + kd_mul_err(h, w, y[0])
+    return n
+
+cdef inline real k_erfc(real x) noexcept nogil:
+    cdef double a, y, r, p
+    cdef int64_t n
+    if real is float:
+        a = kd_abs(x)
+        a = kd_sel(a > 10.2, 10.2, a)
+        y = kw_exp(-a * a) * kw_erfcx(a)
+        return <float>kd_sel(x < 0, 2 - y, y)
+    else:
+        a = kd_abs(x)
+        a = kd_sel(a > 27.4, 27.4, a)
+        p = kd_mul(a, a)
+        n = kd_expcx(p, kd_mul_err(a, a, p), a, 0, &y, &r)
+        y = kd_scale(y + r, n)
+        y = kd_sel(x < 0, 2 - y, y)
+        p = -1.4093766970341294e-05
+        p = (p * a * a + 0.00012037670488072508) * a * a - 0.00085481270247569593
+        p = (p * a * a + 0.0052239763330681546) * a * a - 0.026866170597711514
+        p = (p * a * a + 0.11283791670862812) * a * a - 0.37612638903182943
+        p = p * a * a + 0.12837916709551256
+        return kd_sel(a < 0.35, 1 - (x + x * p), y)
+
+# x Phi(x); -inf gives -0, the limit
+cdef inline real k_gelu(real x) noexcept nogil:
+    cdef double a, y, r, p, e, c, z
+    cdef int64_t n
+    if real is float:
+        c = kd_sel(x < -16, -16, x)
+        a = kd_sel(c > 16, 16, kd_abs(c))
+        y = 0.5 * kw_exp(-0.5 * a * a) * kw_erfcx(a * 0.70710678118654752440)
+        return kf_copysign(<float>kd_sel(x < 16, kd_sel(x < 0, c * y, c - c * y), c), x)
+    else:
+        c = kd_sel(x < -38.7, -38.7, x)
+        a = kd_sel(c > 38.7, 38.7, kd_abs(c))
+        z = kd_mul(a, a)
+        p = kd_mul(a, 0.7071067811865476)
+        e = kd_mul_err(a, 0.7071067811865476, p) + a * -4.833646656726457e-17
+        n = kd_expcx(0.5 * z, 0.5 * kd_mul_err(a, a, z), p, e, &y, &r)
+        y = kd_scale((y + r) * 0.5 * kd_sel(x < 0, c, -a), n)
+        y = kd_sel(x < 0, y, c + y)
+        e = x * 0.7071067811865476
+        z = e * e
+        p = -1.4093766970341294e-05
+        p = (p * z + 0.00012037670488072508) * z - 0.00085481270247569593
+        p = (p * z + 0.0052239763330681546) * z - 0.026866170597711514
+        p = (p * z + 0.11283791670862812) * z - 0.37612638903182943
+        p = p * z + 0.12837916709551256
+        z = 0.5 * x
+        return kd_sel(a < 0.495, z + z * (e + e * p), y)
+
+cdef inline real k_gelu_tanh(real x) noexcept nogil:
+    cdef double a, z, p, l, v, e, w, r, q
+    cdef int64_t n
+    if real is float:
+        a = kd_sel(x < -16, -16, x)
+        v = 1.5957691216057307117 * (a + 0.044715 * a * a * a)
+        e = kw_exp(-kd_sel(kd_abs(v) > 300, 300, kd_abs(v)))
+        return <float>(kd_sel(x < 0, a * e, a) / (1 + e))
+    else:
+        # v + l = 1.5957... a (1 + 0.044715 a^2) in two doubles, then as the sigmoid
+        a = kx_clamp(x, -24.0, 24.0)
+        z = kd_mul(a, a)
+        e = kd_mul_err(a, a, z)
+        p = kd_mul(0.044715, z)
+        l = kd_mul_err(0.044715, z, p) + 0.044715 * e + z * 2.1960211427085595e-18
+        w = 1 + p
+        l = kd_sel(p < 1, (1 - w) + p, (p - w) + 1) + l
+        v = kd_mul(a, 1.5957691216057308)
+        e = kd_mul_err(a, 1.5957691216057308, v) + a * -9.96930880911092e-17
+        z = kd_mul(v, w)
+        l = kd_mul_err(v, w, z) + v * l + e * w
+        n = kd_expk(z, &r, &q)
+        return kd_sel(x < 24, kd_logistic(a, n, r, q, l), x)
+
+
+# ---------------------------------------------------------------- powers
+
+# log(x) = h + l to 2**-65, for x > 0 and finite
+cdef inline double kd_log2d(double x, double* l) noexcept nogil:
+    cdef double k, c, s, sl, d, z, zl, p, q, ql, e, f, g
+    cdef double m = kd_logm(x, 0, &k, &c)
+    d = 2 + m
+    s = kx_div2(m, 0, d, m - (d - 2), &sl)                           # log(1 + m) = 2 atanh(s)
+    z = kd_mul(s, s)
+    zl = kd_mul_err(s, s, z) + 2 * s * sl
+    p = 0.12005462715354021
+    p = (p * z + 0.11672838224240013) * z + 0.13336415221658129
+    p = (p * z + 0.15384554322695349) * z + 0.1818181890774746
+    p = (p * z + 0.22222222217230944) * z + 0.28571428571446367
+    p = p * z + 0.39999999999999974
+    # q + ql = z/3 + z^2 p/2;  log(1 + m) = 2 s + 2 s (q + ql)
+    q = kd_mul(z, 0.33333333333333331)
+    ql = kd_mul_err(z, 0.33333333333333331, q) + z * 1.8503717077085943e-17 + zl * 0.33333333333333331
+    e = z * z * (0.5 * p)
+    p = q + e
+    ql = ql + ((q - p) + e)
+    c = 2 * s
+    q = kd_mul(c, p)
+    ql = kd_mul_err(c, p, q) + (c * ql + 2 * (sl + sl * p))
+    d = k * 0.6931471805598903                                       # exact
+    f = d + c
+    e = (d - f) + c
+    e = kd_sel(k == 0, 0, e)
+    g = kd_add2(f, q, &f)
+    e = f + e + ql + k * 5.497923018708371e-14
+    f = g + e
+    l[0] = e - (f - g)
+    return f
+
+# all special cases of C99
+cdef inline number k_pow(number a, number b) noexcept nogil:
+    cdef uint64_t t, base
+    cdef double x, y, h, l, v, w, r, q
+    cdef int64_t n
+    cdef bint whole, odd, neg
+    if number is int64_t:
+        # a negative exponent: the reciprocal, rounded toward zero, as in torch
+        if b < 0:
+            if a == 1: return 1
+            if a == -1: return -1 if b & 1 else 1
+            return 0
+        t = 1
+        base = <uint64_t>a
+        while b != 0:
+            if b & 1: t = t * base
+            base = base * base
+            b = b >> 1
+        return <int64_t>t
+    else:
+        x = a
+        y = b
+        x = kd_abs(x)
+        whole = kd_rint(y) == y
+        odd = whole & (kd_rint(0.5 * y) != 0.5 * y)
+        neg = k_copysign(<number>1, a) < 0
+        if number is float:
+            h = y * kd_sel(x < KD_INF, kd_sel(x > 0, kw_log(x), -KD_INF), x)
+            v = kw_exp(kx_clamp(h, -200.0, 200.0))
+            v = kd_sel(h > 200, KD_INF, v)
+        else:
+            h = kd_log2d(x, &l)
+            h = kd_sel(x < KD_INF, kd_sel(x > 0, h, -KD_INF), x)
+            v = kd_mul(h, y)
+            w = kd_mul_err(h, y, v) + l * y
+            w = kd_sel(kd_abs(v) < 800, w, 0)
+            n = kd_expk(kx_clamp(v, -800.0, 800.0), &r, &q)
+            v = 1 + r
+            q = (1 - v) + r + q
+            v = kd_scale(v + (q + w * (v + q)), n)
+        v = kd_sel(neg & odd, -v, v)
+        v = kd_sel(neg & (x > 0) & (x < KD_INF) & (not whole) & (y == y), KD_NAN, v)
+        v = kd_sel((x == 1) & ((kd_abs(y) == KD_INF) | (not neg)), 1, v)
+        return <number>kd_sel(y == 0, 1, v)
+
+# ---------------------------------------------------------------- special functions
+
+# with w = -log(1 - x^2): x times a polynomial in w, or further out in sqrt(w)
+cdef inline real k_erfinv(real x) noexcept nogil:
+    cdef double a = kd_abs(x)
+    cdef double w, u, p, y, c
+    if real is float:
+        w = -kw_log(kd_sel(a < 1, (1 - a) * (1 + a), 1))
+        u = w - 3
+        p = -1.2699342761880967e-11
+        p = (p * u + 2.5181114957549464e-11) * u + 1.0199181684772503e-09
+        p = (p * u - 6.0539071944385878e-09) * u - 2.294233361212643e-08
+        p = (p * u + 4.5317180775309844e-07) * u - 1.750935557955451e-06
+        p = (p * u - 1.2725206718186161e-05) * u + 0.00019506654872020112
+        p = (p * u - 0.00083617113078400963) * u - 0.0057381385364686606
+        p = (p * u + 0.24163040042168671) * u + 1.6235420067838793
+        y = p
+        u = kd_sqrt(w) - 3
+        p = -3.2984187377789291e-05
+        p = (p * u + 0.00016415928284495296) * u - 0.00026817873095660378
+        p = (p * u - 0.00013291593626286769) * u + 0.0014738539251317319
+        p = (p * u - 0.0035609533651919734) * u + 0.0056870322340098808
+        p = (p * u - 0.007643700830719624) * u + 0.0094454097258394581
+        p = (p * u + 1.0016752747030981) * u + 2.8329767997934825
+        y = kd_sel(w < 6.25, y, p)
+        return kf_copysign(<float>kd_sel(a < 1, a * y, kd_sel(a == 1, KD_INF, KD_NAN)), x)
+    else:
+        u = 1 - a
+        p = 1 + a
+        c = kd_sel(a < 1, kd_mul(u, p), 1)
+        w = kd_mul_err(u, p, c) + u * (1 - (p - a)) + p * ((1 - u) - a)      # (1 - a)(1 + a) = c + w
+        w = -kd_logk(c, kd_sel(a < 1, w, 0), 0)
+        u = w - 3.125
+        p = -3.0118242952397475e-22
+        p = (p * u + 3.2161873891815373e-21) * u + 1.6592997182255898e-20
+        p = (p * u - 3.4859665864987257e-19) * u + 6.9444495539321919e-19
+        p = (p * u + 1.5541348269070154e-17) * u - 1.2343305874337801e-16
+        p = (p * u - 3.9827959839388822e-17) * u + 6.5332166427333012e-15
+        p = (p * u - 4.0016303866152133e-14) * u - 8.0792271085441402e-14
+        p = (p * u + 2.6305055915607013e-12) * u - 1.2978506328799854e-11
+        p = (p * u - 5.4142953581147887e-11) * u + 1.0512225714610715e-09
+        p = (p * u - 4.1126606268760968e-09) * u - 2.9070389901275941e-08
+        p = (p * u + 4.2347881709928769e-07) * u - 1.3654691772603252e-06
+        p = (p * u - 1.3882523394181894e-05) * u + 0.00018673420802052854
+        p = (p * u - 0.00074070253415455933) * u - 0.0060336708714269962
+        p = (p * u + 0.24015818242558834) * u + 1.6536545626831027
+        y = p
+        c = kd_sqrt(w)
+        u = c - 3.25
+        p = 7.6367597150959026e-09
+        p = (p * u - 1.52935479282696e-08) * u - 2.0794461674450261e-08
+        p = (p * u + 1.3155352014383752e-07) * u - 2.4563903146315793e-07
+        p = (p * u - 2.7578265830197025e-08) * u + 1.4816890876362408e-06
+        p = (p * u - 3.9857308870555532e-06) * u + 2.9325427678440443e-06
+        p = (p * u + 1.2465037713692754e-05) * u - 4.7320672055391251e-05
+        p = (p * u + 6.8287115213577968e-05) * u + 2.4031511605517259e-05
+        p = (p * u - 0.00035503781349175578) * u + 0.00095328934168488857
+        p = (p * u - 0.0016882755354702403) * u + 0.0024914420979525041
+        p = (p * u - 0.0037512085082240265) * u + 0.0053709145535551055
+        p = (p * u + 1.0052589676941655) * u + 3.0838856104922208
+        y = kd_sel(w < 6.25, y, p)
+        u = c - 5
+        p = -1.6558512374616428e-11
+        p = (p * u + 4.3762155633350187e-11) * u + 5.2132893820142884e-11
+        p = (p * u - 4.4149709646181349e-10) * u + 1.3489714013914656e-09
+        p = (p * u - 3.4642075185703098e-09) * u + 7.7878998914324184e-09
+        p = (p * u - 1.5261898796320494e-08) * u + 2.9038437587408586e-08
+        p = (p * u - 6.7552463660198503e-08) * u + 2.2904600084127791e-07
+        p = (p * u - 9.9303054429292232e-07) * u + 4.5260538342349066e-06
+        p = (p * u - 1.9681770508627337e-05) * u + 7.5995277972419449e-05
+        p = (p * u - 0.00021503011984208589) * u - 0.00013871931837566078
+        p = (p * u + 1.0103004648645457) * u + 4.8499064014085844
+        y = kd_sel(w < 16, y, p)
+        return kd_copysign(kd_sel(a < 1, a * y, kd_sel(a == 1, KD_INF, KD_NAN)), x)
+
+# the C library's: float by way of double; scalar
+cdef inline real k_lgamma(real x) noexcept nogil:
+    if real is float: return <float>cm.lgamma(x)
+    else: return cm.lgamma(x)
+
+# x > 0; scalar
+cdef inline double kd_digamma_pos(double x) noexcept nogil:
+    cdef double s = 0, u, p, z
+    if x >= 12:
+        z = 1 / (x * x)
+        p = ((((((0.083333333333333333 * z - 0.021092796092796093) * z + 0.0075757575757575758) * z
+             - 0.0041666666666666667) * z + 0.0039682539682539683) * z - 0.0083333333333333333) * z
+             + 0.083333333333333333) * z
+        return kd_logk(x, 0, 0) - (0.5 / x + p)
+    while x > 2:
+        x = x - 1
+        s = s + 1 / x
+    if x < 1:
+        s = -1 / x
+        # x + 1 - 1.5 without rounding x + 1
+        u = x - 0.5
+    else:
+        u = x - 1.5
+    p = 0.00012117074950983246
+    p = (p * u - 0.00017834985270857916) * u + 9.3299794130913605e-05
+    p = (p * u - 0.00014463477455904108) * u + 0.00032587719576008991
+    p = (p * u - 0.00048604677877938447) * u + 0.00069028362077158917
+    p = (p * u - 0.0010364281980067087) * u + 0.0015635030246950346
+    p = (p * u - 0.0023455005719212056) * u + 0.0035180887647119131
+    p = (p * u - 0.0052799365465260005) * u + 0.0079270233214300285
+    p = (p * u - 0.011908220159964421) * u + 0.017907248235947651
+    p = (p * u - 0.026975796657315438) * u + 0.040760833943377747
+    p = (p * u - 0.061922133275550455) * u + 0.094988724452850018
+    p = (p * u - 0.1484049230538802) * u + 0.24054248424078722
+    p = (p * u - 0.42362742128146058) * u + 0.95105587603183284
+    # the zero in two parts
+    if x < 1: z = (x - 0.4616321446374059) - 3.309564689176888e-10
+    else: z = (x - 1.4616321446374059) - 3.309564689176888e-10
+    return s + z * p
+
+cdef inline double kd_digamma(double x) noexcept nogil:
+    cdef double r
+    if x != x: return x
+    if x == 0: return -kd_copysign(KD_INF, x)
+    if x > 0: return x if x == KD_INF else kd_digamma_pos(x)
+    r = x - kd_rint(x)
+    if r == 0 or x == -KD_INF: return KD_NAN
+    # reflection; near the negative zeros only the absolute error is small
+    if kd_abs(r) == 0.5: return kd_digamma_pos(1 - x)
+    return kd_digamma_pos(1 - x) - 3.14159265358979323846 / cm.tan(3.14159265358979323846 * r)
+
+cdef inline real k_digamma(real x) noexcept nogil:
+    return <real>kd_digamma(x)

@@ -1,0 +1,393 @@
+"""Floor 3, nn: the functions behind the layers, with the signatures of torch.nn.functional.
+
+Nothing is computed here: each function fills in PyTorch's defaults and calls the core's operation of that name.
+"""
+
+import math
+import warnings
+
+from fastbp import _core
+from fastbp._core import (
+    avg_pool2d,
+    conv2d,
+    gelu,
+    layer_norm,
+    linear,
+    logsigmoid,
+    one_hot,
+    sigmoid,
+    softplus,
+    tanh,
+)
+from fastbp._core import (
+    elu as _elu,
+)
+from fastbp._core import (
+    embedding as _embedding,
+)
+from fastbp._core import (
+    hardtanh as _hardtanh,
+)
+from fastbp._core import (
+    leaky_relu as _leaky_relu,
+)
+from fastbp._core import (
+    log_softmax as _log_softmax,
+)
+from fastbp._core import (
+    mish as _mish,
+)
+from fastbp._core import (
+    relu as _relu,
+)
+from fastbp._core import (
+    silu as _silu,
+)
+from fastbp._core import (
+    softmax as _softmax,
+)
+
+__all__ = [
+    "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+    "cross_entropy", "dropout", "elu", "embedding", "gelu", "hardtanh", "huber_loss", "kl_div", "l1_loss",
+    "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool2d", "max_pool2d_with_indices",
+    "mish", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "relu6", "relu_", "sigmoid", "silu",
+    "smooth_l1_loss", "softmax", "softmin", "softplus", "tanh",
+]
+
+
+def _reduction(size_average, reduce, reduction):
+    """`reduction` from the two booleans that it replaced; only called when one of them is given."""
+    size_average = True if size_average is None else size_average
+    reduce = True if reduce is None else reduce
+    name = "none" if not reduce else "mean" if size_average else "sum"
+    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.",
+                  stacklevel=3)
+    return name
+
+
+def _softmax_dim(name, ndim, dim):
+    """PyTorch's guess for a missing `dim`: 0 for inputs of 0, 1 and 3 dimensions, else 1."""
+    if dim is None:
+        warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as "
+                      "an argument.", stacklevel=3)
+        dim = 0 if ndim in (0, 1, 3) else 1
+    return dim
+
+
+# ---- activations ----------------------------------------------------------------------------------------------------
+
+
+def relu(input, inplace=False):
+    """Rectified linear unit.  y = max(0, x); any shape.  Source: torch.nn.functional.relu
+
+    >>> import fastbp
+    >>> relu(fastbp.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    return input.relu_() if inplace else _relu(input)
+
+
+def relu_(input):
+    """`relu` in place.  Source: torch.nn.functional.relu_"""
+    return input.relu_()
+
+
+def relu6(input, inplace=False):
+    """y = min(max(0, x), 6); any shape.  Source: torch.nn.functional.relu6"""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """y = x where x > 0, else negative_slope * x; any shape.  Source: torch.nn.functional.leaky_relu"""
+    y = _leaky_relu(input, negative_slope)
+    return input.copy_(y) if inplace else y
+
+
+def elu(input, alpha=1.0, inplace=False):
+    """y = x where x > 0, else alpha * (e^x - 1); any shape.  Source: torch.nn.functional.elu"""
+    y = _elu(input, alpha)
+    return input.copy_(y) if inplace else y
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
+    """y = min(max(x, min_val), max_val); any shape.  Source: torch.nn.functional.hardtanh"""
+    y = _hardtanh(input, min_val, max_val)
+    return input.copy_(y) if inplace else y
+
+
+def silu(input, inplace=False):
+    """Sigmoid linear unit, also called swish.  y = x * sigmoid(x); any shape.  Source: torch.nn.functional.silu"""
+    y = _silu(input)
+    return input.copy_(y) if inplace else y
+
+
+def mish(input, inplace=False):
+    """y = x * tanh(softplus(x)); any shape.  Source: torch.nn.functional.mish"""
+    y = _mish(input)
+    return input.copy_(y) if inplace else y
+
+
+def softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """y = exp(x) / sum(exp(x)) along `dim`; any shape.
+
+    Args:
+        dim: the dimension that sums to one (guessed, with a warning, when it is None).
+        dtype: convert the input first.
+    Source: torch.nn.functional.softmax
+
+    >>> import fastbp
+    >>> softmax(fastbp.zeros(4), dim=0).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    dim = _softmax_dim("softmax", input.dim(), dim)
+    return _softmax(input if dtype is None else input.to(dtype), dim)
+
+
+def softmin(input, dim=None, _stacklevel=3, dtype=None):
+    """y = softmax(-x) along `dim`; any shape.  Source: torch.nn.functional.softmin"""
+    dim = _softmax_dim("softmin", input.dim(), dim)
+    return _softmax(-(input if dtype is None else input.to(dtype)), dim)
+
+
+def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """y = log(softmax(x)) along `dim`, computed stably; any shape.
+
+    Args: dim: the dimension (guessed, with a warning, when it is None); dtype: convert the input first.
+    Source: torch.nn.functional.log_softmax
+    """
+    dim = _softmax_dim("log_softmax", input.dim(), dim)
+    return _log_softmax(input if dtype is None else input.to(dtype), dim)
+
+
+# ---- layers ---------------------------------------------------------------------------------------------------------
+
+
+def bilinear(input1, input2, weight, bias=None):
+    """y[k] = x1^T weight[k] x2 + bias[k]; shapes (*, I1), (*, I2), (O, I1, I2), (O) -> (*, O).
+
+    Errors: a shape error when the sizes do not match.  Source: torch.nn.functional.bilinear
+    """
+    o, i1, i2 = weight.shape
+    lead = input1.shape[:-1]
+    # x1 [N, I1] times A as [I1, O*I2] gives [N, O, I2]; its product with x2 [N, I2, 1] is [N, O, 1]
+    left = (input1.reshape(-1, i1) @ weight.permute(1, 0, 2).reshape(i1, o * i2)).reshape(-1, o, i2)
+    y = (left @ input2.reshape(-1, i2, 1)).reshape(*lead, o)
+    return y if bias is None else y + bias
+
+
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    """Rows of a table.  y[i] = weight[input[i]]
+
+    Args:
+        input: int64 positions of any shape (*).
+        weight: the table (V, D).
+        padding_idx: position whose row gets no gradient.
+        sparse: accepted; gradients are dense.
+    Returns: Tensor (*, D).
+    Errors: IndexError for a position outside the table; NotImplementedError for max_norm and scale_grad_by_freq.
+    Source: torch.nn.functional.embedding
+
+    >>> import fastbp
+    >>> embedding(fastbp.tensor([2, 0]), fastbp.tensor([[1.0], [2.0], [3.0]])).tolist()
+    [[3.0], [1.0]]
+    """
+    if max_norm is not None or scale_grad_by_freq:
+        raise NotImplementedError("embedding: max_norm and scale_grad_by_freq are not supported; leave them out")
+    if padding_idx is not None and not -weight.shape[0] <= padding_idx < weight.shape[0]:
+        raise AssertionError(f"Padding_idx must be within num_embeddings: got {padding_idx} for {weight.shape[0]} rows")
+    return _embedding(input, weight, padding_idx if padding_idx is None else padding_idx % weight.shape[0])
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Cross-correlation of signals: `conv2d` with images of height 1.
+
+    Args: input (N, C, L) or (C, L); weight (O, C/groups, K); bias (O); the others ints or tuples of one.
+    Returns: Tensor (N, O, L') with L' = (L + 2 padding - dilation (K - 1) - 1) // stride + 1.
+    Source: torch.nn.functional.conv1d
+    """
+    one = lambda v: (v if isinstance(v, int) else v[0])
+    padding = padding if isinstance(padding, str) else (0, one(padding))
+    return conv2d(input.unsqueeze(-2), weight.unsqueeze(-2), bias, (1, one(stride)), padding, (1, one(dilation)),
+                  groups).squeeze(-2)
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Largest value of each window.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        kernel_size, stride, padding, dilation: int or pair; stride is kernel_size when None; padding counts as -inf.
+        ceil_mode: round the output size up.
+        return_indices: also return the flat positions h * W + w (int64).
+    Returns: Tensor (N, C, H', W'), or a pair.
+    Source: torch.nn.functional.max_pool2d
+
+    >>> import fastbp
+    >>> max_pool2d(fastbp.arange(4.0).reshape(1, 1, 2, 2), 2).item()
+    3.0
+    """
+    return _core.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d_with_indices(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+                            return_indices=False):
+    """`max_pool2d` that always returns the pair (values, indices).  Source: torch.nn.functional"""
+    return _core.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def dropout(input, p=0.5, training=True, inplace=False):
+    """Zeroes elements with probability p and divides the others by 1 - p; the identity when not training.
+
+    Errors: ValueError unless 0 <= p <= 1.
+    Source: Srivastava et al., 2014; torch.nn.functional.dropout
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    y = _core.dropout(input, p, training)
+    return input.copy_(y) if inplace and training else y
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """y = x / max(||x||_p, eps) along `dim`; any shape.  Source: torch.nn.functional.normalize"""
+    if out is not None:
+        return out.copy_(normalize(input, p, dim, eps))
+    return input / input.norm(p, dim, True).clamp(min=eps)
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+    """Mean squared error.  loss = mean((x - t)^2); input and target of one shape, or broadcast with a warning.
+
+    Args: reduction: "mean", "sum" or "none"; weight: a factor for each element, whose sum the mean is divided by.
+    Source: torch.nn.functional.mse_loss
+
+    >>> import fastbp
+    >>> mse_loss(fastbp.tensor([1.0, 3.0]), fastbp.tensor([1.0, 1.0])).item()
+    2.0
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    if input.shape != target.shape:
+        _warn_shapes(input, target)
+    if weight is None:
+        return _core.mse_loss(input, target, reduction)
+    loss = _core.mse_loss(input, target, "none") * weight
+    if reduction == "mean":
+        return loss.sum() / weight.expand(loss.shape).sum()
+    return loss.sum() if reduction == "sum" else loss
+
+
+def _warn_shapes(input, target):
+    warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This "
+                  "will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+                  stacklevel=3)
+
+
+def l1_loss(input, target, size_average=None, reduce=None, reduction="mean"):
+    """Mean absolute error.  loss = mean(|x - t|).  Source: torch.nn.functional.l1_loss"""
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    if input.shape != target.shape:
+        _warn_shapes(input, target)
+    return _core.l1_loss(input, target, reduction=reduction)
+
+
+def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
+    """loss = mean(d^2 / (2 beta) where d = |x - t| < beta, else d - beta / 2).
+
+    Source: Girshick, 2015; torch.nn.functional.smooth_l1_loss
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    return _core.smooth_l1_loss(input, target, reduction=reduction, beta=beta)
+
+
+def huber_loss(input, target, reduction="mean", delta=1.0):
+    """loss = mean(d^2 / 2 where d = |x - t| <= delta, else delta (d - delta / 2)).
+
+    Source: Huber, 1964; torch.nn.functional.huber_loss
+    """
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    return _core.huber_loss(input, target, reduction, delta)
+
+
+def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
+    """Kullback-Leibler divergence.  loss = mean(t * (log t - x)), x log-probabilities; t probabilities, or their
+    logarithms when `log_target`.
+
+    Args: reduction: "batchmean" (the mathematical one: the sum divided by the first size), "mean", "sum" or "none".
+    Source: torch.nn.functional.kl_div
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    return _core.kl_div(input, target, reduction=reduction, log_target=log_target)
+
+
+def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
+                  label_smoothing=0.0):
+    """Cross entropy between logits and classes.  loss = mean(-log(softmax(x)[t]))
+
+    Args:
+        input: logits (C), (N, C) or (N, C, d1, ...).
+        target: int64 classes (), (N) or (N, d1, ...); or probabilities of the input's shape.
+        weight: a factor for each class (C); the mean is divided by the sum of the factors used.
+        ignore_index: class that is left out.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: share of the target that is spread over all classes, in [0, 1].
+    Errors: a shape error when sizes do not match; IndexError for a class outside [0, C).
+    Source: torch.nn.functional.cross_entropy
+
+    >>> import fastbp
+    >>> round(cross_entropy(fastbp.zeros(1, 4), fastbp.tensor([2])).item(), 6)
+    1.386294
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    return _core.cross_entropy(input, target, weight, None, ignore_index, None, reduction, label_smoothing)
+
+
+def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+    """Negative log likelihood.  loss = mean(-x[t]), x log-probabilities; shapes and arguments as `cross_entropy`.
+
+    Source: torch.nn.functional.nll_loss
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    return _core.nll_loss(input, target, weight, None, ignore_index, None, reduction)
+
+
+def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
+    """loss = mean(-(t log x + (1 - t) log(1 - x))), x in [0, 1]; logarithms are limited to -100.
+
+    Source: torch.nn.functional.binary_cross_entropy
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    return _core.binary_cross_entropy(input, target, weight, reduction=reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
+                                     pos_weight=None):
+    """Sigmoid and binary cross entropy in one, stable.  loss = mean(-(p t log s(x) + (1 - t) log(1 - s(x))))
+
+    Args: input, target: one shape (*); weight: factor for each element; pos_weight: p, a factor for positive targets.
+    Source: torch.nn.functional.binary_cross_entropy_with_logits
+
+    >>> import fastbp
+    >>> round(binary_cross_entropy_with_logits(fastbp.tensor([0.0]), fastbp.tensor([1.0])).item(), 6)
+    0.693147
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction(size_average, reduce, reduction)
+    return _core.binary_cross_entropy_with_logits(input, target, weight, reduction=reduction, pos_weight=pos_weight)
+
+
+def _same_padding(kernel_size, dilation):
+    """Zeros (before, after) each dimension that keep its size at stride 1; the odd one goes after, as in PyTorch."""
+    return [(d * (k - 1) // 2, math.ceil(d * (k - 1) / 2)) for k, d in zip(kernel_size, dilation)]

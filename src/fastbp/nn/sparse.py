@@ -1,0 +1,83 @@
+"""Floor 3, nn: tables that are looked up."""
+
+from fastbp._core import Tensor, empty, no_grad
+from fastbp._core import embedding as _embedding
+from fastbp.nn import init
+from fastbp.nn.module import Module
+from fastbp.nn.parameter import Parameter
+
+__all__ = ["Embedding"]
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by position.
+
+    Formula: y[i] = weight[input[i]]
+    Args:
+        num_embeddings, embedding_dim: V rows of D numbers.
+        padding_idx: position whose row starts at zero and gets no gradient.
+        sparse: accepted; gradients are dense.
+    Parameters: weight (V, D) from N(0, 1).
+    Shapes: int64 (*) -> (*, D).
+    Errors: IndexError for a position outside [0, V); NotImplementedError for max_norm and scale_grad_by_freq.
+    Source: torch.nn.Embedding
+
+    >>> import fastbp
+    >>> tuple(fastbp.nn.Embedding(10, 3)(fastbp.tensor([[1, 2, 4, 5], [4, 3, 2, 9]])).shape)
+    (2, 4, 3)
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0,
+                 scale_grad_by_freq=False, sparse=False, _weight=None, _freeze=False, device=None, dtype=None):
+        super().__init__()
+        if max_norm is not None or scale_grad_by_freq:
+            raise NotImplementedError("Embedding: max_norm and scale_grad_by_freq are not supported; leave them out")
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise AssertionError(f"Padding_idx must be within num_embeddings: got {padding_idx} for "
+                                     f"{num_embeddings} rows")
+            padding_idx %= num_embeddings
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = padding_idx
+        self.max_norm = max_norm
+        self.norm_type = norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
+        self.sparse = sparse
+        if _weight is None:
+            self.weight = Parameter(empty((num_embeddings, embedding_dim), device=device, dtype=dtype), not _freeze)
+            self.reset_parameters()
+        else:
+            if tuple(_weight.shape) != (num_embeddings, embedding_dim):
+                raise AssertionError("Shape of weight does not match num_embeddings and embedding_dim")
+            self.weight = Parameter(_weight, not _freeze)
+
+    def reset_parameters(self):
+        """Draws the table anew."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx].fill_(0)
+
+    def forward(self, input):
+        return _embedding(input, self.weight, self.padding_idx)
+
+    @classmethod
+    def from_pretrained(cls, embeddings, freeze=True, padding_idx=None, max_norm=None, norm_type=2.0,
+                        scale_grad_by_freq=False, sparse=False):
+        """An Embedding that uses the given table (V, D); it is not trained when `freeze`.
+
+        Errors: AssertionError unless the table is a matrix.
+        """
+        if not isinstance(embeddings, Tensor) or embeddings.dim() != 2:
+            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+        rows, columns = embeddings.shape
+        return cls(rows, columns, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, embeddings, freeze)
+
+    def extra_repr(self):
+        text = f"{self.num_embeddings}, {self.embedding_dim}"
+        if self.padding_idx is not None:
+            text += f", padding_idx={self.padding_idx}"
+        if self.sparse:
+            text += ", sparse=True"
+        return text

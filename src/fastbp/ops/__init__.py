@@ -1,0 +1,10 @@
+"""Floor 0, the law: the operation table.  Each operation is declared once, in the room of its kind.
+
+Importing this package fills `TABLE`.  The build reads it to print strips, opcodes, doors and stub (`_generate`), the
+engine binds its rules, the tests derive from it.  Plain Python, standard library only.
+"""
+
+from ._declare import TABLE, F, Row, Sym, trace
+from . import pointwise, shape, reduce, linalg, index, fused  # noqa: F401  (filling the table is the purpose)
+
+__all__ = ["TABLE", "F", "Row", "Sym", "trace"]

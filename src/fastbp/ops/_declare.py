@@ -1,0 +1,244 @@
+"""Floor 0, the law: what it means to declare an operation.
+
+An operation is one `Row`.  Three kinds, three functions that make them:
+
+    pointwise   a scalar function and its partial derivatives
+    linear      a kernel and, for every argument it is linear in, the transpose
+    fused       kernels, and the composition of other rows that they must equal
+    composed    a composition alone: other rows do the computing
+
+Rules are Python lambdas over names: the arguments of the row, `y` for its result, `v` for the incoming adjoint.
+The same lambda is read in four ways.  Fed with symbols (`Sym`) it says what must be saved for the backward pass and
+prints the strip kernel; fed with NumPy arrays it is the reference; fed with Tensors it is double backward; fed with
+dual Tensors it is forward mode.  Rules name only operations of the table, through the namespace `F`.
+
+Plain Python, standard library only: the build reads this package before anything is compiled.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TABLE", "F", "Row", "Sym", "pointwise", "linear", "fused", "composed", "kernels", "trace"]
+
+TABLE = {}      # name -> Row, in the order of declaration
+
+
+class Argument:
+    """One argument of an operation, read from the row's signature: `Tensor input`, `float eps=1e-5`, `int[] dim=None`."""
+
+    __slots__ = ("type", "name", "default", "optional", "keyword")
+
+    def __init__(self, text, keyword):
+        text, eq, default = text.partition("=")
+        self.type, self.name = text.split()
+        self.default = default.strip() if eq else None
+        self.optional = self.type.endswith("?")
+        self.type = self.type.rstrip("?")
+        self.keyword = keyword
+
+    @property
+    def is_tensor(self):
+        return self.type in ("Tensor", "Tensor[]")
+
+
+def parse(signature):
+    """`"clamp(Tensor input, Scalar? min=None)"` -> name, list of arguments."""
+    name, _, rest = signature.partition("(")
+    arguments, keyword = [], False
+    for part in filter(None, (p.strip() for p in rest.rstrip(")").split(","))):
+        if part == "*":
+            keyword = True
+        else:
+            arguments.append(Argument(part, keyword))
+    return name.strip(), arguments
+
+
+class Row:
+    """Everything that is known of one operation.  Fields in reading order."""
+
+    __slots__ = (
+        "name", "arguments", "kind",
+        "scalar",           # pointwise: primitive of scalars.pxi, or a lambda in operations of the table
+        "rules",            # {argument: lambda} derivative times the adjoint v (pointwise: the partial alone)
+        "kernels",          # linear, fused: names of the kernels in _kernels/
+        "composition",      # fused, composed: the same value from other rows
+        "types",            # pointwise: "float" (integers become float), "number" (all), "integer" (no floats), "rounding" (integers stay)
+        "result",           # pointwise: "same", "bool", or "float" (true division)
+        "domain",           # (low, high) of the samples that tests draw for every tensor argument
+        "kinks",            # points where the derivative is one of several: samples keep away from them
+        "singular",         # the partial may be infinite: a zero adjoint stays zero (law of strong zeros)
+        "ref", "doc", "source",
+        "function", "method", "inplace", "operator", "aliases", "samples",
+        "wrapper",          # the Python door is written by hand in _engine/ (overloads of PyTorch's that no signature says)
+        "wrapper_alpha",    # row that computes the scaled form, for `alpha=`
+    )
+
+    def __init__(self, signature, kind, rules, **fields):
+        self.name, self.arguments = parse(signature)
+        self.kind = kind
+        self.rules = rules or {}
+        defaults = dict(scalar=None, kernels=(), composition=None, types="float", result="same", domain=(-2.0, 2.0),
+                        kinks=(), singular=None, ref=None, doc="", source="", function=True, method=True,
+                        inplace=False, operator=None, aliases=(), samples=None, wrapper=None, wrapper_alpha=None)
+        for key, value in {**defaults, **fields}.items():
+            setattr(self, key, value)
+        if self.name in TABLE:
+            raise ValueError(f"operation {self.name!r} is declared twice")
+        for name in self.rules:
+            if name not in [a.name for a in self.arguments if a.is_tensor]:
+                raise ValueError(f"operation {self.name!r}: rule for {name!r}, which is no tensor argument")
+        TABLE[self.name] = self
+
+    @property
+    def tensors(self):
+        return [a for a in self.arguments if a.is_tensor]
+
+    @property
+    def constants(self):
+        return [a for a in self.arguments if not a.is_tensor]
+
+    def __repr__(self):
+        return f"<{self.kind} {self.name}({', '.join(a.name for a in self.arguments)})>"
+
+
+def names_of(rule):
+    """The names that a rule uses: the parameters of its lambda."""
+    return rule.__code__.co_varnames[: rule.__code__.co_argcount]
+
+
+def pointwise(signature, *partials, **fields):
+    """Declare y[i] = f(a[i], b[i], ...).  One partial derivative for each tensor argument, in order; None: no gradient."""
+    row = Row(signature, "pointwise", None, **fields)
+    if row.scalar is None:
+        row.scalar = row.name
+    partials = partials or (None,) * len(row.tensors)
+    if len(partials) != len(row.tensors):
+        raise ValueError(f"operation {row.name!r} has {len(row.tensors)} tensor arguments and {len(partials)} partials")
+    row.rules = {a.name: p for a, p in zip(row.tensors, partials) if p is not None}
+    if row.singular is None:
+        row.singular = any(_may_be_infinite(trace(p)) for p in row.rules.values())
+    row.inplace = fields.get("inplace", row.result == "same")
+    return row
+
+
+def linear(signature, transposes, kernels=(), **fields):
+    """Declare an operation that is linear in each argument that has a transpose: {argument: lambda v, ...}."""
+    return Row(signature, "linear", transposes, kernels=kernels, **fields)
+
+
+def fused(signature, kernels, composition, rules=None, **fields):
+    """Declare kernels that equal a composition.  An argument without a rule is differentiated through the composition."""
+    return Row(signature, "fused", rules, kernels=kernels, composition=composition, **fields)
+
+
+def composed(signature, composition, **fields):
+    """Declare an operation that is nothing but a composition of other rows."""
+    return Row(signature, "composed", None, composition=composition, **fields)
+
+
+def kernels(name, names, doc):
+    """Declare kernels that are no differentiable operation: optimizers, random numbers, positions."""
+    return Row(f"{name}(Tensor input)", "kernel", None, kernels=names, function=False, method=False, doc=doc)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Symbols
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Sym:
+    """A symbol: what a rule is fed with when it is asked what it is made of.
+
+    `op` is "name" (args: the name), "literal" (args: the number) or the name of a row (args: symbols).
+    """
+
+    __slots__ = ("op", "args")
+
+    def __init__(self, op, args):
+        self.op, self.args = op, args
+
+    @staticmethod
+    def of(value):
+        return value if isinstance(value, Sym) else Sym("literal", (value,))
+
+    def names(self):
+        """The names this expression reads: what the backward pass must save."""
+        if self.op == "name":
+            return {self.args[0]}
+        if self.op == "literal":
+            return set()
+        return set().union(*(a.names() for a in self.args))
+
+    def __str__(self):
+        if self.op in ("name", "literal"):
+            return str(self.args[0])
+        sign = {"add": " + ", "sub": " - ", "mul": " * ", "div": " / "}.get(self.op)
+        if sign:
+            return "(" + sign.join(map(str, self.args)) + ")"
+        if self.op == "neg":
+            return f"-{self.args[0]}"
+        return f"{self.op}({', '.join(map(str, self.args))})"
+
+
+def _symbolic(op, swap=False):
+    def method(self, *others):
+        args = (self, *map(Sym.of, others))
+        return Sym(op, args[::-1] if swap else args)
+    return method
+
+
+for _name in ("add", "sub", "mul"):
+    setattr(Sym, f"__{_name}__", _symbolic(_name))
+    setattr(Sym, f"__r{_name}__", _symbolic(_name, swap=True))
+Sym.__truediv__, Sym.__rtruediv__ = _symbolic("div"), _symbolic("div", swap=True)
+Sym.__neg__, Sym.__pow__ = _symbolic("neg"), _symbolic("pow")
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Sym, f"__{_name}__", _symbolic(_name))
+Sym.__hash__ = object.__hash__
+
+
+def trace(rule):
+    """The expression that a rule over scalars stands for."""
+    bound = dict(F.__dict__)
+    F.__dict__.clear()                  # what is bound would compute; here the namespace must answer with symbols
+    try:
+        return Sym.of(rule(*(Sym("name", (n,)) for n in names_of(rule))))
+    finally:
+        F.__dict__.update(bound)
+
+
+_SINGULAR = {"div", "reciprocal", "sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow", "tan", "atanh", "xlogy"}
+
+
+def _may_be_infinite(expression):
+    if expression.op in ("name", "literal"):
+        return False
+    if expression.op == "div" and expression.args[1].op == "literal":
+        return _may_be_infinite(expression.args[0])
+    return expression.op in _SINGULAR or any(map(_may_be_infinite, expression.args))
+
+
+class _Namespace:
+    """`F.tanh(x)`: a symbol when x is one, else the operation of whoever is bound (the engine, or NumPy in the tests)."""
+
+    def __init__(self):
+        object.__setattr__(self, "_bound", None)
+
+    def bind(self, implementation):
+        """Let `F.name(...)` call `implementation.name(...)`; returns what was bound before."""
+        before = self._bound
+        object.__setattr__(self, "_bound", implementation)
+        self.__dict__.update({name: f for name in TABLE if (f := getattr(implementation, name, None)) is not None})
+        return before
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*args, **kwargs):
+            if any(isinstance(a, Sym) for a in args):
+                return Sym(name, tuple(map(Sym.of, args)))
+            return getattr(self._bound, name)(*args, **kwargs)
+        return call
+
+
+F = _Namespace()

@@ -1,0 +1,419 @@
+"""Floor 0: rows -> strips, opcodes, doors, stub.  Prints what floors 1 and 2 include; writes only what changed.
+
+    _generated/opcodes.pxi      the numbers: OP_* (rows), S_* (strips), K_* (kernels)
+    _generated/strips.pxi       floor 1: one loop for each strip and compute dtype
+    _generated/table.pxi        floor 1: the table of strips and kernels
+    _generated/optable.pxi      floor 2: what the engine must know of each row
+    _generated/functions.pxi    floor 2: module-level functions
+    _generated/tensor.pxi       floor 2: _engine/tensor.pxi with the table's methods inside the class
+    _core.pyi                   the stub, committed
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import TABLE
+from ._declare import Sym, names_of, trace
+
+HEAD = "# Printed by fastbp/ops/_generate.py from the operation table: change the row, not this file.\n\n"
+TYPES = (("F32", "float", "f"), ("F64", "double", "f"), ("I64", "int64_t", "i"))
+SIGNS = {"add": "+", "sub": "-", "mul": "*"}
+
+
+# ---- strips ---------------------------------------------------------------------------------------------------------
+
+
+class Strip:
+    """One loop: `names` are its operands in order, `constants` map a name to its slot."""
+
+    def __init__(self, name, expression, operands, constants, types):
+        self.name, self.expression, self.operands = name, expression, operands
+        self.constants, self.types = constants, types
+
+
+def scalar_of(row):
+    """The forward expression of a pointwise row."""
+    if callable(row.scalar):
+        return trace(row.scalar)
+    return Sym("k_" + row.scalar, tuple(Sym("name", (a.name,)) for a in row.arguments))
+
+
+def partial_strip_needed(row, argument):
+    """None, or the expression of the partial that needs a strip; 0, 1, -1 need none."""
+    rule = row.rules.get(argument.name)
+    if rule is None:
+        return None
+    expression = trace(rule)
+    if expression.op == "literal" and expression.args[0] in (0, 1, -1):
+        return None
+    return expression
+
+
+def strips_of(row):
+    """The forward strip and one backward strip for each partial that is not 0, 1 or -1."""
+    constants = {a.name: k for k, a in enumerate(row.constants)}
+    types = {"number": "F32 F64 I64", "integer": "I64"}.get(row.types, "F32 F64").split()
+    yield Strip(row.name, scalar_of(row), [a.name for a in row.tensors], constants, types)
+    for argument in row.tensors:
+        expression = partial_strip_needed(row, argument)
+        if expression is None:
+            continue
+        product = Sym("mul", (Sym("name", ("v",)), expression))
+        if row.singular:        # law of strong zeros: an adjoint of exactly zero contributes exactly zero
+            product = Sym("where", (Sym("eq", (Sym("name", ("v",)), Sym.of(0))), Sym.of(0), product))
+        used = expression.names()
+        operands = ["v"] + [a.name for a in row.tensors if a.name in used] + (["y"] if "y" in used else [])
+        yield Strip(f"{row.name}_d_{argument.name}", product, operands, constants, ["F32", "F64"])
+
+
+def print_expression(e, ctype):
+    """A Cython expression for one element."""
+    if e.op == "name":
+        return f"{e.args[0]}_"
+    if e.op == "literal":
+        return f"<{ctype}>({e.args[0]!r})"
+    if e.op.startswith("k_"):
+        return f"{e.op}({', '.join(print_expression(a, ctype) for a in e.args)})"
+    if e.op in TABLE and callable(TABLE[e.op].scalar) and len(e.args) == len(TABLE[e.op].arguments):
+        return print_expression(TABLE[e.op].scalar(*e.args), ctype)
+    args = [print_expression(a, ctype) for a in e.args]
+    if e.op in SIGNS:
+        return f"({args[0]} {SIGNS[e.op]} {args[1]})"
+    if e.op == "neg":
+        return f"(-{args[0]})"
+    row = TABLE.get(e.op)
+    name = row.scalar if row is not None and isinstance(row.scalar, str) else e.op
+    return f"k_{name}({', '.join(args)})"
+
+
+def print_strip(strip):
+    for tag, ctype, member in TYPES:
+        if tag not in strip.types:
+            continue
+        pointer = {"float": "f32_in", "double": "f64_in", "int64_t": "i64_in"}[ctype]
+        yield f"cdef void s_{strip.name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
+        used = strip.expression.names()
+        for k, name in enumerate(strip.operands):
+            yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
+        yield f"    cdef {pointer.replace('_in', '_out')} o = <{pointer.replace('_in', '_out')}>out"
+        for name, k in strip.constants.items():
+            if name in used:
+                yield f"    cdef {ctype} {name}_ = <{ctype}>c[{k}].{member}"
+        yield f"    cdef {ctype} {', '.join(n + '_' for n in strip.operands)}" if strip.operands else "    pass"
+        yield "    cdef int64_t i"
+        yield "    for i in range(n):"
+        for k, name in enumerate(strip.operands):
+            yield f"        {name}_ = p{k}[i]"
+        yield f"        o[i] = {print_expression(strip.expression, ctype)}"
+        yield ""
+
+
+# ---- the numbers ----------------------------------------------------------------------------------------------------
+
+
+def all_strips():
+    return [s for row in TABLE.values() if row.kind == "pointwise" for s in strips_of(row)]
+
+
+def all_kernels():
+    kernels = {"pointwise": None}
+    for row in TABLE.values():
+        kernels.update(dict.fromkeys(row.kernels))
+    return list(kernels)
+
+
+def opcodes():
+    yield "cdef enum:"
+    for k, row in enumerate(TABLE.values()):
+        yield f"    OP_{row.name} = {k}"
+    yield f"    N_OP = {len(TABLE)}"
+    yield "\ncdef enum:"
+    strips = all_strips()
+    for k, strip in enumerate(strips):
+        yield f"    S_{strip.name} = {k}"
+    yield f"    N_STRIP = {len(strips)}"
+    yield "\ncdef enum:"
+    kernels = all_kernels()
+    for k, name in enumerate(kernels):
+        yield f"    K_{name} = {k}"
+    yield f"    N_KERNEL = {len(kernels)}"
+
+
+def strips():
+    for strip in all_strips():
+        yield from print_strip(strip)
+
+
+def table():
+    yield "cdef void fill_table(KernelTable* T) noexcept nogil:"
+    for strip in all_strips():
+        for k, (tag, _, _) in enumerate(TYPES):
+            if tag in strip.types:
+                yield f"    T.strip[S_{strip.name}][{k}] = s_{strip.name}_{tag}"
+    for name in all_kernels():
+        yield f"    T.kernel[K_{name}] = {name}"
+
+
+# ---- what the engine knows of a row ---------------------------------------------------------------------------------
+
+
+def optable():
+    yield "cdef void fill_ops() noexcept:"
+    yield "    cdef OpInfo* o"
+    for row in TABLE.values():
+        yield f"    o = &OPS[OP_{row.name}]"
+        yield f'    o.name = b"{row.name}"'
+        yield f"    o.code = OP_{row.name}"
+        yield f"    o.ntensor = {len(row.tensors)}"
+        yield f"    o.nconst = {len(row.constants)}"
+        if row.kind == "pointwise":
+            yield f"    o.types = T_{row.types.upper()}"
+            yield f"    o.result = R_{row.result.upper()}"
+            yield f"    o.strip = S_{row.name}"
+            yield f"    o.cost = {cost_of(scalar_of(row)):.2f}"
+            yield "    o.back = pointwise_backward"
+            for k, argument in enumerate(row.tensors):
+                rule = row.rules.get(argument.name)
+                if rule is None:
+                    yield f"    o.partial[{k}] = P_NONE"
+                    continue
+                expression = trace(rule)
+                if expression.op == "literal" and expression.args[0] in (0, 1, -1):
+                    yield f"    o.partial[{k}] = {('P_ZERO', 'P_ONE', 'P_MINUS')[int(expression.args[0])]}"
+                    continue
+                used = expression.names()
+                need = sum(1 << j for j, a in enumerate(row.tensors) if a.name in used) | (128 if "y" in used else 0)
+                yield f"    o.partial[{k}] = S_{row.name}_d_{argument.name}"
+                yield f"    o.need[{k}] = {need}"
+        else:
+            c_rules = [r for r in row.rules.values() if isinstance(r, str)]
+            if c_rules:
+                yield f"    o.back = {c_rules[0]}"
+            elif row.kind not in ("composed", "kernel"):
+                yield "    o.back = rule_backward"
+
+
+def cost_of(e):
+    """Nanoseconds an element on one thread, roughly: what decides between one thread and the team."""
+    own = {"pow": 4.0, "lgamma": 10.0, "digamma": 10.0, "erfinv": 6.0, "remainder": 1.5, "floor_divide": 1.5, "fmod": 1.5}
+    cheap = {"add", "sub", "mul", "neg", "where", "eq", "ne", "lt", "le", "gt", "ge", "maximum", "minimum", "abs", "clamp",
+             "relu", "square", "sign", "sqrt", "name", "literal"}
+    if e.op in ("name", "literal"):
+        return 0.05
+    op = e.op.removeprefix("k_")
+    return own.get(op, 0.2 if op in cheap else 1.0) + sum(map(cost_of, e.args))
+
+
+# ---- doors ----------------------------------------------------------------------------------------------------------
+
+CTYPE = {"Tensor": "Tensor", "int": "Py_ssize_t", "float": "double", "bool": "bint"}
+
+
+def parameter(a, method, first):
+    """One parameter of a Python door, with its C conversion where there is one."""
+    if first and method:
+        return "self"
+    default = "" if a.default is None else f"={a.default}"
+    if a.optional and a.default is None:
+        default = "=None"
+    if a.type == "Tensor" and not a.optional:
+        return f"Tensor {a.name} not None{default}"
+    if a.type in CTYPE and not a.optional:
+        return f"{CTYPE[a.type]} {a.name}{default}"
+    return f"{a.name}{default}"
+
+
+def door(row, method):
+    """Signature, call to the builder and docstring of one Python function."""
+    arguments = row.arguments
+    if row.kind == "pointwise":
+        yield from pointwise_door(row, method)
+        return
+    variadic = method and len(arguments) == 2 and arguments[1].type == "int[]*"
+    parameters, starred = [], False
+    for k, a in enumerate(arguments):
+        if a.keyword and not starred:
+            parameters.append("*")
+            starred = True
+        if a.type == "int[]*" and (variadic or (method and k == len(arguments) - 1)):
+            parameters.append(f"*{a.name}")
+        else:
+            parameters.append(parameter(a, method, k == 0 and a.is_tensor))
+    yield f"def {row.name}({', '.join(parameters)}):"
+    yield from docstring(row)
+    others = []
+    for k, a in enumerate(arguments):
+        if method and k == 0:
+            others.append("self")
+        elif a.type == "int[]*" and method:
+            others.append(f"unpack({a.name})")
+        else:
+            others.append(a.name)
+    yield f"    return c_{row.name}({', '.join(others)})"
+
+
+def pointwise_door(row, method):
+    tensors, constants = row.tensors, row.constants
+    parameters = []
+    for k, a in enumerate(tensors):
+        parameters.append("self" if method and k == 0 else (f"Tensor {a.name} not None" if len(tensors) == 1 else a.name))
+    starred = False
+    for a in constants:
+        if a.keyword and not starred:
+            parameters.append("*")
+            starred = True
+        parameters.append(f"{a.name}={a.default}" if a.default is not None else a.name)
+    if row.wrapper_alpha:
+        parameters += ["*", "alpha=1", "out=None"]
+    else:
+        parameters += ([] if starred else ["*"]) + ["out=None"]
+    yield f"def {row.name}({', '.join(parameters)}):"
+    yield from docstring(row)
+    names = ["self" if method and k == 0 else a.name for k, a in enumerate(tensors)]
+    if row.wrapper_alpha:
+        yield "    if alpha is not 1:"
+        yield f"        return into(pointwise_general(OP_{row.wrapper_alpha}, ({', '.join(names)},), (alpha,)), out)"
+    if len(tensors) == 1 and not constants:
+        call = f"unary(OP_{row.name}, {names[0]})"
+    elif len(tensors) == 2 and not constants:
+        call = f"binary(OP_{row.name}, {names[0]}, {names[1]})"
+    else:
+        call = (f"pointwise_general(OP_{row.name}, ({', '.join(names)},), "
+                f"({', '.join(a.name for a in constants)}{',' if constants else ''}))")
+    yield f"    if out is None:\n        return {call}"
+    yield f"    return into({call}, out)"
+
+
+def inplace_door(row):
+    tensors, constants = row.tensors, row.constants
+    parameters = ["self"] + [a.name for a in tensors[1:]]
+    starred = False
+    for a in constants:
+        if a.keyword and not starred:
+            parameters.append("*")
+            starred = True
+        parameters.append(f"{a.name}={a.default}" if a.default is not None else a.name)
+    if row.wrapper_alpha:
+        parameters += ["*", "alpha=1"]
+    yield f"def {row.name}_({', '.join(parameters)}):"
+    yield f'    """In-place version of `{row.name}`; returns self."""'
+    names = ["self"] + [a.name for a in tensors[1:]]
+    tail = f"({', '.join(names)},)"
+    if row.wrapper_alpha:
+        yield f"    if alpha is not 1:\n        return inplace(OP_{row.wrapper_alpha}, {tail}, (alpha,))"
+    yield f"    return inplace(OP_{row.name}, {tail}, ({', '.join(a.name for a in constants)}{',' if constants else ''}))"
+
+
+def docstring(row):
+    """One sentence, arguments, result, source: all of it read off the row."""
+    lines = [row.doc or f"The operation {row.name}."]
+    if row.kind == "pointwise":
+        lines.append(f"Tensors ({', '.join(a.name for a in row.tensors)}) of any shapes that broadcast; "
+                     + {"float": "floating dtypes (integers become float32).", "number": "any dtype.",
+                        "integer": "integer and bool dtypes.", "rounding": "any dtype."}[row.types])
+        lines.append({"same": "Returns a new tensor of the promoted dtype.", "bool": "Returns a new bool tensor."}[row.result])
+    if row.source:
+        lines.append(f"Source: {row.source}.")
+    text = "\n\n    ".join(lines).replace("\\", "\\\\")
+    yield f'    """{text}\n    """'
+
+
+OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "&": "and", "|": "or",
+             "^": "xor", "<<": "lshift", ">>": "rshift"}
+
+
+def functions():
+    for row in TABLE.values():
+        if row.kind in ("composed", "kernel"):
+            continue
+        if row.function and row.wrapper is None:
+            yield from door(row, method=False)
+            yield ""
+        if row.kind != "pointwise" and row.wrapper not in ("rebase", "copy_"):
+            names = ", ".join(a.name for a in row.arguments)
+            yield f"def _call_{row.name}({names}):\n    return c_{row.name}({names})\n"
+
+
+def methods():
+    for row in TABLE.values():
+        if row.kind in ("composed", "kernel"):
+            continue
+        if row.method and row.wrapper is None:
+            yield from door(row, method=True)
+            yield ""
+        if row.kind == "pointwise" and row.inplace and row.method and row.wrapper not in ("manual", "clamp"):
+            yield from inplace_door(row)
+            yield ""
+        if row.operator in OPERATORS and row.name != "div":
+            name = OPERATORS[row.operator]
+            yield f"def __{name}__(self, other):\n    return binary(OP_{row.name}, self, other)\n"
+            yield f"def __r{name}__(self, other):\n    return binary(OP_{row.name}, other, self)\n"
+            if row.inplace:
+                yield f"def __i{name}__(self, other):\n    return inplace(OP_{row.name}, (self, other), ())\n"
+
+
+# ---- the stub -------------------------------------------------------------------------------------------------------
+
+PYTYPE = {"Tensor": "Tensor", "Tensor[]": "Sequence[Tensor]", "int": "int", "float": "float", "bool": "bool", "Scalar": "Number",
+          "int[]": "int | Sequence[int]", "int[]*": "int | Sequence[int]", "str": "str", "dtype": "dtype", "object": "Any"}
+
+
+def stub_signature(row, method):
+    parts, starred = [], False
+    for k, a in enumerate(row.arguments):
+        if method and k == 0:
+            parts.append("self")
+            continue
+        if a.keyword and not starred:
+            parts.append("*")
+            starred = True
+        if a.type == "int[]*" and method:
+            parts.append(f"*{a.name}: int | Sequence[int]")
+            continue
+        kind = PYTYPE[a.type]
+        if row.kind == "pointwise" and a.type == "Tensor" and len(row.tensors) > 1:
+            kind = "Tensor | Number"
+        if a.optional:
+            kind += " | None"
+        default = " = ..." if (a.default is not None or a.optional) else ""
+        parts.append(f"{a.name}: {kind}{default}")
+    if row.kind == "pointwise":
+        parts += ([] if starred else ["*"]) + (["alpha: Number = ..."] if row.wrapper_alpha else []) + ["out: Tensor | None = ..."]
+    return ", ".join(parts)
+
+
+def stub(handwritten):
+    yield "# Printed by fastbp/ops/_generate.py: the types of the compiled module.\n"
+    yield handwritten
+    for row in TABLE.values():
+        if row.function and row.wrapper is None:
+            yield f"def {row.name}({stub_signature(row, False)}) -> Tensor: ..."
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_if_changed(path, text):
+    """Write only what differs, so that nothing is compiled again without need; returns whether it was written."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return True
+
+
+def write(package):
+    """Print everything that is derived from the table into the source folder `package`; returns the names that changed."""
+    package = Path(package)
+    texts = {"opcodes": opcodes, "strips": strips, "table": table, "optable": optable, "functions": functions}
+    changed = []
+    for name, lines in texts.items():
+        if write_if_changed(package / "_generated" / f"{name}.pxi", HEAD + "\n".join(lines()) + "\n"):
+            changed.append(name)
+    source = (package / "_engine" / "tensor.pxi").read_text(encoding="utf-8").splitlines()
+    at = next(k for k, line in enumerate(source) if line.strip().startswith("# <methods>"))
+    inside = [("    " + line).rstrip() for text in methods() for line in text.split("\n")]
+    if write_if_changed(package / "_generated" / "tensor.pxi", HEAD + "\n".join(source[:at] + inside + source[at + 1:]) + "\n"):
+        changed.append("tensor")
+    return changed

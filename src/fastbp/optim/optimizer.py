@@ -1,0 +1,400 @@
+"""Floor 3, optim: Optimizer, the base of all optimizers, and the thin path of the compiled ones.
+
+A compiled optimizer keeps one `_Plan` for each parameter group: the lists that the core's update takes.  A step only
+checks that the plan still holds (the same parameters, the same ones with gradients) and makes one call.  `state` is
+brought up to date, and the plans are dropped, whenever somebody looks at it.
+"""
+
+import functools
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+from copy import deepcopy
+from itertools import chain
+from operator import is_
+
+from fastbp._core import Tensor, enable_grad, no_grad
+from fastbp.utils.hooks import RemovableHandle
+
+__all__ = ["Optimizer", "required"]
+
+
+class _Required:
+    """Marks an option that has no default."""
+
+    def __repr__(self):
+        return "<required parameter>"
+
+
+required = _Required()
+
+_HOOKS = (
+    "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks",
+    "_optimizer_state_dict_post_hooks", "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks",
+)
+
+
+def _type_name(value):
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _call_hooked(step, optimizer, args, kwargs):
+    """One step between its pre and post hooks; args as hooks see them begin with the optimizer itself."""
+    args = (optimizer, *args)
+    for hook in list(optimizer._optimizer_step_pre_hooks.values()):
+        result = hook(optimizer, args, kwargs)
+        if result is not None:
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}.")
+            args, kwargs = result
+    result = step(*args, **kwargs)
+    for hook in list(optimizer._optimizer_step_post_hooks.values()):
+        hook(optimizer, args, kwargs)
+    return result
+
+
+class Optimizer:
+    """Base class of optimizers: parameter groups, state for each parameter, hooks.
+
+    Subclasses call `super().__init__(params, defaults)` and define `step`, which reads `self.param_groups` and keeps
+    what it has to remember of a parameter p in `self.state[p]`.
+
+    Args:
+        params: iterable of Tensors, of (name, Tensor) pairs, or of dicts {"params": ..., option: value, ...}.
+        defaults: options of groups that do not name them.
+    Errors: TypeError for a Tensor instead of an iterable, or a member that is no Tensor; ValueError for no parameters,
+        a Tensor that is no leaf, or one that is in two groups.
+    Source: torch.optim.Optimizer
+
+    >>> import fastbp
+    >>> w = fastbp.nn.Parameter(fastbp.tensor([1.0]))
+    >>> opt = fastbp.optim.SGD([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> opt.step()
+    >>> w.tolist()
+    [0.0]
+    """
+
+    _step_hooked = False    # true once a step hook was registered
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        step = cls.__dict__.get("step")
+        if step is None or getattr(step, "hooked", False):
+            return
+
+        @functools.wraps(step)
+        def hooked(self, *args, **kwargs):
+            if self._step_hooked:
+                return _call_hooked(step, self, args, kwargs)
+            return step(self, *args, **kwargs)
+
+        hooked.hooked = True
+        cls.step = hooked
+
+    def __init__(self, params, defaults):
+        self.defaults = defaults
+        self._plans = {}
+        for hooks in _HOOKS:
+            setattr(self, hooks, OrderedDict())
+        if isinstance(params, Tensor):
+            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                            + _type_name(params))
+        self._state = defaultdict(dict)
+        self.param_groups = []
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    @property
+    def state(self):
+        """What the optimizer remembers: a dictionary of Tensor -> dictionary."""
+        if self._plans:
+            self._drop_plans()
+        return self._state
+
+    @state.setter
+    def state(self, state):
+        self._plans.clear()
+        self._state = state
+
+    def _drop_plans(self):
+        """Writes what plans know better than `state` back into it."""
+        self._plans.clear()
+
+    def __getstate__(self):
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        self.__dict__["_plans"] = {}
+        if "state" in state:
+            self.__dict__["_state"] = state.pop("state")
+        self.__dict__.update(state)
+        for hooks in _HOOKS:
+            self.__dict__.setdefault(hooks, OrderedDict())
+        self.defaults.setdefault("differentiable", False)
+
+    def __repr__(self):
+        text = type(self).__name__ + " ("
+        for k, group in enumerate(self.param_groups):
+            text += f"\nParameter Group {k}\n"
+            for key in sorted(group):
+                if key != "params":
+                    text += f"    {key}: {group[key]}\n"
+        return text + ")"
+
+    # ---- groups -----------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group):
+        """Adds a group of parameters with options of its own; missing options come from the defaults.
+
+        Args: param_group: dict with "params" (a Tensor, or a list of Tensors or (name, Tensor) pairs) and options.
+        Errors: as for the constructor.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of "
+                            "tensors in sets will change between runs. Please use a list instead.")
+        params = [params] if isinstance(params, Tensor) else list(params)
+        names = [p[0] for p in params if isinstance(p, tuple)]
+        params = [p[1] if isinstance(p, tuple) else p for p in params]
+        if names:
+            if len(names) != len(params):
+                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+            param_group["param_names"] = names
+        param_group["params"] = params
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError("optimizer can only optimize Tensors, but one of the params is " + _type_name(p))
+            if not (p.is_leaf or p.retains_grad):
+                raise ValueError("can't optimize a non-leaf Tensor")
+        for name, default in self.defaults.items():
+            if default is required and name not in param_group:
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+            param_group.setdefault(name, default)
+        ids = {id(p) for p in params}
+        if len(ids) != len(params):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this will cause "
+                          "an error; see github.com/pytorch/pytorch/issues/40967 for more information", stacklevel=3)
+        for group in self.param_groups:
+            if ("param_names" in param_group) != ("param_names" in group):
+                with_names = "with names" if "param_names" in param_group else "without names"
+                raise ValueError("all optimizer param groups should be with/without names. "
+                                 f"cannot add param group {with_names} to the optimizer")
+            if any(id(p) in ids for p in group["params"]):
+                raise ValueError("some parameters appear in more than one parameter group")
+        self.param_groups.append(param_group)
+
+    def zero_grad(self, set_to_none=True):
+        """Forgets the gradients of all parameters, or fills them with zeros when `set_to_none` is False."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    if p.grad.requires_grad:
+                        p.grad = p.grad.detach()    # shares the storage
+                    p.grad.zero_()
+
+    def step(self, closure=None):
+        """Updates the parameters once; every subclass defines it.
+
+        Args: closure: function that computes the loss anew and returns it.
+        Returns: the closure's result, or None.
+        """
+        raise NotImplementedError
+
+    # ---- state ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self):
+        """The state and the options, with parameters replaced by their numbers.
+
+        Returns: {"state": {number: {...}}, "param_groups": [{option: value, ..., "params": [number, ...]}]}.
+        """
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        numbers = {}
+        for p in chain.from_iterable(g["params"] for g in self.param_groups):
+            numbers.setdefault(id(p), len(numbers))
+        groups = [{**{k: v for k, v in g.items() if k != "params"}, "params": [numbers[id(p)] for p in g["params"]]}
+                  for g in self.param_groups]
+        state = {numbers[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items()}
+        result = {"state": state, "param_groups": groups}
+        for hook in self._optimizer_state_dict_post_hooks.values():
+            replaced = hook(self, result)
+            if replaced is not None:
+                result = replaced
+        return result
+
+    def load_state_dict(self, state_dict):
+        """Takes over a copy of what `state_dict` returned; floating state is converted to its parameter's dtype.
+
+        Errors: ValueError when the number of groups, or of parameters in a group, differs.
+        """
+        state_dict = dict(state_dict)
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            replaced = hook(self, state_dict)
+            if replaced is not None:
+                state_dict = replaced
+        groups, saved = self.param_groups, deepcopy(state_dict["param_groups"])
+        if len(groups) != len(saved):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        if any(len(g["params"]) != len(s["params"]) for g, s in zip(groups, saved)):
+            raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's "
+                             "group")
+        params = dict(zip(chain.from_iterable(s["params"] for s in saved),
+                          chain.from_iterable(g["params"] for g in groups)))
+        state = defaultdict(dict)
+        for key, value in state_dict["state"].items():
+            if key in params:
+                state[params[key]] = _fit(params[key], value)
+            else:
+                state[key] = deepcopy(value)
+        for group, new in zip(groups, saved):
+            new["params"] = group["params"]
+            if "param_names" in group:
+                new.setdefault("param_names", group["param_names"])
+        self.__setstate__({"state": state, "param_groups": saved})
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
+
+    # ---- hooks ------------------------------------------------------------------------------------------------------
+
+    def _add_hook(self, hooks, hook, prepend=False):
+        handle = RemovableHandle(hooks)
+        hooks[handle.id] = hook
+        if prepend:
+            hooks.move_to_end(handle.id, last=False)
+        return handle
+
+    def register_step_pre_hook(self, hook):
+        """Calls `hook(optimizer, args, kwargs)` before each step; it may return new (args, kwargs).  Returns: a
+        handle."""
+        self._step_hooked = True
+        return self._add_hook(self._optimizer_step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook):
+        """Calls `hook(optimizer, args, kwargs)` after each step.  Returns: a handle with `remove()`."""
+        self._step_hooked = True
+        return self._add_hook(self._optimizer_step_post_hooks, hook)
+
+    def register_state_dict_pre_hook(self, hook, prepend=False):
+        """Calls `hook(optimizer)` before `state_dict`.  Returns: a handle with `remove()`."""
+        return self._add_hook(self._optimizer_state_dict_pre_hooks, hook, prepend)
+
+    def register_state_dict_post_hook(self, hook, prepend=False):
+        """Calls `hook(optimizer, state_dict)` after `state_dict`; it may return another one.  Returns: a handle."""
+        return self._add_hook(self._optimizer_state_dict_post_hooks, hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook, prepend=False):
+        """Calls `hook(optimizer, state_dict)` before loading; it may return another one.  Returns: a handle."""
+        return self._add_hook(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook, prepend=False):
+        """Calls `hook(optimizer)` after loading.  Returns: a handle with `remove()`."""
+        return self._add_hook(self._optimizer_load_state_dict_post_hooks, hook, prepend)
+
+
+def _fit(param, value, key=None):
+    """A copy of saved state; floating tensors get the parameter's dtype, all but the step count."""
+    if isinstance(value, Tensor):
+        if key != "step" and param.is_floating_point():
+            return value.detach().to(param.dtype, copy=True)
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {k: _fit(param, v, k) for k, v in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return type(value)(_fit(param, v) for v in value)
+    return value
+
+
+class _Plan:
+    """What one call of the core's update takes for one group."""
+
+    __slots__ = ("absent", "extra", "fresh", "listed", "params", "slots", "steps", "uniform")
+
+    def __init__(self, listed, params, absent):
+        self.listed = listed        # the group's parameters when the plan was made
+        self.params = params        # those with gradients
+        self.absent = absent        # those without
+        self.slots = self.extra = None
+        self.fresh = False          # which momentum buffers the next step has to fill
+        self.steps = None           # numbers of steps done
+        self.uniform = True
+
+
+class CompiledOptimizer(Optimizer):
+    """Optimizers whose update is one compiled pass over all parameters of a group.
+
+    Subclasses define `_prepare(group, plan)`, which fills a plan's lists, and `_update(group, plan, grads)`, the call.
+    """
+
+    def step(self, closure=None):
+        """Updates all parameters that have gradients, in one compiled pass for each group.
+
+        Args: closure: function that computes the loss anew and returns it.
+        Returns: the closure's result, or None.
+        """
+        if self._step_hooked:
+            return _call_hooked(type(self)._step, self, () if closure is None else (closure,), {})
+        return self._step(closure)
+
+    step.hooked = True      # it looks for hooks itself
+
+    def _step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        plans = self._plans
+        for k, group in enumerate(self.param_groups):
+            plan = plans.get(k)
+            if plan is not None:
+                listed = group["params"]
+                if len(listed) == len(plan.listed) and all(map(is_, listed, plan.listed)):
+                    grads = [p.grad for p in plan.params]
+                    for gradient in grads:
+                        if gradient is None:
+                            break
+                    else:
+                        for p in plan.absent:
+                            if p.grad is not None:
+                                break
+                        else:
+                            if grads:
+                                self._update(group, plan, grads)
+                            continue
+                self._drop_plans()
+            plan = self._new_plan(k, group)
+            if plan.params:
+                self._update(group, plan, [p.grad for p in plan.params])
+        return loss
+
+    def _new_plan(self, k, group):
+        present, absent = [], []
+        for p in group["params"]:
+            (absent if p.grad is None else present).append(p)
+        plan = _Plan(list(group["params"]), present, absent)
+        with no_grad():
+            self._prepare(group, plan)
+        self._plans[k] = plan
+        return plan
+
+    def _prepare(self, group, plan):
+        raise NotImplementedError
+
+    def _update(self, group, plan, grads):
+        raise NotImplementedError
+
+
+def _reject_differentiable(name, differentiable):
+    if differentiable:
+        raise NotImplementedError(f"{name}: differentiable=True is not supported; leave it out")

@@ -1,0 +1,32 @@
+"""Floor 3: the library's random numbers.  They come from a counter (Philox4x32-10: Salmon et al., 2011): the same seed
+gives the same numbers on any number of threads.  The generator itself is the core's."""
+
+from contextlib import contextmanager
+
+from fastbp._core import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+
+__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+
+
+@contextmanager
+def fork_rng(devices=None, enabled=True, _caller="fork_rng", _devices_kw="devices", device_type="cpu"):
+    """Puts the state of the generator back at the end of the block.
+
+    Args: enabled: False does nothing; devices, device_type: accepted, there is one generator.
+    Source: torch.random.fork_rng
+
+    >>> import fastbp
+    >>> _ = fastbp.manual_seed(1)
+    >>> with fork_rng():
+    ...     a = fastbp.rand(2)
+    >>> bool((fastbp.rand(2) == a).all())
+    True
+    """
+    if not enabled:
+        yield
+        return
+    state = get_rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(state)

@@ -1,0 +1,41 @@
+"""What holds for every test: it starts from the same random seed and leaves no live tensor and no live byte behind."""
+
+import gc
+
+import fastbp
+import pytest
+from fastbp import _core
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def alive():
+    """Live tensors and bytes, as the core itself counts them."""
+    return _core.live_tensors(), _core.live_bytes()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_alive(request):
+    """The test ends with as many live tensors and bytes as it began with.
+
+    What lives longer on purpose, in fixtures of a wider scope or in modules, was made before the first count. A failed
+    test is not asked: its traceback holds its tensors.
+    """
+    fastbp.manual_seed(0)
+    gc.collect()
+    before = alive()
+    yield
+    if request.node.stash.get(FAILED, False):
+        return
+    request.node.funcargs.clear()           # pytest would hold the values of fixtures a little longer
+    if alive() != before:
+        gc.collect()                        # cycles that user code made; those of fastbp's own are tested apart
+    after = alive()
+    assert after == before, f"the test left {after[0] - before[0]} tensors and {after[1] - before[1]} bytes behind"

@@ -3,8 +3,7 @@
     python benchmarks/bench_import.py [--rounds 31] [--json import.json]
 
 Each import happens in a fresh process, in turn, with the files in the system's cache and bytecode written. The time is
-taken inside the process, around the import alone; starting Python is not counted. Size: files of the package's folder,
-without bytecode.
+taken inside the process, around the import alone; starting Python is not counted. Size: the files of a wheel.
 """
 
 import importlib.util
@@ -16,6 +15,7 @@ from pathlib import Path
 from _peers import machine, options_of, write_json
 
 TIMER = "import time; t = time.perf_counter(); import {0}; print(time.perf_counter() - t)"
+WHEEL = (".py", ".pyi", ".so", ".pyd")
 
 
 def seconds_of(statement):
@@ -44,7 +44,7 @@ def main():
     added = statistics.median(ours - numpy for ours, numpy in zip(times["fastbp"], times["numpy"], strict=True))
 
     folder = Path(importlib.util.find_spec("fastbp").origin).parent
-    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in folder.rglob("*") if path.suffix in WHEEL or path.name == "py.typed"]
     size = sum(path.stat().st_size for path in files)
     compiled = sum(path.stat().st_size for path in files if path.suffix in (".so", ".pyd"))
 

@@ -1,5 +1,6 @@
 """Every block of Python in README.md and docs/ runs, in order, and every example of a docstring gives what it shows."""
 
+import builtins
 import doctest
 import importlib
 import pkgutil
@@ -26,6 +27,7 @@ def run_examples(test, name):
     """Run a doctest; fail with what doctest has to say."""
     report = []
     result = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append, clear_globs=False)
+    vars(builtins).pop("_", None)           # the last result shown would stay alive there
     if result.failed:
         pytest.fail(f"{name}\n" + "".join(report), pytrace=False)
 
@@ -63,7 +65,7 @@ class Finder(doctest.DocTestFinder):
                     tests.append(self._get_test(value, f"{name}.{key}", module, globs, source_lines))
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_docstrings(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)

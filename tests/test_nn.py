@@ -537,6 +537,18 @@ def test_conv2d_same_padding():
         nn.Conv2d(2, 3, 3, padding="some")
 
 
+@pytest.mark.parametrize("mode, name", [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+def test_conv2d_padding_modes(mode, name):
+    layer = nn.Conv2d(2, 3, 3, padding=(2, 1), padding_mode=mode)
+    x = data(2, 2, 5, 6)
+    padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (1, 1)), mode=name)
+    close(layer(tensor(x)), convolve(padded, array(layer.weight), array(layer.bias)), 1e-4)
+    with pytest.raises(ValueError, match="too large"):
+        nn.Conv2d(1, 1, 1, padding=3, padding_mode="reflect")(fastbp.ones(1, 1, 3, 3))
+    with pytest.raises(ValueError, match="padding_mode must be one of"):
+        nn.Conv2d(1, 1, 1, padding_mode="some")
+
+
 def test_conv1d():
     layer = nn.Conv1d(3, 4, 3, stride=2, padding=1)
     x = data(2, 3, 9)
@@ -669,8 +681,14 @@ def test_embedding():
     weights = fastbp.ones(4, 2)
     frozen = nn.Embedding.from_pretrained(weights)
     assert not frozen.weight.requires_grad and frozen.num_embeddings == 4
-    with pytest.raises(NotImplementedError, match="max_norm"):
-        nn.Embedding(3, 3, max_norm=1.0)
+    short = nn.Embedding(4, 2, max_norm=1.0, scale_grad_by_freq=True)
+    with fastbp.no_grad():
+        short.weight.copy_(T([[3.0, 4.0], [0.3, 0.4], [6.0, 8.0], [1.0, 1.0]]))
+    y = short(tensor([0, 1, 0]))
+    close(y, [[0.6, 0.8], [0.3, 0.4], [0.6, 0.8]])
+    close(short.weight, [[0.6, 0.8], [0.3, 0.4], [6.0, 8.0], [1.0, 1.0]])
+    y.sum().backward()
+    close(short.weight.grad, [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
 
 
 def test_dropout():
@@ -782,7 +800,9 @@ def test_clip_grad_value_and_vectors():
 
 @pytest.mark.parametrize("module", [
     "nn.activation", "nn.container", "nn.conv", "nn.dropout", "nn.functional", "nn.init", "nn.linear", "nn.loss",
-    "nn.module", "nn.normalization", "nn.parameter", "nn.pooling", "nn.sparse", "nn.utils", "optim.adam", "optim.adamw",
+    "nn.module", "nn.normalization", "nn.parameter", "nn.pooling", "nn.sparse", "nn.utils", "autograd",
+    "autograd.forward_ad", "autograd.grad_mode",
+    "optim.adam", "optim.adamw",
     "optim.optimizer", "optim.sgd", "random", "serialization", "utils.data.dataloader", "utils.data.dataset",
     "utils.data.sampler", "utils.hooks",
 ])

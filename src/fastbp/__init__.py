@@ -1,26 +1,47 @@
 """fastbp: backpropagation compiled with Cython; `import fastbp as torch` runs PyTorch programs.
 
-This file only gathers names: the compiled core's (tensors, operations, differentiation), the packages nn, optim, utils
-and autograd, and save, load and the random state.  It imports nothing heavy: start-up time is a feature.
+This file only gathers names: the compiled core's (tensors, operations), the packages autograd, nn, optim and utils, and
+save, load and the random state.  It imports nothing heavy: start-up time is a feature.
 """
 
 from fastbp import _core, autograd, nn, optim, random, serialization, utils
-from fastbp._core import *  # noqa: F403   the core's __all__ lists the public operations
-from fastbp._core import Tensor
+from fastbp._core import bool_, float16, float32, float64, int16, int32, int64
 from fastbp._version import __version__
+from fastbp.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
+from fastbp.nn.functional import conv1d
 from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from fastbp.serialization import load, save
 
-__all__ = [
-    *_core.__all__, "__version__", "autograd", "get_rng_state", "initial_seed", "is_tensor", "load", "manual_seed",
-    "nn", "optim", "random", "save", "seed", "serialization", "set_rng_state", "utils",
-]
+TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
+if TYPE_CHECKING:
+    from fastbp._core import *  # noqa: F403
+
+# The core's names that are its own affair; those that end in "_" are methods of Tensor.
+_INTERNAL = frozenset("""
+    AccumulateGrad CPU Dual Extreme Node RemovableHandle adam_step allocations check_classes check_reduction
+    check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit
+    live_bytes live_nodes live_tensors logsumexp_any new_empty new_full new_ones new_tensor new_zeros node_visits os py
+    repeat reshape_as restore_dims sgd_step sys to type_as view_as
+""".split())
+_OPERATIONS = [n for n in vars(_core) if n[0] != "_" and n[-1] != "_" and n not in _INTERNAL]
+globals().update({n: getattr(_core, n) for n in _OPERATIONS})
+
+# PyTorch's other names of the dtypes
+float, double, half = float32, float64, float16
+long, int, short, bool = int64, int32, int16, bool_
 
 
-def is_tensor(obj):
-    """True for a Tensor.  Source: torch.is_tensor
+def config():
+    """What this build of fastbp chose on this machine: instruction set, threads, versions; a dict.
 
-    >>> is_tensor(1.0)
-    False
+    >>> sorted(fastbp.config())[:3]
+    ['cache_limit_bytes', 'default_dtype', 'fastbp']
     """
-    return isinstance(obj, Tensor)
+    return {"fastbp": __version__, **_core._config()}
+
+
+__all__ = [
+    *_OPERATIONS, "__version__", "autograd", "bool", "conv1d", "double", "enable_grad", "float", "get_rng_state",
+    "half", "inference_mode", "initial_seed", "int", "load", "long", "manual_seed", "nn", "no_grad", "optim",
+    "random", "save", "seed", "serialization", "set_grad_enabled", "set_rng_state", "short", "utils",
+]

@@ -3,9 +3,20 @@ gives the same numbers on any number of threads.  The generator itself is the co
 
 from contextlib import contextmanager
 
-from fastbp._core import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from fastbp._core import Generator, default_generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 
-__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+__all__ = [
+    "Generator", "default_generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed",
+    "set_rng_state",
+]
+
+
+def seed():
+    """Seeds the default generator with a number of the operating system.  Returns: that number.
+
+    Source: torch.random.seed
+    """
+    return default_generator.seed()
 
 
 @contextmanager

@@ -8,7 +8,8 @@ programs, which have none, load without that check.
 import os
 from collections.abc import Mapping
 
-from fastbp._core import Tensor, bfloat16, from_numpy, no_grad
+from fastbp._core import Tensor, bfloat16, from_numpy
+from fastbp.autograd.grad_mode import no_grad
 
 __all__ = ["load", "save"]
 

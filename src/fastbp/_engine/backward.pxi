@@ -27,14 +27,14 @@ cdef inline int push(Stack* s, PyObject* o) except -1:
     return 0
 
 
-cdef inline bint alone(Tensor t) noexcept:
-    """Whether nobody but the caller's slot (and the local variable) holds this memory."""
-    return (<PyObject*>t).ob_refcnt <= 2 and t.st.refs == 1 and t.bits & B_CONTIGUOUS and t.st.size_class >= 0
+cdef inline bint alone(Tensor t, int holders) noexcept:
+    """Whether nobody but the caller, who has `holders` references, holds this memory."""
+    return (<PyObject*>t).ob_refcnt <= holders and t.st.refs == 1 and t.bits & B_CONTIGUOUS and t.st.size_class >= 0
 
 
-cdef Tensor plus(Tensor a, Tensor b, bint create):
+cdef Tensor plus(Tensor a, Tensor b, bint create, int holders):
     """a + b for gradients; in place when a is nobody else's."""
-    if not create and alone(a) and a.code == b.code and not (a.bits | b.bits) & B_DUAL:
+    if not create and alone(a, holders) and a.code == b.code and not (a.bits | b.bits) & B_DUAL:
         add_into(a, b)
         return a
     return binary(OP_add, a, b)
@@ -51,7 +51,7 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
             Py_INCREF(several)
             n.acc = <PyObject*>several
         several = <list>n.acc
-        several[slot] = g if several[slot] is None else plus(several[slot], g, create)
+        several[slot] = g if several[slot] is None else plus(several[slot], g, create, 2)     # the list and a temporary
         return 0
     if n.acc == NULL:
         Py_INCREF(g)
@@ -61,7 +61,7 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
     n.acc = NULL
     old = <Tensor>acc
     Py_DECREF(<object>acc)
-    old = plus(old, g, create)
+    old = plus(old, g, create, 1)
     Py_INCREF(old)
     n.acc = <PyObject*>old
     return 0
@@ -74,14 +74,13 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
         for hook in list(leaf.hooks["grad"]):
             r = hook(g)
             if r is not None:
-                g = r
+                g = hooked(g, r)
     if g.nd != leaf.nd or memcmp(g.dims, leaf.dims, g.nd * sizeof(int64_t)):
         raise GraphError(f"backward: a gradient of shape {list(g.shape)} for a leaf {describe(leaf)}; shapes must be equal.")
     if leaf.g is None:
-        if create:
-            leaf.g = g
-        elif g.bits & B_CONTIGUOUS and g.st.refs == 1 and g.st.size_class >= 0 and (<PyObject*>g).ob_refcnt <= 3 \
-                and not g.bits & B_DUAL:
+        if create:                      # a copy: the adjoint may be on its way to other places too
+            leaf.g = c_clone(g)
+        elif alone(g, 2) and not g.bits & B_DUAL:
             g.node = None
             g.bits &= ~<uint32_t>B_GRAD
             leaf.g = g
@@ -89,7 +88,7 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
             leaf.g = g
         else:
             leaf.g = copied(g, g.code)
-    elif create or (leaf.g.bits | g.bits) & B_DUAL or tracked(leaf.g):
+    elif create or (leaf.g.bits | g.bits) & B_DUAL or tracked(leaf.g) or leaf.g.st.readonly or not leaf.g.bits & B_CONTIGUOUS:
         leaf.g = binary(OP_add, leaf.g, g)
     else:
         old = leaf.g
@@ -99,6 +98,17 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
         for hook in list(leaf.hooks["post"]):
             hook(leaf)
     return 0
+
+
+cdef Tensor hooked(Tensor g, object r):
+    """What a hook returned in place of the gradient g; kernels rely on its shape and dtype."""
+    cdef Tensor t
+    if not isinstance(r, Tensor):
+        raise DTypeError(f"hook: a hook must return a Tensor or None, got {describe(r)} for the gradient {describe(g)}.")
+    t = r
+    if t.nd != g.nd or memcmp(t.dims, g.dims, g.nd * sizeof(int64_t)):
+        raise ShapeError(f"hook: a hook returned {describe(t)} for the gradient {describe(g)}; shapes must be equal.")
+    return t if t.code == g.code else c_cast(t, DTYPES[g.code])
 
 
 cdef int walk(list roots, list adjoints, bint retain, bint create, dict targets, list captured) except -1:
@@ -136,11 +146,11 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             if n is None:
                 to_leaf(t, g, create, targets, captured, late)
                 continue
+            started.append(n)
             if n.walk != walk:
                 open_node(n, walk)
                 push(&todo, <PyObject*>n)
             deliver(n, g, t.slot, create)
-            started.append(n)
         while todo.length:
             todo.length -= 1
             n = <Node>todo.at[todo.length]
@@ -154,7 +164,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                         push(&todo, e)
                     m.pending += 1
         if targets is not None:
-            mark_wanted(&order, targets)
+            mark_wanted(&order, started, targets)
         # pass 2: run
         todo.length = 0
         for n in started:
@@ -166,7 +176,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             todo.length -= 1
             n = <Node>todo.at[todo.length]
             k += 1
-            if k & 1023 == 0:
+            if k & 15 == 0:             # often: a node may be a product of large matrices
                 PyErr_CheckSignals()
             if n.acc != NULL and n.wanted:
                 run_node(n, create, targets, captured, late)
@@ -179,21 +189,17 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
-            if not retain:
+            if not retain:              # what was used is freed at once; edges stay, so that a second pass can say what is missing
                 n.freed = True
-        VISITS += k
-        # what the pass has used is freed now; edges stay, so that a second pass can say what is missing
-        if not retain:
-            for k in range(order.length):
-                n = <Node>order.at[k]
                 node_release(n, False)
-            n = None
-            drain()
+                drain()
+        VISITS += k
         for t, g in late.values():
             accumulate(t, g, create)
     except BaseException:
-        for k in range(order.length):
-            n = <Node>order.at[k]
+        for k in range(order.length + todo.length):
+            n = <Node>(order.at[k] if k < order.length else todo.at[k - order.length])
+            n.pending = 0
             drop_adjoint(n)
         raise
     finally:
@@ -202,11 +208,14 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
     return 0
 
 
-cdef inline void open_node(Node n, int64_t walk) noexcept:
+cdef inline int open_node(Node n, int64_t walk) except -1:
+    if n.pending > 0 or n.acc != NULL:      # it waits in another walk, whose counts live in the node too
+        raise GraphError(f"backward of {op_name(n.op)}: another backward pass is going through this graph (a hook or another "
+                         f"thread started it). Let it finish first, or compute the shared part of the graph twice.")
     n.walk = walk
     n.pending = 0
     n.wanted = True
-    drop_adjoint(n)
+    return 0
 
 
 cdef inline void drop_adjoint(Node n) noexcept:
@@ -229,35 +238,56 @@ cdef int to_leaf(Tensor t, Tensor g, bint create, dict targets, list captured, d
     return accumulate(t, g, create)
 
 
-cdef int mark_wanted(Stack* order, dict targets) except -1:
-    """Only nodes from which a target can be reached are run."""
+cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
+    """Only nodes from which a target can be reached are run: one sweep from the leaves to the roots."""
+    cdef Stack todo, sorted_
     cdef Py_ssize_t k
     cdef Node n, m
     cdef PyObject* e
     cdef int i
-    cdef bint changed = True
-    # `order` is depth first; sweeping it backwards settles a chain in one sweep and any graph in few
-    for k in range(order.length):
-        n = <Node>order.at[k]
-        n.wanted = False
-        for i in range(n.nout):
-            if (id(n), i) in targets:
-                n.wanted = True
-        for i in range(n.nin):
-            e = n.edge[i]
-            if e != NULL and isinstance(<object>e, Tensor) and id(<object>e) in targets:
-                n.wanted = True
-    while changed:
-        changed = False
-        for k in range(order.length - 1, -1, -1):
+    todo.at = sorted_.at = NULL
+    todo.length = todo.room = sorted_.length = sorted_.room = 0
+    try:
+        for k in range(order.length):
             n = <Node>order.at[k]
-            if not n.wanted:
-                for i in range(n.nin):
-                    e = n.edge[i]
-                    if e != NULL and isinstance(<object>e, Node) and (<Node>e).wanted:
-                        n.wanted = True
-                        changed = True
-                        break
+            n.wanted = False
+            for i in range(n.nout):
+                if (id(n), i) in targets:
+                    n.wanted = True
+            for i in range(n.nin):
+                e = n.edge[i]
+                if e != NULL and isinstance(<object>e, Tensor) and id(<object>e) in targets:
+                    n.wanted = True
+        # the order in which the walk will run them; the counts are used up, and counted again below
+        for n in started:
+            if n.pending == 0:
+                n.pending = -1
+                push(&todo, <PyObject*>n)
+        while todo.length:
+            todo.length -= 1
+            n = <Node>todo.at[todo.length]
+            push(&sorted_, <PyObject*>n)
+            for i in range(n.nin):
+                e = n.edge[i]
+                if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                    m = <Node>e
+                    m.pending -= 1
+                    if m.pending == 0:
+                        push(&todo, e)
+        for n in started:
+            if n.pending < 0:
+                n.pending = 0
+        for k in range(sorted_.length - 1, -1, -1):
+            n = <Node>sorted_.at[k]
+            for i in range(n.nin):
+                e = n.edge[i]
+                if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                    m = <Node>e
+                    m.pending += 1
+                    n.wanted = n.wanted or m.wanted
+    finally:
+        free(todo.at)
+        free(sorted_.at)
     return 0
 
 
@@ -266,7 +296,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
     cdef Tensor v, g
     cdef PyObject* acc = n.acc
     cdef PyObject* e
-    cdef int i
+    cdef int i, last = -1
     cdef Back back = OPS[n.op].back
     cdef object held, r
     n.acc = NULL
@@ -280,7 +310,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         for hook in list(n.hooks):
             r = hook(v)
             if r is not None:
-                v = r
+                v = hooked(v, r)
     if targets is not None:
         at = targets.get((id(n), 0))
         if at is not None:
@@ -288,10 +318,15 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
     if n.freed:
         fail_freed(n)
     for i in range(n.nin):
+        if n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets)):
+            last = i
+    for i in range(last + 1):
         e = n.edge[i]
         if e == NULL or (targets is not None and not edge_wanted(e, targets)):
             continue
         r = back(n, v, i)
+        if i == last:
+            v = None                    # where the adjoint itself is passed on, a leaf may take it over only now
         if r is None:
             continue
         g = <Tensor?>r
@@ -380,20 +415,42 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
             I.arg[k].owner = n.result
             I.arg[k].dtype = n.code
             for d in range(v.nd):
-                I.arg[k].stride[d] = g.steps[d] if n.aux == NULL else n.aux[d]
+                I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d]
             k += 1
         I.narg = k
         if n.extra is not None:
             for k in range(<int>len(<tuple>n.extra)):
                 I.c[k].f = (<tuple>n.extra)[k]
-        finish_pointwise(&I)
+        if not all_flat(&I, n, v):
+            finish_pointwise(&I)
         execute(&I)
+    if n.aux != NULL:
+        d = 0 if i == 0 else 1 + <int>n.aux[0]
+        return sum_to(g, <int>n.aux[d], n.aux + d + 1)
     if n.args is not None:
         shape, code = (<tuple>n.args)[i]
         g = c_sum_to(g, shape)
         if g.code != code:
             g = c_cast(g, DTYPES[<int>code])
     return g
+
+
+cdef inline bint all_flat(Instr* I, Node n, Tensor v) noexcept:
+    """Whether the strip can run over everything as it lies: the usual case, seen without collapsing dimensions."""
+    cdef Tensor t
+    cdef int d
+    if not v.bits & B_CONTIGUOUS or n.aux != NULL or n.args is not None or n.scalars or n.result_steps != NULL \
+            or v.code != n.compute or n.code != n.compute:
+        return False
+    for d in range(n.nin):
+        if n.saved[d] != NULL:
+            t = <Tensor>n.saved[d]
+            if not t.bits & B_CONTIGUOUS or t.n != v.n or t.code != n.compute:
+                return False
+    I.flags = F_FLAT
+    I.grain = BLOCK
+    I.workspace = I.narg * BLOCK * 8
+    return True
 
 
 cdef object pointwise_values(Node n, Tensor v, object names):

@@ -41,6 +41,8 @@ cdef _bind():
     fill_ops()
     _compile_rules()
     _install_traverse()
+    _install_new()
+    _install_attributes()
     namespace = _Namespace()
     for op, row in enumerate(_TABLE.values()):
         if row.kind == "composed":
@@ -104,8 +106,8 @@ def logsumexp_any(Tensor input not None, dim, bint keepdim=False):
     return c_logsumexp(input, dim, keepdim)
 
 
-def config():
-    """What this build of fastbp chose on this machine: instruction set, threads, versions."""
+def _config():
+    """What this build chose on this machine: instruction set, threads, versions."""
     import numpy
     return {"isa": _isa, "threads": THREADS, "openmp": bool(FASTBP_OPENMP), "processors": os.cpu_count(),
             "default_dtype": DTYPES[DEFAULT_FLOAT].name, "cache_limit_bytes": CACHE_LIMIT,
@@ -113,3 +115,8 @@ def config():
 
 
 _bind()
+
+__all__ = [name for name in list(globals()) if not name.startswith("_") and name not in
+           ("py", "os", "sys", "bool_", "logsumexp_any", "restore_dims", "drop_dims", "fit", "fill_flat", "check_reduction",
+            "check_classes", "check_same_shape", "cross_entropy_classes", "composition_gradient", "t_")
+           and not name.endswith("_")]

@@ -27,7 +27,7 @@ cdef int fill_nested(object data, char* p, int code, list shape, int d, int64_t*
         raise ShapeError(f"tensor: expected a sequence of length {shape[d]} at depth {d}, got "
                          f"{f'length {len(data)}' if isinstance(data, (list, tuple)) else describe(data)}; "
                          f"nested lists must be rectangular.")
-    for x in data:
+    for x in tuple(data):               # a snapshot: an element's __float__ may change the list
         fill_nested(x, p, code, shape, d + 1, at)
     return 0
 
@@ -67,12 +67,14 @@ cdef int set_element(char* p, int code, object v) except -1:
     return 0
 
 
-cdef int infer_code(object data) except -1:
+cdef int infer_code(object data, int depth=0) except -1:
     """bool < int < float over all elements."""
     cdef int code = -1, c
     if isinstance(data, (list, tuple)):
+        if depth > MAXDIM:
+            raise ShapeError(f"tensor: nested deeper than {MAXDIM} levels.")
         for x in data:
-            c = infer_code(x)
+            c = infer_code(x, depth + 1)
             if c >= 0:
                 code = c if code < 0 else promote(code, c)
         return code if code >= 0 else N_DTYPE if len(data) else N_DTYPE

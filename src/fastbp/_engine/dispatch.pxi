@@ -89,6 +89,9 @@ cdef object binary(int op, object left, object right):
                     save_result(n, y)
                 attach(y, n)
             return y
+        if (o.result == R_SAME and o.types <= T_NUMBER and a.code == b.code and a.code <= DT_F64
+                and not (a.bits | b.bits) & B_DUAL):
+            return broadcast_pair(o, a, b)
     elif PyFloat_CheckExact(right) or PyLong_CheckExact(right):
         a = <Tensor>left
         if (a.code <= DT_F64 and a.bits & (B_CONTIGUOUS | B_DUAL) == B_CONTIGUOUS and o.result == R_SAME
@@ -103,6 +106,58 @@ cdef object binary(int op, object left, object right):
             not (isinstance(right, Tensor) or is_number(right) or is_arraylike(right)):
         return NotImplemented
     return pointwise_general(op, (left, right), ())
+
+
+cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
+    """Two tensors of one floating dtype whose shapes broadcast, or whose strides are not those of C order."""
+    cdef int nd = a.nd if a.nd > b.nd else b.nd, d, ka, kb, need
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t ma, mb
+    cdef int64_t* aux
+    cdef Tensor y
+    cdef Node n
+    cdef Instr I
+    for d in range(nd):
+        ka = d - (nd - a.nd)
+        kb = d - (nd - b.nd)
+        ma = a.dims[ka] if ka >= 0 else 1
+        mb = b.dims[kb] if kb >= 0 else 1
+        if ma != mb and ma != 1 and mb != 1:
+            fail_broadcast(o.code, (a, b), d - nd)
+        dims[d] = ma if mb == 1 else mb
+    y = fresh(a.code, nd, dims)
+    start(&I, K_pointwise, o.code, a.code, 1, 3)
+    I.strip = K.strip[o.strip][a.code]
+    I.cost = o.cost
+    I.ndim = nd
+    for d in range(nd):
+        I.shape[d] = dims[d]
+        I.arg[0].stride[d] = y.steps[d]
+    set_operand(&I.arg[0], y)
+    broadcast_operand(&I.arg[1], a, nd, dims)
+    broadcast_operand(&I.arg[2], b, nd, dims)
+    finish_pointwise(&I)
+    execute(&I)
+    if GRAD_MODE and (tracked(a) or tracked(b)) and not (o.partial[0] == P_NONE and o.partial[1] == P_NONE):
+        n = node_new(o.code, 2, a.code)
+        n.compute = a.code
+        set_edge(n, 0, a)
+        set_edge(n, 1, b)
+        need = (o.need[0] if n.edge[0] != NULL else 0) | (o.need[1] if n.edge[1] != NULL else 0)
+        if need & 1:
+            save_input(n, 0, a)
+        if need & 2:
+            save_input(n, 1, b)
+        if need & 128:
+            save_result(n, y)
+        if a.n != y.n or b.n != y.n or a.nd != nd or b.nd != nd:        # shapes to un-broadcast to: [nd, sizes...] twice
+            aux = node_aux(n, 2 + a.nd + b.nd)
+            aux[0] = a.nd
+            memcpy(aux + 1, a.dims, a.nd * sizeof(int64_t))
+            aux[1 + a.nd] = b.nd
+            memcpy(aux + 2 + a.nd, b.dims, b.nd * sizeof(int64_t))
+        attach(y, n)
+    return y
 
 
 cdef Tensor with_number(OpInfo* o, Tensor t, object number, bint reverse):
@@ -344,7 +399,7 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
     y = fresh(DT_BOOL if o.result == R_BOOL else code, p.nd, p.dims)
     run_pointwise(op, o.strip, o.cost, compute, y, xs, consts, 0)
     if GRAD_MODE and o.result == R_SAME and CATEGORY[code] == 2:
-        record_pointwise(op, compute, y, xs, consts, None)
+        record_pointwise(op, compute, y, xs, consts, None, None)
     return y
 
 
@@ -355,8 +410,11 @@ cdef int check_divisor(int op, object divisor) except -1:
     return 0
 
 
-cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts, Tensor written):
-    """Put a pointwise result on the tape, if a gradient can flow.  `written`: the operand that y overwrites in place."""
+cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts, Tensor written, Tensor original):
+    """Put a pointwise result on the tape, if a gradient can flow.
+
+    `written`: the operand that y overwrites in place; `original`: a copy of its value before, where the derivative reads it.
+    """
     cdef OpInfo* o = &OPS[op]
     cdef Node n
     cdef Tensor t
@@ -387,16 +445,15 @@ cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts
     k = 0
     for x in xs:
         if isinstance(x, Tensor) and need & (1 << k):
-            if x is written:                # an alias (no cycle) of the value before the write: reading it is an error
-                save_input(n, k, detached(<Tensor>x))
-                n.version[k] -= 1
-            else:
-                save_input(n, k, <Tensor>x)
+            save_input(n, k, original if x is written else <Tensor>x)
         k += 1
     if need & 128:
         save_result(n, y)
         if not y.bits & B_CONTIGUOUS:       # an in-place result keeps its tensor's strides
-            memcpy(node_aux(n, y.nd + 1), y.steps, y.nd * sizeof(int64_t))
+            n.result_steps = <int64_t*>PyMem_Malloc(MAXDIM * sizeof(int64_t))
+            if n.result_steps == NULL:
+                raise MemoryError()
+            memcpy(n.result_steps, y.steps, y.nd * sizeof(int64_t))
     n.extra = consts if consts else None
     if shapes:                              # what un-broadcasting and dtype conversion of the gradients need
         n.args = tuple([((<Tensor>x).shape, (<Tensor>x).code) if isinstance(x, Tensor) else None for x in xs])
@@ -430,11 +487,26 @@ cdef inline void written(Tensor t, int op) noexcept:
     t.st.writer = op
 
 
+cdef bint reads_first(OpInfo* o, tuple xs):
+    """Whether a derivative that will be asked for reads the first operand's value."""
+    cdef int k, j, need = 0
+    cdef Tensor t
+    for k in range(<int>len(xs)):
+        if isinstance(xs[k], Tensor):
+            t = xs[k]
+            if o.partial[k] != P_NONE and tracked(t) and CATEGORY[t.code] == 2:
+                need |= o.need[k]
+    for j in range(<int>len(xs)):
+        if need >> j & 1 and xs[j] is xs[0]:
+            return True
+    return False
+
+
 cdef object inplace(int op, tuple xs, tuple consts):
     """xs[0] = f(xs...) in its own memory."""
     cdef OpInfo* o = &OPS[op]
     cdef Plan p
-    cdef Tensor t = xs[0], x
+    cdef Tensor t = xs[0], x, original = None
     cdef Node n = None
     cdef int code, k
     xs = operands_of(xs)
@@ -460,15 +532,17 @@ cdef object inplace(int op, tuple xs, tuple consts):
         v = xs[k]
         if isinstance(v, Tensor):
             x = v
-            if x.st is t.st and not (x.ptr == t.ptr and x.nd == t.nd and x.code == t.code
+            if x is not t and x.st is t.st and not (not GRAD_MODE and x.ptr == t.ptr and x.nd == t.nd and x.code == t.code
                                      and memcmp(x.steps, t.steps, t.nd * sizeof(int64_t)) == 0):
                 v = c_clone(x)
         safe.append(v)
     xs = tuple(safe)
+    if GRAD_MODE and CATEGORY[t.code] == 2 and reads_first(o, xs):
+        original = c_clone(t)
     run_pointwise(op, o.strip, o.cost, COMPUTE[code], t, xs, consts, 0)
     written(t, op)
     if GRAD_MODE and CATEGORY[t.code] == 2:
-        n = record_pointwise(op, COMPUTE[code], t, xs, consts, t)
+        n = record_pointwise(op, COMPUTE[code], t, xs, consts, t, original)
         if n is not None:
             rebase(t, n)
     return t
@@ -510,6 +584,7 @@ cdef object into(object result, object out):
         raise DTypeError(f"out: the result {describe(y)} cannot be written into {describe(t)}.")
     if t.nd != y.nd or memcmp(t.dims, y.dims, y.nd * sizeof(int64_t)):
         t.data = empty(*y.shape, dtype=DTYPES[t.code])
+    check_writable("out", t)
     copy_into(t, y)
     return t
 
@@ -547,6 +622,8 @@ def where(condition, input=None, other=None, *, out=None):
     """
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
+    if isinstance(condition, bool):
+        condition = tensor(condition)
     if not isinstance(condition, Tensor) or ((<Tensor>condition).code != DT_BOOL and (<Tensor>condition).code != DT_U8):
         raise DTypeError(f"where: condition must be a bool tensor, got {describe(condition)}; compare first (x > 0).")
     return into(pointwise_general(OP_where, (condition, input, other), ()), out)

@@ -573,6 +573,7 @@ cdef int set_item(Tensor x, object key, object value) except -1:
     if y.base is None:
         y.base = x if x.base is None else x.base        # also under no_grad, the base's graph must be kept
         y.base_node = y.base.node
+        y.base_epoch = y.base.epoch
     if not isinstance(value, Tensor):
         if tensors is None and is_number(value):
             if CATEGORY[y.code] < 2 and isinstance(value, float) and c_floor(value) != value:

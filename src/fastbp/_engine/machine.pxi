@@ -47,6 +47,7 @@ cdef extern from *:
 
 cdef KernelTable* K = NULL
 cdef int THREADS = 1            # of the team; 1 in a forked child
+cdef bint FORKED = False
 cdef double PARALLEL_NS = 15000.0   # serial time above which the team pays
 cdef double RELEASE_NS = 40000.0    # serial time above which the interpreter lock is released
 cdef char* WORKSPACE = NULL     # one slab for each thread of the team, grown on demand, held under the GIL
@@ -106,18 +107,20 @@ def get_num_threads():
 
 
 def set_num_threads(int num_threads):
-    """Set the number of threads that kernels may use; results do not depend on it."""
+    """Set the number of threads that kernels may use; results do not depend on it.  A forked child keeps one."""
     global THREADS
     if num_threads < 1:
         raise ValueError(f"set_num_threads: {num_threads} is not a positive number of threads.")
-    THREADS = num_threads if FASTBP_OPENMP else 1
+    THREADS = num_threads if FASTBP_OPENMP and not FORKED else 1
 
 
 def _after_fork():
     """libgomp hangs in a forked child that enters a region after the parent used one: the child computes serially."""
-    global THREADS, WORKSPACE_BUSY
+    global THREADS, WORKSPACE_BUSY, FORKED, DRAINING
     THREADS = 1
-    WORKSPACE_BUSY = False
+    FORKED = True
+    WORKSPACE_BUSY = False          # the threads that were at work are not in the child
+    DRAINING = False
 
 
 if hasattr(os, "register_at_fork"):

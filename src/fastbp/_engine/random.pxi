@@ -4,38 +4,38 @@
 
 cdef class Generator:
     """A source of random numbers: a seed and how many numbers were drawn."""
-    cdef int64_t seed
-    cdef int64_t offset
+    cdef int64_t key            # the seed
+    cdef int64_t offset         # counters used
 
     def __init__(self, device="cpu"):
         check_device(device)
-        self.seed = 67280421310721
+        self.key = 67280421310721
         self.offset = 0
 
     def manual_seed(self, seed):
         """Start again from a seed; returns self."""
-        self.seed = <int64_t>(<uint64_t>(int(seed) & 0xffffffffffffffff))
+        self.key = <int64_t>(<uint64_t>(int(seed) & 0xffffffffffffffff))
         self.offset = 0
         return self
 
     def initial_seed(self):
         """The seed."""
-        return <uint64_t>self.seed
+        return <uint64_t>self.key
 
     def seed(self):
         """Start again from a seed of the operating system; returns it."""
         self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)
-        return <uint64_t>self.seed
+        return <uint64_t>self.key
 
     def get_state(self):
         """State as an int64 tensor [seed, offset]."""
-        return tensor([self.seed, self.offset], dtype=int64)
+        return tensor([self.key, self.offset], dtype=int64)
 
     def set_state(self, Tensor state not None):
         """Go on from a state of get_state(); returns self."""
         if state.n != 2 or state.code != DT_I64:
             raise ValueError(f"set_state: {describe(state)} is no state; pass what get_state() returned.")
-        self.seed, self.offset = state.tolist()
+        self.key, self.offset = state.tolist()
         return self
 
     @property
@@ -49,7 +49,7 @@ cdef Generator DEFAULT = default_generator
 
 cdef inline void draw(Instr* I, int64_t n) noexcept:
     """Reserve the counters of n numbers of the default generator: constants 0 and 1 of a random kernel."""
-    I.c[0].i = DEFAULT.seed
+    I.c[0].i = DEFAULT.key
     I.c[1].i = DEFAULT.offset
     DEFAULT.offset += (n + 3) // 4
 
@@ -61,7 +61,7 @@ cdef int run_random(int kernel, Tensor t, Tensor p, object generator, double f2,
     set_operand(&I.arg[0], t)
     if p is not None:
         set_operand(&I.arg[1], p)
-    I.c[0].i = g.seed
+    I.c[0].i = g.key
     I.c[1].i = g.offset
     g.offset += (t.n + 3) // 4 * (2 if t.code == DT_F64 or kernel == K_rand_int else 1)
     if kernel == K_rand_int:
@@ -148,12 +148,14 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
 
 def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
     """A random permutation of 0 ... n - 1.  Source: Fisher and Yates; Durstenfeld, 1964."""
-    cdef Tensor t = arange_of(n), u
+    cdef Tensor t, u
     cdef int64_t i, j, k
-    cdef int64_t* p = <int64_t*>t.ptr
+    cdef int64_t* p
     cdef const int64_t* r
     if n < 0:
-        raise ValueError(f"randperm: n {n} must not be negative.")
+        raise ValueError(f"randperm: n {n} must not be negative; it counts the elements.")
+    t = arange_of(n)
+    p = <int64_t*>t.ptr
     u = fresh(DT_I64, 1, &n)
     run_random(K_rand_int, u, None, generator, 0.0, 0.0, 0, 0x7fffffffffffffff)
     r = <const int64_t*>u.ptr

@@ -28,8 +28,11 @@ cdef _compile_rules():
                 continue
             rule = row.rules.get(a.name)
             if row.kind == "pointwise" or isinstance(rule, str):
-                code = rule.__code__ if rule is not None and not isinstance(rule, str) else None
-                rules.append((rule, code.co_varnames[:code.co_argcount]) if code is not None else None)
+                if rule is None or isinstance(rule, str):
+                    keep = [1] * len(names)         # a compiled rule reads what it needs
+                    rules.append(None)
+                else:
+                    rules.append((rule, rule.__code__.co_varnames[:rule.__code__.co_argcount]))
                 continue
             if rule is None:
                 if row.composition is not None and row.kind == "fused":

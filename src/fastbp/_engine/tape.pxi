@@ -7,10 +7,24 @@
 
 cdef enum:
     INLINE = 3                  # inputs whose edges live in the node itself
+    SMALL = 8                   # words of aux that live in the node itself
 
 cdef int64_t SEQUENCE = 0
 cdef int64_t WALK = 0
-cdef bint GRAD_MODE = True
+
+# Whether operations are recorded belongs to the thread: another one may be inside no_grad(), or in a backward pass, whenever
+# the interpreter switches.  The initial-exec model makes it one load (glibc reserves room for it in loaded libraries).
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) int fbp_grad_mode = 1;
+    #elif defined(__GLIBC__)
+    static __thread int fbp_grad_mode __attribute__((tls_model("initial-exec"))) = 1;
+    #else
+    static __thread int fbp_grad_mode = 1;
+    #endif
+    """
+    bint GRAD_MODE "fbp_grad_mode"
 
 
 @cython.final
@@ -36,7 +50,9 @@ cdef class Node:
     cdef int8_t code                    # dtype of the result
     cdef int8_t compute                 # dtype the strips compute in
     cdef Const k[4]                     # numbers among the inputs, then constants of the operation
-    cdef int64_t* aux                   # dimensions that a shape rule needs; from PyMem
+    cdef int64_t* aux                   # dimensions that a shape rule needs: `small`, or from PyMem
+    cdef int64_t small[SMALL]
+    cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
     cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
     cdef object hooks                   # hooks on the gradient of the result
     cdef object extra                   # metadata, several outputs' shapes, a custom Function's context
@@ -89,9 +105,14 @@ cdef class Node:
 
     def register_hook(self, hook):
         """Call `hook(gradient)` when the gradient of the result is complete; it may return another."""
+        if not callable(hook):
+            raise TypeError(f"register_hook: expected a function of the gradient, got {describe(hook)}.")
         if self.hooks is None:
             self.hooks = []
-        self.hooks.append(hook)
+        kept = 0                        # retain_grad() sees the gradient after all hooks
+        while kept < len(self.hooks) and isinstance(self.hooks[len(self.hooks) - 1 - kept], KeepGrad):
+            kept += 1
+        self.hooks.insert(len(self.hooks) - kept, hook)
         return RemovableHandle(self.hooks, hook)
 
     def __repr__(self):
@@ -110,6 +131,19 @@ class AccumulateGrad:
 
     def __repr__(self):
         return "<AccumulateGrad>"
+
+
+class KeepGrad:
+    """The hook of retain_grad(): stores the complete gradient of a non-leaf, which it holds weakly (no cycle)."""
+
+    def __init__(self, tensor):
+        import weakref
+        self.tensor = weakref.ref(tensor)
+
+    def __call__(self, gradient):
+        cdef Tensor t = self.tensor()
+        if t is not None:
+            t.g = gradient if t.g is None else binary(OP_add, t.g, gradient)
 
 
 class RemovableHandle:
@@ -177,9 +211,13 @@ cdef void node_release(Node n, bint edges) noexcept:
     if n.result != NULL:
         storage_release(n.result)
         n.result = NULL
-    if n.aux != NULL and edges:
-        PyMem_Free(n.aux)
+    if edges:
+        if n.aux != n.small:
+            PyMem_Free(n.aux)
         n.aux = NULL
+        if n.result_steps != NULL:
+            PyMem_Free(n.result_steps)
+            n.result_steps = NULL
 
 
 # The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are found.
@@ -274,10 +312,15 @@ cdef inline void set_edge(Node n, int i, Tensor t) noexcept:
         n.edge[i] = <PyObject*>t
 
 
+cdef inline uint32_t version_of(Tensor t) noexcept:
+    """Changes with every in-place write, and when `t.data = other` gives t another shape or dtype."""
+    return t.st.version + (t.epoch << 24)
+
+
 cdef inline void save_input(Node n, int i, Tensor t) noexcept:
     Py_INCREF(t)
     n.saved[i] = <PyObject*>t
-    n.version[i] = t.st.version
+    n.version[i] = version_of(t)
 
 
 cdef inline void save_result(Node n, Tensor y) noexcept:
@@ -307,7 +350,7 @@ cdef Tensor saved_input(Node n, int i):
     if n.saved[i] == NULL:
         fail_freed(n)
     t = <Tensor>n.saved[i]
-    if t.st.version != n.version[i]:
+    if version_of(t) != n.version[i]:
         overwritten(n, t.st, n.version[i], f"input {i} ({describe(t)})")
     return t
 
@@ -320,8 +363,8 @@ cdef Tensor saved_result(Node n, Tensor like):
     if n.result.version != n.result_version:
         overwritten(n, n.result, n.result_version, f"its result (float tensor of shape {list(like.shape)})")
     y = tensor_of(n.result, n.result_ptr, n.code, like.nd, like.dims)
-    if n.aux != NULL and OPS[n.op].back == pointwise_backward:      # written in place into a strided tensor
-        memcpy(y.steps, n.aux, y.nd * sizeof(int64_t))
+    if n.result_steps != NULL:
+        memcpy(y.steps, n.result_steps, y.nd * sizeof(int64_t))
         y.bits &= ~<uint32_t>B_CONTIGUOUS
     y.node = n
     y.bits |= B_GRAD

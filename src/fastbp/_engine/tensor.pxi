@@ -9,6 +9,7 @@ cdef enum Bits:
     B_GRAD = 2              # a leaf that requires grad, or the result of a node
     B_DUAL = 4              # carries a tangent (forward mode)
     B_RETAIN = 8            # keep .grad of this non-leaf
+    B_NEW = 16              # made by Tensor.__new__, still without data
 
 
 class Size(tuple):
@@ -43,26 +44,42 @@ cdef class Tensor:
     cdef int32_t nd
     cdef uint32_t bits
     cdef int32_t slot               # which output of its node
+    cdef uint32_t epoch             # counts changes of shape or dtype by `t.data = other`
     cdef int64_t dims[MAXDIM]
     cdef int64_t steps[MAXDIM]      # strides, in elements
     cdef Node node                  # what made it; None: a leaf
     cdef Tensor base                # the tensor this is a view of
     cdef Node base_node             # base's node when the view was made
+    cdef uint32_t base_epoch        # and its epoch
     cdef Tensor g                   # .grad
     cdef object hooks               # dict: hooks on the gradient, post-accumulation hooks
     cdef Dual dual
-    cdef dict __dict__
+    cdef PyObject* attributes       # the instance dict, made when a program sets an attribute (Cython's would be made always)
     cdef object __weakref__
 
     def __dealloc__(self):
         global LIVE_TENSORS
+        LIVE_TENSORS -= 1
         if self.st != NULL:
-            LIVE_TENSORS -= 1
             storage_release(self.st)
+        if self.g is not None:          # gradients of gradients may be a long chain: not by recursion
+            Py_INCREF(self.g)
+            later(<PyObject*>self.g)
+            self.g = None
+            drain()
+        if self.attributes != NULL:
+            later(self.attributes)
+            self.attributes = NULL
+            drain()
 
     def __init__(self, *data, device=None):
-        if self.st == NULL:         # Tensor(...) called from Python: PyTorch's constructor
+        if self.bits & B_NEW:       # Tensor(...) called from Python: PyTorch's constructor
             construct(self, data)
+
+    @property
+    def __dict__(self):
+        """Attributes that a program has set on this tensor."""
+        return PyObject_GenericGetDict(self, NULL)
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -145,6 +162,10 @@ cdef class Tensor:
     @data.setter
     def data(self, Tensor value not None):
         cdef int d
+        if self.bits & B_GRAD and CATEGORY[value.code] != 2:
+            raise DTypeError(f"data: {describe(self)} requires grad and cannot become {describe(value)}; convert with .float().")
+        if value.nd != self.nd or value.code != self.code or memcmp(value.dims, self.dims, self.nd * sizeof(int64_t)):
+            self.epoch += 1             # backward must not read it as what was saved
         value.st.refs += 1
         storage_release(self.st)
         self.st = value.st
@@ -269,9 +290,9 @@ cdef class Tensor:
         """Keep .grad of this non-leaf when backward passes through it."""
         if not tracked(self):
             raise GraphError("retain_grad: this tensor requires no grad; call requires_grad_() on a leaf before using it.")
-        if node_of(self) is not None:
+        if node_of(self) is not None and not self.bits & B_RETAIN:
             self.bits |= B_RETAIN
-            keep_for_walk(self)
+            node_of(self).register_hook(KeepGrad(self))
 
     def backward(self, gradient=None, retain_graph=None, bint create_graph=False, inputs=None):
         """Gradients of this tensor with respect to the leaves of its graph, added into their .grad.
@@ -291,6 +312,10 @@ cdef class Tensor:
         """Call `hook(self)` after backward has added into .grad of this leaf."""
         if node_of(self) is not None:
             raise GraphError("register_post_accumulate_grad_hook: only for leaf tensors.")
+        if not callable(hook):
+            raise TypeError(f"register_post_accumulate_grad_hook: expected a function of the tensor, got {describe(hook)}.")
+        if not tracked(self):
+            raise GraphError("register_post_accumulate_grad_hook: this tensor requires no grad, so nothing will be accumulated.")
         if self.hooks is None:
             self.hooks = {"grad": [], "post": []}
         self.hooks["post"].append(hook)
@@ -331,6 +356,7 @@ cdef class Tensor:
         get_buffer(self, buffer, flags)
 
     def __releasebuffer__(self, Py_buffer* buffer):
+        storage_release(<Storage*>(<void**>buffer.internal)[0])
         PyMem_Free(buffer.internal)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
@@ -471,6 +497,38 @@ cdef int RICH[6]
 RICH[:] = [OP_lt, OP_le, OP_eq, OP_ne, OP_gt, OP_ge]
 
 
+cdef extern from *:
+    """
+    static void fbp_set_dictoffset(PyObject* t, Py_ssize_t offset) {
+        ((PyTypeObject*)t)->tp_dictoffset = offset;
+        PyType_Modified((PyTypeObject*)t);
+    }
+    """
+    void fbp_set_dictoffset(object, Py_ssize_t) noexcept
+    object PyObject_GenericGetDict(object, void*)
+
+cdef fbp_traverse TENSOR_TRAVERSE = NULL
+
+
+cdef int tensor_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
+    cdef Tensor t = <Tensor>o
+    cdef int r
+    if t.attributes != NULL:
+        r = visit(t.attributes, arg)
+        if r:
+            return r
+    return TENSOR_TRAVERSE(o, visit, arg)
+
+
+cdef _install_attributes():
+    """Give Tensor an instance dict that costs nothing until it is used."""
+    global TENSOR_TRAVERSE
+    cdef Tensor t = Tensor.__new__(Tensor)
+    fbp_set_dictoffset(Tensor, <char*>&t.attributes - <char*><void*>t)
+    TENSOR_TRAVERSE = fbp_get_traverse(Tensor)
+    fbp_set_traverse(Tensor, tensor_traverse)
+
+
 # ---- making ---------------------------------------------------------------------------------------------------------
 
 cdef inline Tensor blank():
@@ -480,13 +538,15 @@ cdef inline Tensor blank():
 
 
 cdef inline int64_t contiguous_steps(Tensor t) noexcept:
-    """Fill the strides of C order; returns the number of elements."""
+    """Fill the strides of C order; returns the number of elements, -1 if there are too many to count."""
     cdef int64_t n = 1
+    cdef double total = 1
     cdef int d
     for d in range(t.nd - 1, -1, -1):
         t.steps[d] = n if t.dims[d] > 0 else (1 if n == 0 else n)
         n *= t.dims[d]
-    return n
+        total *= t.dims[d]
+    return n if 0 <= total < 1e15 else -1
 
 
 cdef Tensor fresh(int code, int nd, const int64_t* dims):
@@ -499,6 +559,8 @@ cdef Tensor fresh(int code, int nd, const int64_t* dims):
         t.dims[d] = dims[d]
     t.n = contiguous_steps(t)
     t.bits = B_CONTIGUOUS
+    if t.n < 0:
+        raise MemoryError(f"a tensor of shape {list(tuple_of(nd, dims))} is too large.")
     t.st = storage_new(t.n * ITEM[code])
     t.ptr = t.st.data
     return t
@@ -576,6 +638,7 @@ cdef Tensor view_of(Tensor x, int nd, const int64_t* dims, const int64_t* steps,
     if GRAD_MODE:
         t.base = x if x.base is None else x.base
         t.base_node = t.base.node
+        t.base_epoch = t.base.epoch
     return t
 
 
@@ -596,7 +659,6 @@ cdef object size_tuple(int nd, const int64_t* dims):
 
 cdef construct(Tensor t, tuple data):
     """Tensor(), Tensor(2, 3) (uninitialised), Tensor([1.0, 2.0]): always of the default floating dtype."""
-    global LIVE_TENSORS
     cdef Tensor x
     cdef int d
     if len(data) == 1 and not isinstance(data[0], int):
@@ -611,16 +673,56 @@ cdef construct(Tensor t, tuple data):
         t.steps[d] = x.steps[d]
     t.bits = x.bits & B_CONTIGUOUS
     t.ptr = x.ptr
+    storage_release(t.st)
     t.st = x.st
     x.st.refs += 1
+
+
+# Tensor.__new__(Tensor), without __init__, must be a tensor too: an empty one.  Inside the core Cython's own constructor is
+# called, which leaves the fields at zero.
+cdef extern from *:
+    """
+    static newfunc fbp_get_new(PyObject* t) { return ((PyTypeObject*)t)->tp_new; }
+    static void fbp_set_new(PyObject* t, newfunc f) { ((PyTypeObject*)t)->tp_new = f; PyType_Modified((PyTypeObject*)t); }
+    """
+    ctypedef object (*fbp_new "newfunc")(PyTypeObject*, PyObject*, PyObject*)
+    fbp_new fbp_get_new(object) noexcept
+    void fbp_set_new(object, fbp_new) noexcept
+
+cdef fbp_new TENSOR_NEW = NULL
+
+
+cdef object new_from_python(PyTypeObject* cls, PyObject* arguments, PyObject* keywords):
+    global LIVE_TENSORS
+    cdef Tensor t = <Tensor>TENSOR_NEW(cls, arguments, keywords)
     LIVE_TENSORS += 1
+    t.code = DEFAULT_FLOAT
+    t.nd = 1
+    t.steps[0] = 1
+    t.bits = B_CONTIGUOUS | B_NEW
+    t.st = storage_new(0)
+    t.ptr = t.st.data
+    return t
+
+
+cdef object new_refused(PyTypeObject* cls, PyObject* arguments, PyObject* keywords):
+    raise TypeError(f"{(<object>cls).__name__}: made by fastbp only; use operations on tensors.")
+
+
+cdef _install_new():
+    global TENSOR_NEW
+    TENSOR_NEW = fbp_get_new(Tensor)
+    fbp_set_new(Tensor, new_from_python)
+    fbp_set_new(Node, new_refused)
+    fbp_set_new(Dual, new_refused)
+    fbp_set_new(dtype, new_refused)
 
 
 # ---- graph membership -----------------------------------------------------------------------------------------------
 
 cdef inline bint base_moved(Tensor t) noexcept:
     """Whether an in-place write gave the base another node since this view was made."""
-    return t.base.node is not t.base_node
+    return t.base.node is not t.base_node and t.base.node is not None      # None: the base was detached in place
 
 
 cdef Node node_of(Tensor t):
@@ -628,6 +730,9 @@ cdef Node node_of(Tensor t):
     cdef Node n
     cdef int d
     if t.base is not None and base_moved(t):
+        if t.base.st != t.st or t.base.epoch != t.base_epoch:   # `base.data = other`: no longer a view of it
+            t.base = None
+            return t.node
         n = node_new(OP_as_strided, 1, t.code)
         Py_INCREF(t.base.node)
         n.edge[0] = <PyObject*>t.base.node
@@ -658,22 +763,12 @@ cdef add_hook(Tensor t, hook):
     cdef Node n = node_of(t)
     if n is not None and n.nout == 1:
         return n.register_hook(hook)
+    if not callable(hook):
+        raise TypeError(f"register_hook: expected a function of the gradient, got {describe(hook)}.")
     if t.hooks is None:
         t.hooks = {"grad": [], "post": []}
     t.hooks["grad"].append(hook)
     return RemovableHandle(t.hooks["grad"], hook)
-
-
-cdef keep_for_walk(Tensor t):
-    """A hook that stores the complete gradient of a non-leaf; it holds the tensor weakly (no cycle)."""
-    import weakref
-    ref = weakref.ref(t)
-
-    def store(g):
-        target = ref()
-        if target is not None:
-            (<Tensor>target).g = g if (<Tensor>target).g is None else (<Tensor>target).g + g
-    node_of(t).register_hook(store)
 
 
 # ---- elements -------------------------------------------------------------------------------------------------------
@@ -761,6 +856,7 @@ FORMATS[:] = [b"f", b"d", b"q", b"i", b"h", b"b", b"B", b"?", b"e", b"H"]
 
 cdef get_buffer(Tensor t, Py_buffer* buffer, int flags):
     cdef Py_ssize_t* dims
+    cdef void** internal
     cdef int d
     if tracked(t):
         raise BufferError("buffer: this tensor requires grad; use tensor.detach().")
@@ -770,9 +866,12 @@ cdef get_buffer(Tensor t, Py_buffer* buffer, int flags):
         raise BufferError("buffer: this tensor's memory is read-only.")
     if not flags & PyBUF_STRIDES and not t.bits & B_CONTIGUOUS:
         raise BufferError("buffer: the tensor is not contiguous; use contiguous().")
-    dims = <Py_ssize_t*>PyMem_Malloc(2 * MAXDIM * sizeof(Py_ssize_t))
-    if dims == NULL:
+    internal = <void**>PyMem_Malloc(sizeof(void*) + 2 * MAXDIM * sizeof(Py_ssize_t))
+    if internal == NULL:
         raise MemoryError()
+    internal[0] = t.st                  # its own reference: `t.data = other` must not free what the buffer shows
+    t.st.refs += 1
+    dims = <Py_ssize_t*>(internal + 1)
     for d in range(t.nd):
         dims[d] = t.dims[d]
         dims[MAXDIM + d] = t.steps[d] * ITEM[t.code]
@@ -786,7 +885,7 @@ cdef get_buffer(Tensor t, Py_buffer* buffer, int flags):
     buffer.shape = dims
     buffer.strides = dims + MAXDIM
     buffer.suboffsets = NULL
-    buffer.internal = dims
+    buffer.internal = internal
 
 
 cdef int code_of_format(bytes form, Py_ssize_t itemsize) except -1:
@@ -837,7 +936,6 @@ def from_numpy(ndarray):
             t.n *= b.shape[d]
             if b.strides[d] < 0 or b.strides[d] % b.itemsize:
                 if b.shape[d] > 1:
-                    LIVE_TENSORS_undo()
                     raise ValueError("from_numpy: the array has a negative or uneven stride; pass array.copy().")
             t.steps[d] = b.strides[d] // b.itemsize
         t.bits = B_CONTIGUOUS if is_contiguous(t.nd, t.dims, t.steps) else 0
@@ -848,9 +946,10 @@ def from_numpy(ndarray):
     return t
 
 
-cdef LIVE_TENSORS_undo():
-    global LIVE_TENSORS
-    LIVE_TENSORS -= 1
+def from_dlpack(ext_tensor):
+    """A tensor that shares the memory of an object with `__dlpack__` (an array or tensor of any library, on the CPU)."""
+    import numpy
+    return detached(ext_tensor) if isinstance(ext_tensor, Tensor) else from_numpy(numpy.from_dlpack(ext_tensor))
 
 
 cdef bint is_arraylike(object x):
@@ -904,7 +1003,9 @@ cdef object deep_copy(Tensor t, dict memo):
 cdef Tensor as_subclass(cls, Tensor x):
     """x's memory as an instance of a subclass of Tensor."""
     global LIVE_TENSORS
-    cdef Tensor t = Tensor.__new__(cls)
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise TypeError(f"_make_subclass: expected a subclass of Tensor, got {describe(cls)}.")
+    cdef Tensor t = <Tensor>TENSOR_NEW(<PyTypeObject*>cls, <PyObject*>(), NULL)
     cdef int d
     LIVE_TENSORS += 1
     t.code = x.code

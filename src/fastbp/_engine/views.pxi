@@ -19,7 +19,17 @@ cdef inline object unpack(tuple args):
 cdef int read_sizes(str op, object sizes, int64_t* out) except -1:
     """A sequence of ints into an array; returns how many."""
     cdef int n = 0
-    if isinstance(sizes, int):
+    cdef PyObject* one
+    if PyTuple_CheckExact(sizes) and PyTuple_GET_SIZE(sizes) <= MAXDIM:     # what almost every call is
+        for n in range(<int>PyTuple_GET_SIZE(sizes)):
+            one = PyTuple_GET_ITEM(sizes, n)
+            if not PyLong_CheckExact(<object>one):
+                break
+            out[n] = <object>one
+        else:
+            return <int>PyTuple_GET_SIZE(sizes)
+        n = 0
+    if PyLong_CheckExact(sizes):
         out[0] = sizes
         return 1
     if isinstance(sizes, Tensor) and (<Tensor>sizes).nd == 0:
@@ -43,9 +53,12 @@ cdef inline bint must_record(Tensor x) noexcept:
 
 
 cdef int64_t* node_aux(Node n, int words) except NULL:
-    n.aux = <int64_t*>PyMem_Malloc(words * sizeof(int64_t))
-    if n.aux == NULL:
-        raise MemoryError()
+    if words <= SMALL:
+        n.aux = n.small
+    else:
+        n.aux = <int64_t*>PyMem_Malloc(words * sizeof(int64_t))
+        if n.aux == NULL:
+            raise MemoryError()
     return n.aux
 
 
@@ -232,6 +245,7 @@ cdef Tensor c_expand(Tensor x, object size):
     cdef int64_t dims[MAXDIM]
     cdef int64_t steps[MAXDIM]
     cdef int nd = read_sizes("expand", size, dims), d, k
+    cdef double total = 1
     cdef Tensor y
     if nd < x.nd:
         raise ShapeError(f"expand: {describe(x)} has more dimensions than size {list(size)}.")
@@ -243,6 +257,9 @@ cdef Tensor c_expand(Tensor x, object size):
             raise ShapeError(f"expand: {describe(x)} cannot be expanded to {list(size)}: at dim {d} the size must be "
                              f"{x.dims[k] if k >= 0 else 'given'}, or the tensor's size 1.")
         steps[d] = 0 if k < 0 or (x.dims[k] == 1 and dims[d] != 1) else x.steps[k]
+        total *= dims[d]
+    if total > 1e15:
+        raise ShapeError(f"expand: {describe(x)} to {list(size)}: more elements than can be counted.")
     if x.bits & B_DUAL:
         return lift(OP_expand, (x, tuple_of(nd, dims)))
     y = view_of(x, nd, dims, steps, x.ptr)
@@ -318,6 +335,7 @@ cdef Tensor c_as_strided(Tensor x, object size, object stride, object storage_of
     cdef int64_t dims[MAXDIM]
     cdef int64_t steps[MAXDIM]
     cdef int64_t offset, last, first = (x.ptr - x.st.data) // ITEM[x.code]
+    cdef double total = 1, reach = 0
     cdef int d, nd = read_sizes("as_strided", size, dims)
     if read_sizes("as_strided", stride, steps) != nd:
         raise ShapeError(f"as_strided: size {list(size)} and stride {list(stride)} must have equal lengths.")
@@ -327,7 +345,9 @@ cdef Tensor c_as_strided(Tensor x, object size, object stride, object storage_of
         if dims[d] < 0 or steps[d] < 0:
             raise ShapeError(f"as_strided: sizes and strides must not be negative, got {list(size)}, {list(stride)}.")
         last += (dims[d] - 1) * steps[d] if dims[d] else 0
-    if offset < 0 or (last + 1) * ITEM[x.code] > <int64_t>x.st.nbytes:
+        total *= dims[d]
+        reach += <double>dims[d] * steps[d]
+    if total > 1e15 or reach > 1e15 or offset > 1e15 or offset < 0 or (last + 1) * ITEM[x.code] > <int64_t>x.st.nbytes:
         raise ShapeError(f"as_strided: size {list(size)}, stride {list(stride)}, offset {offset} reach beyond the storage "
                          f"of {describe(x)}.")
     if x.bits & B_DUAL:

@@ -145,7 +145,7 @@ cdef void cv_core(int64_t M, int64_t K, const real* a, int64_t rsa, const int64_
                     to[j] = bias[i]
         i = 0
         while i < M:
-            m = mm_next_rows(M - i)
+            m = mm_next_rows(M - i, MM_MR)
             j = 0
             while j < L:
                 n = mm_next_cols(L - j, W, &g.count)
@@ -370,7 +370,7 @@ cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) n
                 g.lines = rows
                 i = 0
                 while i < K:
-                    m = mm_next_rows(K - i)
+                    m = mm_next_rows(K - i, MM_MR)
                     g.off = off + 2 * i
                     start = acc + i * nc
                     mm_any_tile(<MmSpread*>NULL, m, nc, &g, at, <const real*>turned, start, acc + i * nc)

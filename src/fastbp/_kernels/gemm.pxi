@@ -73,15 +73,30 @@ cdef extern from *:
     #endif
     /* Exchanges lane l + s of x with lane l of y for all l without bit s: a step of a transposition. */
     #if defined(MM_AS) && !defined(__clang__)
-      #define MM_SWAP(x, y, s) do { __typeof__(x) t_ = (x); \
-        typedef __typeof__(__builtin_choose_expr(sizeof((x)[0]) == 4, (mm_i4){0}, (mm_i8){0})) i_; const int n_ = sizeof(x) / sizeof((x)[0]); i_ e_ = {0}; \
-        for (int l_ = 0; l_ < n_; l_++) e_[l_] = l_; \
-        (x) = __builtin_shuffle(t_, (y), e_ + (((e_ & (s)) != 0) & (n_ - (s)))); \
-        (y) = __builtin_shuffle(t_, (y), e_ + (((e_ & (s)) == 0) & (s)) + (((e_ & (s)) != 0) & n_)); } while (0)
+      #if MM_VB == 64
+        #define MM_IOTA4 (mm_i4){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+        #define MM_IOTA8 (mm_i8){0, 1, 2, 3, 4, 5, 6, 7}
+      #elif MM_VB == 32
+        #define MM_IOTA4 (mm_i4){0, 1, 2, 3, 4, 5, 6, 7}
+        #define MM_IOTA8 (mm_i8){0, 1, 2, 3}
+      #else
+        #define MM_IOTA4 (mm_i4){0, 1, 2, 3}
+        #define MM_IOTA8 (mm_i8){0, 1}
+      #endif
+      #define MM_IOTA(v) __builtin_choose_expr(sizeof((v)[0]) == 4, MM_IOTA4, MM_IOTA8)
+      #define MM_SWAP(x, y, s) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
+        (x) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) != 0) & (n_ - (s)))); \
+        (y) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) == 0) & (s)) + (((MM_IOTA(x) & (s)) != 0) & n_)); } while (0)
+      #define MM_HALVE(t, h) (sizeof(t) > (h) * sizeof((t)[0]) ? (t) + __builtin_shuffle((t), MM_IOTA(t) ^ (h)) : (t))
+      #define MM_SUM(x, v) do { __typeof__(v) t_ = MM_HALVE(v, 8); t_ = MM_HALVE(t_, 4); t_ = MM_HALVE(t_, 2); t_ = MM_HALVE(t_, 1); \
+        (x) = t_[0]; } while (0)
     #elif defined(MM_AS)
       #define MM_SWAP(x, y, s) do { for (int l_ = 0; l_ < (int)(sizeof(x) / sizeof((x)[0])); l_++) if (l_ & (s)) { \
         __typeof__((x)[0]) t_ = (x)[l_]; (x)[l_] = (y)[l_ - (s)]; (y)[l_ - (s)] = t_; } } while (0)
+      #define MM_SUM(x, v) do { __typeof__(v) t_ = (v); for (int h_ = sizeof(v) / sizeof((v)[0]) / 2; h_; h_ >>= 1) \
+        for (int l_ = 0; l_ < h_; l_++) t_[l_] += t_[l_ + h_]; (x) = t_[0]; } while (0)
     #else
+      #define MM_SUM(x, v) ((x) = (v))
       #define MM_SWAP(x, y, s) ((void)(x))
     #endif
     #define MM_PTR(d, s) ((d) = (void*)(s))
@@ -100,6 +115,7 @@ cdef extern from *:
     void MM_PREFETCH1(const void*) noexcept nogil
     void MM_PREFETCH2(const void*) noexcept nogil
     void MM_SWAP(...) noexcept nogil
+    void MM_SUM(...) noexcept nogil
     void MM_PTR(...) noexcept nogil
 
 
@@ -165,6 +181,7 @@ ctypedef struct MmF32:
     float* f
     mm_vf b0
     mm_vf b1
+    mm_vf b2
     mm_vf c0[16]
     mm_vf c1[14]
 
@@ -176,6 +193,7 @@ ctypedef struct MmF64:
     double* f
     mm_vd b0
     mm_vd b1
+    mm_vd b2
     mm_vd c0[16]
     mm_vd c1[14]
 
@@ -365,10 +383,10 @@ cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, c
 
 # The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11 and 13
 # rows do not exist.
-cdef inline int mm_next_rows(int64_t left) noexcept nogil:
-    if left >= 2 * MM_MR:
-        return MM_MR
-    if left > MM_MR:
+cdef inline int mm_next_rows(int64_t left, int most) noexcept nogil:
+    if left >= 2 * most:
+        return most
+    if left > most:
         left = (left + 1) >> 1
         return <int>left if left <= 8 else <int>((left + 1) & ~1)
     return <int>left if left <= 8 or not left & 1 else <int>((left + 1) >> 1)
@@ -471,6 +489,159 @@ cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t ste
                 out[p * ld + i] = a[i * lane + p * step]
 
 
+# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all contiguous
+# along k: lanes first, then their tree.
+cdef void mm_dot(MmRegs* regs, MmRows* rows, MmCols* two, const MmGeo* g, const void* x, const void* y, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, q, t, k = g.k, ldy = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, x)
+    MM_PTR(r.b, y)
+    MM_PTR(r.c, out)
+    r.s = r.a + g.rs
+    r.f = r.c + g.ldc
+    for t in range(g.count):
+        for i in range(<int>sizeof(MmRows)):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+        p = 0
+        while p < k:
+            if p + W <= k:
+                MM_LOAD(r.b0, r.a + p)
+                if MmCols is MmTwo:
+                    MM_LOAD(r.b1, r.s + p)
+                for i in range(<int>sizeof(MmRows)):
+                    MM_PREFETCH1(r.b + i * ldy + p + 8 * W)
+                    MM_LOAD(r.b2, r.b + i * ldy + p)
+                    r.c0[i] = r.c0[i] + r.b0 * r.b2
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.b1 * r.b2
+            else:
+                q = k - p
+                MM_LOADN(r.b0, r.a + p, q)
+                if MmCols is MmTwo:
+                    MM_LOADN(r.b1, r.s + p, q)
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOADN(r.b2, r.b + i * ldy + p, q)
+                    r.c0[i] = r.c0[i] + r.b0 * r.b2
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.b1 * r.b2
+            p += W
+        for i in range(<int>sizeof(MmRows)):
+            MM_SUM(r.c[i], r.c0[i])
+            if MmCols is MmTwo:
+                MM_SUM(r.f[i], r.c1[i])
+        r.b = r.b + <int>sizeof(MmRows) * ldy
+        r.c = r.c + <int>sizeof(MmRows)
+        r.f = r.f + <int>sizeof(MmRows)
+
+
+# out[i, :] = a[i, :] @ b for one row of A or two, and g.count times eight vectors of columns.
+cdef void mm_wide(MmRegs* regs, MmCols* two, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, t, ldb = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        MM_PTR(r.c, out)
+        r.b = r.b + t * 8 * W
+        r.c = r.c + t * 8 * W
+        for i in range(8):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+        for p in range(g.k):
+            for i in range(8):
+                MM_PREFETCH1(r.b + MM_AHEAD * ldb + i * W)
+                MM_LOAD(r.b0, r.b + i * W)
+                r.c0[i] = r.c0[i] + r.a[0] * r.b0
+                if MmCols is MmTwo:
+                    r.c1[i] = r.c1[i] + r.a[g.rs] * r.b0
+            r.a = r.a + g.cs
+            r.b = r.b + ldb
+        for i in range(8):
+            MM_STORE(r.c + i * W, r.c0[i])
+            if MmCols is MmTwo:
+                MM_STORE(r.c + g.ldc + i * W, r.c1[i])
+
+
+# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would wait for
+# each other.
+cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, t, o = g.o, cs = g.cs, ldb = g.ldb
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        MM_PTR(r.c, out)
+        for i in range(4):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+        for p in range(g.k >> 2):
+            for i in range(4):
+                if MmCols is MmTwo:
+                    MM_LOAD(r.b0, r.b + i * ldb)
+                    MM_LOAD(r.b1, r.b + i * ldb + o)
+                    r.c1[i] = r.c1[i] + r.a[i * cs] * r.b1
+                else:
+                    MM_LOADN(r.b0, r.b + i * ldb, o)
+                r.c0[i] = r.c0[i] + r.a[i * cs] * r.b0
+            r.a = r.a + 4 * cs
+            r.b = r.b + 4 * ldb
+        for p in range(g.k & 3):
+            if MmCols is MmTwo:
+                MM_LOAD(r.b0, r.b)
+                MM_LOAD(r.b1, r.b + o)
+                r.c1[0] = r.c1[0] + r.a[0] * r.b1
+            else:
+                MM_LOADN(r.b0, r.b, o)
+            r.c0[0] = r.c0[0] + r.a[0] * r.b0
+            r.a = r.a + cs
+            r.b = r.b + ldb
+        r.b0 = (r.c0[0] + r.c0[1]) + (r.c0[2] + r.c0[3])
+        if MmCols is MmTwo:
+            r.b1 = (r.c1[0] + r.c1[1]) + (r.c1[2] + r.c1[3])
+            MM_STORE(r.c, r.b0)
+            MM_STORE(r.c + o, r.b1)
+        else:
+            MM_STOREN(r.c, r.b0, o)
+
+
+# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to column).
+cdef void mm_few_rows(MmRegs* R, MmCols* two, bint dots, int64_t n, MmGeo* g, const void* x, const void* b, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t p, i, W = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, x)
+    MM_PTR(r.b, b)
+    MM_PTR(r.c, out)
+    if dots:
+        if MmCols is MmTwo and MM_MR < 12:
+            g.count = n // 4
+            mm_dot(R, <mm_4*>NULL, two, g, x, b, out)
+            p = g.count * 4
+        else:
+            g.count = n // 8
+            mm_dot(R, <mm_8*>NULL, two, g, x, b, out)
+            p = g.count * 8
+        g.count = n - p
+        mm_dot(R, <mm_1*>NULL, two, g, x, r.b + p * g.ldb, r.c + p)
+        return
+    g.count = n // (8 * W)
+    mm_wide(R, two, g, x, b, out)
+    p = g.count * 8 * W
+    g.count = 1
+    while p < n:
+        for i in range(2 if MmCols is MmTwo else 1):
+            g.o = min(n - p - W, W)
+            if n - p > W:
+                mm_narrow(R, <MmTwo*>NULL, g, r.a + i * g.rs, r.b + p, r.c + i * g.ldc + p)
+            else:
+                g.o = n - p
+                mm_narrow(R, <MmOne*>NULL, g, r.a + i * g.rs, r.b + p, r.c + i * g.ldc + p)
+        p += 2 * W
+
+
 # One product, or a part of one.  Strides in elements; start: NULL, C itself, or the bias.
 ctypedef struct MmJob:
     int64_t M           # of the whole product: they choose the way
@@ -480,9 +651,12 @@ ctypedef struct MmJob:
     int64_t csa
     int64_t rsb
     int64_t csb
-    int64_t ldc
+    int64_t rsc
+    int64_t csc
     int way
     int pack_a
+    bint swapped
+    int unit            # columns are cut at multiples of it
 
 cdef extern from *:
     """
@@ -490,8 +664,8 @@ cdef extern from *:
     #define MM_AHEAD 8
     #endif
     #ifndef MM_KC
-    #define MM_KC 256
-    #define MM_KC8 192
+    #define MM_KC 400
+    #define MM_KC8 264
     #define MM_MC 112
     #define MM_NB (1 << 20)
     #endif
@@ -505,6 +679,8 @@ cdef extern from *:
 cdef enum MmWay:
     MM_DIRECT = 0       # A and B are read in place
     MM_PACK = 1         # B packed, A if its rows are far apart
+    MM_DOTS = 2         # a few rows by columns that are contiguous along k
+    MM_WIDE = 3         # one or two rows by rows of B
 
 
 # Blocks of k depend on K alone.
@@ -518,10 +694,84 @@ cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogi
     return min(max(MM_NB // (kc * itemsize), 64), N + 63) & ~<int64_t>63
 
 
-cdef int mm_way(const MmJob* j, int64_t itemsize, int width) noexcept nogil:
-    if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64) or j.K * j.N * itemsize <= 24576):
-        return MM_DIRECT
-    return MM_PACK
+# Transposes the product, C' = B' A', so that the few rows come first.
+cdef inline void mm_swap(MmJob* j) noexcept nogil:
+    j.M, j.N = j.N, j.M
+    j.rsa, j.csb = j.csb, j.rsa
+    j.csa, j.rsb = j.rsb, j.csa
+    j.rsc, j.csc = j.csc, j.rsc
+
+
+cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
+    cdef int width = MM_WIDTH(itemsize)
+    j.way = MM_PACK
+    # Of a dot product its last sum costs as much as 10 vectors: worth it for few columns and long rows.
+    j.swapped = j.N < j.M and (j.csa == 1 and (j.N <= 4 or j.N <= 8 and j.rsb == 1) and j.N * (j.K + 10 * width) < j.K * width
+                               or j.rsa == 1 and j.N <= 2)
+    if j.swapped:
+        mm_swap(j)
+    if j.rsb == 1 and (j.M <= 8 and j.csa == 1 or j.M <= 4 and j.K <= 8192):
+        j.way = MM_DOTS
+    elif j.csb == 1 and j.M <= 2:
+        j.way = MM_WIDE
+    else:
+        if j.swapped:
+            mm_swap(j)
+            j.swapped = False
+        if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64) or j.K * j.N * itemsize <= 24576):
+            j.way = MM_DIRECT
+    j.unit = 8 * width if j.way == MM_WIDE else 64
+    j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
+
+
+# The ways of the few rows.  Their results go through a small block: C may have any strides here.
+cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b, const real* start,
+                 int64_t rss, int64_t css, real* c, char* ws) noexcept nogil:
+    cdef int64_t i, j, p, q, n, m, rsa = w.rsa, csa = w.csa
+    cdef real out[512]
+    cdef real* x = <real*>ws
+    cdef MmGeo g
+    cdef bint dots = w.way == MM_DOTS
+    if dots and csa != 1:
+        for i in range(i0, i1):
+            for p in range(w.K):
+                x[i * w.K + p] = a[i * rsa + p * csa]
+        a = x
+        rsa = w.K
+        csa = 1
+    g.k = w.K
+    g.rs = rsa
+    g.cs = csa
+    g.ldb = w.csb if dots else w.rsb
+    j = j0
+    while j < j1:
+        n = min(256, j1 - j)        # a multiple of eight vectors
+        g.ldc = n
+        i = i0
+        while i < i1:
+            m = min(i1 - i, 2)
+            if real is float:
+                if m == 2:
+                    mm_few_rows(<MmF32*>NULL, <MmTwo*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
+                else:
+                    mm_few_rows(<MmF32*>NULL, <MmOne*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
+            else:
+                if m == 2:
+                    mm_few_rows(<MmF64*>NULL, <MmTwo*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
+                else:
+                    mm_few_rows(<MmF64*>NULL, <MmOne*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
+            for q in range(m):
+                if start != NULL:
+                    for p in range(n):
+                        out[q * n + p] = start[(i + q) * rss + (j + p) * css] + out[q * n + p]
+                if w.csc == 1:
+                    for p in range(n):
+                        c[(i + q) * w.rsc + j + p] = out[q * n + p]
+                else:
+                    for p in range(n):
+                        c[(i + q) * w.rsc + (j + p) * w.csc] = out[q * n + p]
+            i += m
+        j += n
 
 
 # All tiles of a block of C over one block of k.  packed: where B is packed, or NULL: it is read in place; fill: pack it there.
@@ -532,6 +782,9 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
     cdef int m, n
     cdef const real* ai
     cdef const real* st
+    cdef int most = MM_MR
+    if N <= MM_WIDTH(sizeof(real)) and MM_MR > 8 and not a_packed and not fill:
+        most = 8            # one vector of columns: more rows only cost registers for their addresses
     g.k = k
     g.ldc = ldc
     g.lds = lds
@@ -539,7 +792,7 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
     g.cs = cs
     g.ldb = ldb
     while i < M:
-        m = mm_next_rows(M - i)
+        m = mm_next_rows(M - i, most)
         ai = a + i * rs
         if a_packed:
             ai = a + i * k
@@ -576,7 +829,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
     cdef const real* s
     cdef int64_t ls
     cdef int pa = w.pack_a
-    cdef bint fill = w.way == MM_PACK and w.csb == 1 and M >= 2 * MM_MR
+    cdef bint fill = w.way == MM_PACK and w.csb == 1 and M >= 2 * MM_MR and w.rsb * <int64_t>sizeof(real) % 4096 != 0
     cdef real* packed = NULL
     cdef const real* ai
     cdef const real* si
@@ -584,7 +837,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         return
     a = a + i0 * w.rsa
     b = b + j0 * w.csb
-    c = c + i0 * w.ldc + j0
+    c = c + i0 * w.rsc + j0
     if start != NULL:
         start = start + i0 * lds + j0
     nc = mm_nc(kc, w.N, sizeof(real))
@@ -605,7 +858,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         while p < K or p == 0:
             k = min(kc, K - p)
             s = c + j
-            ls = w.ldc
+            ls = w.rsc
             if p == 0:
                 s = NULL
                 if start != NULL:
@@ -624,7 +877,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                 if pa:
                     q = 0
                     while q < m:
-                        t = mm_next_rows(m - q)
+                        t = mm_next_rows(m - q, MM_MR)
                         mm_pack(t, k, a + (i + q) * w.rsa + p * w.csa, w.rsa, w.csa, ap + q * k, t)
                         q += t
                 ai = a + i * w.rsa + p * w.csa
@@ -634,7 +887,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                 if s != NULL:
                     si = s + i * ls
                 mm_block(m, n, k, ai, w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb, packed, fill and i == 0, si, ls,
-                         c + i * w.ldc + j, w.ldc)
+                         c + i * w.rsc + j, w.rsc)
                 i += m
             p += k
             if K == 0:
@@ -647,15 +900,19 @@ cdef void mm_job(const Instr* I, MmJob* j, int64_t itemsize) noexcept nogil:
     j.M = I.c[0].i
     j.N = I.c[1].i
     j.K = I.c[2].i
-    j.ldc = I.arg[0].stride[d]
+    j.rsc = I.arg[0].stride[d]
+    j.csc = 1
     j.rsa = I.arg[1].stride[d]
     j.csa = I.arg[1].stride[d + 1]
     j.rsb = I.arg[2].stride[d]
     j.csb = I.arg[2].stride[d + 1]
     if j.N == 1:
         j.csb = 1
-    j.way = mm_way(j, itemsize, MM_VB // <int>itemsize)
-    j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
+    if j.M == 1:
+        j.rsa = 1
+    if j.K == 1:
+        j.csa = 1
+    mm_way(j, itemsize)
 
 
 # Where a batch begins, in elements from the first one.
@@ -670,12 +927,14 @@ cdef inline int64_t mm_batch(const Instr* I, int which, int64_t u) noexcept nogi
 
 
 cdef int64_t mm_cut(int64_t n, int64_t part, int64_t parts, int64_t unit) noexcept nogil:
-    return n if part == parts else n * part // parts // unit * unit
+    if part == parts:
+        return n
+    return n * part // parts // unit * unit if part > 0 else 0
 
 
 cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef MmJob w
-    cdef int64_t u, r, i, batch, lds, rows = I.c[3].i, cols = I.c[4].i, sb, i0, i1, j0, j1, j
+    cdef int64_t u, r, i, batch, rss, css, rows = I.c[3].i, cols = I.c[4].i, sb, i0, i1, j0, j1, j
     cdef const real* a
     cdef const real* b
     cdef const real* s
@@ -684,35 +943,51 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef bint acc = I.flags & F_ACCUMULATE
     mm_job(I, &w, sizeof(real))
     for u in range(lo, hi):
-        batch = u // (rows * cols)
-        r = u % (rows * cols)
-        i = r // cols
-        r = r % cols
+        batch = u
+        i = 0
+        r = 0
+        if rows * cols != 1:        # divisions take longer than the smallest products
+            batch = u // (rows * cols)
+            r = u % (rows * cols)
+            i = r // cols
+            r = r % cols
         a = <const real*>I.arg[1].data + mm_batch(I, 1, batch)
         b = <const real*>I.arg[2].data + mm_batch(I, 2, batch)
         c = <real*>I.arg[0].data + mm_batch(I, 0, batch)
         i0 = mm_cut(w.M, i, rows, 1)
         i1 = mm_cut(w.M, i + 1, rows, 1)
-        j0 = mm_cut(w.N, r, cols, 64)
-        j1 = mm_cut(w.N, r + 1, cols, 64)
+        j0 = mm_cut(w.N, r, cols, w.unit)
+        j1 = mm_cut(w.N, r + 1, cols, w.unit)
         s = NULL
-        lds = 0
+        rss = 0
+        css = 1
         if I.narg > 3 and I.arg[3].data != NULL:
             s = <const real*>I.arg[3].data + mm_batch(I, 3, batch)
             sb = I.arg[3].stride[I.ndim + 1]
+            css = sb
+            if w.swapped:
+                rss = sb
+                css = 0
             if acc:
                 for i in range(i0, i1):
                     for j in range(j0, j1):
-                        c[i * w.ldc + j] = c[i * w.ldc + j] + s[j * sb]
-            elif sb != 1:
+                        c[i * w.rsc + j * w.csc] = c[i * w.rsc + j * w.csc] + s[i * rss + j * css]
+            elif sb != 1 and w.way < MM_DOTS:
                 copy = <real*>ws
                 for j in range(w.N):
                     copy[j] = s[j * sb]
                 s = copy
+                css = 1
         if acc:
             s = c
-            lds = w.ldc
-        mm_product(&w, i0, i1, j0, j1, a, b, s, lds, c, ws + mm_bias_bytes(I, sizeof(real)))
+            rss = w.rsc
+            css = w.csc
+        if w.way < MM_DOTS:
+            mm_product(&w, i0, i1, j0, j1, a, b, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)))
+        elif w.swapped:
+            mm_few(&w, i0, i1, j0, j1, b, a, s, rss, css, c, ws)
+        else:
+            mm_few(&w, i0, i1, j0, j1, a, b, s, rss, css, c, ws)
 
 
 # Workspace of a bias that must be copied.
@@ -730,6 +1005,8 @@ cdef void mm_units_i64(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef const int64_t* s
     cdef int64_t* c
     mm_job(I, &w, sizeof(int64_t))
+    if w.swapped:
+        mm_swap(&w)
     for u in range(lo, hi):
         batch = u // (rows * cols)
         r = u % (rows * cols)
@@ -738,7 +1015,7 @@ cdef void mm_units_i64(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
         j0 = mm_cut(w.N, r % cols, cols, 64)
         j1 = mm_cut(w.N, r % cols + 1, cols, 64)
         for i in range(mm_cut(w.M, r // cols, rows, 1), mm_cut(w.M, r // cols + 1, rows, 1)):
-            c = <int64_t*>I.arg[0].data + mm_batch(I, 0, batch) + i * w.ldc
+            c = <int64_t*>I.arg[0].data + mm_batch(I, 0, batch) + i * w.rsc
             if not I.flags & F_ACCUMULATE:
                 for j in range(j0, j1):
                     c[j] = 0
@@ -778,6 +1055,8 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     for d in range(I.ndim):
         batches *= I.shape[d]
     mm_job(I, &w, itemsize)
+    if I.dtype == DT_I64 and w.swapped:
+        mm_swap(&w)
     kc = mm_kc(w.K, itemsize)
     I.grain = 1
     I.c[3].i = 1
@@ -791,8 +1070,8 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     for r in range(1, parts + 1):
         c = parts // r
         m = (w.M + r - 1) // r
-        n = ((w.N + c - 1) // c + 63) // 64 * 64
-        if r > w.M or (c > 1 and c > w.N // 64):
+        n = ((w.N + c - 1) // c + w.unit - 1) // w.unit * w.unit
+        if r > w.M or (c > 1 and c > w.N // w.unit):
             continue
         cost = <double>(m + (24 if w.way == MM_PACK else 2)) * (n + (24 if w.pack_a else 2))
         if best < 0 or cost < best:
@@ -804,4 +1083,6 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     I.workspace = 0
     if w.way == MM_PACK and I.dtype != DT_I64:
         I.workspace = kc * itemsize * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2 + (MM_MC + 16 if w.pack_a else 0)) + 64
+    if w.way == MM_DOTS and w.csa != 1:
+        I.workspace = w.M * w.K * itemsize
     I.workspace += mm_bias_bytes(I, itemsize) + 256

@@ -5,6 +5,8 @@
 # Nothing here looks at a value that it moves: a dtype is its size in bytes.  Only put_add and scatter_add compute.
 # Indices are int64_t, already checked (index_check); negative ones count from the end.
 
+
+
 from libc.string cimport memcpy
 
 ctypedef fused cell:

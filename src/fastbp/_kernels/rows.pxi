@@ -1,160 +1,198 @@
 # Floor 1, room "rows": softmax, log_softmax, layer_norm and cross_entropy over the rows of x [rows, cols], forward and backward.
 # May be changed: how a row is walked.  Must stay: a row's result does not depend on which other rows are computed with it.
 #
-# Rows of ROW_FEW columns or more are walked by lanes of 16; what a row has after the last full group of lanes is read as the
-# end of its last 16 values, and counted once.  Shorter rows are turned: 16 rows at a time lie side by side, so that exp
-# and log of ten classes still fill whole registers.  Both sum a row in an order given by cols alone.
+# Rows of 32 columns or more are walked by lanes, as in reduce.pxi; what a row has after the last full group of lanes is read
+# as the end of its last 32 values, and counted once.  Shorter rows are turned: 32 rows at a time lie side by side, so that
+# exp and log of ten classes still fill whole registers.  Sums of a row are added in an order given by cols alone.
 
 cdef enum:
-    ROW_FEW = 32
-    ROW_SIDE = 16           # short rows that are computed side by side
-    ROW_BLOCK = 1024        # values that are added in the tensor's own precision; sums of blocks are added in double
+    ROW_SIDE = 32           # lanes of a long row; short rows that are computed side by side
+    ROW_BUFFER = 512        # values of short rows that get their exp in one go
+    ROW_ALONE = 8           # fewer short rows than that are computed one by one
 
 # NaN may get lost here: it comes back with exp(x - max) in the sum
 cdef inline real row_max(const real* x, int64_t n) noexcept nogil:
-    cdef real s[32]
-    cdef int64_t i = 32
+    cdef real s[ROW_SIDE]
+    cdef int64_t i = ROW_SIDE
     cdef int j
-    for j in range(32): s[j] = x[j]
-    while i + 32 <= n:
-        for j in range(32): s[j] = x[i + j] if x[i + j] > s[j] else s[j]
-        i += 32
+    for j in range(ROW_SIDE): s[j] = x[j]
+    while i + ROW_SIDE <= n:
+        for j in range(ROW_SIDE): s[j] = x[i + j] if x[i + j] > s[j] else s[j]
+        i += ROW_SIDE
     if i < n:
-        for j in range(32): s[j] = x[n - 32 + j] if x[n - 32 + j] > s[j] else s[j]
-    for j in range(16): s[j] = s[j + 16] if s[j + 16] > s[j] else s[j]
-    for j in range(8): s[j] = s[j + 8] if s[j + 8] > s[j] else s[j]
-    for j in range(4): s[j] = s[j + 4] if s[j + 4] > s[j] else s[j]
-    s[0] = s[2] if s[2] > s[0] else s[0]
-    s[1] = s[3] if s[3] > s[1] else s[1]
-    return s[1] if s[1] > s[0] else s[0]
+        x += n - ROW_SIDE
+        for j in range(ROW_SIDE): s[j] = x[j] if x[j] > s[j] else s[j]
+    return red_fold(RED_MAX, s)
 
-cdef inline real row_fold(real* s) noexcept nogil:
-    cdef int j
-    for j in range(8): s[j] += s[j + 8]
-    for j in range(4): s[j] += s[j + 4]
-    return (s[0] + s[2]) + (s[1] + s[3])
-
-# sum of exp(x - m) over n >= 16 values; keep: the terms are written to y, which may be x
-cdef inline double row_expsum(bint keep, real* y, const real* x, int64_t n, real m) noexcept nogil:
-    cdef real s[16]
-    cdef real t[16]
+# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x
+cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m) noexcept nogil:
+    cdef real s[ROW_SIDE]
+    cdef real t[ROW_SIDE]
     cdef real e
-    cdef double total
+    cdef double total = 0
     cdef int64_t i = 0
+    cdef int64_t full = n & ~<int64_t>(ROW_SIDE - 1)
     cdef int64_t end
-    cdef int64_t full = n & ~<int64_t>15
-    cdef int j, first
-    first = 16 - <int>(n - full)
-    if first < 16:
-        for j in range(16): t[j] = k_exp(x[n - 16 + j] - m)
-        for j in range(16): s[j] = t[j] if j >= first else <real>0
-        total = row_fold(s)
+    cdef int j
+    cdef int first = <int>(full + ROW_SIDE - n)
+    if full < n:
+        for j in range(ROW_SIDE): t[j] = k_exp(x[n - ROW_SIDE + j] - m)
+        for j in range(ROW_SIDE): s[j] = t[j] if j >= first else <real>0
     else:
-        total = 0
+        for j in range(ROW_SIDE): s[j] = 0
     while i < full:
-        end = min(full, i + ROW_BLOCK)
-        for j in range(16): s[j] = 0
+        end = min(full, i + RED_BLOCK)
         while i < end:
-            for j in range(16):
+            for j in range(ROW_SIDE):
                 e = k_exp(x[i + j] - m)
                 s[j] += e
                 if keep: y[i + j] = e
-            i += 16
-        total += row_fold(s)
-    if keep and first < 16:
-        for j in range(16): y[n - 16 + j] = t[j]
-    return total
+            i += ROW_SIDE
+        total += red_fold(RED_SUM, s)
+        if i < full:
+            for j in range(ROW_SIDE): s[j] = 0
+    if keep and full < n:
+        for j in range(ROW_SIDE): y[n - ROW_SIDE + j] = t[j]
+    return <real>total
+
+# A short row: e[c] = exp(x[c] - m), 0 from n to 32.  Columns are added by eight chains.
+cdef inline real row_short(bint guard, real* e, real* m, const real* x, int64_t n) noexcept nogil:
+    cdef real s[ROW_SIDE]
+    cdef int64_t c
+    cdef int j
+    for j in range(ROW_SIDE): e[j] = <real>(-KF_INF)
+    for c in range(n): e[c] = x[c]
+    for j in range(ROW_SIDE): s[j] = e[j]
+    m[0] = red_fold(RED_MAX, s)
+    if guard and k_abs(m[0]) == KF_INF: m[0] = 0
+    for j in range(ROW_SIDE): e[j] = k_exp(e[j] - m[0])
+    for j in range(8): s[j] = ((e[j] + e[j + 8]) + e[j + 16]) + e[j + 24]
+    for j in range(4): s[j] = s[j] + s[j + 4]
+    return (s[0] + s[2]) + (s[1] + s[3])
+
+# Up to 32 short rows, turned: b[c * 32 + r] = exp(x[r, c] - m[r]), s[r] their sum, by the same eight chains
+cdef inline void row_turn(bint guard, real* b, real* m, real* s, const real* x, int64_t rows, int64_t n) noexcept nogil:
+    cdef real t[8 * ROW_SIDE]
+    cdef int64_t c, r
+    cdef real* a
+    cdef real* q
+    cdef int j
+    for r in range(rows):
+        for c in range(n): b[c * ROW_SIDE + r] = x[r * n + c]
+    if rows < ROW_SIDE:
+        for c in range(n):
+            for r in range(rows, ROW_SIDE): b[c * ROW_SIDE + r] = 0
+    for j in range(ROW_SIDE): m[j] = b[j]
+    for c in range(1, n):
+        a = b + c * ROW_SIDE
+        for j in range(ROW_SIDE): m[j] = a[j] if a[j] > m[j] else m[j]
+    if guard:
+        for j in range(ROW_SIDE): m[j] = m[j] if k_abs(m[j]) != KF_INF else <real>0
+    for j in range(8 * ROW_SIDE): t[j] = 0
+    for c in range(n):
+        a = b + c * ROW_SIDE
+        q = t + (c & 7) * ROW_SIDE
+        for j in range(ROW_SIDE):
+            a[j] = k_exp(a[j] - m[j])
+            q[j] += a[j]
+    for j in range(4 * ROW_SIDE): t[j] += t[j + 4 * ROW_SIDE]
+    for j in range(ROW_SIDE): s[j] = (t[j] + t[j + 2 * ROW_SIDE]) + (t[j + ROW_SIDE] + t[j + 3 * ROW_SIDE])
+
+# m[i] and s[i] of the first k <= 32 rows, all or one of them: as many as are done in one go; their number is returned
+cdef int64_t row_sums(bint guard, real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
+    cdef real b[ROW_SIDE * ROW_SIDE]
+    if n >= ROW_SIDE:
+        m[0] = row_max(x, n)
+        if guard and k_abs(m[0]) == KF_INF: m[0] = 0
+        s[0] = row_expsum(False, b, x, n, m[0])
+        return 1
+    if k < ROW_ALONE:
+        s[0] = row_short(guard, b, m, x, n)
+        return 1
+    row_turn(guard, b, m, s, x, k, n)
+    return k
+
+# as row_sums, with the logarithm of the sums
+cdef inline int64_t row_logs(real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
+    cdef int j
+    k = row_sums(False, m, s, x, k, n)
+    if k == 1: s[0] = k_log(s[0])
+    else:
+        for j in range(ROW_SIDE): s[j] = k_log(s[j])
+    return k
 
 # sum of a * b
-cdef inline double row_dot(const real* a, const real* b, int64_t n) noexcept nogil:
-    cdef real s[16]
-    cdef real p, q, r, u
+cdef inline real row_dot(const real* a, const real* b, int64_t n) noexcept nogil:
+    cdef real s[ROW_SIDE]
+    cdef real p = 0
+    cdef real q = 0
     cdef double total = 0
     cdef int64_t i = 0
     cdef int64_t end
-    cdef int j
-    while i + 16 <= n:
-        end = min(n, i + ROW_BLOCK)
-        for j in range(16): s[j] = 0
-        while i + 16 <= end:
-            for j in range(16): s[j] += a[i + j] * b[i + j]
-            i += 16
-        total += row_fold(s)
-    p = q = r = u = 0
-    while i + 4 <= n:
-        p += a[i] * b[i]
-        q += a[i + 1] * b[i + 1]
-        r += a[i + 2] * b[i + 2]
-        u += a[i + 3] * b[i + 3]
-        i += 4
-    if i < n: p += a[i] * b[i]
-    if i + 1 < n: q += a[i + 1] * b[i + 1]
-    if i + 2 < n: r += a[i + 2] * b[i + 2]
-    return total + ((p + r) + (q + u))
-
-# `rows` <= 16 short rows, turned: b[c * 16 + r] = exp(x[r, c] - m[r]), s[r] their sum.  Columns are added by four chains.
-cdef inline void row_turn(real* b, real* m, real* s, const real* x, int64_t rows, int64_t n) noexcept nogil:
-    cdef real t[64]
-    cdef int64_t c, r
-    cdef int j
-    cdef int64_t n4 = (n + 3) & ~<int64_t>3
-    for c in range(n):
-        for j in range(16): b[c * 16 + j] = x[(j if j < rows else 0) * n + c]
-    for c in range(n, n4):
-        for j in range(16): b[c * 16 + j] = <real>(-KF_INF)
-    for j in range(16): m[j] = b[j]
-    for c in range(1, n):
-        for j in range(16): m[j] = b[c * 16 + j] if b[c * 16 + j] > m[j] else m[j]
-    for j in range(64): t[j] = 0
-    c = 0
-    while c < n4:
-        for r in range(4):
-            for j in range(16):
-                b[(c + r) * 16 + j] = k_exp(b[(c + r) * 16 + j] - m[j])
-                t[r * 16 + j] += b[(c + r) * 16 + j]
-        c += 4
-    for j in range(16): s[j] = (t[j] + t[j + 32]) + (t[j + 16] + t[j + 48])
+    cdef int j, first
+    if n < ROW_SIDE:
+        while i + 2 <= n:
+            p += a[i] * b[i]
+            q += a[i + 1] * b[i + 1]
+            i += 2
+        if i < n: p += a[i] * b[i]
+        return p + q
+    while i < n:
+        end = min(n, i + RED_BLOCK)
+        for j in range(ROW_SIDE): s[j] = 0
+        while i + ROW_SIDE <= end:
+            for j in range(ROW_SIDE): s[j] += a[i + j] * b[i + j]
+            i += ROW_SIDE
+        if i < end:
+            first = <int>(i + ROW_SIDE - n)
+            for j in range(ROW_SIDE): s[j] += a[n - ROW_SIDE + j] * (b[n - ROW_SIDE + j] if j >= first else <real>0)
+            i = n
+        total += red_fold(RED_SUM, s)
+    return <real>total
 
 # ---------------------------------------------------------------- softmax
 
-cdef void row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real b[ROW_FEW * 16]
-    cdef real mm[16]
-    cdef real s[16]
+cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real b[ROW_SIDE * ROW_SIDE]
+    cdef real m[ROW_SIDE]
+    cdef real s[ROW_SIDE]
     cdef int64_t n = I.shape[1]
-    cdef int64_t i, k, c
+    cdef int64_t k, r, c
     cdef int j
-    cdef real m, q
+    cdef real q
+    cdef real* a
     cdef const real* x = <const real*>I.arg[1].data + lo * n
-    if n == 0: return
+    if n == 0: return ST_OK
     y += lo * n
-    if n < ROW_FEW:
-        while lo < hi:
-            k = min(hi - lo, <int64_t>16)
-            row_turn(b, mm, s, x, k, n)
-            for j in range(16): s[j] = 1 / s[j]
+    while lo < hi:
+        k = min(hi - lo, <int64_t>ROW_SIDE)
+        if n >= ROW_SIDE:
+            k = 1
+            q = 1 / row_expsum(True, y, x, n, row_max(x, n))
+            for c in range(n): y[c] *= q
+        elif k < ROW_ALONE:
+            k = 1
+            q = 1 / row_short(False, b, m, x, n)
+            for c in range(n): y[c] = b[c] * q
+        else:
+            row_turn(False, b, m, s, x, k, n)
+            for j in range(ROW_SIDE): s[j] = 1 / s[j]
             for c in range(n):
-                for j in range(16): b[c * 16 + j] *= s[j]
-            for i in range(k):
-                for c in range(n): y[i * n + c] = b[c * 16 + i]
-            x += k * n
-            y += k * n
-            lo += k
-        return
-    for i in range(lo, hi):
-        m = row_max(x, n)
-        q = <real>(1 / row_expsum(True, y, x, n, m))
-        for c in range(n): y[c] *= q
-        x += n
-        y += n
-
-cdef int softmax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_softmax(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_softmax(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
+                a = b + c * ROW_SIDE
+                for j in range(ROW_SIDE): a[j] *= s[j]
+            for r in range(k):
+                for c in range(n): y[r * n + c] = b[c * ROW_SIDE + r]
+        x += k * n
+        y += k * n
+        lo += k
     return ST_OK
 
-cdef void row_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef int softmax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return row_softmax(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_softmax(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
+cdef int row_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t n = I.shape[1]
     cdef int64_t i, c
     cdef real d
@@ -164,119 +202,84 @@ cdef void row_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi)
     gy += lo * n
     y += lo * n
     for i in range(lo, hi):
-        d = <real>row_dot(gy, y, n)
+        d = row_dot(gy, y, n)
         for c in range(n): gx[c] = y[c] * (gy[c] - d)
         gx += n
         gy += n
         y += n
+    return ST_OK
 
 cdef int softmax_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_softmax_backward(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_softmax_backward(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
-    return ST_OK
+    if I.dtype == DT_F32: return row_softmax_backward(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_softmax_backward(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
 
-cdef void row_log_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real b[ROW_FEW * 16]
-    cdef real mm[16]
-    cdef real s[16]
+cdef int row_log_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real m[ROW_SIDE]
+    cdef real s[ROW_SIDE]
     cdef int64_t n = I.shape[1]
-    cdef int64_t i, k, c
-    cdef int j
-    cdef real m, q
+    cdef int64_t k, r, c
     cdef const real* x = <const real*>I.arg[1].data + lo * n
-    if n == 0: return
+    if n == 0: return ST_OK
     y += lo * n
-    if n < ROW_FEW:
-        while lo < hi:
-            k = min(hi - lo, <int64_t>16)
-            row_turn(b, mm, s, x, k, n)
-            for j in range(16): s[j] = k_log(s[j])
-            for i in range(k):
-                for c in range(n): y[i * n + c] = (x[i * n + c] - mm[i]) - s[i]
-            x += k * n
-            y += k * n
-            lo += k
-        return
-    for i in range(lo, hi):
-        m = row_max(x, n)
-        q = k_log(<real>row_expsum(False, y, x, n, m))
-        for c in range(n): y[c] = (x[c] - m) - q
-        x += n
-        y += n
+    while lo < hi:
+        k = row_logs(m, s, x, min(hi - lo, <int64_t>ROW_SIDE), n)
+        for r in range(k):
+            for c in range(n): y[c] = (x[c] - m[r]) - s[r]
+            x += n
+            y += n
+        lo += k
+    return ST_OK
 
 cdef int log_softmax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_log_softmax(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_log_softmax(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
-    return ST_OK
+    if I.dtype == DT_F32: return row_log_softmax(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_log_softmax(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
 
-cdef void row_log_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real b[512]
-    cdef int64_t n = I.shape[1]
-    cdef int64_t i, c, k, r
+# b[0..k*n) = exp(b) of several short rows in one go, whole registers at a time
+cdef inline void row_exp_buffer(real* b, int64_t n) noexcept nogil:
+    cdef int64_t i
     cdef int j
+    for i in range(n, (n + 31) & ~<int64_t>31): b[i] = 0
+    for i in range((n + 31) >> 5):
+        for j in range(32): b[j] = k_exp(b[j])
+        b += 32
+
+cdef int row_log_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real b[ROW_BUFFER]
+    cdef int64_t n = I.shape[1]
+    cdef int64_t c, k, r
     cdef real d
-    cdef const real* gy = <const real*>I.arg[1].data
-    cdef const real* y = <const real*>I.arg[2].data
-    if n == 0: return
+    cdef const real* gy = <const real*>I.arg[1].data + lo * n
+    cdef const real* y = <const real*>I.arg[2].data + lo * n
+    if n == 0: return ST_OK
     gx += lo * n
-    gy += lo * n
-    y += lo * n
-    if n < ROW_FEW:
-        while lo < hi:          # exp of several rows in one go
-            k = min(hi - lo, 512 // n)
+    while lo < hi:
+        k = 1
+        if n < ROW_SIDE:
+            k = min(hi - lo, ROW_BUFFER // n)
             for c in range(k * n): b[c] = y[c]
-            for c in range(k * n, (k * n + 15) & ~<int64_t>15): b[c] = 0
-            for i in range((k * n + 15) >> 4):
-                for j in range(16): b[i * 16 + j] = k_exp(b[i * 16 + j])
-            for r in range(k):
-                d = 0
-                for c in range(n): d += gy[c]
+            row_exp_buffer(b, k * n)
+        for r in range(k):
+            d = <real>red_sum_row(gy, n)
+            if n < ROW_SIDE:
                 for c in range(n): gx[c] = gy[c] - b[r * n + c] * d
-                gx += n
-                gy += n
-            y += k * n
-            lo += k
-        return
-    for i in range(lo, hi):
-        d = <real>red_sum_row(gy, n)
-        for c in range(n): gx[c] = gy[c] - k_exp(y[c]) * d
-        gx += n
-        gy += n
-        y += n
+            else:
+                for c in range(n): gx[c] = gy[c] - k_exp(y[c]) * d
+            gx += n
+            gy += n
+        y += k * n
+        lo += k
+    return ST_OK
 
 cdef int log_softmax_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_log_softmax_backward(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_log_softmax_backward(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
-    return ST_OK
+    if I.dtype == DT_F32: return row_log_softmax_backward(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_log_softmax_backward(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
 
 # ---------------------------------------------------------------- layer norm
 
-# sum of (x - m)^2
-cdef inline double row_squares(const real* x, int64_t n, real m) noexcept nogil:
-    cdef real s[16]
-    cdef real d
-    cdef double total = 0
-    cdef int64_t i = 0
-    cdef int64_t end
-    cdef int j
-    while i + 16 <= n:
-        end = min(n, i + ROW_BLOCK)
-        for j in range(16): s[j] = 0
-        while i + 16 <= end:
-            for j in range(16):
-                d = x[i + j] - m
-                s[j] += d * d
-            i += 16
-        total += row_fold(s)
-    for i in range(i, n):
-        d = x[i] - m
-        total += <double>d * d
-    return total
-
-cdef void row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t n = I.shape[1]
     cdef int64_t i, c
     cdef real m, r
@@ -288,7 +291,7 @@ cdef void row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexce
     y += lo * n
     for i in range(lo, hi):
         m = <real>(red_sum_row(x, n) / n)
-        r = <real>(1 / k_sqrt(row_squares(x, n, m) / n + I.c[0].f))
+        r = <real>(1 / k_sqrt(red_squares(x, n, m) / n + I.c[0].f))
         mean[i] = m
         rstd[i] = r
         if w != NULL and b != NULL:
@@ -301,48 +304,48 @@ cdef void row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexce
             for c in range(n): y[c] = (x[c] - m) * r
         x += n
         y += n
+    return ST_OK
 
 cdef int layer_norm(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_layer_norm(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_layer_norm(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
-    return ST_OK
+    if I.dtype == DT_F32: return row_layer_norm(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_layer_norm(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
 
 cdef inline void row_norm_back(bint scaled, real* gx, const real* gy, const real* x, const real* w,
                                real m, real r, int64_t n) noexcept nogil:
-    cdef real s[16]
-    cdef real q[16]
-    cdef real v
+    cdef real s[ROW_SIDE]
+    cdef real q[ROW_SIDE]
+    cdef real v, a, b
     cdef double ts = 0
     cdef double tq = 0
     cdef int64_t i = 0
     cdef int64_t end
     cdef int j
-    cdef real a, b
-    while i + 16 <= n:
-        end = min(n, i + ROW_BLOCK)
-        for j in range(16):
+    while i + ROW_SIDE <= n:
+        end = min(n, i + RED_BLOCK)
+        for j in range(ROW_SIDE):
             s[j] = 0
             q[j] = 0
-        while i + 16 <= end:
-            for j in range(16):
+        while i + ROW_SIDE <= end:
+            for j in range(ROW_SIDE):
                 v = gy[i + j] * w[i + j] if scaled else gy[i + j]
                 s[j] += v
                 q[j] += v * ((x[i + j] - m) * r)
-            i += 16
-        ts += row_fold(s)
-        tq += row_fold(q)
+            i += ROW_SIDE
+        ts += red_fold(RED_SUM, s)
+        tq += red_fold(RED_SUM, q)
+    a = b = 0
     for i in range(i, n):
         v = gy[i] * w[i] if scaled else gy[i]
-        ts += v
-        tq += <double>v * ((x[i] - m) * r)
-    a = <real>(ts / n)
-    b = <real>(tq / n)
+        a += v
+        b += v * ((x[i] - m) * r)
+    a = <real>((ts + a) / n)
+    b = <real>((tq + b) / n)
     for i in range(n):
         v = gy[i] * w[i] if scaled else gy[i]
         gx[i] = ((v - a) - (x[i] - m) * r * b) * r
 
-cdef void row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef int row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t n = I.shape[1]
     cdef int64_t i
     cdef const real* gy = <const real*>I.arg[1].data
@@ -354,15 +357,15 @@ cdef void row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t 
         for i in range(lo, hi): row_norm_back(True, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
     else:
         for i in range(lo, hi): row_norm_back(False, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
-
-cdef int layer_norm_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_layer_norm_backward(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_layer_norm_backward(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
     return ST_OK
 
+cdef int layer_norm_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return row_layer_norm_backward(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_layer_norm_backward(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
 # columns lo..hi of the adjoints of weight and bias: sums over all rows
-cdef void row_layer_norm_affine(real* gw, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef int row_layer_norm_affine(real* gw, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef real sw[256]
     cdef real sb[256]
     cdef double tw[256]
@@ -405,24 +408,43 @@ cdef void row_layer_norm_affine(real* gw, const Instr* I, int64_t lo, int64_t hi
         if gb != NULL:
             for j in range(w): gb[lo + j] = <real>tb[j]
         lo += w
+    return ST_OK
 
 cdef int layer_norm_backward_affine(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_layer_norm_affine(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_layer_norm_affine(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
-    return ST_OK
+    if I.dtype == DT_F32: return row_layer_norm_affine(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_layer_norm_affine(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
 
 # ---------------------------------------------------------------- cross entropy
 
-# One row's loss from m = max(x) and ls = log(sum(exp(x - m))):
-#   (1 - s) * w[t] * -logp[t] + s / cols * sum(w * -logp)      with logp = (x - m) - ls and s = label_smoothing
-cdef inline void row_ce_finish(real* loss, const Instr* I, const real* x, int64_t i, real m, real ls) noexcept nogil:
+# sum of w * -logp, with logp = (x - m) - ls
+cdef inline real row_smooth(bint weighted, const real* x, const real* w, int64_t n, real m, real ls) noexcept nogil:
+    cdef real s[ROW_SIDE]
+    cdef real v
+    cdef double total = 0
+    cdef int64_t i = 0
+    cdef int64_t end
+    cdef int j
+    while i + ROW_SIDE <= n:
+        end = min(n, i + RED_BLOCK)
+        for j in range(ROW_SIDE): s[j] = 0
+        while i + ROW_SIDE <= end:
+            for j in range(ROW_SIDE):
+                v = ls - (x[i + j] - m)
+                s[j] += v * w[i + j] if weighted else v
+            i += ROW_SIDE
+        total += red_fold(RED_SUM, s)
+    v = 0
+    for i in range(i, n): v += (ls - (x[i] - m)) * w[i] if weighted else ls - (x[i] - m)
+    return <real>(total + v)
+
+# Row i's loss from m = max(x) and ls = log(sum(exp(x - m))):
+#   (1 - smooth) * w[t] * -logp[t] + smooth / cols * sum(w * -logp)      with smooth = label_smoothing
+cdef inline void row_loss(real* loss, const Instr* I, const real* x, int64_t i, real m, real ls) noexcept nogil:
     cdef int64_t n = I.shape[1]
     cdef int64_t t = (<const int64_t*>I.arg[4].data)[i]
-    cdef int64_t c
     cdef const real* w = <const real*>I.arg[5].data
     cdef double smooth = I.c[1].f
-    cdef double s = 0
     cdef real wt = 1
     (<real*>I.arg[1].data)[i] = m + ls
     if t == I.c[0].i:
@@ -431,51 +453,36 @@ cdef inline void row_ce_finish(real* loss, const Instr* I, const real* x, int64_
         return
     if w != NULL: wt = w[t]
     (<real*>I.arg[2].data)[i] = wt
-    if smooth == 0:
-        loss[i] = wt * (ls - (x[t] - m))
-        return
-    if w != NULL:
-        for c in range(n): s += w[c] * (ls - (x[c] - m))
-    else:
-        for c in range(n): s += ls - (x[c] - m)
-    loss[i] = <real>((1 - smooth) * wt * (ls - (x[t] - m)) + smooth / n * s)
+    loss[i] = wt * (ls - (x[t] - m))
+    if smooth != 0:
+        ls = row_smooth(True, x, w, n, m, ls) if w != NULL else row_smooth(False, x, w, n, m, ls)
+        loss[i] = <real>((1 - smooth) * loss[i] + smooth / n * ls)
 
-cdef void row_cross_entropy(real* loss, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real b[ROW_FEW * 16]
-    cdef real mm[16]
-    cdef real s[16]
+cdef int row_cross_entropy(real* loss, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real m[ROW_SIDE]
+    cdef real s[ROW_SIDE]
     cdef int64_t n = I.shape[1]
-    cdef int64_t i, k
-    cdef int j
-    cdef real m
+    cdef int64_t k, r
     cdef const real* x = <const real*>I.arg[3].data + lo * n
-    if n == 0: return
-    if n < ROW_FEW:
-        while lo < hi:
-            k = min(hi - lo, <int64_t>16)
-            row_turn(b, mm, s, x, k, n)
-            for j in range(16): s[j] = k_log(s[j])
-            for i in range(k): row_ce_finish(loss, I, x + i * n, lo + i, mm[i], s[i])
-            x += k * n
-            lo += k
-        return
-    for i in range(lo, hi):
-        m = row_max(x, n)
-        row_ce_finish(loss, I, x, i, m, k_log(<real>row_expsum(False, loss, x, n, m)))
-        x += n
-
-cdef int cross_entropy(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_cross_entropy(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_cross_entropy(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
+    if n == 0: return ST_OK
+    while lo < hi:
+        k = row_logs(m, s, x, min(hi - lo, <int64_t>ROW_SIDE), n)
+        for r in range(k):
+            row_loss(loss, I, x, lo + r, m[r], s[r])
+            x += n
+        lo += k
     return ST_OK
 
+cdef int cross_entropy(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return row_cross_entropy(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_cross_entropy(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
 # gx = a * p - b * w, less d at the target, with p = exp(x - lse).  An adjoint of 0 gives 0, whatever p is.
-cdef void row_cross_entropy_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real e[512]
+cdef int row_cross_entropy_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real e[ROW_BUFFER]
     cdef int64_t n = I.shape[1]
-    cdef int64_t i, c, k, r, t
-    cdef int j
+    cdef int64_t c, k, r, t
     cdef const real* g = <const real*>I.arg[1].data
     cdef const real* x = <const real*>I.arg[2].data + lo * n
     cdef const real* lse = <const real*>I.arg[3].data
@@ -484,22 +491,17 @@ cdef void row_cross_entropy_backward(real* gx, const Instr* I, int64_t lo, int64
     cdef double smooth = I.c[1].f
     cdef double total, scale, d
     cdef real a, b, m
-    if n == 0: return
+    if n == 0: return ST_OK
     gx += lo * n
-    total = n
-    if w != NULL and smooth != 0: total = red_sum_row(w, n)
+    total = red_sum_row(w, n) if w != NULL and smooth != 0 else n
     while lo < hi:
         k = 1
-        if n < ROW_FEW:         # exp of several rows in one go
-            k = min(hi - lo, 512 // n)
-            c = 0
-            for r in range(lo, lo + k):
-                m = lse[r]
-                for i in range(n): e[c + i] = x[c + i] - m
-                c += n
-            for i in range(c, (c + 15) & ~<int64_t>15): e[i] = 0
-            for i in range((c + 15) >> 4):
-                for j in range(16): e[i * 16 + j] = k_exp(e[i * 16 + j])
+        if n < ROW_SIDE:        # exp of several rows in one go
+            k = min(hi - lo, ROW_BUFFER // n)
+            for r in range(k):
+                m = lse[lo + r]
+                for c in range(n): e[r * n + c] = x[r * n + c] - m
+            row_exp_buffer(e, k * n)
         for r in range(k):
             t = target[lo + r]
             scale = g[(lo + r) * I.arg[1].stride[0]] / I.c[2].f
@@ -510,10 +512,10 @@ cdef void row_cross_entropy_backward(real* gx, const Instr* I, int64_t lo, int64
                 if w != NULL: d *= w[t]
                 b = <real>(scale * smooth / n)
                 a = <real>(d + scale * smooth * total / n)
-                if n < ROW_FEW:
+                m = lse[lo + r]
+                if n < ROW_SIDE:
                     for c in range(n): gx[c] = a * e[r * n + c]
                 else:
-                    m = lse[lo + r]
                     for c in range(n): gx[c] = a * k_exp(x[c] - m)
                 if smooth != 0:
                     if w != NULL:
@@ -524,9 +526,9 @@ cdef void row_cross_entropy_backward(real* gx, const Instr* I, int64_t lo, int64
             gx += n
         x += k * n
         lo += k
+    return ST_OK
 
 cdef int cross_entropy_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: row_cross_entropy_backward(<float*>I.arg[0].data, I, lo, hi)
-    elif I.dtype == DT_F64: row_cross_entropy_backward(<double*>I.arg[0].data, I, lo, hi)
-    else: return ST_UNSUPPORTED
-    return ST_OK
+    if I.dtype == DT_F32: return row_cross_entropy_backward(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return row_cross_entropy_backward(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED

@@ -33,6 +33,12 @@ cdef extern from *:
     static CYTHON_INLINE double kd_of(int64_t i) { double x; memcpy(&x, &i, 8); return x; }
     static CYTHON_INLINE float kf_sel(int c, float a, float b) { return c ? a : b; }
     static CYTHON_INLINE double kd_sel(int c, double a, double b) { return c ? a : b; }
+    /* pick: the same by bits.  Where one condition stands before and after a long computation, a branch would make the
+       compiler double the computation, one copy for each outcome. */
+    static CYTHON_INLINE int64_t kd_mask(int c) { return -(int64_t)c; }
+    static CYTHON_INLINE double kd_pick(int64_t m, double a, double b) {
+        return kd_of((kd_bits(a) & m) | (kd_bits(b) & ~m));
+    }
     #if defined(_MSC_VER) && !defined(__clang__)
     #define KB(name) name
     #define KBF(name) name##f
@@ -61,7 +67,7 @@ cdef extern from *:
     #define kf(x) ((float)(x))
     /* mul: a*b, which the compiler must not merge with a later sum.  mul_err: a*b - p exactly, for p = mul(a, b).
        nma: c - a*b for a*b close to c.  Without FMA by Dekker's splitting, or in double. */
-    #ifdef __FMA__
+    #if defined(__FMA__) || defined(__FP_FAST_FMA) || defined(__aarch64__)
     #define kf_mul(a, b) __builtin_fmaf(a, b, -0.0f)
     #define kd_mul(a, b) __builtin_fma(a, b, -0.0)
     #define kf_mul_err(a, b, p) __builtin_fmaf(a, b, -(p))
@@ -89,6 +95,8 @@ cdef extern from *:
     double kd_of(int64_t i) noexcept nogil
     float kf_sel(bint c, float a, float b) noexcept nogil       # c ? a : b; both are computed
     double kd_sel(bint c, double a, double b) noexcept nogil
+    int64_t kd_mask(bint c) noexcept nogil                         # -1 or 0
+    double kd_pick(int64_t m, double a, double b) noexcept nogil
     float kf_floor(float x) noexcept nogil
     double kd_floor(double x) noexcept nogil
     float kf_ceil(float x) noexcept nogil
@@ -330,16 +338,20 @@ cdef inline real k_nextafter(real a, real b) noexcept nogil:
         m = m if a != 0 else (kd_bits(b) & <int64_t>0x8000000000000000LL) | 1
         return kd_sel(a == b, b, kd_sel((a == a) & (b == b), kd_of(m), a + b))
 
+# 0.5 ulp (f32), 0.5 ulp (f64)
 cdef inline real k_div(real a, real b) noexcept nogil:
     return a / b
 
+# 0.5 ulp (f32), 0.5 ulp (f64)
 cdef inline real k_reciprocal(real x) noexcept nogil:
     return 1 / x
 
+# 0.5 ulp (f32), 0.5 ulp (f64)
 cdef inline real k_sqrt(real x) noexcept nogil:
     if real is float: return kf_sqrt(x)
     else: return kd_sqrt(x)
 
+# 1.5 ulp (f32), 1.5 ulp (f64)
 cdef inline real k_rsqrt(real x) noexcept nogil:
     return 1 / k_sqrt(x)
 
@@ -410,7 +422,7 @@ cdef inline real kx_clamp(real x, real lo, real hi) noexcept nogil:
     if real is float: return kf_sel(x > hi, hi, kf_sel(x < lo, lo, x))
     else: return kd_sel(x > hi, hi, kd_sel(x < lo, lo, x))
 
-# double with 32 good bits: exp for |x| < 700, log for normal positive x
+# doubles with 32 and 36 good bits: exp for |x| < 700, log for normal positive x (anything else gives a wrong number)
 cdef inline double kw_exp(double x) noexcept nogil:
     cdef double t = x * 1.4426950408889634074 + 6755399441055744.0
     cdef double fn = t - 6755399441055744.0
@@ -434,6 +446,7 @@ cdef inline double kw_log(double x) noexcept nogil:
     p = p * z + 0.6666666559956298
     return k * 0.6931471805599453094 + (2 * s + s * z * p)
 
+# 0.9 ulp (f32), 0.9 ulp (f64)
 cdef inline real k_exp(real x) noexcept nogil:
     cdef int32_t n
     cdef int64_t m
@@ -445,6 +458,7 @@ cdef inline real k_exp(real x) noexcept nogil:
         m = kd_expk(kx_clamp(x, -746.0, 710.0), &r, &q)
         return kd_scale(1 + (r + q), m)
 
+# 1.1 ulp (f32), 1.1 ulp (f64)
 cdef inline real k_exp2(real x) noexcept nogil:
     cdef real r, q, c, n, p, t
     if real is float:
@@ -486,6 +500,7 @@ cdef inline int64_t kd_expm1k(double x, double* h, double* l) noexcept nogil:
     l[0] = e - (h[0] - r)
     return n
 
+# 1.1 ulp (f32), 1.1 ulp (f64)
 cdef inline real k_expm1(real x) noexcept nogil:
     cdef int32_t n
     cdef int64_t m
@@ -510,6 +525,7 @@ cdef inline real kx_div2(real a, real b, real c, real d, real* rest) noexcept no
     return q
 
 # t / (t + 2) with t = expm1(2 |x|)
+# 0.9 ulp (f32), 0.9 ulp (f64)
 cdef inline real k_tanh(real x) noexcept nogil:
     cdef int32_t n
     cdef int64_t m
@@ -559,6 +575,7 @@ cdef inline double kd_logistic(double a, int64_t n, double r, double q, double w
     h = kx_div2(s, l, d, e, &r)
     return kd_copysign(h + r, a)
 
+# 0.8 ulp (f32), 0.7 ulp (f64)
 cdef inline real k_sigmoid(real x) noexcept nogil:
     cdef real r, q
     cdef int32_t n
@@ -571,6 +588,7 @@ cdef inline real k_sigmoid(real x) noexcept nogil:
         return kd_logistic(1, m, r, q, 0)
 
 # x * sigmoid(x); -inf gives -0, the limit
+# 0.9 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_silu(real x) noexcept nogil:
     cdef real r, q, c
     cdef int32_t n
@@ -584,6 +602,7 @@ cdef inline real k_silu(real x) noexcept nogil:
         m = kd_expk(c, &r, &q)
         return kd_sel(x < 100, kd_logistic(c, m, r, q, 0), x)
 
+# 0.6 ulp (f32), 0.9 ulp (f64)
 cdef inline real k_sinh(real x) noexcept nogil:
     cdef double a, z, p, r, q, e, w, h
     cdef int64_t n, m
@@ -612,6 +631,7 @@ cdef inline real k_sinh(real x) noexcept nogil:
         h = kd_add2(h, r, &e)
         return kd_copysign(kd_sel(a < 1, a + a * z * p, kd_scale(h + (w + e + q), n - 1)), x)
 
+# 0.6 ulp (f32), 1.2 ulp (f64)
 cdef inline real k_cosh(real x) noexcept nogil:
     cdef double a, r, q, e, w, h
     cdef int64_t n, m
@@ -632,13 +652,15 @@ cdef inline real k_cosh(real x) noexcept nogil:
 # log(u + c) + k log(2) for u >= 0 and |c| <= ulp(u); log(x) = kf_logk(x, 0, 0)
 cdef inline float kf_logk(float u, float c, float k) noexcept nogil:
     cdef bint small = u < kf(1.17549435e-38)
-    cdef int32_t h = kf_bits(kf_sel(small, u * kf(8388608.0), u)) + (0x3F800000 - 0x3F3504F3)
+    cdef float us = kf_sel(small, u * kf(8388608.0), u)
+    cdef float ks = k - kf_sel(small, 23, 0)
+    cdef int32_t h = kf_bits(us) + (0x3F800000 - 0x3F3504F3)
     cdef int32_t b = <int32_t>(<uint32_t>h >> 23)
     cdef float g = kf_of((h & 0x7FFFFF) + 0x3F3504F3) - 1            # exact
     cdef float cm = c * kf_of((255 - b) << 23) * kf(0.5)             # c / 2**e
     cdef float f = g + cm
     cdef float z = f * f
-    cdef float fk = <float>(b - 127) + (k - kf_sel(small, 23, 0))
+    cdef float fk = <float>(b - 127) + ks
     cdef float p
     p = kf(0.067801711)
     p = (p * f - kf(0.117327861)) * f + kf(0.11904373)
@@ -653,12 +675,14 @@ cdef inline float kf_logk(float u, float c, float k) noexcept nogil:
 # mantissa - 1, its rest and the exponent of u + c
 cdef inline double kd_logm(double u, double c, double* k, double* rest) noexcept nogil:
     cdef bint small = u < 2.2250738585072014e-308
-    cdef int64_t h = kd_bits(kd_sel(small, u * 18014398509481984.0, u)) + (0x3FF0000000000000LL - 0x3FE6A09E667F3BCDLL)
+    cdef double us = kd_sel(small, u * 18014398509481984.0, u)
+    cdef double ks = kd_sel(small, 4503599627371573.0, 4503599627371519.0)       # 2**52 + 1023 (+ 54)
+    cdef int64_t h = kd_bits(us) + (0x3FF0000000000000LL - 0x3FE6A09E667F3BCDLL)
     cdef int64_t b = <int64_t>(<uint64_t>h >> 52)
     cdef double g = kd_of((h & 0xFFFFFFFFFFFFFLL) + 0x3FE6A09E667F3BCDLL) - 1
     cdef double cm = c * kd_of((2047 - b) << 52) * 0.5
     cdef double f = g + cm
-    k[0] = kd_of(b | 0x4330000000000000LL) - 4503599627371519.0 - kd_sel(small, 54, 0)
+    k[0] = kd_of(b | 0x4330000000000000LL) - ks
     rest[0] = cm - (f - g)
     return f
 
@@ -684,10 +708,12 @@ cdef inline double kd_logk(double u, double c, double k) noexcept nogil:
     e = e + k
     return kd_logends(u, e * 6.93147180369123816490e-01 - ((half - (w + (e * 1.90821492927058770002e-10 + rest))) - f))
 
+# 0.8 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_log(real x) noexcept nogil:
     if real is float: return kf_logk(x, 0, 0)
     else: return kd_logk(x, 0, 0)
 
+# 0.9 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_log1p(real x) noexcept nogil:
     cdef real c, u
     if real is float:
@@ -697,6 +723,7 @@ cdef inline real k_log1p(real x) noexcept nogil:
         u = kd_add2(1, x, &c)
         return kd_copysign(kd_logk(u, c, 0), x)
 
+# 0.5 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_log2(real x) noexcept nogil:
     cdef double f, half, w, k, rest, s, hi, lo, v
     if real is float:
@@ -712,6 +739,7 @@ cdef inline real k_log2(real x) noexcept nogil:
         lo = ((lo + hi) * 1.67517131648865118353e-10 + lo * 1.44269504072144627571e+00) + ((k - s) + v)
         return kd_logends(x, s + lo)
 
+# 0.5 ulp (f32), 0.7 ulp (f64)
 cdef inline real k_log10(real x) noexcept nogil:
     cdef double f, half, w, k, rest, s, hi, lo, v, y
     if real is float:
@@ -728,9 +756,10 @@ cdef inline real k_log10(real x) noexcept nogil:
         lo = k * 3.69423907715893078616e-13 + (lo + hi) * 2.50829467116452752298e-11 + lo * 4.34294481878168880939e-01
         return kd_logends(x, s + (lo + ((y - s) + v)))
 
+# 0.5 ulp (f32), 1.2 ulp (f64)
 cdef inline real k_asinh(real x) noexcept nogil:
     cdef double a, z, h, l, w
-    cdef bint big
+    cdef int64_t big
     if real is float:
         a = kd_abs(x)
         z = a * a
@@ -738,24 +767,24 @@ cdef inline real k_asinh(real x) noexcept nogil:
         return kf_copysign(<float>kd_sel(a > 0.00390625, kd_sel(a < KD_INF, kw_log(a + kd_sqrt(z + 1)), a), w), x)
     else:
         a = kd_abs(x)
-        big = a > 1073741824.0
-        w = kd_sel(big, 0, a)
+        big = kd_mask(a > 1073741824.0)                              # beyond 2**30: log(|x|) + log(2)
+        w = kd_pick(big, 0, a)
         z = w * w
         h = kd_add2(w, z / (1 + kd_sqrt(1 + z)), &l)
         h = kd_add2(1, h, &z)
-        h = kd_sel(big, a, h)
-        return kd_copysign(kd_logk(h, kd_sel(big, 0, l + z), kd_sel(big, 1, 0)), x)
+        return kd_copysign(kd_logk(kd_pick(big, a, h), l + z, kd_pick(big, 1, 0)), x)
 
+# 0.5 ulp (f32), 0.9 ulp (f64)
 cdef inline real k_acosh(real x) noexcept nogil:
     cdef double t, p, s, h, l, z
-    cdef bint big
+    cdef int64_t big
     if real is float:
         t = x
         p = kd_sel(x < KF_INF, kw_log(t + kd_sqrt((t - 1) * (t + 1))), t)
         return <float>kd_sel(x < 1, KD_NAN, p)
     else:
-        big = x > 1073741824.0
-        t = kd_sel(big, 2, x) - 1
+        big = kd_mask(x > 1073741824.0)
+        t = kd_pick(big, 2, x) - 1
         p = kd_mul(t, t)
         l = kd_mul_err(t, t, p)
         z = kd_add2(p, 2 * t, &h)
@@ -765,9 +794,10 @@ cdef inline real k_acosh(real x) noexcept nogil:
         h = kd_add2(s, t, &z)
         l = l + z
         h = kd_add2(1, h, &z)
-        h = kd_sel(big, x, h)
-        return kd_sel(x < 1, KD_NAN, kd_logk(h, kd_sel(big, 0, l + z), kd_sel(big, 1, 0)))
+        h = kd_pick(big, x, h)
+        return kd_sel(x < 1, KD_NAN, kd_logk(h, kd_pick(big, 0, l + z), kd_pick(big, 1, 0)))
 
+# 0.5 ulp (f32), 1.0 ulp (f64)
 cdef inline real k_atanh(real x) noexcept nogil:
     cdef double a, z, w, d, q, l, e
     if real is float:
@@ -783,27 +813,32 @@ cdef inline real k_atanh(real x) noexcept nogil:
         q = w / d
         l = (kd_nma(w, q, d) - q * e) / d
         w = kd_add2(1, q, &e)
-        w = 0.5 * kd_logk(kd_sel(a < 1, w, 1), kd_sel(a < 1, l + e, 0), 0)
-        return kd_copysign(kd_sel(a < 1, w, kd_sel(a == 1, KD_INF, KD_NAN)), x)
+        return kd_copysign(0.5 * kd_logk(w, l + e, 0), x)            # from 1 on: log of infinity, of less than 0
 
 # log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
+# 1.6 ulp (f32), 1.6 ulp (f64)
 cdef inline real k_softplus(real x) noexcept nogil:
     return k_relu(x) + k_log1p(k_exp(-k_abs(x)))
 
+# 1.6 ulp (f32), 1.6 ulp (f64)
 cdef inline real k_log_sigmoid(real x) noexcept nogil:
     return -k_softplus(-x)
 
+# 2.7 ulp (f32, f64) of the largest of |a|, |b| and |result|; where a and the logarithm cancel, so do digits
 cdef inline real k_logaddexp(real a, real b) noexcept nogil:
     cdef real d = k_where(<real>(a == b), <real>0, k_abs(a - b))    # also for two infinities of one sign
     return k_maximum(a, b) + k_log1p(k_exp(-d))
 
+# 2.7 ulp (f32, f64) of the largest of |a|, |b| and |result|; where a and the logarithm cancel, so do digits
 cdef inline real k_logaddexp2(real a, real b) noexcept nogil:
     cdef real d = k_where(<real>(a == b), <real>0, k_abs(a - b))
     return k_maximum(a, b) + k_log1p(k_exp2(-d)) * <real>1.4426950408889634074
 
+# 1.8 ulp (f32), 1.8 ulp (f64)
 cdef inline real k_xlogy(real a, real b) noexcept nogil:
     return k_where(<real>((a == 0) & (b == b)), <real>0, a * k_log(b))
 
+# 1.8 ulp (f32), 1.8 ulp (f64)
 cdef inline real k_xlog1py(real a, real b) noexcept nogil:
     return k_where(<real>((a == 0) & (b == b)), <real>0, a * k_log1p(b))
 
@@ -817,10 +852,14 @@ cdef inline int64_t kw_quadrant(float x, double* r) noexcept nogil:
     cdef bint h = kf_abs(x) < kf(2.417851639229258e24)               # 2**81
     cdef bint k = kf_abs(x) < kf(6.490371073168535e32)               # 2**109
     cdef double d = x
-    cdef double a = d * kd_sel(g, 0.6366197690367699, kd_sel(h, 3.3308114738561656e-09, kd_sel(k, 2.276010047810136e-18, 2.5268260189002822e-26)))
-    cdef double b = d * kd_sel(g, 3.3308114738561656e-09, kd_sel(h, 2.276010047810136e-18, kd_sel(k, 2.5268260189002822e-26, 1.6682867657019525e-34)))
-    cdef double c = d * kd_sel(g, 2.276010047810136e-18, kd_sel(h, 2.5268260189002822e-26, kd_sel(k, 1.6682867657019525e-34, 1.158871328288855e-43)))
-    cdef double e = d * kd_sel(g, 2.52682603558315e-26, kd_sel(h, 1.668286766860824e-34, kd_sel(k, 1.1588713353428143e-43, 7.053959263504975e-52)))
+    cdef double a = d * kd_sel(g, 0.6366197690367699,
+        kd_sel(h, 3.3308114738561656e-09, kd_sel(k, 2.276010047810136e-18, 2.5268260189002822e-26)))
+    cdef double b = d * kd_sel(g, 3.3308114738561656e-09,
+        kd_sel(h, 2.276010047810136e-18, kd_sel(k, 2.5268260189002822e-26, 1.6682867657019525e-34)))
+    cdef double c = d * kd_sel(g, 2.276010047810136e-18,
+        kd_sel(h, 2.5268260189002822e-26, kd_sel(k, 1.6682867657019525e-34, 1.158871328288855e-43)))
+    cdef double e = d * kd_sel(g, 2.52682603558315e-26,
+        kd_sel(h, 1.668286766860824e-34, kd_sel(k, 1.1588713353428143e-43, 7.053959263504975e-52)))
     cdef double n, m
     a = a - 4 * kd_rint(0.25 * a)
     m = kd_rint(b)
@@ -849,22 +888,25 @@ cdef inline double kw_sinq(int64_t n, double r) noexcept nogil:
     cdef double y = kd_sel((n & 1) != 0, kw_cospoly(z), kw_sinpoly(a, z))
     return kd_sel((n & 2) != 0, -y, y)
 
+# 0.6 ulp (f32), 0.6 ulp (f64)
 cdef inline real k_sin(real x) noexcept nogil:
     cdef double r
     cdef int64_t n
     if real is float:
         n = kw_quadrant(x, &r)
         return kf_sel(kf_abs(x) < kf(2e-4), x, <float>kw_sinq(n, r))
-    else: return cm.sin(x)
+    else: return cm.sin(x)      # the C library's, not vectorised: huge arguments need 1100 bits of 2/pi
 
+# 0.6 ulp (f32), 0.6 ulp (f64)
 cdef inline real k_cos(real x) noexcept nogil:
     cdef double r
     cdef int64_t n
     if real is float:
         n = kw_quadrant(x, &r)
         return <float>kw_sinq(n + 1, r)
-    else: return cm.cos(x)
+    else: return cm.cos(x)      # as sin
 
+# 0.6 ulp (f32), 0.7 ulp (f64)
 cdef inline real k_tan(real x) noexcept nogil:
     cdef double r, a, z, s, c
     cdef int64_t n
@@ -875,20 +917,23 @@ cdef inline real k_tan(real x) noexcept nogil:
         s = kw_sinpoly(a, z)
         c = kw_cospoly(z)
         return kf_sel(kf_abs(x) < kf(2e-4), x, <float>(kd_sel((n & 1) != 0, -c, s) / kd_sel((n & 1) != 0, s, c)))
-    else: return cm.tan(x)
+    else: return cm.tan(x)      # as sin
 
 # sin(pi x) / (pi x)
+# 0.6 ulp (f32), 1.2 ulp (f64)
 cdef inline real k_sinc(real x) noexcept nogil:
     cdef double n, r, a, al, z, p, q, y, e, d
-    cdef bint odd, neg
+    cdef int64_t odd
+    cdef bint neg
     n = kd_rint(2 * <double>x)
     r = <double>x - 0.5 * n                                          # exact, |r| <= 1/4
-    odd = 0.5 * n != kd_rint(0.5 * n)
-    neg = kd_rint(0.25 * (n - kd_sel(odd, 1, 0))) != 0.25 * (n - kd_sel(odd, 1, 0))
+    odd = kd_mask(0.5 * n != kd_rint(0.5 * n))
+    q = 0.25 * (n - kd_pick(odd, 1, 0))
+    neg = kd_rint(q) != q
     a = kd_mul(r, 3.14159265358979323846)
     z = a * a
     if real is float:
-        y = kd_sel(odd, kw_cospoly(z), kw_sinpoly(a, z))
+        y = kd_pick(odd, kw_cospoly(z), kw_sinpoly(a, z))
         y = kd_sel(neg, -y, y)
         return kf_sel(x == 0, 1, <float>(y / (3.14159265358979323846 * <double>x)))
     else:
@@ -904,8 +949,8 @@ cdef inline real k_sinc(real x) noexcept nogil:
         p = (p * z - 0.0013888888888888874) * z + 0.041666666666666664
         q = 1 - 0.5 * z
         p = ((1 - q) - 0.5 * z) + (z * z * p - a * al)
-        y = kd_sel(odd, q, a)
-        e = kd_sel(odd, p, e)
+        y = kd_pick(odd, q, a)
+        e = kd_pick(odd, p, e)
         d = kd_mul(3.14159265358979323846, x)
         r = kd_mul_err(3.14159265358979323846, x, d) + 1.2246467991473531772e-16 * x
         y = kx_div2(y, e, d, r, &z)
@@ -915,9 +960,9 @@ cdef inline real k_sinc(real x) noexcept nogil:
 
 # ---------------------------------------------------------------- inverse circular functions
 
-cdef inline double kw_asin(double a, bint big) noexcept nogil:
-    cdef double z = kd_sel(big, 0.5 - 0.5 * a, a * a)
-    cdef double t = kd_sel(big, kd_sqrt(z), a)
+cdef inline double kw_asin(double a, int64_t big) noexcept nogil:
+    cdef double z = kd_pick(big, 0.5 - 0.5 * a, a * a)
+    cdef double t = kd_pick(big, kd_sqrt(z), a)
     cdef double p
     p = 0.037604540685602234
     p = (p * z + 0.014376340951684824) * z + 0.031824058060742497
@@ -926,9 +971,9 @@ cdef inline double kw_asin(double a, bint big) noexcept nogil:
     return t + t * z * p
 
 # asin of a, or of sqrt((1 - a) / 2) when big: t + rest
-cdef inline double kd_asin(double a, bint big, double* rest) noexcept nogil:
-    cdef double z = kd_sel(big, 0.5 - 0.5 * a, a * a)
-    cdef double t = kd_sel(big, kd_sqrt(z), a)
+cdef inline double kd_asin(double a, int64_t big, double* rest) noexcept nogil:
+    cdef double z = kd_pick(big, 0.5 - 0.5 * a, a * a)
+    cdef double t = kd_pick(big, kd_sqrt(z), a)
     cdef double p
     cdef double c = kd_nma(z, t, t) * 0.5 / kd_sel(t > 0, t, 1)
     p = 0.032742013866746751
@@ -938,86 +983,89 @@ cdef inline double kd_asin(double a, bint big, double* rest) noexcept nogil:
     p = (p * z + 0.017351588711678766) * z + 0.022372216267526421
     p = (p * z + 0.030381942663013219) * z + 0.044642857175530064
     p = (p * z + 0.074999999999698544) * z + 0.16666666666666763
-    rest[0] = t * z * p + kd_sel(big, c, 0)
+    rest[0] = t * z * p + kd_pick(big, c, 0)
     return t
 
+# 0.5 ulp (f32), 0.7 ulp (f64)
 cdef inline real k_asin(real x) noexcept nogil:
     cdef double a = kd_abs(x)
-    cdef bint big = a > 0.5
+    cdef int64_t big = kd_mask(a > 0.5)
     cdef double t, e, h
     if real is float:
         t = kw_asin(a, big)
-        return kf_copysign(<float>kd_sel(big, 1.5707963267948966192 - 2 * t, t), x)
+        return kf_copysign(<float>kd_pick(big, 1.5707963267948966192 - 2 * t, t), x)
     else:
         t = kd_asin(a, big, &e)
         h = 1.5707963267948965580 - 2 * t
         h = h + (((1.5707963267948965580 - h) - 2 * t) + (6.1232339957367658860e-17 - 2 * e))
-        return kd_copysign(kd_sel(big, h, t + e), x)
+        return kd_copysign(kd_pick(big, h, t + e), x)
 
+# 0.5 ulp (f32), 0.6 ulp (f64)
 cdef inline real k_acos(real x) noexcept nogil:
     cdef double a = kd_abs(x)
-    cdef bint big = a > 0.5
-    cdef double t, e, h, c
+    cdef int64_t big = kd_mask(a > 0.5)
+    cdef double t, e, h, c, s
     if real is float:
         t = kw_asin(a, big)
-        t = kd_sel(big, 2 * t, t)
-        return <float>kd_sel(big, kd_sel(x < 0, 3.1415926535897932385 - t, t), 1.5707963267948966192 - kd_copysign(t, x))
+        # c pi/2 + t
+        t = t * kd_copysign(kd_pick(big, 2, -1), kd_copysign(1, <double>x) * kd_pick(big, 1, -1))
+        c = kd_pick(big, 1 - kd_copysign(1, <double>x), 1)
+        return <float>(c * 1.5707963267948966192 + t)
     else:
         t = kd_asin(a, big, &e)
-        t = kd_sel(big, 2 * t, t)
-        e = kd_sel(big, 2 * e, e)
-        c = kd_sel(big, kd_sel(x < 0, 2, 0), 1)                      # c pi/2 + t + e
-        t = kd_sel((x < 0) == big, -t, t)
-        e = kd_sel((x < 0) == big, -e, e)
-        t = kd_sel(big, t, t)
+        s = kd_copysign(kd_pick(big, 2, -1), kd_copysign(1, <double>x) * kd_pick(big, 1, -1))
+        t = t * s
+        e = e * s
+        c = kd_pick(big, 1 - kd_copysign(1, <double>x), 1)           # c pi/2 + t + e
         h = c * 1.5707963267948965580 + t
         return h + (((c * 1.5707963267948965580 - h) + t) + (c * 6.1232339957367658860e-17 + e))
 
 cdef inline double kw_atan2(double y, double x) noexcept nogil:
     cdef double ay = kd_abs(y)
     cdef double ax = kd_abs(x)
-    cdef bint swap = ay > ax
-    cdef double hi = kd_sel(swap, ay, ax)
-    cdef double lo = kd_sel(swap, ax, ay)
-    cdef bint far
+    cdef int64_t swap = kd_mask(ay > ax)
+    cdef double hi = kd_pick(swap, ay, ax)
+    cdef double lo = kd_pick(swap, ax, ay)
+    cdef int64_t far
     cdef double q, z, p
-    hi = kd_sel(hi > 1e200, 1e200, hi)                               # infinities
-    lo = kd_sel(lo > 1e200, 1e200, lo)
-    far = lo > 0.41421356237309503 * hi
-    q = kd_sel(far, lo - hi, lo) / kd_sel(far, lo + hi, kd_sel(hi == 0, 1, hi))
+    hi = kd_pick(kd_mask(hi > 1e200), 1e200, hi)                     # infinities
+    lo = kd_pick(kd_mask(lo > 1e200), 1e200, lo)
+    far = kd_mask(lo > 0.41421356237309503 * hi)
+    q = kd_pick(far, lo - hi, lo) / (kd_pick(far, lo + hi, hi) + 1e-300)         # 0/0 gives 0
     z = q * q
     p = 0.047443630726431055
     p = (p * z - 0.084766549405505986) * z + 0.11044807720939613
     p = (p * z - 0.14282021376202109) * z + 0.19999904544767802
     p = p * z - 0.33333332508261804
     p = q + q * z * p
-    p = kd_sel(far, 0.7853981633974483096 + p, p)
-    p = kd_sel(swap, 1.5707963267948966192 - p, p)
+    p = kd_pick(far, 0.7853981633974483096 + p, p)
+    p = kd_pick(swap, 1.5707963267948966192 - p, p)
     p = kd_sel(kd_copysign(1, x) < 0, 3.1415926535897932385 - p, p)
-    return kd_copysign(kd_sel((x == x) & (y == y), p, x + y), y)
+    return kd_copysign(p, y)
 
 cdef inline double kd_atan2(double y, double x) noexcept nogil:
     cdef double ay = kd_abs(y)
     cdef double ax = kd_abs(x)
-    cdef bint swap = ay > ax
-    cdef double hi = kd_sel(swap, ay, ax)
-    cdef double lo = kd_sel(swap, ax, ay)
-    cdef bint far
+    cdef int64_t swap = kd_mask(ay > ax)
+    cdef double hi = kd_pick(swap, ay, ax)
+    cdef double lo = kd_pick(swap, ax, ay)
+    cdef int64_t far, inf
     cdef double q, z, p, a, al, b, bl, e, c, s, h
     # 2**600, 2**300 or 2**-100: neither the sums overflow nor the residual of the quotient underflows
-    s = kd_sel(hi < 1e200, kd_of(0x52B0000000000000LL), kd_of(0x39B0000000000000LL))
-    s = kd_sel(hi < 1e-30, kd_of(0x6570000000000000LL), s)
-    lo = kd_sel(hi < KD_INF, lo * s, kd_sel(lo < KD_INF, 0, 1))      # infinities: 1/1 or 0/1
-    hi = kd_sel(hi < KD_INF, hi * s, 1)
-    far = lo > 0.41421356237309503 * hi
+    s = kd_pick(kd_mask(hi < 1e200), kd_of(0x52B0000000000000LL), kd_of(0x39B0000000000000LL))
+    s = kd_pick(kd_mask(hi < 1e-30), kd_of(0x6570000000000000LL), s)
+    inf = kd_mask(hi == KD_INF)                                      # then 1/1 or 0/1
+    lo = kd_pick(inf, kd_pick(kd_mask(lo == KD_INF), 1, lo - lo), lo * s)
+    hi = kd_pick(inf, 1, hi * s)
+    far = kd_mask(lo > 0.41421356237309503 * hi)
     a = lo - hi
     al = lo - (a + hi)
     b = hi + lo
     bl = lo - (b - hi)
-    a = kd_sel(far, a, lo)
-    al = kd_sel(far, al, 0)
-    b = kd_sel(far, b, kd_sel(hi == 0, 1, hi))
-    bl = kd_sel(far, bl, 0)
+    a = kd_pick(far, a, lo)
+    al = kd_pick(far, al, 0)
+    b = kd_pick(far, b, hi) + 1e-300                                 # 0/0 gives 0
+    bl = kd_pick(far, bl, 0)
     q = a / b
     e = (kd_nma(a, q, b) + (al - q * bl)) / b
     z = q * q
@@ -1029,9 +1077,9 @@ cdef inline double kd_atan2(double y, double x) noexcept nogil:
     p = (p * z + 0.19999999999953247) * z - 0.33333333333333198
     e = q * z * p + e * (1 - z)
     # c pi/4 + s (q + e)
-    c = kd_sel(far, 1, 0)
-    c = kd_sel(swap, 2 - c, c)
-    s = kd_sel(swap, -1, 1)
+    c = kd_pick(far, 1, 0)
+    c = kd_pick(swap, 2 - c, c)
+    s = kd_pick(swap, -1, 1)
     c = kd_sel(kd_copysign(1, x) < 0, 4 - c, c)
     s = kd_sel(kd_copysign(1, x) < 0, -s, s)
     q = q * s
@@ -1039,33 +1087,40 @@ cdef inline double kd_atan2(double y, double x) noexcept nogil:
     p = c * 0.7853981633974483                                   # pi/4 to 50 bits: the product is exact
     h = p + q
     h = h + (((p - h) + q) + (e + c * 3.061616997868383e-17))
-    return kd_copysign(kd_sel((x == x) & (y == y), h, x + y), y)
+    return kd_copysign(h, y)
 
+# 0.5 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_atan2(real y, real x) noexcept nogil:
     if real is float: return <float>kw_atan2(y, x)
     else: return kd_atan2(y, x)
 
+# 0.5 ulp (f32), 0.7 ulp (f64)
 cdef inline real k_atan(real x) noexcept nogil:
     if real is float: return <float>kw_atan2(x, 1)
     else: return kd_atan2(x, 1)
 
+# 0.5 ulp (f32), 1.2 ulp (f64)
 cdef inline real k_hypot(real a, real b) noexcept nogil:
     cdef double s, x, y
+    cdef int64_t big, tiny
     cdef bint inf = (k_abs(a) == KF_INF) | (k_abs(b) == KF_INF)
     if real is float:
         return kf_sel(inf, KF_INF, <float>kd_sqrt(<double>a * a + <double>b * b))
     else:
         x = kd_abs(a)
         y = kd_abs(b)
-        s = kd_sel((x > 1e150) | (y > 1e150), kd_of(0x1AB0000000000000LL), kd_sel((x < 1e-140) & (y < 1e-140), kd_of(0x6590000000000000LL), 1))  # 2**-596, 2**602
+        big = kd_mask((x > 1e150) | (y > 1e150))
+        tiny = kd_mask((x < 1e-140) & (y < 1e-140))
+        # 2**-596, 2**602 and their reciprocals
+        s = kd_pick(big, kd_of(0x1AB0000000000000LL), kd_pick(tiny, kd_of(0x6590000000000000LL), 1))
         x = x * s
         y = y * s
-        x = kd_sqrt(x * x + y * y)
-        s = kd_sel(s < 1, kd_of(0x6530000000000000LL), kd_sel(s > 1, kd_of(0x1A50000000000000LL) , 1))
-        return kd_sel(inf, KD_INF, x * s)
+        s = kd_pick(big, kd_of(0x6530000000000000LL), kd_pick(tiny, kd_of(0x1A50000000000000LL), 1))
+        return kd_sel(inf, KD_INF, kd_sqrt(x * x + y * y) * s)
 
 # ---------------------------------------------------------------- error function and relatives
 
+# 1.1 ulp (f32), 1.5 ulp (f64)
 cdef inline real k_erf(real x) noexcept nogil:
     cdef real a, z, p, s, r, q
     cdef int32_t n
@@ -1168,6 +1223,7 @@ cdef inline int64_t kd_expcx(double s, double sl, double a, double al, double* y
     rest[0] = h * tl + q * w + kd_mul_err(h, w, y[0])
     return n
 
+# 0.6 ulp (f32), 1.1 ulp (f64)
 cdef inline real k_erfc(real x) noexcept nogil:
     cdef double a, y, r, p
     cdef int64_t n
@@ -1191,6 +1247,7 @@ cdef inline real k_erfc(real x) noexcept nogil:
         return kd_sel(a < 0.35, 1 - (x + x * p), y)
 
 # x Phi(x); -inf gives -0, the limit
+# 0.6 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_gelu(real x) noexcept nogil:
     cdef double a, y, r, p, e, c, z
     cdef int64_t n
@@ -1216,8 +1273,9 @@ cdef inline real k_gelu(real x) noexcept nogil:
         p = (p * z + 0.11283791670862812) * z - 0.37612638903182943
         p = p * z + 0.12837916709551256
         z = 0.5 * x
-        return kd_sel(a < 0.495, z + z * (e + e * p), y)
+        return kd_copysign(kd_sel(a < 0.495, z + z * (e + e * p), y), x)
 
+# 0.5 ulp (f32), 1.4 ulp (f64)
 cdef inline real k_gelu_tanh(real x) noexcept nogil:
     cdef double a, z, p, l, v, e, w, r, q
     cdef int64_t n
@@ -1278,6 +1336,7 @@ cdef inline double kd_log2d(double x, double* l) noexcept nogil:
     return f
 
 # all special cases of C99
+# 0.6 ulp (f32), 1.3 ulp (f64)
 cdef inline number k_pow(number a, number b) noexcept nogil:
     cdef uint64_t t, base
     cdef double x, y, h, l, v, w, r, q
@@ -1325,11 +1384,12 @@ cdef inline number k_pow(number a, number b) noexcept nogil:
 # ---------------------------------------------------------------- special functions
 
 # with w = -log(1 - x^2): x times a polynomial in w, or further out in sqrt(w)
+# 0.6 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_erfinv(real x) noexcept nogil:
     cdef double a = kd_abs(x)
     cdef double w, u, p, y, c
     if real is float:
-        w = -kw_log(kd_sel(a < 1, (1 - a) * (1 + a), 1))
+        w = -kw_log((1 - a) * (1 + a))
         u = w - 3
         p = -1.2699342761880967e-11
         p = (p * u + 2.5181114957549464e-11) * u + 1.0199181684772503e-09
@@ -1351,9 +1411,9 @@ cdef inline real k_erfinv(real x) noexcept nogil:
     else:
         u = 1 - a
         p = 1 + a
-        c = kd_sel(a < 1, kd_mul(u, p), 1)
+        c = kd_mul(u, p)
         w = kd_mul_err(u, p, c) + u * (1 - (p - a)) + p * ((1 - u) - a)      # (1 - a)(1 + a) = c + w
-        w = -kd_logk(c, kd_sel(a < 1, w, 0), 0)
+        w = -kd_logk(c, w, 0)                                        # NaN beyond 1
         u = w - 3.125
         p = -3.0118242952397475e-22
         p = (p * u + 3.2161873891815373e-21) * u + 1.6592997182255898e-20
@@ -1395,9 +1455,10 @@ cdef inline real k_erfinv(real x) noexcept nogil:
         p = (p * u - 0.00021503011984208589) * u - 0.00013871931837566078
         p = (p * u + 1.0103004648645457) * u + 4.8499064014085844
         y = kd_sel(w < 16, y, p)
-        return kd_copysign(kd_sel(a < 1, a * y, kd_sel(a == 1, KD_INF, KD_NAN)), x)
+        return kd_copysign(kd_sel(a == 1, KD_INF, a * y), x)
 
 # the C library's: float by way of double; scalar
+# 0.5 ulp (f32), 6.0 ulp (f64; between the negative poles, else 3)
 cdef inline real k_lgamma(real x) noexcept nogil:
     if real is float: return <float>cm.lgamma(x)
     else: return cm.lgamma(x)
@@ -1448,5 +1509,6 @@ cdef inline double kd_digamma(double x) noexcept nogil:
     if kd_abs(r) == 0.5: return kd_digamma_pos(1 - x)
     return kd_digamma_pos(1 - x) - 3.14159265358979323846 / cm.tan(3.14159265358979323846 * r)
 
+# 0.5 ulp (f32), 2.7 ulp (f64, x > 0); near the zeros between the negative poles only the absolute error is small
 cdef inline real k_digamma(real x) noexcept nogil:
     return <real>kd_digamma(x)

@@ -2,8 +2,8 @@
 
 import math
 
+from fastbp._core import arange, empty
 from fastbp._core import conv2d as _conv2d
-from fastbp._core import empty
 from fastbp.nn import functional as F
 from fastbp.nn import init
 from fastbp.nn.module import Module
@@ -14,6 +14,19 @@ __all__ = ["Conv1d", "Conv2d"]
 
 def _tuple(value, n):
     return (value,) * n if isinstance(value, int) else tuple(value)
+
+
+def _border(mode, size, before, after):
+    """Positions along one dimension with a border: of 0 1 2 and two on either side reflect makes 2 1 0 1 2 1 0,
+    replicate 0 0 0 1 2 2 2, circular 1 2 0 1 2 0 1."""
+    if max(before, after) > (size - 1 if mode == "reflect" else size) and mode != "replicate":
+        raise ValueError(f"padding_mode={mode!r}: padding {max(before, after)} is too large for size {size}")
+    positions = arange(-before, size + after)
+    if mode == "circular":
+        return positions % size
+    if mode == "reflect":
+        return (size - 1) - ((size - 1) - positions.abs()).abs()
+    return positions.clamp(0, size - 1)
 
 
 class _Conv(Module):
@@ -35,13 +48,9 @@ class _Conv(Module):
                 raise ValueError(f"Invalid padding string {padding!r}, should be one of 'valid', 'same'")
             if padding == "same" and any(s != 1 for s in _tuple(stride, self.n)):
                 raise ValueError("padding='same' is not supported for strided convolutions")
-        if padding_mode != "zeros":
-            modes = ("reflect", "replicate", "circular")
-            if padding_mode not in modes:
-                raise ValueError(f"padding_mode must be one of {{'zeros', 'reflect', 'replicate', 'circular'}}, but "
-                                 f"got padding_mode='{padding_mode}'")
-            raise NotImplementedError(f"{self._get_name()}: padding_mode={padding_mode!r} is not supported; use "
-                                      "'zeros'")
+        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise ValueError(f"padding_mode must be one of {{'zeros', 'reflect', 'replicate', 'circular'}}, but got "
+                             f"padding_mode='{padding_mode}'")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = _tuple(kernel_size, self.n)
@@ -70,6 +79,20 @@ class _Conv(Module):
                 bound = 1 / math.sqrt(fan_in)
                 init.uniform_(self.bias, -bound, bound)
 
+    def _pad(self, input):
+        """(input with its border added, the padding that is left to do)."""
+        if self.padding_mode == "zeros":
+            return input, self.padding
+        for k in range(self.n):
+            if self.padding == "same":
+                total = self.dilation[k] * (self.kernel_size[k] - 1)
+                before, after = total // 2, total - total // 2
+            else:
+                before = after = 0 if self.padding == "valid" else self.padding[k]
+            dim = input.dim() - self.n + k
+            input = input.index_select(dim, _border(self.padding_mode, input.shape[dim], before, after))
+        return input, 0
+
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         if self.padding != (0,) * self.n:
@@ -80,6 +103,8 @@ class _Conv(Module):
             text += f", groups={self.groups}"
         if self.bias is None:
             text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode}"
         return text
 
 
@@ -101,7 +126,8 @@ class Conv1d(_Conv):
     n = 1
 
     def forward(self, input):
-        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        input, padding = self._pad(input)
+        return F.conv1d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv2d(_Conv):
@@ -114,7 +140,7 @@ class Conv2d(_Conv):
         kernel_size, stride, padding, dilation: int or pair (height, width); padding also "same" or "valid".
         groups: independent groups of channels.
         bias: whether there is one.
-        padding_mode: "zeros".
+        padding_mode: "zeros", "reflect", "replicate" or "circular".
     Parameters: weight (O, C / groups, KH, KW) and bias (O) from U(-k, k), k = 1/sqrt(fan_in).
     Shapes: (N, C, H, W) or (C, H, W) -> (N, O, H', W'), H' = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.
     Errors: ValueError when groups does not divide the channels, or for "same" with a stride.
@@ -128,4 +154,7 @@ class Conv2d(_Conv):
     n = 2
 
     def forward(self, input):
-        return _conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = self._pad(input)
+        return _conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)

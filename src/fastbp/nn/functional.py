@@ -3,49 +3,11 @@
 Nothing is computed here: each function fills in PyTorch's defaults and calls the core's operation of that name.
 """
 
-import math
 import warnings
 
 from fastbp import _core
-from fastbp._core import (
-    avg_pool2d,
-    conv2d,
-    gelu,
-    layer_norm,
-    linear,
-    logsigmoid,
-    one_hot,
-    sigmoid,
-    softplus,
-    tanh,
-)
-from fastbp._core import (
-    elu as _elu,
-)
-from fastbp._core import (
-    embedding as _embedding,
-)
-from fastbp._core import (
-    hardtanh as _hardtanh,
-)
-from fastbp._core import (
-    leaky_relu as _leaky_relu,
-)
-from fastbp._core import (
-    log_softmax as _log_softmax,
-)
-from fastbp._core import (
-    mish as _mish,
-)
-from fastbp._core import (
-    relu as _relu,
-)
-from fastbp._core import (
-    silu as _silu,
-)
-from fastbp._core import (
-    softmax as _softmax,
-)
+from fastbp._core import avg_pool2d, conv2d, gelu, layer_norm, linear, logsigmoid, one_hot, sigmoid, softplus, tanh
+from fastbp.autograd.grad_mode import no_grad
 
 __all__ = [
     "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
@@ -85,7 +47,7 @@ def relu(input, inplace=False):
     >>> relu(fastbp.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return input.relu_() if inplace else _relu(input)
+    return input.relu_() if inplace else _core.relu(input)
 
 
 def relu_(input):
@@ -100,31 +62,31 @@ def relu6(input, inplace=False):
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """y = x where x > 0, else negative_slope * x; any shape.  Source: torch.nn.functional.leaky_relu"""
-    y = _leaky_relu(input, negative_slope)
+    y = _core.leaky_relu(input, negative_slope)
     return input.copy_(y) if inplace else y
 
 
 def elu(input, alpha=1.0, inplace=False):
     """y = x where x > 0, else alpha * (e^x - 1); any shape.  Source: torch.nn.functional.elu"""
-    y = _elu(input, alpha)
+    y = _core.elu(input, alpha)
     return input.copy_(y) if inplace else y
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """y = min(max(x, min_val), max_val); any shape.  Source: torch.nn.functional.hardtanh"""
-    y = _hardtanh(input, min_val, max_val)
+    y = _core.hardtanh(input, min_val, max_val)
     return input.copy_(y) if inplace else y
 
 
 def silu(input, inplace=False):
     """Sigmoid linear unit, also called swish.  y = x * sigmoid(x); any shape.  Source: torch.nn.functional.silu"""
-    y = _silu(input)
+    y = _core.silu(input)
     return input.copy_(y) if inplace else y
 
 
 def mish(input, inplace=False):
     """y = x * tanh(softplus(x)); any shape.  Source: torch.nn.functional.mish"""
-    y = _mish(input)
+    y = _core.mish(input)
     return input.copy_(y) if inplace else y
 
 
@@ -141,13 +103,13 @@ def softmax(input, dim=None, _stacklevel=3, dtype=None):
     [0.25, 0.25, 0.25, 0.25]
     """
     dim = _softmax_dim("softmax", input.dim(), dim)
-    return _softmax(input if dtype is None else input.to(dtype), dim)
+    return _core.softmax(input if dtype is None else input.to(dtype), dim)
 
 
 def softmin(input, dim=None, _stacklevel=3, dtype=None):
     """y = softmax(-x) along `dim`; any shape.  Source: torch.nn.functional.softmin"""
     dim = _softmax_dim("softmin", input.dim(), dim)
-    return _softmax(-(input if dtype is None else input.to(dtype)), dim)
+    return _core.softmax(-(input if dtype is None else input.to(dtype)), dim)
 
 
 def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
@@ -157,7 +119,7 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     Source: torch.nn.functional.log_softmax
     """
     dim = _softmax_dim("log_softmax", input.dim(), dim)
-    return _log_softmax(input if dtype is None else input.to(dtype), dim)
+    return _core.log_softmax(input if dtype is None else input.to(dtype), dim)
 
 
 # ---- layers ---------------------------------------------------------------------------------------------------------
@@ -183,20 +145,38 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         input: int64 positions of any shape (*).
         weight: the table (V, D).
         padding_idx: position whose row gets no gradient.
+        max_norm: rows that are looked up and longer are first shortened to this length, in place.
+        norm_type: p of that norm.
+        scale_grad_by_freq: divide the gradient of a row by the number of times it was looked up.
         sparse: accepted; gradients are dense.
     Returns: Tensor (*, D).
-    Errors: IndexError for a position outside the table; NotImplementedError for max_norm and scale_grad_by_freq.
+    Errors: IndexError for a position outside the table.
     Source: torch.nn.functional.embedding
 
     >>> import fastbp
     >>> embedding(fastbp.tensor([2, 0]), fastbp.tensor([[1.0], [2.0], [3.0]])).tolist()
     [[3.0], [1.0]]
     """
-    if max_norm is not None or scale_grad_by_freq:
-        raise NotImplementedError("embedding: max_norm and scale_grad_by_freq are not supported; leave them out")
-    if padding_idx is not None and not -weight.shape[0] <= padding_idx < weight.shape[0]:
-        raise AssertionError(f"Padding_idx must be within num_embeddings: got {padding_idx} for {weight.shape[0]} rows")
-    return _embedding(input, weight, padding_idx if padding_idx is None else padding_idx % weight.shape[0])
+    if padding_idx is not None:
+        size = weight.shape[0]
+        if not -size <= padding_idx < size:
+            raise AssertionError(f"Padding_idx must be within num_embeddings: got {padding_idx} for {size} rows")
+        padding_idx %= size
+    if max_norm is not None:
+        with no_grad():
+            index = input.reshape(-1)
+            rows = weight.index_select(0, index)
+            norms = rows.norm(norm_type, 1, True)
+            # 1e-7 as in PyTorch: the shortened row is not longer for rounding; a row that occurs twice is written twice
+            weight[index] = _core.where(norms > max_norm, rows * (max_norm / (norms + 1e-7)), rows)
+    y = _core.embedding(input, weight, padding_idx)
+    if scale_grad_by_freq:
+        index = input.reshape(-1)
+        once = _core.ones(index.shape[0], dtype=weight.dtype)
+        count = _core.zeros(weight.shape[0], dtype=weight.dtype).index_add(0, index, once)
+        scaled = y / count.index_select(0, index).reshape(*input.shape, 1)
+        y = scaled + (y - scaled).detach()      # the value of y, the gradient of scaled
+    return y
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -273,8 +253,8 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     if input.shape != target.shape:
         _warn_shapes(input, target)
     if weight is None:
-        return _core.mse_loss(input, target, reduction)
-    loss = _core.mse_loss(input, target, "none") * weight
+        return _core.mse_loss(input, target, reduction=reduction)
+    loss = _core.mse_loss(input, target, reduction="none") * weight
     if reduction == "mean":
         return loss.sum() / weight.expand(loss.shape).sum()
     return loss.sum() if reduction == "sum" else loss
@@ -326,6 +306,9 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction(size_average, reduce, reduction)
+    if reduction == "batchmean":
+        total = _core.kl_div(input, target, reduction="sum", log_target=log_target)
+        return total / input.shape[0] if input.dim() else total
     return _core.kl_div(input, target, reduction=reduction, log_target=log_target)
 
 
@@ -349,6 +332,8 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction(size_average, reduce, reduction)
+    if ignore_index >= 0 and target.dtype.is_floating_point:
+        raise RuntimeError("cross_entropy: ignore_index is not supported for floating point target; leave it out")
     return _core.cross_entropy(input, target, weight, None, ignore_index, None, reduction, label_smoothing)
 
 
@@ -386,8 +371,3 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if size_average is not None or reduce is not None:
         reduction = _reduction(size_average, reduce, reduction)
     return _core.binary_cross_entropy_with_logits(input, target, weight, reduction=reduction, pos_weight=pos_weight)
-
-
-def _same_padding(kernel_size, dilation):
-    """Zeros (before, after) each dimension that keep its size at stride 1; the odd one goes after, as in PyTorch."""
-    return [(d * (k - 1) // 2, math.ceil(d * (k - 1) / 2)) for k, d in zip(kernel_size, dilation)]

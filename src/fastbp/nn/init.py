@@ -5,8 +5,9 @@ import math
 import warnings
 
 import numpy
-from fastbp._core import empty, from_numpy, no_grad, randperm
+from fastbp._core import empty, from_numpy, randperm
 from fastbp._core import tensor as _tensor
+from fastbp.autograd.grad_mode import no_grad
 
 __all__ = [
     "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",

@@ -1,7 +1,9 @@
 """Floor 3, nn: tables that are looked up."""
 
-from fastbp._core import Tensor, empty, no_grad
+from fastbp._core import Tensor, empty
 from fastbp._core import embedding as _embedding
+from fastbp.autograd.grad_mode import no_grad
+from fastbp.nn import functional as F
 from fastbp.nn import init
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
@@ -16,10 +18,13 @@ class Embedding(Module):
     Args:
         num_embeddings, embedding_dim: V rows of D numbers.
         padding_idx: position whose row starts at zero and gets no gradient.
+        max_norm: rows that are looked up and longer are first shortened to this length, in place.
+        norm_type: p of that norm.
+        scale_grad_by_freq: divide the gradient of a row by the number of times it was looked up.
         sparse: accepted; gradients are dense.
     Parameters: weight (V, D) from N(0, 1).
     Shapes: int64 (*) -> (*, D).
-    Errors: IndexError for a position outside [0, V); NotImplementedError for max_norm and scale_grad_by_freq.
+    Errors: IndexError for a position outside [0, V).
     Source: torch.nn.Embedding
 
     >>> import fastbp
@@ -30,8 +35,6 @@ class Embedding(Module):
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0,
                  scale_grad_by_freq=False, sparse=False, _weight=None, _freeze=False, device=None, dtype=None):
         super().__init__()
-        if max_norm is not None or scale_grad_by_freq:
-            raise NotImplementedError("Embedding: max_norm and scale_grad_by_freq are not supported; leave them out")
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise AssertionError(f"Padding_idx must be within num_embeddings: got {padding_idx} for "
@@ -60,7 +63,9 @@ class Embedding(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     def forward(self, input):
-        return _embedding(input, self.weight, self.padding_idx)
+        if self.max_norm is None and not self.scale_grad_by_freq:
+            return _embedding(input, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
 
     @classmethod
     def from_pretrained(cls, embeddings, freeze=True, padding_idx=None, max_norm=None, norm_type=2.0,
@@ -78,6 +83,12 @@ class Embedding(Module):
         text = f"{self.num_embeddings}, {self.embedding_dim}"
         if self.padding_idx is not None:
             text += f", padding_idx={self.padding_idx}"
+        if self.max_norm is not None:
+            text += f", max_norm={self.max_norm}"
+        if self.norm_type != 2:
+            text += f", norm_type={self.norm_type}"
+        if self.scale_grad_by_freq is not False:
+            text += f", scale_grad_by_freq={self.scale_grad_by_freq}"
         if self.sparse:
             text += ", sparse=True"
         return text

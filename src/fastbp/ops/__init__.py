@@ -4,7 +4,7 @@ Importing this package fills `TABLE`.  The build reads it to print strips, opcod
 engine binds its rules, the tests derive from it.  Plain Python, standard library only.
 """
 
+from . import fused, index, linalg, pointwise, reduce, shape  # noqa: F401  (filling the table is the purpose)
 from ._declare import TABLE, F, Row, Sym, trace
-from . import pointwise, shape, reduce, linalg, index, fused  # noqa: F401  (filling the table is the purpose)
 
 __all__ = ["TABLE", "F", "Row", "Sym", "trace"]

@@ -146,7 +146,7 @@ pointwise("log1p(Tensor input)", lambda input: 1 / (input + 1), domain=(-0.7, 3.
 pointwise("logaddexp(Tensor input, Tensor other)", lambda input, y: F.exp(input - y), lambda other, y: F.exp(other - y),
           ref="logaddexp", inplace=False, doc="y = log(exp(input) + exp(other)), stable")
 pointwise("xlogy(Tensor input, Tensor other)", lambda input, other: F.where((input == 0) * (other <= 0), 0, F.log(other)),
-          lambda input, other: input / other, domain=(0.2, 3.0), doc="y = input * log(other), 0 where input is 0")
+          lambda input, other: input / other, domain=(0.2, 3.0), ref="xlogy", doc="y = input * log(other), 0 where input is 0")
 
 # ---- trigonometry and hyperbolic functions --------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ pointwise("copysign(Tensor input, Tensor other)", lambda input, y: F.sign(input)
 
 # ---- activations ----------------------------------------------------------------------------------------------------
 
-pointwise("sigmoid(Tensor input)", lambda y: y * (1 - y), doc="Logistic function.  y = 1 / (1 + exp(-input))",
+pointwise("sigmoid(Tensor input)", lambda y: y * (1 - y), ref="expit", doc="Logistic function.  y = 1 / (1 + exp(-input))",
           source="Rumelhart, Hinton and Williams, 1986")
 pointwise("relu(Tensor input)", lambda y: F.where(y > 0, 1, 0), types="number", kinks=(0.0,),
           doc="Rectified linear unit; the derivative at 0 is 0.  y = max(input, 0)", source="Nair and Hinton, 2010")
@@ -214,7 +214,7 @@ pointwise("softplus(Tensor input, Scalar beta=1.0, Scalar threshold=20.0)",
           scalar=lambda input, beta, threshold: F.where(input * beta > threshold, input, F.softplus(input * beta) / beta),
           doc="Smooth rectifier.  y = log(1 + exp(beta * input)) / beta, input itself above the threshold")
 pointwise("logsigmoid(Tensor input)", lambda input: F.sigmoid(-input), scalar="log_sigmoid", method=False,
-          doc="y = log(sigmoid(input)), stable")
+          ref="log_expit", doc="y = log(sigmoid(input)), stable")
 pointwise("mish(Tensor input)",
           lambda input: F.tanh(F.softplus(input, 1.0, 20.0))
           + input * F.sigmoid(input) * (1 - F.tanh(F.softplus(input, 1.0, 20.0)) * F.tanh(F.softplus(input, 1.0, 20.0))),
@@ -223,9 +223,9 @@ pointwise("mish(Tensor input)",
 
 # ---- special functions ----------------------------------------------------------------------------------------------
 
-pointwise("erf(Tensor input)", lambda input: (2 / sqrt(pi)) * F.exp(-input * input), doc="Error function.")
-pointwise("erfc(Tensor input)", lambda input: (-2 / sqrt(pi)) * F.exp(-input * input), doc="Complementary error function.")
+pointwise("erf(Tensor input)", lambda input: (2 / sqrt(pi)) * F.exp(-input * input), ref="erf", doc="Error function.")
+pointwise("erfc(Tensor input)", lambda input: (-2 / sqrt(pi)) * F.exp(-input * input), ref="erfc", doc="Complementary error function.")
 pointwise("erfinv(Tensor input)", lambda y: (0.5 * sqrt(pi)) * F.exp(y * y), domain=(-0.8, 0.8),
-          doc="Inverse error function.")
-pointwise("lgamma(Tensor input)", lambda input: F.digamma(input), domain=(0.3, 3.0), doc="Logarithm of |gamma|.")
-pointwise("digamma(Tensor input)", domain=(0.3, 3.0), doc="Derivative of lgamma.")
+          ref="erfinv", doc="Inverse error function.")
+pointwise("lgamma(Tensor input)", lambda input: F.digamma(input), domain=(0.3, 3.0), ref="gammaln", doc="Logarithm of |gamma|.")
+pointwise("digamma(Tensor input)", domain=(0.3, 3.0), ref="psi", doc="Derivative of lgamma.")

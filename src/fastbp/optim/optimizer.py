@@ -11,9 +11,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
-from operator import is_
 
-from fastbp._core import Tensor, enable_grad, no_grad
+from fastbp._core import Tensor
+from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.utils.hooks import RemovableHandle
 
 __all__ = ["Optimizer", "required"]
@@ -317,18 +317,31 @@ def _fit(param, value, key=None):
 
 
 class _Plan:
-    """What one call of the core's update takes for one group."""
+    """What one call of the core's update takes for one group, and the conditions under which it holds."""
 
-    __slots__ = ("absent", "extra", "fresh", "listed", "params", "slots", "steps", "uniform")
+    __slots__ = ("extra", "fresh", "has_grad", "listed", "params", "slots", "steps", "uniform")
 
-    def __init__(self, listed, params, absent):
-        self.listed = listed        # the group's parameters when the plan was made
-        self.params = params        # those with gradients
-        self.absent = absent        # those without
+    def __init__(self, listed):
+        self.listed = list(listed)                              # the group's parameters
+        self.has_grad = [p.grad is not None for p in listed]
+        self.params = [p for p in listed if p.grad is not None]
         self.slots = self.extra = None
         self.fresh = False          # which momentum buffers the next step has to fill
         self.steps = None           # numbers of steps done
         self.uniform = True
+
+    def gradients(self, listed):
+        """The gradients of `params`; None when the group or the set of those with gradients is another one."""
+        grads = []
+        if len(listed) != len(self.listed):
+            return None
+        for p, planned, expected in zip(listed, self.listed, self.has_grad):
+            g = p.grad
+            if p is not planned or (g is None) is expected:
+                return None
+            if expected:
+                grads.append(g)
+        return grads
 
 
 class CompiledOptimizer(Optimizer):
@@ -354,39 +367,20 @@ class CompiledOptimizer(Optimizer):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        plans = self._plans
         for k, group in enumerate(self.param_groups):
-            plan = plans.get(k)
-            if plan is not None:
-                listed = group["params"]
-                if len(listed) == len(plan.listed) and all(map(is_, listed, plan.listed)):
-                    grads = [p.grad for p in plan.params]
-                    for gradient in grads:
-                        if gradient is None:
-                            break
-                    else:
-                        for p in plan.absent:
-                            if p.grad is not None:
-                                break
-                        else:
-                            if grads:
-                                self._update(group, plan, grads)
-                            continue
-                self._drop_plans()
-            plan = self._new_plan(k, group)
-            if plan.params:
-                self._update(group, plan, [p.grad for p in plan.params])
+            listed = group["params"]
+            plan = self._plans.get(k)
+            grads = None if plan is None else plan.gradients(listed)
+            if grads is None:
+                if plan is not None:
+                    self._drop_plans()
+                plan = self._plans[k] = _Plan(listed)
+                grads = plan.gradients(listed)
+                with no_grad():
+                    self._prepare(group, plan)
+            if grads:
+                self._update(group, plan, grads)
         return loss
-
-    def _new_plan(self, k, group):
-        present, absent = [], []
-        for p in group["params"]:
-            (absent if p.grad is None else present).append(p)
-        plan = _Plan(list(group["params"]), present, absent)
-        with no_grad():
-            self._prepare(group, plan)
-        self._plans[k] = plan
-        return plan
 
     def _prepare(self, group, plan):
         raise NotImplementedError

@@ -1,7 +1,8 @@
 """Floor 3, nn: helpers around gradients and parameters."""
 
-from fastbp._core import Tensor, cat, no_grad, stack
+from fastbp._core import Tensor, cat, stack
 from fastbp._core import tensor as _tensor
+from fastbp.autograd.grad_mode import no_grad
 
 __all__ = [
     "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector",

@@ -84,28 +84,26 @@ def test_every_truncation_is_an_error(tmp_path):
         fastbp.load(path)
 
 
-def test_every_flipped_bit_is_an_error(tmp_path):
+def test_a_flipped_bit_in_any_byte_is_an_error(tmp_path):
     path = tmp_path / "weights"
     fastbp.save({"a": fastbp.arange(5.0), "b": fastbp.arange(3)}, path)
     whole = path.read_bytes()
-    length = int.from_bytes(whole[:8], "little")
-    header = json.loads(whole[8:8 + length])
+    end = 8 + int.from_bytes(whole[:8], "little")
+    metadata = json.loads(whole[8:end])["__metadata__"]
     unprotected = 0
     for k in range(len(whole)):
-        for bit in range(8):
-            damaged = bytearray(whole)
-            damaged[k] ^= 1 << bit
-            path.write_bytes(damaged)
-            try:
-                loaded = fastbp.load(path)
-            except (RuntimeError, TypeError) as error:
-                assert "weights" in str(error)
-            else:
-                # only the metadata's own words may change unseen: the tensors are what was saved
-                assert 8 <= k < 8 + length
-                same(loaded, {"a": fastbp.arange(5.0), "b": fastbp.arange(3)})
-                unprotected += 1
-    assert header["__metadata__"]["fastbp.crc32"] and unprotected < 8 * 120
+        damaged = bytearray(whole)
+        damaged[k] ^= 1 << 5 * k % 8
+        path.write_bytes(damaged)
+        try:
+            loaded = fastbp.load(path)
+        except (RuntimeError, TypeError) as error:
+            assert "weights" in str(error)
+        else:       # only the metadata's own words may change unseen: the tensors are what was saved
+            assert 8 <= k < end
+            same(loaded, {"a": fastbp.arange(5.0), "b": fastbp.arange(3)})
+            unprotected += 1
+    assert unprotected <= len(json.dumps(metadata)) + len("__metadata__")
 
 
 def test_foreign_files_are_recognised(tmp_path):

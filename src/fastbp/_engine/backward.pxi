@@ -382,7 +382,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
         g = unary(OP_neg, v)
     elif strip == P_ZERO:
         g = zeros_of(v.code, v.nd, v.dims)
-    elif GRAD_MODE or v.bits & B_DUAL:
+    elif GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
         g = pointwise_rule(n, v, i)
     else:
         g = fresh(v.code, v.nd, v.dims)
@@ -473,16 +473,31 @@ cdef object pointwise_values(Node n, Tensor v, object names):
 cdef Tensor pointwise_rule(Node n, Tensor v, int i):
     """v * dy/dx_i in operations of the table: differentiable again."""
     rule, names = RULES[n.op][i]
-    return times_partial(v, rule(*pointwise_values(n, v, names)), ROWS[n.op].singular)
+    return times_partial(v, rule, pointwise_values(n, v, names), ROWS[n.op])
 
 
-cdef Tensor times_partial(Tensor v, object d, bint singular):
-    """v * d.  Law of strong zeros: where v is 0 and d infinite or NaN, d counts as 0, also for further derivatives."""
-    if singular and isinstance(d, Tensor):
-        bad = pointwise_general(OP_logical_and, (binary(OP_eq, v, 0), unary(OP_logical_not, unary(OP_isfinite, d))), ())
-        if bool((<Tensor>bad).any()):
-            d = pointwise_general(OP_where, (bad, 0.0, d), ())
-    return binary(OP_mul, v, d)
+cdef Tensor times_partial(Tensor v, object rule, list values, object row):
+    """v * rule(values).  Law of strong zeros: where v is 0 and the partial infinite or NaN, the partial counts as 0.
+
+    That must hold for further derivatives too, so there the rule reads a harmless number of the row's domain in the place of
+    the values: what is thrown away must not be infinite inside either.  Numbers in a rule take the adjoint's dtype.
+    """
+    global DEFAULT_FLOAT
+    cdef int before = DEFAULT_FLOAT
+    if v.code <= DT_F64:
+        DEFAULT_FLOAT = v.code
+    try:
+        d = rule(*values)
+        if row.singular and isinstance(d, Tensor):
+            bad = pointwise_general(OP_logical_and, (binary(OP_eq, v, 0), unary(OP_logical_not, unary(OP_isfinite, d))), ())
+            if bool((<Tensor>bad).any()):
+                low, high = row.domain
+                harmless = low + 0.625 * (high - low)
+                d = rule(*[pointwise_general(OP_where, (bad, harmless, x), ()) if isinstance(x, Tensor) else x for x in values])
+                d = pointwise_general(OP_where, (bad, 0.0, d), ())
+        return binary(OP_mul, v, d)
+    finally:
+        DEFAULT_FLOAT = before
 
 
 # ---- the doors ------------------------------------------------------------------------------------------------------

@@ -160,6 +160,21 @@ cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
     return y
 
 
+cdef inline object both(int op, object left, object right):
+    """`binary` behind a function's name: what is no operand is an error, where an operator would ask the other side."""
+    cdef object y
+    if not isinstance(left, Tensor) and not isinstance(right, Tensor):
+        fail_operands(op, left, right)
+    y = binary(op, left, right)
+    if y is NotImplemented:
+        fail_operands(op, left, right)
+    return y
+
+
+cdef object fail_operands(int op, object left, object right):
+    raise DTypeError(f"{op_name(op)}: expected a Tensor and a Tensor or number, got {describe(left)} and {describe(right)}.")
+
+
 cdef Tensor with_number(OpInfo* o, Tensor t, object number, bint reverse):
     """A contiguous floating tensor and a Python number: the number is a constant of the instruction."""
     cdef Tensor y = fresh(t.code, t.nd, t.dims)
@@ -607,7 +622,7 @@ def div(input, other, *, rounding_mode=None, out=None):
     rounding_mode: None (true division, a floating result), "trunc" or "floor".  Tensors of any shapes that broadcast.
     """
     if rounding_mode is None:
-        return into(binary(OP_div, input, other), out)
+        return into(both(OP_div, input, other), out)
     if rounding_mode == "floor":
         return into(pointwise_general(OP_floor_divide, (input, other), ()), out)
     if rounding_mode == "trunc":
@@ -692,7 +707,12 @@ cdef object power(object x, object p):
 
 def pow(input, exponent, *, out=None):
     """Power.  y = input ** exponent; tensors or numbers that broadcast.  At (0, 0) the derivatives are 0."""
-    return into(power(input, exponent), out)
+    if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
+        fail_operands(OP_pow, input, exponent)
+    y = power(input, exponent)
+    if y is NotImplemented:
+        fail_operands(OP_pow, input, exponent)
+    return into(y, out)
 
 
 def gelu(Tensor input not None, *, str approximate="none"):

@@ -77,7 +77,25 @@ cdef Tensor lift(int op, tuple args):
             t = transposed_tangent(op, row, args, primals, level)
     if t is None:
         return y
+    if GRAD_MODE and (<Tensor>y).node is not None and (<Tensor>y).node.op == op and (<Tensor>y).node.dual is None:
+        keep_duals((<Tensor>y).node, args, primals, t, level)
     return make_dual(y, t, level)
+
+
+cdef keep_duals(Node n, tuple args, tuple primals, Tensor t, int level):
+    """Forward over reverse: what the node saved of the primals it saves with their tangents, so that its rule runs on duals."""
+    cdef int i
+    for p in primals:
+        if isinstance(p, Tensor) and (<Tensor>p).node is n:     # the operation returned its input
+            return
+    for i in range(n.nin):
+        if n.saved[i] != NULL:
+            for a, p in zip(args, primals):
+                if a is not p and p is <object>n.saved[i]:
+                    Py_INCREF(a)
+                    Py_DECREF(p)
+                    n.saved[i] = <PyObject*>a
+    n.dual = (level, t)
 
 
 cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Tensor y, int level):
@@ -92,13 +110,12 @@ cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Ten
         if t is None or rule is None:
             continue
         used = rule.__code__.co_varnames[:rule.__code__.co_argcount]
-        d = rule(*[y if name == "y" else values[names.index(name)] for name in used])
         if (<Tensor>t).code != y.code:
             t = c_cast(t, DTYPES[y.code])
-        if isinstance(d, (int, float)) and d == 1:
+        if OPS[op].partial[k] == P_ONE:
             term = t
         else:
-            term = times_partial(t, d, row.singular)
+            term = times_partial(t, rule, [y if name == "y" else values[names.index(name)] for name in used], row)
         total = term if total is None else binary(OP_add, total, term)
     if total is not None and (<Tensor>total).shape != y.shape:
         total = c_expand(total, tuple_of(y.nd, y.dims))
@@ -190,6 +207,8 @@ def _make_dual(Tensor tensor not None, Tensor tangent not None, level=None):
         raise ShapeError(f"make_dual: tangent {describe(tangent)} must have the shape and dtype of {describe(tensor)}.")
     if CATEGORY[tensor.code] != 2:
         raise DTypeError(f"make_dual: {describe(tensor)}: only floating dtypes have tangents.")
+    if GRAD_MODE and tracked(tensor):       # a name of its own on the tape, so that gradients can be asked for the dual tensor
+        tensor = c_alias(tensor)
     return make_dual(tensor, tangent, LEVEL if level is None else level)
 
 

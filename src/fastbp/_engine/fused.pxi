@@ -233,7 +233,7 @@ cdef object bw_cross_entropy(Node n, Tensor v, int i):
     x = saved_input(n, 0)
     target = saved_input(n, 1)
     weight = saved_input(n, 2) if n.saved[2] != NULL else None
-    if GRAD_MODE or v.bits & B_DUAL:
+    if GRAD_MODE or (v.bits | x.bits) & B_DUAL:
         return c_cross_entropy_backward(v, x, target, weight, n.args[3], n.args[4], reduction)
     if n.extra is None:
         fail_freed(n)
@@ -310,9 +310,7 @@ cdef Tensor c_mse_loss(Tensor x, Tensor t, object reduction):
     cdef Node n
     cdef bint mode
     global GRAD_MODE
-    if (x.bits | t.bits) & B_DUAL:
-        return lift(OP_mse_loss, (x, t, reduction))
-    if not same_layout(x, t) or reduction == "none":
+    if (x.bits | t.bits) & B_DUAL or not same_layout(x, t) or reduction == "none":
         y = unary(OP_square, binary(OP_sub, x, t))
         return c_mean(y, None, False, None) if reduction == "mean" else c_sum(y, None, False, None) if reduction == "sum" else y
     mode = GRAD_MODE
@@ -339,7 +337,7 @@ cdef object bw_mse_loss(Node n, Tensor v, int i):
     """v * 2 (input - target) / n: the error of each output, scaled."""
     cdef Tensor x = saved_input(n, 0), t = saved_input(n, 1)
     cdef double k = n.k[0].f if i == 0 else -n.k[0].f
-    if GRAD_MODE or v.bits & B_DUAL:
+    if GRAD_MODE or (v.bits | x.bits | t.bits) & B_DUAL:
         return binary(OP_mul, binary(OP_mul, binary(OP_sub, x, t), k), v)
     if n.extra is None:
         fail_freed(n)
@@ -414,7 +412,7 @@ cdef Tensor c_layer_norm_rows(Tensor x, object weight, object bias, double eps):
 cdef object bw_layer_norm(Node n, Tensor v, int i):
     cdef Instr I
     cdef Tensor x = saved_input(n, 0), g, z, w, mean, rstd
-    if GRAD_MODE or v.bits & B_DUAL:
+    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
         if i == 2:
             return c_sum(v, 0, False, None)
         return composition_backward(n, v, i)
@@ -684,8 +682,10 @@ def conv2d(Tensor input not None, Tensor weight not None, bias=None, stride=1, p
 
 cdef int64_t pooled(int64_t size, int64_t k, int64_t s, int64_t p, int64_t d, bint ceil_mode) noexcept:
     """Windows along one dimension; in ceil mode the last one must start inside the input or its left padding."""
-    cdef int64_t span = size + 2 * p - d * (k - 1) - 1
-    cdef int64_t n = (span + (s - 1 if ceil_mode else 0)) // s + 1
+    cdef int64_t span = size + 2 * p - d * (k - 1) - 1 + (s - 1 if ceil_mode else 0)
+    cdef int64_t n = span // s + 1
+    if span < 0:                # C's division rounds towards zero
+        return 0
     if ceil_mode and (n - 1) * s >= size + p:
         n -= 1
     return n

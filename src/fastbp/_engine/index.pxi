@@ -630,6 +630,9 @@ cdef Tensor copy_tensor(Tensor t, Tensor x):
     """t[...] = x in place, recorded: copy_, and what x[slice] = value becomes."""
     cdef Node n
     cdef Plan p
+    if (t.bits | x.bits) & B_DUAL:
+        raise GraphError("copy_: dual tensors cannot be written in place or be the source of an in-place write; use where() or "
+                         "index_put().")
     check_writable("copy_", t)
     broadcast_shape(OP_identity, (t, x), &p)
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):

@@ -89,9 +89,6 @@ cdef object check_product(str op, Tensor a, Tensor b):
 cdef Tensor c_matmul(Tensor a, Tensor b):
     cdef Tensor x, w, y
     cdef Node n
-    if (a.bits | b.bits) & B_DUAL:
-        check_product("matmul", a, b)
-        return lift(OP_matmul, (a, b))
     if not (a.nd == 2 and b.nd == 2 and a.code == b.code and a.code <= DT_I64 and a.dims[1] == b.dims[0]):
         check_product("matmul", a, b)
         if a.nd == 1 or b.nd == 1 or COMPUTE[a.code] != a.code:
@@ -99,6 +96,8 @@ cdef Tensor c_matmul(Tensor a, Tensor b):
         if a.nd > 2 and b.nd == 2:          # a batch of rows against one matrix is one product
             y = c_matmul(c_reshape(a, (-1, a.dims[a.nd - 1])) if a.n else c_reshape(a, (a.n // (a.dims[a.nd - 1] or 1), a.dims[a.nd - 1])), b)
             return c_reshape(y, tuple_of(a.nd - 1, a.dims) + (b.dims[1],))
+    if (a.bits | b.bits) & B_DUAL:
+        return lift(OP_matmul, (a, b))
     y = product(OP_matmul, a, b, None)
     if GRAD_MODE and (tracked(a) or tracked(b)) and CATEGORY[y.code] == 2:
         n = node_new(OP_matmul, 2, y.code)
@@ -145,8 +144,6 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
         if not isinstance(bias, Tensor):
             raise DTypeError(f"linear: bias must be a Tensor or None, got {describe(bias)}.")
         b = <Tensor>bias
-    if (x.bits | w.bits) & B_DUAL or (b is not None and b.bits & B_DUAL):
-        return lift(OP_linear, (x, w, bias))
     if w.nd == 1:
         y = c_matmul(x, w)
         return y if b is None else binary(OP_add, y, b)
@@ -155,6 +152,11 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
         fail_linear(x, w, b)
     if b is not None and b.nd == 0:
         b = c_expand(b, (w.dims[0],))
+    if (x.bits | w.bits) & B_DUAL or (b is not None and b.bits & B_DUAL):
+        if nd != 2:
+            y = c_linear(c_reshape(x, (shape_product(nd - 1, x.dims), x.dims[nd - 1])), w, b)
+            return c_reshape(y, tuple_of(nd - 1, x.dims) + (w.dims[0],))
+        return lift(OP_linear, (x, w, b))
     if nd == 2:
         x2 = x
     else:                       # leading dimensions are one long batch of rows

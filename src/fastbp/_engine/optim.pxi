@@ -50,6 +50,7 @@ def sgd_step(list params, list grads, bufs, double lr, double momentum, double d
         I.c[5].i = maximize
         I.c[6].i = first[k] if isinstance(first, list) else first
         I.n = p.n
+        I.flags = F_FLUSH
         I.grain = BLOCK
         I.cost = 0.5
         execute(&I)
@@ -93,6 +94,7 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
         I.c[6].i = maximize
         I.c[7].f = steps[k]
         I.n = p.n
+        I.flags = F_FLUSH
         I.grain = BLOCK
         I.cost = 1.0
         execute(&I)

@@ -61,11 +61,11 @@ cdef int execute(Instr* I) except -1:
             if own == NULL:
                 fail_status(ST_NOMEM, I)
     if ns < RELEASE_NS and threads == 1:
-        status = I.run(I, 0, I.n, ws)
+        status = run_range(I, 0, I.n, ws)
     else:
         WORKSPACE_BUSY = True if own == NULL else WORKSPACE_BUSY
         with nogil:
-            status = I.run(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws)
+            status = run_range(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws)
         if own == NULL:
             WORKSPACE_BUSY = False
     if own != NULL:

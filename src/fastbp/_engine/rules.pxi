@@ -136,13 +136,26 @@ cdef object composition_backward(Node n, Tensor v, int i):
     try:
         for k in tensors:
             if isinstance(args[k], Tensor) and CATEGORY[(<Tensor>args[k]).code] == 2:
-                args[k] = c_alias(args[k]) if create else detached(args[k])
-                if k == tensors[i]:
-                    (<Tensor>args[k]).bits |= B_GRAD
+                if create and (k != tensors[i] or tracked(args[k])):
+                    args[k] = c_alias(args[k])
+                else:
+                    args[k] = fresh_leaf(args[k], k == tensors[i])
         y = row.composition(*args[:row.composition.__code__.co_argcount])
         return gradients([y], [args[tensors[i]]], [v], create, create, True)[0]
     finally:
         GRAD_MODE = create
+
+
+cdef Tensor fresh_leaf(Tensor x, bint track):
+    """x off the tape, tangents kept; the place where a gradient is asked for if `track`."""
+    cdef Tensor t
+    if x.bits & B_DUAL:
+        return make_dual(fresh_leaf(x.dual.primal, track), x.dual.tangent, x.dual.level)
+    t = detached(x)
+    if track:
+        t.bits |= B_GRAD
+        t = c_alias(t)
+    return t
 
 
 def composition_gradient(function, Tensor v not None, shape):

@@ -55,6 +55,7 @@ cdef class Node:
     cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
     cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
     cdef object hooks                   # hooks on the gradient of the result
+    cdef object dual                    # (level, tangent of the result) where the operation ran on dual tensors
     cdef object extra                   # metadata, several outputs' shapes, a custom Function's context
     # the walk
     cdef int64_t walk
@@ -211,6 +212,8 @@ cdef void node_release(Node n, bint edges) noexcept:
     if n.result != NULL:
         storage_release(n.result)
         n.result = NULL
+    if n.dual is not None:
+        n.dual = None
     if edges:
         if n.aux != n.small:
             PyMem_Free(n.aux)
@@ -352,6 +355,8 @@ cdef Tensor saved_input(Node n, int i):
     t = <Tensor>n.saved[i]
     if version_of(t) != n.version[i]:
         overwritten(n, t.st, n.version[i], f"input {i} ({describe(t)})")
+    while t.bits & B_DUAL and t.dual.level > LEVEL:     # its level is closed
+        t = t.dual.primal
     return t
 
 
@@ -368,6 +373,8 @@ cdef Tensor saved_result(Node n, Tensor like):
         y.bits &= ~<uint32_t>B_CONTIGUOUS
     y.node = n
     y.bits |= B_GRAD
+    if n.dual is not None and n.dual[0] <= LEVEL:
+        y = make_dual(y, n.dual[1], n.dual[0])
     return y
 
 

@@ -13,6 +13,8 @@ cdef enum:
     MAXARG = 10         # operands of an instruction, outputs first
     MAXCONST = 24       # constants of an instruction
     BLOCK = 1024        # elements that a pointwise strip sees at a time: 4-8 kB an operand, they stay in L1
+    N_DTYPE = 10
+    N_COMPUTE = 3       # dtypes that strips exist for: the first ones of DType
 
 # Compute dtypes come first: strips exist for them alone; every other dtype is converted while loading and storing.
 cdef enum DType:
@@ -26,8 +28,6 @@ cdef enum DType:
     DT_BOOL = 7
     DT_F16 = 8          # storage only
     DT_BF16 = 9         # storage only
-    N_DTYPE = 10
-    N_COMPUTE = 3
 
 cdef enum Status:
     ST_OK = 0
@@ -74,6 +74,7 @@ ctypedef struct Instr:
 cdef enum Flags:
     F_FLAT = 1          # every operand is contiguous, of the compute dtype, and of n elements
     F_ACCUMULATE = 2    # out += result instead of out = result
+    F_FLUSH = 4         # denormal numbers count as zero while the kernel runs (states of optimizers decay into them)
 
 ctypedef struct KernelTable:
     const char* isa

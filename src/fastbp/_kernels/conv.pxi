@@ -1,6 +1,7 @@
 # Floor 1, the room of convolution and pooling over N x C x H x W, contiguous.
 #
-# Convolution is a product with shifted operands, and nothing is unfolded: an image is copied once into zero-padded planes,
+# Convolution is a product with shifted operands, and nothing is unfolded: an image is copied once into zero-padded
+# planes,
 # one for each phase of the stride, and the tap (c, kh, kw) of all output pixels is then that plane read from another
 # place, given by a table of offsets (MmTaps and MmSpread in gemm.pxi).  The adjoint by the data is the same for each
 # phase of its result, with the taps that reach that phase.  **Law**: an image, or an output channel of the gradient by
@@ -85,9 +86,11 @@ cdef void cv_row(const real* x, int64_t W, int64_t step, int64_t shift, real* ou
         out[t] = 0
 
 
-# Padded planes [phase][channel][rows][Wp] of `channels` channels: row r of phase (qy, qx) is row (r0 + r) * sh + qy - top
+# Padded planes [phase][channel][rows][Wp] of `channels` channels: row r of phase (qy, qx) is row (r0 + r) * sh + qy -
+# top
 # of the image, its column t is column t * sw + qx - left.  Phases that no tap reads are left alone.
-cdef void cv_planes(const real* x, int64_t channels, int64_t H, int64_t W, const Conv* v, int64_t sh, int64_t sw, int64_t top,
+cdef void cv_planes(const real* x, int64_t channels, int64_t H, int64_t W, const Conv* v, int64_t sh, int64_t sw,
+                    int64_t top,
                     int64_t left, int64_t r0, int64_t rows, int64_t Wp, real* out) noexcept nogil:
     cdef int64_t qy, qx, c, r, y, k
     cdef real* to
@@ -114,10 +117,13 @@ cdef void cv_planes(const real* x, int64_t channels, int64_t H, int64_t W, const
                         memset(to + r * Wp, 0, Wp * sizeof(real))
 
 
-# y[m, oy, ox] = bias[m] + sum over k of a[m, k] * plane[off[k] + oy * Wp + ox].  y's strides: ym, yr, yc; tmp: M * rows * Wp.
+# y[m, oy, ox] = bias[m] + sum over k of a[m, k] * plane[off[k] + oy * Wp + ox].  y's strides: ym, yr, yc; tmp: M *
+# rows * Wp.
 # Where the vectors fit badly into a row, all rows are computed as one, and the columns in between are dropped.
-cdef void cv_core(int64_t M, int64_t K, const real* a, int64_t rsa, const int64_t* off, const real* plane, int64_t Wp, int64_t rows,
-                  int64_t cols, const real* bias, real* y, int64_t ym, int64_t yr, int64_t yc, real* tmp) noexcept nogil:
+cdef void cv_core(int64_t M, int64_t K, const real* a, int64_t rsa, const int64_t* off, const real* plane, int64_t Wp,
+                  int64_t rows,
+                  int64_t cols, const real* bias, real* y, int64_t ym, int64_t yr, int64_t yc,
+                  real* tmp) noexcept nogil:
     cdef MmGeo g
     cdef int64_t i, j, r, L = cols, lines = rows, W = MM_WIDTH(sizeof(real)), flat = (rows - 1) * Wp + cols
     cdef int m, n
@@ -169,8 +175,10 @@ cdef void cv_core(int64_t M, int64_t K, const real* a, int64_t rsa, const int64_
                         to[j * yc] = tmp[i * flat + r * Wp + j]
 
 
-# Rows of output at a time, and the bytes they take: planes of `phases` * C channels with `more` rows on top, and O temporaries.
-cdef inline int64_t cv_band(int64_t rows, int64_t Wp, int64_t more, int64_t planes, int64_t temps, int64_t itemsize) noexcept nogil:
+# Rows of output at a time, and the bytes they take: planes of `phases` * C channels with `more` rows on top, and O
+# temporaries.
+cdef inline int64_t cv_band(int64_t rows, int64_t Wp, int64_t more, int64_t planes, int64_t temps,
+                            int64_t itemsize) noexcept nogil:
     cdef int64_t a = CV_BAND - more * planes * Wp * itemsize, b = (planes + temps) * Wp * itemsize
     return min(max(a // b if b > 0 and a > 0 else 1, 1), max(rows, 1))
 
@@ -208,8 +216,8 @@ cdef void cv_forward_taps(const Conv* v, const Planes* p, int64_t* off) noexcept
         for i in range(v.KH):
             for j in range(v.KW):
                 off[2 * k] = k
-                off[2 * k + 1] = ((i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * v.Cg + c) * p.size + i * v.dh // v.sh * p.Wp \
-                    + j * v.dw // v.sw
+                off[2 * k + 1] = ((i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * v.Cg + c) * p.size \
+                    + i * v.dh // v.sh * p.Wp + j * v.dw // v.sw
                 k += 1
 
 
@@ -245,7 +253,8 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
                 if not v.plain:
                     at = planes
                     cv_planes(x, v.Cg, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, p.band + p.more, p.Wp, planes)
-                cv_core(v.Og, K, <const real*>I.arg[2].data + q * v.Og * K, K, off, at, p.Wp, rows, v.OW, bias, y + r * v.OW,
+                cv_core(v.Og, K, <const real*>I.arg[2].data + q * v.Og * K, K, off, at, p.Wp, rows, v.OW, bias,
+                        y + r * v.OW,
                         v.OH * v.OW, v.OW, 1, tmp)
                 r += rows
 
@@ -271,7 +280,8 @@ cdef void cv_back_planes(const Conv* v, int64_t itemsize, Back* p) noexcept nogi
     p.band = cv_band(p.rows, p.Wp, max(p.y1 - p.y0, 0), v.Og, v.Cg, itemsize)
 
 
-# gx[ci, r * sh + qy, t * sw + qx] = sum of w[co, ci, i, j] * gy[co, r + sy, t + sx] over the taps whose shifts are whole numbers,
+# gx[ci, r * sh + qy, t * sw + qx] = sum of w[co, ci, i, j] * gy[co, r + sy, t + sx] over the taps whose shifts are
+# whole numbers,
 # sy = (qy + ph - i * dh) / sh.
 cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
@@ -313,13 +323,15 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
                                     off[2 * K] = (co * v.Cg * v.KH + i) * v.KW + j
                                     off[2 * K + 1] = co * size + (sy - p.y0) * p.Wp + sx - p.x0
                                     K += 1
-                        cv_core(v.Cg, K, <const real*>I.arg[2].data + q * v.Og * v.Cg * v.T, v.T, off, <const real*>planes, p.Wp,
+                        cv_core(v.Cg, K, <const real*>I.arg[2].data + q * v.Og * v.Cg * v.T, v.T, off,
+                                <const real*>planes, p.Wp,
                                 min(rows, cv_ceil(v.H - qy, v.sh) - r), cv_ceil(v.W - qx, v.sw), <const real*>NULL,
                                 gx + (r * v.sh + qy) * v.W + qx, v.H * v.W, v.sh * v.W, v.sw, tmp)
                 r += rows
 
 
-# gw[o, k] = sum over images and pixels of gy[o, pixel] * tap k of that pixel: tiles of taps by a chunk of channels o, gy
+# gw[o, k] = sum over images and pixels of gy[o, pixel] * tap k of that pixel: tiles of taps by a chunk of channels o,
+# gy
 # turned so that they are adjacent, added up image by image.
 cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
@@ -393,7 +405,8 @@ cdef int64_t conv_workspace(const Instr* I) noexcept nogil:
     cv_forward_planes(&v, v.Og, 0, itemsize, &p)
     forward = 16 * K + (v.Og * p.band * p.Wp + (0 if v.plain else v.sh * v.sw * v.Cg * p.size)) * itemsize
     cv_forward_planes(&v, oc, 1024, itemsize, &p)
-    weight = (16 + oc * itemsize) * K + (oc * p.band * v.OW + (0 if v.plain else v.sh * v.sw * v.Cg * p.size)) * itemsize
+    weight = (16 + oc * itemsize) * K + oc * p.band * v.OW * itemsize
+    weight += 0 if v.plain else v.sh * v.sw * v.Cg * p.size * itemsize
     cv_back_planes(&v, itemsize, &b)
     data = 16 * v.Og * v.T + (v.Cg * b.band + v.Og * (b.band + max(b.y1 - b.y0, 0))) * b.Wp * itemsize
     return max(forward, max(weight, data)) + 512
@@ -432,7 +445,8 @@ cdef int conv2d_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws
 # ---- pooling: n = planes; tap by tap over a row of outputs, so that the inner loops run along the row
 
 # The outputs [x0, x1) whose tap at column `shift` of their window lies inside the image.
-cdef inline void pool_inside(int64_t W, int64_t OW, int64_t step, int64_t shift, int64_t* x0, int64_t* x1) noexcept nogil:
+cdef inline void pool_inside(int64_t W, int64_t OW, int64_t step, int64_t shift, int64_t* x0,
+                             int64_t* x1) noexcept nogil:
     x0[0] = min(max(cv_ceil(-shift, step), 0), OW)
     x1[0] = min(max(cv_floor(W - 1 - shift, step) + 1, x0[0]), OW)
 
@@ -460,7 +474,7 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nog
                 if x < 0:
                     x += cv_ceil(-x, v.dw) * v.dw
                 best[ox] = low
-                at[ox] = y * v.W + x
+                at[ox] = y * v.W + x if y < v.H and x < v.W else -1     # -1: all of it lies in the padding
             for i in range(v.KH):
                 y = oy * v.sh - v.ph + i * v.dh
                 if y < 0 or y >= v.H:
@@ -489,7 +503,8 @@ cdef void pool_max_back(real* t, const Instr* I, int64_t lo, int64_t hi) noexcep
         at = <const int64_t*>I.arg[2].data + n * v.OH * v.OW
         memset(gx, 0, v.H * v.W * sizeof(real))
         for i in range(v.OH * v.OW):
-            gx[at[i]] += gy[i]
+            if at[i] >= 0:
+                gx[at[i]] += gy[i]
 
 
 # What the sum of a window is divided by: the given divisor, or its places inside the image, or inside the padded image.

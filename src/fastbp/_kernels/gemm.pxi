@@ -15,7 +15,8 @@ cdef extern from *:
     #if defined(__AVX512F__) || defined(__AVX2__)
     #include <immintrin.h>
     #endif
-    /* Vectors of the width of the instruction set.  MM_MR rows by two vectors is the largest tile that the registers hold
+    /* Vectors of the width of the instruction set.  MM_MR rows by two vectors is the largest tile that the
+       registers hold
        (14 x 2 of 32, 6 x 2 of 16); a compiler without vector types gets vectors of one lane. */
     #if defined(__GNUC__) && !defined(FASTBP_NO_VECTORS)
       #if defined(__AVX512F__)
@@ -60,13 +61,17 @@ cdef extern from *:
     /* The first n lanes only; no byte beyond them is touched. */
     #if defined(MM_VB) && MM_VB == 64
       #define MM_LANES(n) ((1u << (n)) - 1)
-      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm512_maskz_loadu_ps(MM_LANES(n), (p)) : (__typeof__(v))_mm512_maskz_loadu_pd(MM_LANES(n), (p)))
-      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm512_mask_storeu_ps((p), MM_LANES(n), (__m512)(v)) : _mm512_mask_storeu_pd((p), MM_LANES(n), (__m512d)(v)))
+      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm512_maskz_loadu_ps(MM_LANES(n), (p)) \
+        : (__typeof__(v))_mm512_maskz_loadu_pd(MM_LANES(n), (p)))
+      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm512_mask_storeu_ps((p), MM_LANES(n), (__m512)(v)) : \
+        _mm512_mask_storeu_pd((p), MM_LANES(n), (__m512d)(v)))
     #elif defined(MM_VB) && MM_VB == 32 && defined(__AVX2__)
       #define MM_L4(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
       #define MM_L8(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))
-      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm256_maskload_ps((const float*)(p), MM_L4(n)) : (__typeof__(v))_mm256_maskload_pd((const double*)(p), MM_L8(n)))
-      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm256_maskstore_ps((float*)(p), MM_L4(n), (__m256)(v)) : _mm256_maskstore_pd((double*)(p), MM_L8(n), (__m256d)(v)))
+      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm256_maskload_ps((const float*)(p), \
+        MM_L4(n)) : (__typeof__(v))_mm256_maskload_pd((const double*)(p), MM_L8(n)))
+      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm256_maskstore_ps((float*)(p), MM_L4(n), (__m256)(v)) : \
+        _mm256_maskstore_pd((double*)(p), MM_L8(n), (__m256d)(v)))
     #else
       #define MM_LOADN(v, p, n) do { MM_ZERO(v); memcpy(&(v), (p), (size_t)(n) * sizeof(*(p))); } while (0)
       #define MM_STOREN(p, v, n) memcpy((p), &(v), (size_t)(n) * sizeof(*(p)))
@@ -86,9 +91,11 @@ cdef extern from *:
       #define MM_IOTA(v) __builtin_choose_expr(sizeof((v)[0]) == 4, MM_IOTA4, MM_IOTA8)
       #define MM_SWAP(x, y, s) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
         (x) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) != 0) & (n_ - (s)))); \
-        (y) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) == 0) & (s)) + (((MM_IOTA(x) & (s)) != 0) & n_)); } while (0)
+        (y) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) == 0) & (s)) + (((MM_IOTA(x) & (s)) != 0) \
+          & n_)); } while (0)
       #define MM_HALVE(t, h) (sizeof(t) > (h) * sizeof((t)[0]) ? (t) + __builtin_shuffle((t), MM_IOTA(t) ^ (h)) : (t))
-      #define MM_SUM(x, v) do { __typeof__(v) t_ = MM_HALVE(v, 8); t_ = MM_HALVE(t_, 4); t_ = MM_HALVE(t_, 2); t_ = MM_HALVE(t_, 1); \
+      #define MM_SUM(x, v) do { __typeof__(v) t_ = MM_HALVE(v, 8); t_ = MM_HALVE(t_, 4); t_ = MM_HALVE(t_, 2); t_ = \
+        MM_HALVE(t_, 1); \
         (x) = t_[0]; } while (0)
     #elif defined(MM_AS)
       #define MM_SWAP(x, y, s) do { for (int l_ = 0; l_ < (int)(sizeof(x) / sizeof((x)[0])); l_++) if (l_ & (s)) { \
@@ -171,6 +178,9 @@ ctypedef fused MmKind:
     MmFill              # the same, and B is packed on the way: its first use is its packing
     MmTaps              # step p of the chain reads A at off[2p] (+ row * rs) and B at off[2p + 1]: convolution
     MmSpread            # row i of A begins at off[2i + 1]; a chain of `lines` runs of k steps, the runs cs apart in A
+
+cdef enum:
+    MM_AHEAD = 8            # steps of k that B is fetched ahead
 
 # The registers of a tile: accumulators c0 (first vector of each row) and c1 (second), a row of B, and where to go on.
 ctypedef struct MmF32:
@@ -314,7 +324,8 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                 MM_STOREN(r.c + i * ld, r.c0[i], o)
 
 
-cdef void mm_tile_rows(MmRegs* R, MmCols* n, MmKind* k, int m, const MmGeo* g, const void* a, const void* b, const void* s,
+cdef void mm_tile_rows(MmRegs* R, MmCols* n, MmKind* k, int m, const MmGeo* g, const void* a, const void* b,
+                       const void* s,
                        void* c) noexcept nogil:
     if MM_MR >= 14 and m == 14:
         mm_tile(R, <mm_14*>NULL, n, k, g, a, b, s, c)
@@ -340,7 +351,8 @@ cdef void mm_tile_rows(MmRegs* R, MmCols* n, MmKind* k, int m, const MmGeo* g, c
         mm_tile(R, <mm_1*>NULL, n, k, g, a, b, s, c)
 
 
-cdef void mm_fill_rows(MmRegs* R, MmCols* n, const MmGeo* g, const void* a, const void* b, const void* s, void* c) noexcept nogil:
+cdef void mm_fill_rows(MmRegs* R, MmCols* n, const MmGeo* g, const void* a, const void* b, const void* s,
+                       void* c) noexcept nogil:
     if MM_MR == 14:
         mm_tile(R, <mm_14*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
     elif MM_MR == 12:
@@ -366,7 +378,8 @@ cdef inline void mm_fill_tile(int n, MmGeo* g, const real* a, const real* b, con
 
 
 # A tile of m <= MM_MR rows and n <= two vectors of columns.
-cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, const real* b, const real* s, real* c) noexcept nogil:
+cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, const real* b, const real* s,
+                             real* c) noexcept nogil:
     g.o = n
     if n > MM_WIDTH(sizeof(real)):
         g.o = n - MM_WIDTH(sizeof(real))
@@ -381,7 +394,8 @@ cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, c
             mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
 
 
-# The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11 and 13
+# The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11
+# and 13
 # rows do not exist.
 cdef inline int mm_next_rows(int64_t left, int most) noexcept nogil:
     if left >= 2 * most:
@@ -392,7 +406,8 @@ cdef inline int mm_next_rows(int64_t left, int most) noexcept nogil:
     return <int>left if left <= 8 or not left & 1 else <int>((left + 1) >> 1)
 
 
-# The columns of the next tiles and how many such tiles follow each other; never less than a vector unless there are no more.
+# The columns of the next tiles and how many such tiles follow each other; never less than a vector unless there are no
+# more.
 cdef inline int mm_next_cols(int64_t left, int64_t width, int64_t* count) noexcept nogil:
     count[0] = 1
     if left >= 3 * width:
@@ -402,7 +417,8 @@ cdef inline int mm_next_cols(int64_t left, int64_t width, int64_t* count) noexce
 
 
 # Turns n <= a vector of lanes, each k elements long and `lane` elements apart, into k vectors ld apart.
-cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lane, void* out, int64_t ld) noexcept nogil:
+cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lane, void* out,
+                  int64_t ld) noexcept nogil:
     cdef MmRegs r
     cdef int i
     cdef int64_t p = 0, q
@@ -444,7 +460,8 @@ cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lan
         p += q
 
 
-cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t step, void* out, int64_t ld) noexcept nogil:
+cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t step, void* out,
+                  int64_t ld) noexcept nogil:
     cdef MmRegs r
     cdef int64_t p, i
     MM_PTR(r.a, a)
@@ -468,7 +485,8 @@ cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t ste
 
 # Packs an operand for the tiles, k-major: out[p * ld + i] = a[i * lane + p * step] for i < n, p < k.  Whole vectors are
 # stored, so up to a vector behind the last element is overwritten (panels are packed in the order of their addresses).
-cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t step, real* out, int64_t ld) noexcept nogil:
+cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t step, real* out,
+                  int64_t ld) noexcept nogil:
     cdef int64_t i, p
     if lane == 1:
         if real is float:
@@ -477,7 +495,8 @@ cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t ste
             mm_copy(<MmF64*>NULL, n, k, a, step, out, ld)
     elif step == 1 and MM_WIDTH(sizeof(real)) > 1:
         i = (n - 1) // MM_WIDTH(sizeof(real)) * MM_WIDTH(sizeof(real))
-        while i >= 0:       # from behind: a group may overwrite the beginning of the next step, that is of the groups before it
+        # from behind: a group may overwrite the beginning of the next step, that is of the groups before it
+        while i >= 0:
             if real is float:
                 mm_turn(<MmF32*>NULL, min(n - i, <int64_t>MM_WIDTH(sizeof(real))), k, a + i * lane, lane, out + i, ld)
             else:
@@ -489,9 +508,11 @@ cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t ste
                 out[p * ld + i] = a[i * lane + p * step]
 
 
-# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all contiguous
+# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all
+# contiguous
 # along k: lanes first, then their tree.
-cdef void mm_dot(MmRegs* regs, MmRows* rows, MmCols* two, const MmGeo* g, const void* x, const void* y, void* out) noexcept nogil:
+cdef void mm_dot(MmRegs* regs, MmRows* rows, MmCols* two, const MmGeo* g, const void* x, const void* y,
+                 void* out) noexcept nogil:
     cdef MmRegs r
     cdef int i
     cdef int64_t p, q, t, k = g.k, ldy = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
@@ -565,7 +586,8 @@ cdef void mm_wide(MmRegs* regs, MmCols* two, const MmGeo* g, const void* a, cons
                 MM_STORE(r.c + g.ldc + i * W, r.c1[i])
 
 
-# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would wait for
+# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would
+# wait for
 # each other.
 cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
     cdef MmRegs r
@@ -608,8 +630,10 @@ cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, c
             MM_STOREN(r.c, r.b0, o)
 
 
-# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to column).
-cdef void mm_few_rows(MmRegs* R, MmCols* two, bint dots, int64_t n, MmGeo* g, const void* x, const void* b, void* out) noexcept nogil:
+# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to
+# column).
+cdef void mm_few_rows(MmRegs* R, MmCols* two, bint dots, int64_t n, MmGeo* g, const void* x, const void* b,
+                      void* out) noexcept nogil:
     cdef MmRegs r
     cdef int64_t p, i, W = MM_WIDTH(sizeof(r.a[0]))
     MM_PTR(r.a, x)
@@ -658,23 +682,11 @@ ctypedef struct MmJob:
     bint swapped
     int unit            # columns are cut at multiples of it
 
-cdef extern from *:
-    """
-    #ifndef MM_AHEAD
-    #define MM_AHEAD 8
-    #endif
-    #ifndef MM_KC
-    #define MM_KC 400
-    #define MM_KC8 264
-    #define MM_MC 112
-    #define MM_NB (1 << 20)
-    #endif
-    """
-    int MM_AHEAD
-    int MM_KC
-    int MM_KC8
-    int MM_MC
-    int MM_NB
+cdef enum:
+    MM_KC = 400             # float32 steps of k in a block: MM_MR rows of A stay in L1 while B streams past them
+    MM_KC8 = 264            # the same for float64
+    MM_MC = 112             # rows of A packed at a time: they stay in L2
+    MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2
 
 cdef enum MmWay:
     MM_DIRECT = 0       # A and B are read in place
@@ -706,8 +718,8 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
     cdef int width = MM_WIDTH(itemsize)
     j.way = MM_PACK
     # Of a dot product its last sum costs as much as 10 vectors: worth it for few columns and long rows.
-    j.swapped = j.N < j.M and (j.csa == 1 and (j.N <= 4 or j.N <= 8 and j.rsb == 1) and j.N * (j.K + 10 * width) < j.K * width
-                               or j.rsa == 1 and j.N <= 2)
+    j.swapped = j.N < j.M and (j.csa == 1 and (j.N <= 4 or j.N <= 8 and j.rsb == 1)
+                               and j.N * (j.K + 10 * width) < j.K * width or j.rsa == 1 and j.N <= 2)
     if j.swapped:
         mm_swap(j)
     if j.rsb == 1 and (j.M <= 8 and j.csa == 1 or j.M <= 4 and j.K <= 8192):
@@ -718,14 +730,16 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
         if j.swapped:
             mm_swap(j)
             j.swapped = False
-        if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64) or j.K * j.N * itemsize <= 24576):
+        if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64)
+                           or j.K * j.N * itemsize <= 24576):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
     j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
 
 
 # The ways of the few rows.  Their results go through a small block: C may have any strides here.
-cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b, const real* start,
+cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
+                 const real* start,
                  int64_t rss, int64_t css, real* c, char* ws) noexcept nogil:
     cdef int64_t i, j, p, q, n, m, rsa = w.rsa, csa = w.csa
     cdef real out[512]
@@ -774,8 +788,10 @@ cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
         j += n
 
 
-# All tiles of a block of C over one block of k.  packed: where B is packed, or NULL: it is read in place; fill: pack it there.
-cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, int64_t cs, bint a_packed, const real* b, int64_t ldb,
+# All tiles of a block of C over one block of k.  packed: where B is packed, or NULL: it is read in place; fill: pack
+# it there.
+cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, int64_t cs, bint a_packed,
+                   const real* b, int64_t ldb,
                    real* packed, bint fill, const real* s, int64_t lds, real* c, int64_t ldc) noexcept nogil:
     cdef MmGeo g
     cdef int64_t i = 0, j
@@ -821,7 +837,8 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
 
 
 # Rows [i0, i1) and columns [j0, j1) of a product; `start` is added to it, row by row lds apart.
-cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b, const real* start,
+cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
+                     const real* start,
                      int64_t lds, real* c, char* ws) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count
     cdef real* bp = <real*>ws
@@ -886,7 +903,8 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                 si = NULL
                 if s != NULL:
                     si = s + i * ls
-                mm_block(m, n, k, ai, w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb, packed, fill and i == 0, si, ls,
+                mm_block(m, n, k, ai, w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb, packed,
+                         fill and i == 0, si, ls,
                          c + i * w.rsc + j, w.rsc)
                 i += m
             p += k
@@ -1082,7 +1100,8 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     I.cost = 30 + work / (I.c[3].i * I.c[4].i) * (1.0 if I.dtype == DT_I64 else itemsize * 0.006)
     I.workspace = 0
     if w.way == MM_PACK and I.dtype != DT_I64:
-        I.workspace = kc * itemsize * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2 + (MM_MC + 16 if w.pack_a else 0)) + 64
+        I.workspace = kc * itemsize * (mm_nc(kc, w.N,
+                                       itemsize) + MM_VB // itemsize * 2 + (MM_MC + 16 if w.pack_a else 0)) + 64
     if w.way == MM_DOTS and w.csa != 1:
         I.workspace = w.M * w.K * itemsize
     I.workspace += mm_bias_bytes(I, itemsize) + 256

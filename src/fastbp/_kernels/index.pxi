@@ -1,11 +1,8 @@
-# Floor 1, room "index": moving values by computed positions.
-# May be changed: how a copy is done.  Must stay: values that meet at one place are written, or added, in the order of the
-# positions in the index, however the work is cut.
+# Floor 1, room "index": moving values by computed positions. May be changed: how a copy is done.  Must stay: values
+# that meet at one place are written, or added, in the order of the positions in the index, however the work is cut.
 #
 # Nothing here looks at a value that it moves: a dtype is its size in bytes.  Only put_add and scatter_add compute.
 # Indices are int64_t, already checked (index_check); negative ones count from the end.
-
-
 
 from libc.string cimport memcpy
 
@@ -27,7 +24,8 @@ cdef inline int64_t idx_size(int dtype) noexcept nogil:
 cdef inline int64_t idx_from_end(int64_t i, int64_t size) noexcept nogil:
     return i + (size if i < 0 else 0)
 
-# bytes from src to dst: rows of a few bytes are common (embeddings), and memcpy of a length known only here costs a call
+# bytes from src to dst: rows of a few bytes are common (embeddings), and memcpy of a length known only here costs a
+# call
 cdef inline void idx_copy(char* dst, const char* src, int64_t n) noexcept nogil:
     cdef int64_t i
     if n >= 256:
@@ -236,7 +234,7 @@ cdef int index_check(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     while i < m:
         e = min(m, i + 64)
         bad = 0         # its sign: whether one of these indices lies outside
-        for k in range(i, e): bad |= (size - 1 - idx[k]) | (idx[k] + size)
+        for k in range(i, e): bad |= k_sub(size - 1, idx[k]) | k_add(idx[k], size)
         if bad < 0:
             while idx[i] < size and idx[i] >= -size: i += 1
             pos[0] = i

@@ -1,6 +1,6 @@
-# Floor 1, room "optim": one elementwise pass over a parameter, its gradient and the optimizer's state, all updated in place.
-# May be changed: how a loop is written.  Must stay: the formulas are torch.optim's single-tensor ones, every value is computed
-# from its own element alone, and what does not depend on the element is computed once, in double.
+# Floor 1, room "optim": one elementwise pass over a parameter, its gradient and the optimizer's state, all updated in
+# place. May be changed: how a loop is written.  Must stay: the formulas are torch.optim's single-tensor ones, every
+# value is computed from its own element alone, and what does not depend on the element is computed once, in double.
 
 # how the state enters: literals at the calls below, so that each loop is compiled without branches
 cdef enum:

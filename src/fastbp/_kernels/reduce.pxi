@@ -1,10 +1,12 @@
-# Floor 1, room "reduce": sums, products, extrema, variance, logsumexp and running sums of x viewed as [outer, red, inner].
-# May be changed: how a block is walked.  Must stay: the order in which the values of one result are combined depends on
-# red and inner alone, never on lo and hi, so that results are the same bits however the work is cut.
+# Floor 1, room "reduce": sums, products, extrema, variance, logsumexp and running sums of x viewed as [outer, red,
+# inner]. May be changed: how a block is walked.  Must stay: the order in which the values of one result are combined
+# depends on red and inner alone, never on lo and hi, so that results are the same bits however the work is cut.
 #
-# Two ways of walking.  Rows (inner == 1): 32 independent chains over the row ("lanes"), folded by a fixed tree.  Columns
-# (inner > 1): a block of neighbouring columns is accumulated over all rows with unit stride.
-# float32 is summed in float32 over at most RED_BLOCK values (or RED_ROWS rows), those partial sums in double.
+# Two ways of walking.  Rows (inner == 1): 32 independent chains over the row ("lanes"), folded by a fixed tree.
+# Columns (inner > 1): a block of neighbouring columns is accumulated over all rows with unit stride. float32 is
+# summed in float32 over at most RED_BLOCK values (or RED_ROWS rows), those partial sums in double.
+
+from libc.string cimport memcpy
 
 cdef enum:
     RED_SUM = 0
@@ -26,15 +28,67 @@ cdef inline number red_nan(number u, number x) noexcept nogil:
     if number is int64_t: return 0
     else: return u if x == x else x
 
+cdef extern from *:
+    """
+    /* Four lanes: left to itself GCC folds 32 lanes one by one, which costs more than a row of 64 values. */
+    #if defined(__GNUC__) && !defined(FASTBP_NO_VECTORS)
+      #define RED_VECTORS 1
+      typedef float red_vf __attribute__((vector_size(16)));
+      typedef double red_vd __attribute__((vector_size(32)));
+      #define RED_LOAD(v, p) do { \\
+        typedef __typeof__(v) q_ __attribute__((aligned(4), may_alias)); (v) = *(const q_*)(p); } while (0)
+      #define RED_SELECT(v, c, a, b) do { __typeof__(c) m_ = (c); \\
+        (v) = (__typeof__(v))((m_ & (__typeof__(m_))(a)) | (~m_ & (__typeof__(m_))(b))); } while (0)
+    #else
+      #define RED_VECTORS 0
+      typedef float red_vf;
+      typedef double red_vd;
+      #define RED_LOAD(v, p) ((v) = *(p))
+      #define RED_SELECT(v, c, a, b) ((v) = (c) ? (a) : (b))
+    #endif
+    #define RED_JOIN(op, a, b) do { if ((op) == 0) (a) = (a) + (b); \\
+      else if ((op) == 1) RED_SELECT(a, (b) > (a), b, a); \\
+      else RED_SELECT(a, (b) < (a), b, a); } while (0)
+    """
+    ctypedef float red_vf
+    ctypedef double red_vd
+    int RED_VECTORS
+    void red_load_f "RED_LOAD"(red_vf v, const float* p) noexcept nogil
+    void red_load_d "RED_LOAD"(red_vd v, const double* p) noexcept nogil
+    void red_join_f "RED_JOIN"(int op, red_vf a, red_vf b) noexcept nogil      # a = red_op(a, b)
+    void red_join_d "RED_JOIN"(int op, red_vd a, red_vd b) noexcept nogil
+
+# s[0..4) = s[j] with s[j + 16], that with the one 8 further, and that with the one 4 further
+cdef inline void red_fold_f(int op, float* s) noexcept nogil:
+    cdef red_vf v[8]
+    cdef int j
+    for j in range(8): red_load_f(v[j], s + 4 * j)
+    for j in range(4): red_join_f(op, v[j], v[j + 4])
+    for j in range(2): red_join_f(op, v[j], v[j + 2])
+    red_join_f(op, v[0], v[1])
+    memcpy(s, &v[0], sizeof(red_vf))
+
+cdef inline void red_fold_d(int op, double* s) noexcept nogil:
+    cdef red_vd v[8]
+    cdef int j
+    for j in range(8): red_load_d(v[j], s + 4 * j)
+    for j in range(4): red_join_d(op, v[j], v[j + 4])
+    for j in range(2): red_join_d(op, v[j], v[j + 2])
+    red_join_d(op, v[0], v[1])
+    memcpy(s, &v[0], sizeof(red_vd))
+
 cdef inline number red_fold(int op, number* s) noexcept nogil:
     cdef int j
-    for j in range(16): s[j] = red_op(op, s[j], s[j + 16])
-    for j in range(8): s[j] = red_op(op, s[j], s[j + 8])
-    for j in range(4): s[j] = red_op(op, s[j], s[j + 4])
+    if number is float and RED_VECTORS: red_fold_f(op, s)
+    elif number is double and RED_VECTORS: red_fold_d(op, s)
+    else:
+        for j in range(16): s[j] = red_op(op, s[j], s[j + 16])
+        for j in range(8): s[j] = red_op(op, s[j], s[j + 8])
+        for j in range(4): s[j] = red_op(op, s[j], s[j + 4])
     return red_op(op, red_op(op, s[0], s[2]), red_op(op, s[1], s[3]))
 
-# Fewer values than lanes: four chains.  Integers need none, and GCC 12.2 -O3 -march=x86-64-v4 adds up four chains of int64_t
-# wrongly (every second group of eight values is lost).
+# Fewer values than lanes: four chains.  Integers need none, and GCC 12.2 -O3 -march=x86-64-v4 adds up four chains of
+# int64_t wrongly (every second group of eight values is lost).
 cdef inline number red_sum_few(const number* x, int64_t n) noexcept nogil:
     cdef number s[4]
     cdef int64_t i = 4
@@ -59,20 +113,21 @@ cdef inline number red_sum_few(const number* x, int64_t n) noexcept nogil:
         if i + 2 < n: s[2] = s[2] + x[i + 2]
         return (s[0] + s[2]) + (s[1] + s[3])
 
-# The values after the last full group of lanes are read as the end of the last 32 values: no load leaves the row.
+# The last 1 to 32 values of a row are taken first, read as the end of its last 32 values, those before them masked:
+# no load leaves the row, and the lanes need not be cleared (GCC clears and copies arrays by slow string
+# instructions).
 cdef inline number red_sum_block(const number* x, int64_t n) noexcept nogil:
     cdef number s[RED_LANES]
-    cdef int64_t i = RED_LANES
-    cdef int j, first
+    cdef int64_t i = 0
+    cdef int64_t full = (n - 1) & ~<int64_t>(RED_LANES - 1)
+    cdef int j
+    cdef int first = <int>(full + RED_LANES - n)
+    cdef const number* t = x + n - RED_LANES
     if n < RED_LANES: return red_sum_few(x, n)
-    for j in range(RED_LANES): s[j] = x[j]
-    while i + RED_LANES <= n:
+    for j in range(RED_LANES): s[j] = t[j] if j >= first else <number>0
+    while i < full:
         for j in range(RED_LANES): s[j] = k_add(s[j], x[i + j])
         i += RED_LANES
-    if i < n:
-        first = <int>(i + RED_LANES - n)
-        x += n - RED_LANES
-        for j in range(RED_LANES): s[j] = k_add(s[j], x[j] if j >= first else <number>0)
     return red_fold(RED_SUM, s)
 
 cdef inline double red_sum_row(const real* x, int64_t n) noexcept nogil:
@@ -115,14 +170,15 @@ cdef inline number red_peak_row(int op, const number* x, int64_t n) noexcept nog
         r = (u[0] + u[2]) + (u[1] + u[3])
         if r != r: return r
         return red_op(op, red_op(op, s[0], s[2]), red_op(op, s[1], s[3]))
-    for j in range(RED_LANES): s[j] = x[j]
-    for j in range(RED_LANES): u[j] = red_nan(<number>0, x[j])
+    t = x + n - RED_LANES
+    for j in range(RED_LANES):
+        s[j] = red_op(op, x[j], t[j])
+        u[j] = red_nan(red_nan(<number>0, x[j]), t[j])
     i = RED_LANES
-    while i < n:
-        t = x + min(i, n - RED_LANES)
+    while i + RED_LANES < n:
         for j in range(RED_LANES):
-            s[j] = red_op(op, s[j], t[j])
-            u[j] = red_nan(u[j], t[j])
+            s[j] = red_op(op, s[j], x[i + j])
+            u[j] = red_nan(u[j], x[i + j])
         i += RED_LANES
     r = red_fold(RED_SUM, u)
     return red_fold(op, s) if r == r else r
@@ -240,7 +296,8 @@ cdef inline number red_join(int op, number a, number b) noexcept nogil:
     return k_maximum(a, b) if op == RED_MAX else k_minimum(a, b)
 
 # w <= RED_COLS columns of extrema
-cdef inline void red_peak_columns(int op, number* acc, const number* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
+cdef inline void red_peak_columns(int op, number* acc, const number* x, int64_t rows, int64_t w,
+                                  int64_t stride) noexcept nogil:
     cdef number u[RED_COLS]
     cdef int64_t i, j
     cdef const number* y
@@ -328,13 +385,10 @@ cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n) noexce
             best = m
             at = i
         i += k
-    while True:     # eight at a time without branches
-        k = 0
-        if at + 8 <= n:
-            for i in range(8): k |= (x[at + i] == best) | ((x[at + i] != x[at + i]) & (best != best))
-        if k == 0 and at + 8 <= n: at += 8
-        else: break
-    while not (x[at] == best or (x[at] != x[at] and best != best)): at += 1
+    if best == best:
+        while x[at] != best: at += 1
+    else:
+        while x[at] == x[at]: at += 1
     return at
 
 cdef inline int red_arg(bint largest, const number* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
@@ -380,7 +434,7 @@ cdef int argmin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil
     if I.dtype == DT_I64: return red_arg(False, <const int64_t*>I.arg[1].data, I, lo, hi)
     return ST_UNSUPPORTED
 
-# ---------------------------------------------------------------- products and running values: in double for both floats
+# ---------------------------------------------------------------- products and running values (floats: in double)
 
 # what a running value of a dtype is kept in
 ctypedef fused wide:
@@ -393,6 +447,7 @@ cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi
     cdef int64_t o, i, j, k, w
     cdef const number* x = <const number*>I.arg[1].data
     cdef wide p, q, r, s
+    cdef wide t[RED_LANES]
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
@@ -402,16 +457,16 @@ cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi
             p = q = r = s = 1
             i = 0
             if red >= RED_LANES:
-                for j in range(RED_LANES): acc[j] = <wide>x[j]
+                for j in range(RED_LANES): t[j] = <wide>x[j]
                 i = RED_LANES
                 while i + RED_LANES <= red:
-                    for j in range(RED_LANES): acc[j] = k_mul(acc[j], <wide>x[i + j])
+                    for j in range(RED_LANES): t[j] = k_mul(t[j], <wide>x[i + j])
                     i += RED_LANES
                 for j in range(8):
-                    p = k_mul(p, acc[j])
-                    q = k_mul(q, acc[j + 8])
-                    r = k_mul(r, acc[j + 16])
-                    s = k_mul(s, acc[j + 24])
+                    p = k_mul(p, t[j])
+                    q = k_mul(q, t[j + 8])
+                    r = k_mul(r, t[j + 16])
+                    s = k_mul(s, t[j + 24])
             if wide is double:      # not for int64_t: see red_sum_few
                 while i + 4 <= red:
                     p = k_mul(p, <wide>x[i])
@@ -507,7 +562,7 @@ cdef inline double red_squares(const real* x, int64_t n, real m) noexcept nogil:
     cdef real q = 0
     cdef double total = 0
     cdef int64_t i = 0
-    cdef int64_t end
+    cdef int64_t end, full
     cdef int j, first
     if n < RED_LANES:
         while i + 2 <= n:
@@ -520,22 +575,22 @@ cdef inline double red_squares(const real* x, int64_t n, real m) noexcept nogil:
             d = x[i] - m
             p += d * d
         return p + q
-    while i < n:
-        end = min(n, i + RED_BLOCK)
-        for j in range(RED_LANES): s[j] = 0
-        while i + RED_LANES <= end:
+    full = (n - 1) & ~<int64_t>(RED_LANES - 1)
+    first = <int>(full + RED_LANES - n)
+    for j in range(RED_LANES):
+        d = x[n - RED_LANES + j] - m if j >= first else <real>0
+        s[j] = d * d
+    while i < full:
+        end = min(full, i + RED_BLOCK)
+        while i < end:
             for j in range(RED_LANES):
                 d = x[i + j] - m
                 s[j] += d * d
             i += RED_LANES
-        if i < end:
-            first = <int>(i + RED_LANES - n)
-            for j in range(RED_LANES):
-                d = x[n - RED_LANES + j] - m if j >= first else <real>0
-                s[j] += d * d
-            i = n
-        total += red_fold(RED_SUM, s)
-    return total
+        if i < full:
+            total += red_fold(RED_SUM, s)
+            for j in range(RED_LANES): s[j] = 0
+    return total + red_fold(RED_SUM, s)
 
 cdef void red_var_columns(double* total, const real* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
     cdef real mean[RED_COLS]
@@ -591,7 +646,8 @@ cdef int var(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F64: return red_var(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
-# Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in torch.
+# Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in
+# torch.
 cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef real m[RED_COLS]
     cdef real s[RED_COLS]

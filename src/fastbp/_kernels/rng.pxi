@@ -1,17 +1,19 @@
 # Floor 1, room "rng": random numbers from Philox4x32-10 (Salmon et al. 2011), a function of (seed, counter) alone.
 # May be changed: how many counters are computed side by side.  Must stay: which bits element i gets.
 #
-# key = seed; counter = (offset + i // 4, stream), 64 bits each; element i takes word i % 4 of that counter.  What needs 64
-# random bits takes the same word of stream 1 as well.  RNG_SIDE counters at a time give RNG_N numbers; a block begins at a
-# multiple of RNG_N and is always computed whole, so that every element goes through the same instructions.
+# key = seed; counter = (offset + i // 4, stream), 64 bits each; element i takes word i % 4 of that counter.  What
+# needs 64 random bits takes the same word of stream 1 as well.  RNG_SIDE counters at a time give RNG_N numbers; a
+# block begins at a multiple of RNG_N and is always computed whole, so that every element goes through the same
+# instructions.
 
 from libc.string cimport memcpy
 
 cdef extern from *:
     """
-    /* 64-bit lanes as wide as the instruction set has them; the low half of a lane is a word of Philox's state, the high half
-       is whatever the last product left there.  rng_mul: product of the low halves.  It is the one thing that GCC does not
-       find in a plain loop: without it a number costs 2.0 / 1.9 / 1.0 ns (v2 / v3 / v4), with it 1.5 / 0.8 / 0.4 ns. */
+    /* 64-bit lanes as wide as the instruction set has them; the low half of a lane is a word of Philox's state, the
+       high half is whatever the last product left there.  rng_mul: product of the low halves.  It is the one thing
+       that GCC does not find in a plain loop: without it a number costs 2.0 / 1.9 / 1.0 ns (v2 / v3 / v4),
+       with it 1.5 / 0.8 / 0.4 ns. */
     #if defined(__GNUC__) && defined(__x86_64__) && !defined(FASTBP_NO_VECTORS)
       #include <immintrin.h>
       #if defined(__AVX512F__)
@@ -57,7 +59,7 @@ cdef enum:
 # the four words of RNG_SIDE counters, counter by counter
 cdef void rng_words(uint64_t seed, uint64_t counter, uint32_t stream, uint32_t* out) noexcept nogil:
     cdef uint64_t lanes[RNG_SIDE]
-    cdef rng_v a[2]         # two vectors side by side: a product takes 5 cycles, and more of them do not fit in 16 registers
+    cdef rng_v a[2]         # two vectors side by side, for a product takes 5 cycles; more do not fit in 16 registers
     cdef rng_v b[2]
     cdef rng_v c[2]
     cdef rng_v d[2]
@@ -68,7 +70,8 @@ cdef void rng_words(uint64_t seed, uint64_t counter, uint32_t stream, uint32_t* 
     cdef int g, j, r
     cdef int h = 0
     # so placed that rng_low and rng_high give the counters in order
-    for j in range(RNG_SIDE): lanes[j] = counter + <uint64_t>(j // RNG_W * RNG_W + (j % RNG_W) // 2 + (j & 1) * (RNG_W // 2))
+    for j in range(RNG_SIDE):
+        lanes[j] = counter + <uint64_t>(j // RNG_W * RNG_W + (j % RNG_W) // 2 + (j & 1) * (RNG_W // 2))
     while h < RNG_SIDE:
         key0 = <uint32_t>seed
         key1 = <uint32_t>(seed >> 32)
@@ -110,7 +113,8 @@ cdef void rng_unit(real* u, uint64_t seed, uint64_t offset, int64_t at) noexcept
     else:
         rng_words(seed, offset + <uint64_t>(at >> 2), 1, v)
         for j in range(RNG_N):      # 27 and 26 bits: conversions from int32_t are what every instruction set has
-            u[j] = (<double><int32_t>(w[j] >> 5) * 67108864.0 + <double><int32_t>(v[j] >> 6)) * (1.0 / 9007199254740992.0)
+            u[j] = <double><int32_t>(w[j] >> 5) * 67108864.0 + <double><int32_t>(v[j] >> 6)
+            u[j] = u[j] * (1.0 / 9007199254740992.0)
 
 # out[lo..hi) of a block that begins at `at` and was computed into b
 cdef inline void rng_put(number* out, const number* b, int64_t at, int64_t lo, int64_t hi) noexcept nogil:
@@ -153,7 +157,8 @@ cdef inline void rng_sincos(int32_t q, real f, real* sine, real* cosine) noexcep
         c = ((kf(2.4801587e-5) * z - kf(1.3888889e-3)) * z + kf(4.1666667e-2)) * z - kf(0.5)
     else:
         s = (-7.6471637318198165e-13 * z + 1.6059043836821615e-10) * z - 2.5052108385441719e-8
-        s = (((s * z + 2.7557319223985891e-6) * z - 1.9841269841269841e-4) * z + 8.3333333333333333e-3) * z - 0.16666666666666667
+        s = ((s * z + 2.7557319223985891e-6) * z - 1.9841269841269841e-4) * z + 8.3333333333333333e-3
+        s = s * z - 0.16666666666666667
         c = (4.7794773323873853e-14 * z - 1.1470745597729725e-11) * z + 2.0876756987868099e-9
         c = ((c * z - 2.7557319223985891e-7) * z + 2.4801587301587302e-5) * z - 1.3888888888888889e-3
         c = (c * z + 4.1666666666666667e-2) * z - 0.5
@@ -164,8 +169,8 @@ cdef inline void rng_sincos(int32_t q, real f, real* sine, real* cosine) noexcep
     sine[0] = t if (q & 2) == 0 else -t
     cosine[0] = c if ((q + 1) & 2) == 0 else -c
 
-# Box-Muller: elements 2k and 2k + 1 are r cos(t) and r sin(t), r from the number of the first, t from that of the second.
-# float uses all 32 bits: values up to 6.7 standard deviations.
+# Box-Muller: elements 2k and 2k + 1 are r cos(t) and r sin(t), r from the number of the first, t from that of the
+# second. float uses all 32 bits: values up to 6.7 standard deviations.
 cdef void rng_normal(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef uint32_t w[RNG_N]
     cdef real u[RNG_N]
@@ -253,7 +258,8 @@ cdef int bernoulli(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
     else: return ST_UNSUPPORTED
     return ST_OK
 
-# An element is dropped if its 32-bit number lies below p * 2^32.  As in torch x is multiplied, so that 0 * NaN stays NaN.
+# An element is dropped if its 32-bit number lies below p * 2^32.  As in torch x is multiplied, so that 0 * NaN stays
+# NaN.
 cdef void rng_dropout(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef uint32_t w[RNG_N]
     cdef uint8_t* mask = <uint8_t*>I.arg[1].data

@@ -1,13 +1,16 @@
-# Floor 1, room "rows": softmax, log_softmax, layer_norm and cross_entropy over the rows of x [rows, cols], forward and backward.
-# May be changed: how a row is walked.  Must stay: a row's result does not depend on which other rows are computed with it.
+# Floor 1, room "rows": softmax, log_softmax, layer_norm and cross_entropy over the rows of x [rows, cols], forward
+# and backward. May be changed: how a row is walked.  Must stay: a row's result does not depend on which other rows
+# are computed with it.
 #
-# Rows of 32 columns or more are walked by lanes, as in reduce.pxi; what a row has after the last full group of lanes is read
-# as the end of its last 32 values, and counted once.  Shorter rows are turned: 32 rows at a time lie side by side, so that
-# exp and log of ten classes still fill whole registers.  Sums of a row are added in an order given by cols alone.
+# Rows of 32 columns or more are walked by lanes, as in reduce.pxi; what a row has after the last full group of lanes
+# is read as the end of its last 32 values, and counted once.  Shorter rows are turned: 32 rows at a time lie side by
+# side, so that exp and log of ten classes still fill whole registers.  Sums of a row are added in an order given by
+# cols alone.
 
 cdef enum:
     ROW_SIDE = 32           # lanes of a long row; short rows that are computed side by side
     ROW_BUFFER = 512        # values of short rows that get their exp in one go
+    ROW_NEAR = 4096         # values of long rows that are read again soon
     ROW_ALONE = 8           # fewer short rows than that are computed one by one
 
 # NaN may get lost here: it comes back with exp(x - max) in the sum
@@ -15,13 +18,11 @@ cdef inline real row_max(const real* x, int64_t n) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef int64_t i = ROW_SIDE
     cdef int j
-    for j in range(ROW_SIDE): s[j] = x[j]
-    while i + ROW_SIDE <= n:
+    cdef const real* t = x + n - ROW_SIDE
+    for j in range(ROW_SIDE): s[j] = t[j] if t[j] > x[j] else x[j]
+    while i + ROW_SIDE < n:
         for j in range(ROW_SIDE): s[j] = x[i + j] if x[i + j] > s[j] else s[j]
         i += ROW_SIDE
-    if i < n:
-        x += n - ROW_SIDE
-        for j in range(ROW_SIDE): s[j] = x[j] if x[j] > s[j] else s[j]
     return red_fold(RED_MAX, s)
 
 # sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x
@@ -31,15 +32,13 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
     cdef real e
     cdef double total = 0
     cdef int64_t i = 0
-    cdef int64_t full = n & ~<int64_t>(ROW_SIDE - 1)
+    cdef int64_t full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
     cdef int64_t end
     cdef int j
     cdef int first = <int>(full + ROW_SIDE - n)
-    if full < n:
-        for j in range(ROW_SIDE): t[j] = k_exp(x[n - ROW_SIDE + j] - m)
-        for j in range(ROW_SIDE): s[j] = t[j] if j >= first else <real>0
-    else:
-        for j in range(ROW_SIDE): s[j] = 0
+    for j in range(ROW_SIDE):
+        t[j] = k_exp(x[n - ROW_SIDE + j] - m)
+        s[j] = t[j] if j >= first else <real>0
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
@@ -48,25 +47,33 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
                 s[j] += e
                 if keep: y[i + j] = e
             i += ROW_SIDE
-        total += red_fold(RED_SUM, s)
         if i < full:
+            total += red_fold(RED_SUM, s)
             for j in range(ROW_SIDE): s[j] = 0
-    if keep and full < n:
+    if keep:
         for j in range(ROW_SIDE): y[n - ROW_SIDE + j] = t[j]
-    return <real>total
+    return <real>(total + red_fold(RED_SUM, s))
 
-# A short row: e[c] = exp(x[c] - m), 0 from n to 32.  Columns are added by eight chains.
+# A short row: e[c] = exp(x[c] - m), 0 from n to 32.  Columns are added by eight chains.  It is filled up by its own
+# first value and masked afterwards: exp(-inf) would underflow on the way, for which a processor takes a hundred
+# cycles.
 cdef inline real row_short(bint guard, real* e, real* m, const real* x, int64_t n) noexcept nogil:
     cdef real s[ROW_SIDE]
+    cdef real t[ROW_SIDE]
+    cdef real top = x[0]
     cdef int64_t c
     cdef int j
-    for j in range(ROW_SIDE): e[j] = <real>(-KF_INF)
-    for c in range(n): e[c] = x[c]
-    for j in range(ROW_SIDE): s[j] = e[j]
-    m[0] = red_fold(RED_MAX, s)
-    if guard and k_abs(m[0]) == KF_INF: m[0] = 0
-    for j in range(ROW_SIDE): e[j] = k_exp(e[j] - m[0])
-    for j in range(8): s[j] = ((e[j] + e[j + 8]) + e[j + 16]) + e[j + 24]
+    for j in range(ROW_SIDE): t[j] = top
+    for c in range(1, n):
+        t[c] = x[c]
+        top = x[c] if x[c] > top else top
+    if guard and k_abs(top) == KF_INF: top = 0
+    m[0] = top
+    for j in range(ROW_SIDE):
+        s[j] = k_exp(t[j] - top)
+        s[j] = s[j] if j < n else <real>0
+    for j in range(ROW_SIDE): e[j] = s[j]
+    for j in range(8): s[j] = ((s[j] + s[j + 8]) + s[j + 16]) + s[j + 24]
     for j in range(4): s[j] = s[j] + s[j + 4]
     return (s[0] + s[2]) + (s[1] + s[3])
 
@@ -98,26 +105,31 @@ cdef inline void row_turn(bint guard, real* b, real* m, real* s, const real* x, 
     for j in range(4 * ROW_SIDE): t[j] += t[j + 4 * ROW_SIDE]
     for j in range(ROW_SIDE): s[j] = (t[j] + t[j + 2 * ROW_SIDE]) + (t[j + ROW_SIDE] + t[j + 3 * ROW_SIDE])
 
-# m[i] and s[i] of the first k <= 32 rows, all or one of them: as many as are done in one go; their number is returned
+# m[i] and s[i] of the first k <= 32 rows, or of fewer: their number is returned.  Together they stay in L1.
 cdef int64_t row_sums(bint guard, real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
     cdef real b[ROW_SIDE * ROW_SIDE]
+    cdef real top
+    cdef int64_t r
     if n >= ROW_SIDE:
-        m[0] = row_max(x, n)
-        if guard and k_abs(m[0]) == KF_INF: m[0] = 0
-        s[0] = row_expsum(False, b, x, n, m[0])
-        return 1
-    if k < ROW_ALONE:
-        s[0] = row_short(guard, b, m, x, n)
-        return 1
-    row_turn(guard, b, m, s, x, k, n)
+        if k * n > ROW_NEAR: k = max(<int64_t>1, ROW_NEAR // n)
+        for r in range(k):
+            top = row_max(x + r * n, n)
+            if guard and k_abs(top) == KF_INF: top = 0
+            m[r] = top
+            s[r] = row_expsum(False, b, x + r * n, n, top)
+    elif k < ROW_ALONE:
+        for r in range(k): s[r] = row_short(guard, b, m + r, x + r * n, n)
+    else:
+        row_turn(guard, b, m, s, x, k, n)
     return k
 
 # as row_sums, with the logarithm of the sums
 cdef inline int64_t row_logs(real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
-    cdef int j
+    cdef int64_t j
     k = row_sums(False, m, s, x, k, n)
     if k == 1: s[0] = k_log(s[0])
     else:
+        for j in range(k, ROW_SIDE): s[j] = 1
         for j in range(ROW_SIDE): s[j] = k_log(s[j])
     return k
 
@@ -128,7 +140,7 @@ cdef inline real row_dot(const real* a, const real* b, int64_t n) noexcept nogil
     cdef real q = 0
     cdef double total = 0
     cdef int64_t i = 0
-    cdef int64_t end
+    cdef int64_t end, full
     cdef int j, first
     if n < ROW_SIDE:
         while i + 2 <= n:
@@ -137,18 +149,18 @@ cdef inline real row_dot(const real* a, const real* b, int64_t n) noexcept nogil
             i += 2
         if i < n: p += a[i] * b[i]
         return p + q
-    while i < n:
-        end = min(n, i + RED_BLOCK)
-        for j in range(ROW_SIDE): s[j] = 0
-        while i + ROW_SIDE <= end:
+    full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
+    first = <int>(full + ROW_SIDE - n)
+    for j in range(ROW_SIDE): s[j] = a[n - ROW_SIDE + j] * b[n - ROW_SIDE + j] if j >= first else <real>0
+    while i < full:
+        end = min(full, i + RED_BLOCK)
+        while i < end:
             for j in range(ROW_SIDE): s[j] += a[i + j] * b[i + j]
             i += ROW_SIDE
-        if i < end:
-            first = <int>(i + ROW_SIDE - n)
-            for j in range(ROW_SIDE): s[j] += a[n - ROW_SIDE + j] * (b[n - ROW_SIDE + j] if j >= first else <real>0)
-            i = n
-        total += red_fold(RED_SUM, s)
-    return <real>total
+        if i < full:
+            total += red_fold(RED_SUM, s)
+            for j in range(ROW_SIDE): s[j] = 0
+    return <real>(total + red_fold(RED_SUM, s))
 
 # ---------------------------------------------------------------- softmax
 
@@ -319,26 +331,39 @@ cdef inline void row_norm_back(bint scaled, real* gx, const real* gy, const real
     cdef double ts = 0
     cdef double tq = 0
     cdef int64_t i = 0
-    cdef int64_t end
-    cdef int j
-    while i + ROW_SIDE <= n:
-        end = min(n, i + RED_BLOCK)
-        for j in range(ROW_SIDE):
-            s[j] = 0
-            q[j] = 0
-        while i + ROW_SIDE <= end:
-            for j in range(ROW_SIDE):
-                v = gy[i + j] * w[i + j] if scaled else gy[i + j]
-                s[j] += v
-                q[j] += v * ((x[i + j] - m) * r)
-            i += ROW_SIDE
-        ts += red_fold(RED_SUM, s)
-        tq += red_fold(RED_SUM, q)
+    cdef int64_t end, full, t
+    cdef int j, first
     a = b = 0
-    for i in range(i, n):
-        v = gy[i] * w[i] if scaled else gy[i]
-        a += v
-        b += v * ((x[i] - m) * r)
+    if n < ROW_SIDE:
+        for i in range(n):
+            v = gy[i] * w[i] if scaled else gy[i]
+            a += v
+            b += v * ((x[i] - m) * r)
+    else:
+        full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
+        first = <int>(full + ROW_SIDE - n)
+        t = n - ROW_SIDE
+        for j in range(ROW_SIDE):
+            v = gy[t + j] * w[t + j] if scaled else gy[t + j]
+            v = v if j >= first else <real>0
+            s[j] = v
+            q[j] = v * ((x[t + j] - m) * r)
+        while i < full:
+            end = min(full, i + RED_BLOCK)
+            while i < end:
+                for j in range(ROW_SIDE):
+                    v = gy[i + j] * w[i + j] if scaled else gy[i + j]
+                    s[j] += v
+                    q[j] += v * ((x[i + j] - m) * r)
+                i += ROW_SIDE
+            if i < full:
+                ts += red_fold(RED_SUM, s)
+                tq += red_fold(RED_SUM, q)
+                for j in range(ROW_SIDE):
+                    s[j] = 0
+                    q[j] = 0
+        a = red_fold(RED_SUM, s)
+        b = red_fold(RED_SUM, q)
     a = <real>((ts + a) / n)
     b = <real>((tq + b) / n)
     for i in range(n):
@@ -423,20 +448,29 @@ cdef inline real row_smooth(bint weighted, const real* x, const real* w, int64_t
     cdef real v
     cdef double total = 0
     cdef int64_t i = 0
-    cdef int64_t end
-    cdef int j
-    while i + ROW_SIDE <= n:
-        end = min(n, i + RED_BLOCK)
-        for j in range(ROW_SIDE): s[j] = 0
-        while i + ROW_SIDE <= end:
+    cdef int64_t end, full, t
+    cdef int j, first
+    if n < ROW_SIDE:
+        for i in range(n): total += (ls - (x[i] - m)) * w[i] if weighted else ls - (x[i] - m)
+        return <real>total
+    full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
+    first = <int>(full + ROW_SIDE - n)
+    t = n - ROW_SIDE
+    for j in range(ROW_SIDE):
+        v = ls - (x[t + j] - m)
+        v = v * w[t + j] if weighted else v
+        s[j] = v if j >= first else <real>0
+    while i < full:
+        end = min(full, i + RED_BLOCK)
+        while i < end:
             for j in range(ROW_SIDE):
                 v = ls - (x[i + j] - m)
                 s[j] += v * w[i + j] if weighted else v
             i += ROW_SIDE
-        total += red_fold(RED_SUM, s)
-    v = 0
-    for i in range(i, n): v += (ls - (x[i] - m)) * w[i] if weighted else ls - (x[i] - m)
-    return <real>(total + v)
+        if i < full:
+            total += red_fold(RED_SUM, s)
+            for j in range(ROW_SIDE): s[j] = 0
+    return <real>(total + red_fold(RED_SUM, s))
 
 # Row i's loss from m = max(x) and ls = log(sum(exp(x - m))):
 #   (1 - smooth) * w[t] * -logp[t] + smooth / cols * sum(w * -logp)      with smooth = label_smoothing

@@ -145,7 +145,8 @@ def dirac_(tensor, groups=1):
     centre = tuple(n // 2 for n in tensor.shape[2:])
     for g in range(groups):
         for d in range(min(size, tensor.shape[1])):
-            values[(g * size + d, d, *centre)] = 1
+            where = (g * size + d, d, *centre)
+            values[where] = 1
     return _copy(tensor, values)
 
 

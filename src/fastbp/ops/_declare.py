@@ -206,7 +206,7 @@ def trace(rule):
         F.__dict__.update(bound)
 
 
-_SINGULAR = {"div", "reciprocal", "sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow", "tan", "atanh", "xlogy"}
+_SINGULAR = {"div", "reciprocal", "sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow", "tan", "atanh", "xlogy", "digamma"}
 
 
 def _may_be_infinite(expression):

@@ -277,7 +277,7 @@ def pointwise_door(row, method):
     if len(tensors) == 1 and not constants:
         call = f"unary(OP_{row.name}, {names[0]})"
     elif len(tensors) == 2 and not constants:
-        call = f"binary(OP_{row.name}, {names[0]}, {names[1]})"
+        call = f"both(OP_{row.name}, {names[0]}, {names[1]})"
     else:
         call = (f"pointwise_general(OP_{row.name}, ({', '.join(names)},), "
                 f"({', '.join(a.name for a in constants)}{',' if constants else ''}))")
@@ -332,7 +332,8 @@ def functions():
             yield ""
         if row.kind != "pointwise" and row.wrapper not in ("rebase", "copy_"):
             names = ", ".join(a.name for a in row.arguments)
-            yield f"def _call_{row.name}({names}):\n    return c_{row.name}({names})\n"
+            defaults = ", ".join(a.name if a.default is None else f"{a.name}={a.default}" for a in row.arguments)
+            yield f"def _call_{row.name}({defaults}):\n    return c_{row.name}({names})\n"
 
 
 def methods():

@@ -26,17 +26,17 @@ pointwise("mul(Tensor input, Tensor other)", lambda other: other, lambda input: 
           ref="multiply", aliases=("multiply",),
           doc="Product of two tensors.  y = input * other")
 pointwise("div(Tensor input, Tensor other)", lambda other: 1 / other, lambda other, y: -y / other, operator="/",
-          ref="true_divide", aliases=("divide", "true_divide"), wrapper="manual",
+          ref="true_divide", domain=(0.3, 2.0), aliases=("divide", "true_divide"), wrapper="manual",
           doc="Quotient of two tensors, rounding_mode None, 'trunc' or 'floor'.  y = input / other")
 pointwise("floor_divide(Tensor input, Tensor other)", types="number", operator="//", ref="floor_divide",
           doc="Quotient rounded towards minus infinity.  y = floor(input / other)")
 pointwise("trunc_divide(Tensor input, Tensor other)", types="number", function=False, method=False, inplace=False,
           doc="Quotient rounded towards zero.  y = trunc(input / other)")
 pointwise("remainder(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F.floor_divide(input, other),
-          types="number", operator="%", ref="remainder", kinks=("other",),
+          types="number", operator="%", ref="remainder", kinks=("other",), singular=True,
           doc="Remainder with the divisor's sign.  y = input - floor(input / other) * other")
 pointwise("fmod(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F.trunc(input / other), types="number",
-          ref="fmod", doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
+          ref="fmod", kinks=("other",), doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
 pointwise("pow(Tensor input, Tensor exponent)",
           lambda input, exponent: F.where(exponent == 0, 0, exponent * F.pow(input, exponent - 1)),
           lambda input, exponent, y: F.where((input == 0) * (exponent >= 0), 0, y * F.log(input)),
@@ -225,7 +225,7 @@ pointwise("mish(Tensor input)",
 
 pointwise("erf(Tensor input)", lambda input: (2 / sqrt(pi)) * F.exp(-input * input), ref="erf", doc="Error function.")
 pointwise("erfc(Tensor input)", lambda input: (-2 / sqrt(pi)) * F.exp(-input * input), ref="erfc", doc="Complementary error function.")
-pointwise("erfinv(Tensor input)", lambda y: (0.5 * sqrt(pi)) * F.exp(y * y), domain=(-0.8, 0.8),
+pointwise("erfinv(Tensor input)", lambda y: (0.5 * sqrt(pi)) * F.exp(y * y), domain=(-0.8, 0.8), singular=True,
           ref="erfinv", doc="Inverse error function.")
 pointwise("lgamma(Tensor input)", lambda input: F.digamma(input), domain=(0.3, 3.0), ref="gammaln", doc="Logarithm of |gamma|.")
 pointwise("digamma(Tensor input)", domain=(0.3, 3.0), ref="psi", doc="Derivative of lgamma.")

@@ -81,7 +81,7 @@ class Optimizer:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         step = cls.__dict__.get("step")
-        if step is None or getattr(step, "hooked", False):
+        if step is None or "_looks_for_hooks" in cls.__dict__:
             return
 
         @functools.wraps(step)
@@ -90,7 +90,6 @@ class Optimizer:
                 return _call_hooked(step, self, args, kwargs)
             return step(self, *args, **kwargs)
 
-        hooked.hooked = True
         cls.step = hooked
 
     def __init__(self, params, defaults):
@@ -350,6 +349,8 @@ class CompiledOptimizer(Optimizer):
     Subclasses define `_prepare(group, plan)`, which fills a plan's lists, and `_update(group, plan, grads)`, the call.
     """
 
+    _looks_for_hooks = True     # `step` does it itself: no wrapper
+
     def step(self, closure=None):
         """Updates all parameters that have gradients, in one compiled pass for each group.
 
@@ -359,8 +360,6 @@ class CompiledOptimizer(Optimizer):
         if self._step_hooked:
             return _call_hooked(type(self)._step, self, () if closure is None else (closure,), {})
         return self._step(closure)
-
-    step.hooked = True      # it looks for hooks itself
 
     def _step(self, closure=None):
         loss = None

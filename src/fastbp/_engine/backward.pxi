@@ -155,6 +155,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             todo.length -= 1
             n = <Node>todo.at[todo.length]
             push(&order, <PyObject*>n)
+            if n.wall:
+                continue
             for i in range(n.nin):
                 e = n.edge[i]
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
@@ -182,6 +184,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                 run_node(n, create, targets, captured, late)
             elif n.acc != NULL:
                 drop_adjoint(n)
+            if n.wall:
+                continue
             for i in range(n.nin):
                 e = n.edge[i]
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:

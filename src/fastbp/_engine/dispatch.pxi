@@ -715,6 +715,18 @@ def pow(input, exponent, *, out=None):
     return into(y, out)
 
 
+def polygamma(n, input, *, out=None):
+    """Derivative number n of digamma.  y = (-1)^(n + 1) n! sum over k >= 0 of (input + k)^-(n + 1)
+
+    n: int >= 0; input: floating tensor.  The rules of the table give the tensor first.
+    """
+    if isinstance(n, Tensor):
+        n, input = input, n
+    if not isinstance(input, Tensor) or not isinstance(n, int) or n < 0:
+        raise DTypeError(f"polygamma: expected an int n >= 0 and a Tensor, got {describe(n)} and {describe(input)}.")
+    return into(unary(OP_digamma, input) if n == 0 else pointwise_general(OP_polygamma, (input,), (n,)), out)
+
+
 def gelu(Tensor input not None, *, str approximate="none"):
     """Gaussian error linear unit.  y = x Phi(x); approximate="tanh": 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 

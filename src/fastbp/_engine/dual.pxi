@@ -161,15 +161,20 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
     global GRAD_MODE
     cdef bint mode = GRAD_MODE
     total = None
+    walls = []
     for k in TENSORS[op]:
         t = tangent_of(args[k], level)
         if t is None:
             continue
         GRAD_MODE = True
         try:
-            changed = list(primals)
-            changed[k] = c_alias(primals[k]) if mode and tracked(primals[k]) else detached(primals[k])
-            (<Tensor>changed[k]).bits |= B_GRAD
+            changed = [c_alias(x) if mode and isinstance(x, Tensor) else fresh_leaf(x, False) if isinstance(x, Tensor) else x
+                       for x in primals]
+            if not tracked(changed[k]):
+                changed[k] = fresh_leaf(changed[k], True)
+            for x in changed:
+                if isinstance(x, Tensor):
+                    raise_wall(x, walls)
             y = CALLS[op](*changed)
             u = zeros_like(y)
             (<Tensor>u).bits |= B_GRAD
@@ -177,6 +182,8 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
             term = None if g is None else gradients([g], [u], [t], mode, mode, True)[0]
         finally:
             GRAD_MODE = mode
+            for wall in walls:
+                (<Node>wall).wall = False
         if term is not None:
             total = term if total is None else binary(OP_add, total, term)
     return total

@@ -568,6 +568,8 @@ cdef int run_conv(int kernel, int op, Tensor first, Tensor second, Tensor third,
     set_conv(&I, x, w, q.y, q.stride, q.padding, q.dilation, q.groups)
     I.n = w[0] if kernel == K_conv2d_backward_weight else x[0]
     I.cost = 0.05 * w[0] * w[1] * w[2] * w[3] * q.y[2] * q.y[3] * x[0] / (I.n if I.n else 1)
+    if kernel == K_conv2d_backward_weight:
+        I.grain = 32 if first.code == DT_F32 else 16        # a register tile of output channels
     I.workspace = K.conv_workspace(&I)
     execute(&I)
     return 0

@@ -416,7 +416,8 @@ cdef struct Slice:              # the basic part of a key
 
 cdef object parse_key(Tensor x, object key, Slice* s):
     """Fill the basic slice; returns a list with the tensor index of each dimension of the view (None: basic), or None."""
-    cdef tuple keys = key if isinstance(key, tuple) else (key,)
+    cdef tuple keys = tuple([index_tensor(k) if isinstance(k, (list, tuple, range)) else k
+                             for k in (key if isinstance(key, tuple) else (key,))])
     cdef int used = 0, d = 0
     cdef int64_t a, b, c, i
     cdef list tensors = []
@@ -568,12 +569,12 @@ cdef int set_item(Tensor x, object key, object value) except -1:
     tensors = parse_key(x, key, &s)
     if x.bits & B_DUAL:
         raise GraphError("indexing: dual tensors cannot be written in place; use index_put or where().")
-    check_writable("setitem", x)
     y = sliced(x, s.begin, s.step, s.nd, s.source, s.dims)
     if y.base is None:
         y.base = x if x.base is None else x.base        # also under no_grad, the base's graph must be kept
         y.base_node = y.base.node
         y.base_epoch = y.base.epoch
+    check_writable("setitem", y)
     if not isinstance(value, Tensor):
         if tensors is None and is_number(value):
             if CATEGORY[y.code] < 2 and isinstance(value, float) and c_floor(value) != value:

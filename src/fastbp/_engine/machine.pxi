@@ -1,8 +1,9 @@
 # The machine: which instruction set was chosen, how many threads there are, and the only parallel region of fastbp.
 #
 # Kernels are serial over [lo, hi).  Here, and nowhere else, a range is cut for a team.  One cost model decides: an
-# instruction carries its estimated nanoseconds, and below PARALLEL_NS the team is not woken (a hot region costs about
-# 0.7 us, one that has slept up to milliseconds on shared cores).  Cuts lie on multiples of Instr.grain, so the bits do not
+# instruction carries its estimated nanoseconds, and below PARALLEL_NS the team is not woken: a hot region costs about 0.7 us,
+# but a thread that has slept or lost its core comes milliseconds late, and everybody waits for it (training on the digits
+# with regions from 15 us upwards: 7.9 s on two busy cores, 0.8 s on one).  Cuts lie on multiples of Instr.grain, so the bits do not
 # depend on the number of threads.
 
 cdef extern from *:
@@ -59,7 +60,7 @@ cdef extern from *:
 cdef KernelTable* K = NULL
 cdef int THREADS = 1            # of the team; 1 in a forked child
 cdef bint FORKED = False
-cdef double PARALLEL_NS = 15000.0   # serial time above which the team pays
+cdef double PARALLEL_NS = 100000.0  # serial time above which the team pays
 cdef double RELEASE_NS = 40000.0    # serial time above which the interpreter lock is released
 cdef char* WORKSPACE = NULL     # one slab for each thread of the team, grown on demand, held under the GIL
 cdef size_t WORKSPACE_BYTES = 0

@@ -132,6 +132,7 @@ cdef object composition_backward(Node n, Tensor v, int i):
     if row.composition is None:
         raise GraphError(f"backward of {row.name}: there is no derivative with respect to argument {i}.")
     args = [argument_of(n, k) for k in range(len(row.arguments))]
+    walls = []
     GRAD_MODE = True
     try:
         for k in tensors:
@@ -140,10 +141,21 @@ cdef object composition_backward(Node n, Tensor v, int i):
                     args[k] = c_alias(args[k])
                 else:
                     args[k] = fresh_leaf(args[k], k == tensors[i])
+                raise_wall(args[k], walls)
         y = row.composition(*args[:row.composition.__code__.co_argcount])
         return gradients([y], [args[tensors[i]]], [v], create, create, True)[0]
     finally:
         GRAD_MODE = create
+        for wall in walls:
+            (<Node>wall).wall = False
+
+
+cdef raise_wall(Tensor t, list walls):
+    """Let walks of this rule stop at t; the caller takes the walls down."""
+    cdef Node n = node_of(t)
+    if n is not None:
+        n.wall = True
+        walls.append(n)
 
 
 cdef Tensor fresh_leaf(Tensor x, bint track):
@@ -158,15 +170,20 @@ cdef Tensor fresh_leaf(Tensor x, bint track):
     return t
 
 
-def composition_gradient(function, Tensor v not None, shape):
-    """The adjoint of a linear function at v: its gradient at zero, on the tape of v when grad mode is on."""
+def composition_gradient(function, Tensor v not None, shape, Tensor other not None):
+    """The adjoint at v of function(x, other), linear in x: its gradient at x = 0, on the tapes of v and other in grad mode."""
     global GRAD_MODE
     cdef bint create = GRAD_MODE
     cdef Tensor x
+    walls = []
     GRAD_MODE = True
     try:
         x = zeros(shape, dtype=DTYPES[v.code])
         x.bits |= B_GRAD
-        return gradients([function(x)], [x], [v], create, create, True)[0]
+        other = c_alias(other) if create else fresh_leaf(other, False)
+        raise_wall(other, walls)
+        return gradients([function(x, other)], [x], [v], create, create, True)[0]
     finally:
         GRAD_MODE = create
+        for wall in walls:
+            (<Node>wall).wall = False

@@ -62,6 +62,7 @@ cdef class Node:
     cdef int64_t pending                # edges that still have to deliver
     cdef PyObject* acc                  # adjoint gathered so far
     cdef bint wanted
+    cdef bint wall                      # a walk inside a derivative rule stops here: beyond lies the graph of the walk outside
 
     def __dealloc__(self):
         global LIVE_NODES

@@ -833,6 +833,10 @@ cdef str to_text(Tensor t):
         width = py.max(len(form(x)) for x in a.ravel()[:2000])
         body = numpy.array2string(a, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3, max_line_width=80,
                                   formatter={"float_kind": lambda x: form(x).rjust(width if a.ndim else 0)})
+    elif a.dtype.kind == "b":
+        width = 4 if a.all() else 5
+        body = numpy.array2string(a, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3, max_line_width=80,
+                                  formatter={"bool": lambda x: str(x).rjust(width if a.ndim else 0)})
     else:
         body = numpy.array2string(a, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3, max_line_width=80)
     tail = ""

@@ -3,7 +3,7 @@
 # Convolution is a product with shifted operands, and nothing is unfolded: an image is copied once into zero-padded
 # planes,
 # one for each phase of the stride, and the tap (c, kh, kw) of all output pixels is then that plane read from another
-# place, given by a table of offsets (MmTaps and MmSpread in gemm.pxi).  The adjoint by the data is the same for each
+# place, given by a table of offsets (MmTaps and MmSpread in tile.pxi).  The adjoint by the data is the same for each
 # phase of its result, with the taps that reach that phase.  **Law**: an image, or an output channel of the gradient by
 # the weight, has the same bits whatever range it is computed in: bands and chains depend on the shapes alone.
 # Safe to tune: CV_BAND.

@@ -6,11 +6,14 @@ from cpython.pycapsule cimport PyCapsule_New
 from fastbp._kernels.abi cimport *
 
 include "scalars.pxi"
+include "special.pxi"
 include "pointwise.pxi"
 include "../_generated/strips.pxi"
+include "tile.pxi"
 include "gemm.pxi"
 include "conv.pxi"
 include "reduce.pxi"
+include "scan.pxi"
 include "rows.pxi"
 include "index.pxi"
 include "rng.pxi"

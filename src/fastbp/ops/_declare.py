@@ -57,11 +57,12 @@ class Row:
 
     __slots__ = (
         "name", "arguments", "kind",
-        "scalar",           # pointwise: primitive of scalars.pxi, or a lambda in operations of the table
+        "scalar",           # pointwise: primitive of scalars.pxi or special.pxi, or a lambda in operations of the table
         "rules",            # {argument: lambda} derivative times the adjoint v (pointwise: the partial alone)
         "kernels",          # linear, fused: names of the kernels in _kernels/
         "composition",      # fused, composed: the same value from other rows
-        "types",            # pointwise: "float" (integers become float), "number" (all), "integer" (no floats), "rounding" (integers stay)
+        "types",            # pointwise: "float" (integers become float), "number" (all), "integer" (no floats),
+                            # "rounding" (integers stay)
         "result",           # pointwise: "same", "bool", or "float" (true division)
         "domain",           # (low, high) of the samples that tests draw for every tensor argument
         "kinks",            # points where the derivative is one of several: samples keep away from them

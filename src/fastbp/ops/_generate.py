@@ -94,7 +94,7 @@ def print_strip(strip):
         pointer = {"float": "f32_in", "double": "f64_in", "int64_t": "i64_in"}[ctype]
         yield f"cdef void s_{strip.name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
         used = strip.expression.names()
-        for k, name in enumerate(strip.operands):
+        for k in range(len(strip.operands)):
             yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
         yield f"    cdef {pointer.replace('_in', '_out')} o = <{pointer.replace('_in', '_out')}>out"
         for name, k in strip.constants.items():

@@ -4,8 +4,6 @@ Backward kernels are rows themselves, so they have derivatives: through their co
 has no rule of its own.
 """
 
-
-
 from ._declare import F, composed, fused, kernels
 
 # ---- softmax --------------------------------------------------------------------------------------------------------
@@ -31,7 +29,8 @@ fused("log_softmax(Tensor input, int dim)", ("log_softmax",), _log_softmax,
       {"input": lambda v, y, dim: F.log_softmax_backward(v, y, dim)}, wrapper="log_softmax",
       doc="y = log(softmax(input)) along dim, stable")
 fused("log_softmax_backward(Tensor grad, Tensor output, int dim)", ("log_softmax_backward",),
-      lambda grad, output, dim: grad - F.exp(output) * grad.sum(dim, True), function=False, method=False, doc="Adjoint of log_softmax.")
+      lambda grad, output, dim: grad - F.exp(output) * grad.sum(dim, True), function=False, method=False,
+      doc="Adjoint of log_softmax.")
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
 
@@ -49,10 +48,12 @@ fused("cross_entropy_rows(Tensor input, Tensor target, Tensor? weight, int ignor
       _cross_entropy(input, target, weight, ignore_index, label_smoothing, reduction),
       {"input": "bw_cross_entropy"}, function=False, method=False,
       doc="Cross entropy of rows of logits against class positions; the forward pass keeps one number a row.")
-fused("cross_entropy_backward(Tensor grad, Tensor input, Tensor target, Tensor? weight, int ignore_index, float label_smoothing, str reduction)",
+fused("cross_entropy_backward(Tensor grad, Tensor input, Tensor target, Tensor? weight, int ignore_index, float label_smoothing, "
+      "str reduction)",
       ("cross_entropy_backward",),
       lambda grad, input, target, weight, ignore_index, label_smoothing, reduction:
-      _cross_entropy_gradient(grad, input, target, weight, ignore_index, label_smoothing, reduction), function=False, method=False,
+      _cross_entropy_gradient(grad, input, target, weight, ignore_index, label_smoothing, reduction),
+      function=False, method=False,
       doc="Adjoint of cross_entropy_rows: v * (softmax(input) - one_hot(target)).")
 
 
@@ -114,7 +115,7 @@ def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, 
     if input.ndim == 1:
         loss = _nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction)
         return loss.squeeze(0) if reduction == "none" else loss
-    safe, keep, rows = _class_weights(input, target, weight, ignore_index)
+    safe, _, rows = _class_weights(input, target, weight, ignore_index)
     loss = -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows
     if reduction == "mean":
         return loss.sum() / rows.sum()
@@ -217,7 +218,7 @@ fused("dropout_mask(Tensor input, float p)", ("dropout",), None, {"input": "bw_d
 
 def _conv2d(input, weight, bias, stride, padding, dilation, groups):
     """The definition: a sum over taps of strided slices times weights."""
-    n, c, h, w = input.shape
+    n, _, h, w = input.shape
     o, cg, kh, kw = weight.shape
     (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
     oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
@@ -234,11 +235,11 @@ def _conv2d(input, weight, bias, stride, padding, dilation, groups):
 
 
 def _conv2d_backward_data(v, weight, input_shape, stride, padding, dilation, groups):
-    return F.composition_gradient(lambda x: _conv2d(x, weight, None, stride, padding, dilation, groups), v, input_shape)
+    return F.composition_gradient(lambda x, w: _conv2d(x, w, None, stride, padding, dilation, groups), v, input_shape, weight)
 
 
 def _conv2d_backward_weight(v, input, weight_shape, stride, padding, dilation, groups):
-    return F.composition_gradient(lambda w: _conv2d(input, w, None, stride, padding, dilation, groups), v, weight_shape)
+    return F.composition_gradient(lambda w, x: _conv2d(x, w, None, stride, padding, dilation, groups), v, weight_shape, input)
 
 
 fused("conv2d_nchw(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups)",
@@ -249,15 +250,19 @@ fused("conv2d_nchw(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[
        F.conv2d_backward_weight(v, input, weight_shape, stride, padding, dilation, groups),
        "bias": lambda v: v.sum((0, 2, 3))}, function=False, method=False,
       doc="Cross-correlation of images [N, C, H, W] with filters [O, C/groups, KH, KW].", source="LeCun et al., 1989")
-fused("conv2d_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] stride, int[] padding, int[] dilation, int groups)",
+fused("conv2d_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] stride, int[] padding, int[] dilation, "
+      "int groups)",
       ("conv2d_backward_data",), _conv2d_backward_data,
-      {"grad": lambda v, weight, stride, padding, dilation, groups: F.conv2d_nchw(v, weight, None, stride, padding, dilation, groups),
+      {"grad": lambda v, weight, stride, padding, dilation, groups:
+       F.conv2d_nchw(v, weight, None, stride, padding, dilation, groups),
        "weight": lambda v, grad, weight_shape, stride, padding, dilation, groups:
        F.conv2d_backward_weight(grad, v, weight_shape, stride, padding, dilation, groups)}, function=False, method=False,
       doc="Adjoint of conv2d with respect to its input.")
-fused("conv2d_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, int groups)",
+fused("conv2d_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, "
+      "int groups)",
       ("conv2d_backward_weight",), _conv2d_backward_weight,
-      {"grad": lambda v, input, stride, padding, dilation, groups: F.conv2d_nchw(input, v, None, stride, padding, dilation, groups),
+      {"grad": lambda v, input, stride, padding, dilation, groups:
+       F.conv2d_nchw(input, v, None, stride, padding, dilation, groups),
        "input": lambda v, grad, input_shape, stride, padding, dilation, groups:
        F.conv2d_backward_data(grad, v, input_shape, stride, padding, dilation, groups)}, function=False, method=False,
       doc="Adjoint of conv2d with respect to its weight.")
@@ -265,12 +270,14 @@ fused("conv2d_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int
 fused("max_pool2d_indices(Tensor input, int[] kernel_size, int[] stride, int[] padding, int[] dilation, bool ceil_mode)",
       ("max_pool2d", "max_pool2d_backward"), None, {"input": "bw_max_pool2d"}, function=False, method=False,
       doc="Largest value of each window, and where it was; padding counts as -inf.")
-fused("avg_pool2d_nchw(Tensor input, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, bool count_include_pad, int? divisor)",
+fused("avg_pool2d_nchw(Tensor input, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, "
+      "bool count_include_pad, int? divisor)",
       ("avg_pool2d",), None,
       {"input": lambda v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor:
        F.avg_pool2d_backward(v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)},
       function=False, method=False, doc="Mean of each window.")
-fused("avg_pool2d_backward(Tensor grad, int[] input_shape, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, bool count_include_pad, int? divisor)",
+fused("avg_pool2d_backward(Tensor grad, int[] input_shape, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, "
+      "bool count_include_pad, int? divisor)",
       ("avg_pool2d_backward",), None,
       {"grad": lambda v, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor:
        F.avg_pool2d_nchw(v, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)},
@@ -285,7 +292,7 @@ def _zero_pad(input, pads):
         if before or after:
             shape = list(input.shape)
             parts = []
-            for k, n in enumerate((before, None, after)):
+            for n in (before, None, after):
                 if n is None:
                     parts.append(input)
                 elif n:

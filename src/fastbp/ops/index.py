@@ -10,7 +10,8 @@ linear("index_select(Tensor input, int dim, Tensor index)",
        kernels=("take", "index_check"), doc="Slices of a dimension chosen by a vector of int64 positions; a copy.")
 linear("index_add(Tensor input, int dim, Tensor index, Tensor source)",
        {"input": lambda v: v, "source": lambda v, dim, index: F.index_select(v, dim, index)}, kernels=("put_add",),
-       wrapper="index_add", doc="A copy of input with source added at the positions `index` of a dimension; repeated positions add up.")
+       wrapper="index_add",
+       doc="A copy of input with source added at the positions `index` of a dimension; repeated positions add up.")
 linear("gather(Tensor input, int dim, Tensor index)",
        {"input": lambda v, dim, index, input_shape: F.scatter_add(F.zeros(input_shape, dtype=v.dtype), dim, index, v)},
        kernels=("gather",), wrapper="gather",

@@ -38,8 +38,8 @@ pointwise("remainder(Tensor input, Tensor other)", lambda: 1, lambda input, othe
 pointwise("fmod(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F.trunc(input / other), types="number",
           ref="fmod", kinks=("other",), doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
 pointwise("pow(Tensor input, Tensor exponent)",
-          lambda input, exponent: F.where(exponent == 0, 0, exponent * F.pow(input, exponent - 1)),
-          lambda input, exponent, y: F.where((input == 0) * (exponent >= 0), 0, y * F.log(input)),
+          lambda input, exponent: exponent * F.pow(F.where(exponent == 0, 1, input), exponent - 1),
+          lambda input, exponent, y: y * F.log(F.where((input == 0) * (exponent >= 0), 1, input)),
           types="number", ref="power", domain=(0.2, 2.0), singular=True, wrapper="pow",
           doc="Power.  y = input ** exponent", source="C99 pow; at (0, 0) the derivatives are 0, as in PyTorch")
 pointwise("neg(Tensor input)", lambda: -1, types="number", operator="neg", ref="negative", aliases=("negative",),
@@ -224,8 +224,13 @@ pointwise("mish(Tensor input)",
 # ---- special functions ----------------------------------------------------------------------------------------------
 
 pointwise("erf(Tensor input)", lambda input: (2 / sqrt(pi)) * F.exp(-input * input), ref="erf", doc="Error function.")
-pointwise("erfc(Tensor input)", lambda input: (-2 / sqrt(pi)) * F.exp(-input * input), ref="erfc", doc="Complementary error function.")
+pointwise("erfc(Tensor input)", lambda input: (-2 / sqrt(pi)) * F.exp(-input * input), ref="erfc",
+          doc="Complementary error function.")
 pointwise("erfinv(Tensor input)", lambda y: (0.5 * sqrt(pi)) * F.exp(y * y), domain=(-0.8, 0.8), singular=True,
           ref="erfinv", doc="Inverse error function.")
 pointwise("lgamma(Tensor input)", lambda input: F.digamma(input), domain=(0.3, 3.0), ref="gammaln", doc="Logarithm of |gamma|.")
-pointwise("digamma(Tensor input)", domain=(0.3, 3.0), ref="psi", doc="Derivative of lgamma.")
+pointwise("digamma(Tensor input)", lambda input: F.polygamma(input, 1), domain=(0.3, 3.0), ref="psi", singular=True,
+          doc="Derivative of lgamma.")
+pointwise("polygamma(Tensor input, Scalar n)", lambda input, n: F.polygamma(input, n + 1), domain=(0.5, 3.0), singular=True,
+          samples=dict(n=2), inplace=False, method=False, wrapper="polygamma",
+          doc="Derivative number n of digamma.  y = (-1)^(n + 1) n! sum over k >= 0 of (input + k)^-(n + 1)")

@@ -1,0 +1,258 @@
+# Floor 1, room "scan": products, running sums and products, variance and logsumexp of x viewed as [outer, red, inner].
+# May be changed: how a block is walked.  Must stay, as in reduce.pxi, whose lanes and folds it uses: the order in which
+# the values of one result are combined depends on red and inner alone, never on lo and hi.
+
+# ---------------------------------------------------------------- products and running values (floats: in double)
+
+# what a running value of a dtype is kept in
+ctypedef fused wide:
+    double
+    int64_t
+
+cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t red = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t o, i, j, k, w
+    cdef const number* x = <const number*>I.arg[1].data
+    cdef wide p, q, r, s
+    cdef wide t[RED_LANES]
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
+        x = <const number*>I.arg[1].data + o * red * inner + j
+        if inner == 1:
+            p = q = r = s = 1
+            i = 0
+            if red >= RED_LANES:
+                for j in range(RED_LANES): t[j] = <wide>x[j]
+                i = RED_LANES
+                while i + RED_LANES <= red:
+                    for j in range(RED_LANES): t[j] = k_mul(t[j], <wide>x[i + j])
+                    i += RED_LANES
+                for j in range(8):
+                    p = k_mul(p, t[j])
+                    q = k_mul(q, t[j + 8])
+                    r = k_mul(r, t[j + 16])
+                    s = k_mul(s, t[j + 24])
+            if wide is double:      # not for int64_t: see red_sum_few
+                while i + 4 <= red:
+                    p = k_mul(p, <wide>x[i])
+                    q = k_mul(q, <wide>x[i + 1])
+                    r = k_mul(r, <wide>x[i + 2])
+                    s = k_mul(s, <wide>x[i + 3])
+                    i += 4
+            for i in range(i, red): p = k_mul(p, <wide>x[i])
+            out[lo] = <number>k_mul(k_mul(p, q), k_mul(r, s))
+        else:
+            for k in range(w): acc[k] = 1
+            for i in range(red):
+                for k in range(w): acc[k] = k_mul(acc[k], <wide>x[k])
+                x += inner
+            for k in range(w): out[lo + k] = <number>acc[k]
+        lo += w
+    return ST_OK
+
+cdef int prod(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef double f[RED_COLS]
+    cdef int64_t i[RED_COLS]
+    if I.dtype == DT_F32: return red_prod(<float*>I.arg[0].data, I, f, lo, hi)
+    if I.dtype == DT_F64: return red_prod(<double*>I.arg[0].data, I, f, lo, hi)
+    if I.dtype == DT_I64: return red_prod(<int64_t*>I.arg[0].data, I, i, lo, hi)
+    return ST_UNSUPPORTED
+
+cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t red = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t o, i, j, k, w
+    cdef const number* x
+    cdef number* b
+    cdef wide c, p, q, r, s
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
+        x = <const number*>I.arg[1].data + o * red * inner + j
+        b = y + o * red * inner + j
+        if inner == 1:
+            c = 1 if product else 0
+            i = 0
+            if not product:     # sums of four first: the chain from value to value is one addition long for all of them
+                while i + 4 <= red:
+                    p = <wide>x[i]
+                    q = k_add(p, <wide>x[i + 1])
+                    s = k_add(<wide>x[i + 2], <wide>x[i + 3])
+                    r = k_add(q, <wide>x[i + 2])
+                    s = k_add(q, s)
+                    b[i] = <number>k_add(c, p)
+                    b[i + 1] = <number>k_add(c, q)
+                    b[i + 2] = <number>k_add(c, r)
+                    c = k_add(c, s)
+                    b[i + 3] = <number>c
+                    i += 4
+            for i in range(i, red):
+                c = k_mul(c, <wide>x[i]) if product else k_add(c, <wide>x[i])
+                b[i] = <number>c
+        else:
+            for k in range(w): acc[k] = 1 if product else 0
+            for i in range(red):
+                for k in range(w):
+                    acc[k] = k_mul(acc[k], <wide>x[k]) if product else k_add(acc[k], <wide>x[k])
+                    b[k] = <number>acc[k]
+                x += inner
+                b += inner
+        lo += w
+    return ST_OK
+
+cdef int cumsum(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef double f[RED_COLS]
+    cdef int64_t i[RED_COLS]
+    if I.dtype == DT_F32: return red_cum(False, <float*>I.arg[0].data, I, f, lo, hi)
+    if I.dtype == DT_F64: return red_cum(False, <double*>I.arg[0].data, I, f, lo, hi)
+    if I.dtype == DT_I64: return red_cum(False, <int64_t*>I.arg[0].data, I, i, lo, hi)
+    return ST_UNSUPPORTED
+
+cdef int cumprod(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef double f[RED_COLS]
+    cdef int64_t i[RED_COLS]
+    if I.dtype == DT_F32: return red_cum(True, <float*>I.arg[0].data, I, f, lo, hi)
+    if I.dtype == DT_F64: return red_cum(True, <double*>I.arg[0].data, I, f, lo, hi)
+    if I.dtype == DT_I64: return red_cum(True, <int64_t*>I.arg[0].data, I, i, lo, hi)
+    return ST_UNSUPPORTED
+
+# ---------------------------------------------------------------- variance, logsumexp
+
+# sum of (x - m)^2, m being the mean rounded to the tensor's precision
+cdef inline double red_squares(const real* x, int64_t n, real m) noexcept nogil:
+    cdef real s[RED_LANES]
+    cdef real d
+    cdef real p = 0
+    cdef real q = 0
+    cdef double total = 0
+    cdef int64_t i = 0
+    cdef int64_t end, full
+    cdef int j, first
+    if n < RED_LANES:
+        while i + 2 <= n:
+            d = x[i] - m
+            p += d * d
+            d = x[i + 1] - m
+            q += d * d
+            i += 2
+        if i < n:
+            d = x[i] - m
+            p += d * d
+        return p + q
+    full = (n - 1) & ~<int64_t>(RED_LANES - 1)
+    first = <int>(full + RED_LANES - n)
+    for j in range(RED_LANES):
+        d = x[n - RED_LANES + j] - m if j >= first else <real>0
+        s[j] = d * d
+    while i < full:
+        end = min(full, i + RED_BLOCK)
+        while i < end:
+            for j in range(RED_LANES):
+                d = x[i + j] - m
+                s[j] += d * d
+            i += RED_LANES
+        if i < full:
+            total += red_fold(RED_SUM, s)
+            for j in range(RED_LANES): s[j] = 0
+    return total + red_fold(RED_SUM, s)
+
+cdef void red_var_columns(double* total, const real* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
+    cdef real mean[RED_COLS]
+    cdef real q[RED_COLS]
+    cdef double t[RED_COLS]
+    cdef real d
+    cdef int64_t i, j, k
+    red_sum_columns(total, x, rows, w, stride)
+    for j in range(w):
+        total[j] /= rows
+        mean[j] = <real>total[j]
+        t[j] = 0
+    i = 0
+    while i < rows:
+        for j in range(w): q[j] = 0
+        for k in range(i, min(i + RED_ROWS, rows)):
+            for j in range(w):
+                d = x[j] - mean[j]
+                q[j] += d * d
+            x += stride
+        for j in range(w): t[j] += q[j]
+        i += RED_ROWS
+    for j in range(w): total[j] = t[j] - (total[j] - mean[j]) * (total[j] - mean[j]) * rows
+
+# Two passes.  What rounding the mean adds to the sum of squares is taken off again.
+cdef int red_var(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef double total[RED_COLS]
+    cdef int64_t red = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t o, j, k, w
+    cdef double freedom = red - I.c[0].f
+    cdef double t
+    cdef real m
+    cdef const real* x = <const real*>I.arg[1].data
+    if not freedom > 0: freedom = 0
+    if inner == 1:
+        for o in range(lo, hi):
+            t = red_sum_row(x + o * red, red) / red
+            m = <real>t
+            out[o] = <real>((red_squares(x + o * red, red, m) - (t - m) * (t - m) * red) / freedom)
+        return ST_OK
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
+        red_var_columns(total, x + o * red * inner + j, red, w, inner)
+        for k in range(w): out[lo + k] = <real>(total[k] / freedom)
+        lo += w
+    return ST_OK
+
+cdef int var(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return red_var(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return red_var(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
+# Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in
+# torch.
+cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real m[RED_COLS]
+    cdef real s[RED_COLS]
+    cdef double total[RED_COLS]
+    cdef int64_t red = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t o, i, j, k, w
+    cdef const real* x = <const real*>I.arg[1].data
+    if red == 0:
+        for k in range(lo, hi): out[k] = <real>(-KF_INF)
+        return ST_OK
+    while lo < hi:
+        if inner == 1:
+            w = row_sums(True, m, s, x + lo * red, min(hi - lo, <int64_t>ROW_SIDE), red)
+            for k in range(w): out[lo + k] = m[k] + k_log(s[k])
+        else:
+            o = lo // inner
+            j = lo - o * inner
+            w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
+            x = <const real*>I.arg[1].data + o * red * inner + j
+            red_peak_columns(RED_MAX, m, x, red, w, inner)
+            for k in range(w):
+                m[k] = m[k] if k_abs(m[k]) != KF_INF else <real>0
+                total[k] = 0
+            i = 0
+            while i < red:
+                for k in range(w): s[k] = 0
+                for o in range(i, min(i + RED_ROWS, red)):
+                    for k in range(w): s[k] += k_exp(x[k] - m[k])
+                    x += inner
+                for k in range(w): total[k] += s[k]
+                i += RED_ROWS
+            for k in range(w): out[lo + k] = m[k] + k_log(<real>total[k])
+        lo += w
+    return ST_OK
+
+cdef int logsumexp(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return red_logsumexp(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return red_logsumexp(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED

@@ -1,0 +1,665 @@
+# Floor 1, the room of tiles: what computes a tile of a matrix product in registers, and what packs operands for it.
+#
+# mm_tile is the tile, mm_pack writes an operand in the order in which tiles read it; mm_dot, mm_wide and mm_narrow are
+# the products of one row or two.  Everything is templated by the types that stand for a tile's shape, so that its loops
+# have constant lengths.  **Law**: an element is one chain of (fused) multiply-adds over k, whatever the tile and its
+# place in it.  Safe to tune: MM_MR and what the processor sees; gemm.pxi, which walks the tiles, knows only MM_MR and
+# the width of a vector.
+
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #include <string.h>
+    #if defined(__AVX512F__) || defined(__AVX2__)
+    #include <immintrin.h>
+    #endif
+    /* Vectors of the width of the instruction set.  MM_MR rows by two vectors is the largest tile that the
+       registers hold
+       (14 x 2 of 32, 6 x 2 of 16); a compiler without vector types gets vectors of one lane. */
+    #if defined(__GNUC__) && !defined(FASTBP_NO_VECTORS)
+      #if defined(__AVX512F__)
+        #define MM_VB 64
+        #define MM_MR 14
+      #elif defined(__AVX__)
+        #define MM_VB 32
+        #define MM_MR 6
+      #else
+        #define MM_VB 16
+        #if defined(__aarch64__)
+          #define MM_MR 12
+        #else
+          #define MM_MR 6
+        #endif
+      #endif
+      #define MM_WIDTH(bytes) (MM_VB / (int)(bytes))
+      typedef float mm_vf __attribute__((vector_size(MM_VB)));
+      typedef double mm_vd __attribute__((vector_size(MM_VB)));
+      typedef int mm_i4 __attribute__((vector_size(MM_VB)));
+      typedef long long mm_i8 __attribute__((vector_size(MM_VB)));
+      #define MM_AS(v, q) __typeof__(v) q __attribute__((aligned(1), may_alias))
+      #define MM_ZERO(v) ((v) = (__typeof__(v)){0})
+      #define MM_LOAD(v, p) do { typedef MM_AS(v, q_); (v) = *(const q_*)(p); } while (0)
+      #define MM_STORE(p, v) do { typedef MM_AS(v, q_); *(q_*)(p) = (v); } while (0)
+      #define MM_PREFETCH(p) __builtin_prefetch((p), 1, 3)
+      #define MM_PREFETCH1(p) __builtin_prefetch((p), 0, 3)
+      #define MM_PREFETCH2(p) __builtin_prefetch((p), 0, 2)
+    #else
+      #define MM_MR 6
+      #define MM_VB 8
+      #define MM_WIDTH(bytes) 1
+      typedef float mm_vf;
+      typedef double mm_vd;
+      #define MM_ZERO(v) ((v) = 0)
+      #define MM_LOAD(v, p) memcpy(&(v), (p), sizeof(v))
+      #define MM_STORE(p, v) memcpy((p), &(v), sizeof(v))
+      #define MM_PREFETCH(p) ((void)(p))
+      #define MM_PREFETCH1(p) ((void)(p))
+      #define MM_PREFETCH2(p) ((void)(p))
+    #endif
+    /* The first n lanes only; no byte beyond them is touched. */
+    #if defined(MM_VB) && MM_VB == 64
+      #define MM_LANES(n) ((1u << (n)) - 1)
+      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm512_maskz_loadu_ps(MM_LANES(n), (p)) \
+        : (__typeof__(v))_mm512_maskz_loadu_pd(MM_LANES(n), (p)))
+      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm512_mask_storeu_ps((p), MM_LANES(n), (__m512)(v)) : \
+        _mm512_mask_storeu_pd((p), MM_LANES(n), (__m512d)(v)))
+    #elif defined(MM_VB) && MM_VB == 32 && defined(__AVX2__)
+      #define MM_L4(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+      #define MM_L8(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))
+      #define MM_LOADN(v, p, n) ((v) = sizeof((v)[0]) == 4 ? (__typeof__(v))_mm256_maskload_ps((const float*)(p), \
+        MM_L4(n)) : (__typeof__(v))_mm256_maskload_pd((const double*)(p), MM_L8(n)))
+      #define MM_STOREN(p, v, n) (sizeof((v)[0]) == 4 ? _mm256_maskstore_ps((float*)(p), MM_L4(n), (__m256)(v)) : \
+        _mm256_maskstore_pd((double*)(p), MM_L8(n), (__m256d)(v)))
+    #else
+      #define MM_LOADN(v, p, n) do { MM_ZERO(v); memcpy(&(v), (p), (size_t)(n) * sizeof(*(p))); } while (0)
+      #define MM_STOREN(p, v, n) memcpy((p), &(v), (size_t)(n) * sizeof(*(p)))
+    #endif
+    /* Exchanges lane l + s of x with lane l of y for all l without bit s: a step of a transposition. */
+    #if defined(MM_AS) && !defined(__clang__)
+      #if MM_VB == 64
+        #define MM_IOTA4 (mm_i4){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+        #define MM_IOTA8 (mm_i8){0, 1, 2, 3, 4, 5, 6, 7}
+      #elif MM_VB == 32
+        #define MM_IOTA4 (mm_i4){0, 1, 2, 3, 4, 5, 6, 7}
+        #define MM_IOTA8 (mm_i8){0, 1, 2, 3}
+      #else
+        #define MM_IOTA4 (mm_i4){0, 1, 2, 3}
+        #define MM_IOTA8 (mm_i8){0, 1}
+      #endif
+      #define MM_IOTA(v) __builtin_choose_expr(sizeof((v)[0]) == 4, MM_IOTA4, MM_IOTA8)
+      #define MM_SWAP(x, y, s) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
+        (x) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) != 0) & (n_ - (s)))); \
+        (y) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) == 0) & (s)) + (((MM_IOTA(x) & (s)) != 0) \
+          & n_)); } while (0)
+      #define MM_HALVE(t, h) (sizeof(t) > (h) * sizeof((t)[0]) ? (t) + __builtin_shuffle((t), MM_IOTA(t) ^ (h)) : (t))
+      #define MM_SUM(x, v) do { __typeof__(v) t_ = MM_HALVE(v, 8); t_ = MM_HALVE(t_, 4); t_ = MM_HALVE(t_, 2); t_ = \
+        MM_HALVE(t_, 1); \
+        (x) = t_[0]; } while (0)
+    #elif defined(MM_AS)
+      #define MM_SWAP(x, y, s) do { for (int l_ = 0; l_ < (int)(sizeof(x) / sizeof((x)[0])); l_++) if (l_ & (s)) { \
+        __typeof__((x)[0]) t_ = (x)[l_]; (x)[l_] = (y)[l_ - (s)]; (y)[l_ - (s)] = t_; } } while (0)
+      #define MM_SUM(x, v) do { __typeof__(v) t_ = (v); for (int h_ = sizeof(v) / sizeof((v)[0]) / 2; h_; h_ >>= 1) \
+        for (int l_ = 0; l_ < h_; l_++) t_[l_] += t_[l_ + h_]; (x) = t_[0]; } while (0)
+    #else
+      #define MM_SUM(x, v) ((x) = (v))
+      #define MM_SWAP(x, y, s) ((void)(x))
+    #endif
+    #define MM_PTR(d, s) ((d) = (void*)(s))
+    """
+    ctypedef float mm_vf
+    ctypedef double mm_vd
+    int MM_MR
+    int MM_VB
+    int MM_WIDTH(size_t bytes) noexcept nogil
+    void MM_ZERO(...) noexcept nogil
+    void MM_LOAD(...) noexcept nogil
+    void MM_STORE(...) noexcept nogil
+    void MM_LOADN(...) noexcept nogil
+    void MM_STOREN(...) noexcept nogil
+    void MM_PREFETCH(const void*) noexcept nogil
+    void MM_PREFETCH1(const void*) noexcept nogil
+    void MM_PREFETCH2(const void*) noexcept nogil
+    void MM_SWAP(...) noexcept nogil
+    void MM_SUM(...) noexcept nogil
+    void MM_PTR(...) noexcept nogil
+
+
+# The shape of a tile as types, so that its loops have constant lengths whatever a compiler inlines: sizeof(MmRows) rows
+# by two vectors (MmTwo) or by the first `o` columns of one vector (MmOne); MmKind says how operands are addressed.
+cdef extern from *:
+    """
+    typedef struct { char x[1]; } mm_1;    typedef struct { char x[2]; } mm_2;    typedef struct { char x[3]; } mm_3;
+    typedef struct { char x[4]; } mm_4;    typedef struct { char x[5]; } mm_5;    typedef struct { char x[6]; } mm_6;
+    typedef struct { char x[7]; } mm_7;    typedef struct { char x[8]; } mm_8;    typedef struct { char x[10]; } mm_10;
+    typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
+    typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
+    typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmSpread;
+    typedef struct { char x; } MmFill;
+    """
+    ctypedef struct mm_1: pass
+    ctypedef struct mm_2: pass
+    ctypedef struct mm_3: pass
+    ctypedef struct mm_4: pass
+    ctypedef struct mm_5: pass
+    ctypedef struct mm_6: pass
+    ctypedef struct mm_7: pass
+    ctypedef struct mm_8: pass
+    ctypedef struct mm_10: pass
+    ctypedef struct mm_12: pass
+    ctypedef struct mm_14: pass
+    ctypedef struct MmOne: pass
+    ctypedef struct MmTwo: pass
+    ctypedef struct MmPlain: pass
+    ctypedef struct MmTaps: pass
+    ctypedef struct MmSpread: pass
+    ctypedef struct MmFill: pass
+
+ctypedef fused MmRows:
+    mm_1
+    mm_2
+    mm_3
+    mm_4
+    mm_5
+    mm_6
+    mm_7
+    mm_8
+    mm_10
+    mm_12
+    mm_14
+
+ctypedef fused MmCols:
+    MmOne
+    MmTwo
+
+ctypedef fused MmKind:
+    MmPlain             # A by two strides, B by one
+    MmFill              # the same, and B is packed on the way: its first use is its packing
+    MmTaps              # step p of the chain reads A at off[2p] (+ row * rs) and B at off[2p + 1]: convolution
+    MmSpread            # row i of A begins at off[2i + 1]; a chain of `lines` runs of k steps, the runs cs apart in A
+
+cdef enum:
+    MM_AHEAD = 8            # steps of k that B is fetched ahead
+
+# The registers of a tile: accumulators c0 (first vector of each row) and c1 (second), a row of B, and where to go on.
+ctypedef struct MmF32:
+    const float* a
+    const float* b
+    const float* s
+    float* c
+    float* f
+    mm_vf b0
+    mm_vf b1
+    mm_vf b2
+    mm_vf c0[16]
+    mm_vf c1[14]
+
+ctypedef struct MmF64:
+    const double* a
+    const double* b
+    const double* s
+    double* c
+    double* f
+    mm_vd b0
+    mm_vd b1
+    mm_vd b2
+    mm_vd c0[16]
+    mm_vd c1[14]
+
+ctypedef fused MmRegs:
+    MmF32
+    MmF64
+
+# What a tile needs besides its addresses; strides in elements.
+ctypedef struct MmGeo:
+    int64_t k           # length of the chain
+    int64_t rs          # of A: from row to row, and along k
+    int64_t cs
+    int64_t ldb         # of B along k; its columns are adjacent
+    int64_t o           # MmTwo: where the second vector begins (less than a vector: the two overlap); MmOne: columns
+    int64_t ldc         # of C from row to row
+    int64_t lds         # of the start values from row to row
+    int64_t lines       # MmSpread: runs of k
+    const int64_t* off  # MmTaps, MmSpread
+    int64_t count       # tiles side by side, db from one to the next in B, dc in C
+    int64_t db
+    int64_t dc
+    void* fill          # MmFill: the packed panel, and ld from step to step
+    int64_t ld
+
+
+# g.count tiles side by side: c[:, :] = start + a @ b over g.k; start NULL: 0.  C may be its own start, for all is
+# read before anything is written.  (The loop over tiles is also what makes GCC unroll the short loops early enough to
+# keep the accumulators in registers.)
+cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const MmGeo* g, const void* a, const void* b,
+                  const void* start, void* c) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
+    cdef int64_t at[14]
+    cdef const int64_t* off = g.off
+    if MmKind is MmFill:
+        MM_PTR(r.f, g.fill)
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        r.b = r.b + t * g.db
+        for i in range(<int>sizeof(MmRows)):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+            if MmKind is MmSpread:
+                at[i] = off[2 * i + 1]
+        if (MmKind is MmPlain or MmKind is MmFill) and k >= 32:
+            MM_PTR(r.c, c)
+            r.c = r.c + t * g.dc
+            for i in range(<int>sizeof(MmRows)):
+                MM_PREFETCH(r.c + i * g.ldc)
+                if MmCols is MmTwo:
+                    MM_PREFETCH(r.c + i * g.ldc + o)
+        for q in range(g.lines if MmKind is MmSpread else 1):
+            for p in range(k):
+                if MmKind is MmTaps:
+                    MM_PTR(r.a, a)
+                    MM_PTR(r.b, b)
+                    r.a = r.a + off[2 * p]
+                    r.b = r.b + (off[2 * p + 1] + t * g.db)
+                if MmCols is MmTwo:
+                    if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
+                        MM_PREFETCH1(r.b + MM_AHEAD * ldb)
+                        MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
+                    MM_LOAD(r.b0, r.b)
+                    MM_LOAD(r.b1, r.b + o)
+                    if MmKind is MmFill:
+                        MM_STORE(r.f, r.b0)
+                        MM_STORE(r.f + o, r.b1)
+                else:
+                    MM_LOADN(r.b0, r.b, o)
+                    if MmKind is MmFill:
+                        MM_STORE(r.f, r.b0)
+                if MmKind is MmFill:
+                    r.f = r.f + g.ld
+                for i in range(<int>sizeof(MmRows)):
+                    if MmKind is MmSpread:
+                        r.c0[i] = r.c0[i] + r.a[at[i]] * r.b0
+                        if MmCols is MmTwo:
+                            r.c1[i] = r.c1[i] + r.a[at[i]] * r.b1
+                    else:
+                        r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
+                        if MmCols is MmTwo:
+                            r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
+                if MmKind is MmPlain or MmKind is MmFill:
+                    r.a = r.a + cs
+                    r.b = r.b + ldb
+                if MmKind is MmSpread:
+                    r.a = r.a + 1
+                    r.b = r.b + ldb
+            if MmKind is MmSpread:
+                r.a = r.a + (cs - k)
+        if start != NULL:
+            MM_PTR(r.s, start)
+            ld = g.lds
+            r.s = r.s + t * g.dc
+            if MmCols is MmTwo:
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b0, r.s + i * ld)
+                    r.c0[i] = r.b0 + r.c0[i]
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b1, r.s + i * ld + o)
+                    r.c1[i] = r.b1 + r.c1[i]
+            else:
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOADN(r.b0, r.s + i * ld, o)
+                    r.c0[i] = r.b0 + r.c0[i]
+        MM_PTR(r.c, c)
+        ld = g.ldc
+        r.c = r.c + t * g.dc
+        if MmCols is MmTwo:
+            for i in range(<int>sizeof(MmRows)):
+                MM_STORE(r.c + i * ld, r.c0[i])
+            for i in range(<int>sizeof(MmRows)):
+                MM_STORE(r.c + i * ld + o, r.c1[i])
+        else:
+            for i in range(<int>sizeof(MmRows)):
+                MM_STOREN(r.c + i * ld, r.c0[i], o)
+
+
+cdef void mm_tile_rows(MmRegs* R, MmCols* n, MmKind* k, int m, const MmGeo* g, const void* a, const void* b,
+                       const void* s,
+                       void* c) noexcept nogil:
+    if MM_MR >= 14 and m == 14:
+        mm_tile(R, <mm_14*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 12:
+        mm_tile(R, <mm_12*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 10:
+        mm_tile(R, <mm_10*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 8:
+        mm_tile(R, <mm_8*>NULL, n, k, g, a, b, s, c)
+    elif MM_MR >= 12 and m == 7:
+        mm_tile(R, <mm_7*>NULL, n, k, g, a, b, s, c)
+    elif m == 6:
+        mm_tile(R, <mm_6*>NULL, n, k, g, a, b, s, c)
+    elif m == 5:
+        mm_tile(R, <mm_5*>NULL, n, k, g, a, b, s, c)
+    elif m == 4:
+        mm_tile(R, <mm_4*>NULL, n, k, g, a, b, s, c)
+    elif m == 3:
+        mm_tile(R, <mm_3*>NULL, n, k, g, a, b, s, c)
+    elif m == 2:
+        mm_tile(R, <mm_2*>NULL, n, k, g, a, b, s, c)
+    else:
+        mm_tile(R, <mm_1*>NULL, n, k, g, a, b, s, c)
+
+
+cdef void mm_fill_rows(MmRegs* R, MmCols* n, const MmGeo* g, const void* a, const void* b, const void* s,
+                       void* c) noexcept nogil:
+    if MM_MR == 14:
+        mm_tile(R, <mm_14*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
+    elif MM_MR == 12:
+        mm_tile(R, <mm_12*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
+    else:
+        mm_tile(R, <mm_6*>NULL, n, <MmFill*>NULL, g, a, b, s, c)
+
+
+# A tile of MM_MR rows which packs B for those below it.
+cdef inline void mm_fill_tile(int n, MmGeo* g, const real* a, const real* b, const real* s, real* c) noexcept nogil:
+    g.o = n
+    if n > MM_WIDTH(sizeof(real)):
+        g.o = n - MM_WIDTH(sizeof(real))
+        if real is float:
+            mm_fill_rows(<MmF32*>NULL, <MmTwo*>NULL, g, a, b, s, c)
+        else:
+            mm_fill_rows(<MmF64*>NULL, <MmTwo*>NULL, g, a, b, s, c)
+    else:
+        if real is float:
+            mm_fill_rows(<MmF32*>NULL, <MmOne*>NULL, g, a, b, s, c)
+        else:
+            mm_fill_rows(<MmF64*>NULL, <MmOne*>NULL, g, a, b, s, c)
+
+
+# A tile of m <= MM_MR rows and n <= two vectors of columns.
+cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, const real* b, const real* s,
+                             real* c) noexcept nogil:
+    g.o = n
+    if n > MM_WIDTH(sizeof(real)):
+        g.o = n - MM_WIDTH(sizeof(real))
+        if real is float:
+            mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, k, m, g, a, b, s, c)
+        else:
+            mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, k, m, g, a, b, s, c)
+    else:
+        if real is float:
+            mm_tile_rows(<MmF32*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
+        else:
+            mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
+
+
+# The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11
+# and 13
+# rows do not exist.
+cdef inline int mm_next_rows(int64_t left, int most) noexcept nogil:
+    if left >= 2 * most:
+        return most
+    if left > most:
+        left = (left + 1) >> 1
+        return <int>left if left <= 8 else <int>((left + 1) & ~1)
+    return <int>left if left <= 8 or not left & 1 else <int>((left + 1) >> 1)
+
+
+# The columns of the next tiles and how many such tiles follow each other; never less than a vector unless there are no
+# more.
+cdef inline int mm_next_cols(int64_t left, int64_t width, int64_t* count) noexcept nogil:
+    count[0] = 1
+    if left >= 3 * width:
+        count[0] = (left - width) // (2 * width)
+        return <int>(2 * width)
+    return <int>(left if left <= 2 * width else width)
+
+
+# Turns n <= a vector of lanes, each k elements long and `lane` elements apart, into k vectors ld apart.
+cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lane, void* out,
+                  int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p = 0, q
+    MM_PTR(r.a, a)
+    MM_PTR(r.c, out)
+    for i in range(16):
+        MM_ZERO(r.c0[i])
+    while p < k:
+        q = min(k - p, <int64_t>MM_WIDTH(sizeof(r.a[0])))
+        if n == MM_WIDTH(sizeof(r.a[0])) == q:
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                MM_PREFETCH2(r.a + (i + MM_WIDTH(sizeof(r.a[0]))) * lane)
+                MM_LOAD(r.c0[i], r.a + i * lane)
+        else:
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                if i < n:
+                    MM_LOADN(r.c0[i], r.a + i * lane, q)
+        if MM_WIDTH(sizeof(r.a[0])) >= 16:
+            for i in range(8):
+                MM_SWAP(r.c0[i], r.c0[i + 8], 8)
+        if MM_WIDTH(sizeof(r.a[0])) >= 8:
+            for i in range(MM_WIDTH(sizeof(r.a[0])) // 2):
+                MM_SWAP(r.c0[i + (i & ~3)], r.c0[i + (i & ~3) + 4], 4)
+        if MM_WIDTH(sizeof(r.a[0])) >= 4:
+            for i in range(MM_WIDTH(sizeof(r.a[0])) // 2):
+                MM_SWAP(r.c0[i + (i & ~1)], r.c0[i + (i & ~1) + 2], 2)
+        if MM_WIDTH(sizeof(r.a[0])) >= 2:
+            for i in range(MM_WIDTH(sizeof(r.a[0])) // 2):
+                MM_SWAP(r.c0[2 * i], r.c0[2 * i + 1], 1)
+        if q == MM_WIDTH(sizeof(r.a[0])):
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                MM_STORE(r.c + i * ld, r.c0[i])
+        else:
+            for i in range(MM_WIDTH(sizeof(r.a[0]))):
+                if i < q:
+                    MM_STORE(r.c + i * ld, r.c0[i])
+        r.a = r.a + q
+        r.c = r.c + q * ld
+        p += q
+
+
+cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t step, void* out,
+                  int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t p, i
+    MM_PTR(r.a, a)
+    MM_PTR(r.c, out)
+    if n == 2 * MM_WIDTH(sizeof(r.a[0])):
+        for p in range(k):
+            MM_PREFETCH2(r.a + p * step + 2 * MM_WIDTH(sizeof(r.a[0])))
+            MM_PREFETCH2(r.a + p * step + 3 * MM_WIDTH(sizeof(r.a[0])))
+            MM_LOAD(r.b0, r.a + p * step)
+            MM_LOAD(r.b1, r.a + p * step + MM_WIDTH(sizeof(r.a[0])))
+            MM_STORE(r.c + p * ld, r.b0)
+            MM_STORE(r.c + p * ld + MM_WIDTH(sizeof(r.a[0])), r.b1)
+    else:
+        for p in range(k):
+            i = 0
+            while i < n:
+                MM_LOADN(r.b0, r.a + p * step + i, min(n - i, <int64_t>MM_WIDTH(sizeof(r.a[0]))))
+                MM_STORE(r.c + p * ld + i, r.b0)
+                i += MM_WIDTH(sizeof(r.a[0]))
+
+
+# Packs an operand for the tiles, k-major: out[p * ld + i] = a[i * lane + p * step] for i < n, p < k.  Whole vectors are
+# stored, so up to a vector behind the last element is overwritten (panels are packed in the order of their addresses).
+cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t step, real* out,
+                  int64_t ld) noexcept nogil:
+    cdef int64_t i, p
+    if lane == 1:
+        if real is float:
+            mm_copy(<MmF32*>NULL, n, k, a, step, out, ld)
+        else:
+            mm_copy(<MmF64*>NULL, n, k, a, step, out, ld)
+    elif step == 1 and MM_WIDTH(sizeof(real)) > 1:
+        i = (n - 1) // MM_WIDTH(sizeof(real)) * MM_WIDTH(sizeof(real))
+        # from behind: a group may overwrite the beginning of the next step, that is of the groups before it
+        while i >= 0:
+            if real is float:
+                mm_turn(<MmF32*>NULL, min(n - i, <int64_t>MM_WIDTH(sizeof(real))), k, a + i * lane, lane, out + i, ld)
+            else:
+                mm_turn(<MmF64*>NULL, min(n - i, <int64_t>MM_WIDTH(sizeof(real))), k, a + i * lane, lane, out + i, ld)
+            i -= MM_WIDTH(sizeof(real))
+    else:
+        for p in range(k):
+            for i in range(n):
+                out[p * ld + i] = a[i * lane + p * step]
+
+
+# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all
+# contiguous
+# along k: lanes first, then their tree.
+cdef void mm_dot(MmRegs* regs, MmRows* rows, MmCols* two, const MmGeo* g, const void* x, const void* y,
+                 void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, q, t, k = g.k, ldy = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, x)
+    MM_PTR(r.b, y)
+    MM_PTR(r.c, out)
+    r.s = r.a + g.rs
+    r.f = r.c + g.ldc
+    for t in range(g.count):
+        for i in range(<int>sizeof(MmRows)):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+        p = 0
+        while p < k:
+            if p + W <= k:
+                MM_LOAD(r.b0, r.a + p)
+                if MmCols is MmTwo:
+                    MM_LOAD(r.b1, r.s + p)
+                for i in range(<int>sizeof(MmRows)):
+                    MM_PREFETCH1(r.b + i * ldy + p + 8 * W)
+                    MM_LOAD(r.b2, r.b + i * ldy + p)
+                    r.c0[i] = r.c0[i] + r.b0 * r.b2
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.b1 * r.b2
+            else:
+                q = k - p
+                MM_LOADN(r.b0, r.a + p, q)
+                if MmCols is MmTwo:
+                    MM_LOADN(r.b1, r.s + p, q)
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOADN(r.b2, r.b + i * ldy + p, q)
+                    r.c0[i] = r.c0[i] + r.b0 * r.b2
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.b1 * r.b2
+            p += W
+        for i in range(<int>sizeof(MmRows)):
+            MM_SUM(r.c[i], r.c0[i])
+            if MmCols is MmTwo:
+                MM_SUM(r.f[i], r.c1[i])
+        r.b = r.b + <int>sizeof(MmRows) * ldy
+        r.c = r.c + <int>sizeof(MmRows)
+        r.f = r.f + <int>sizeof(MmRows)
+
+
+# out[i, :] = a[i, :] @ b for one row of A or two, and g.count times eight vectors of columns.
+cdef void mm_wide(MmRegs* regs, MmCols* two, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, t, ldb = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        MM_PTR(r.c, out)
+        r.b = r.b + t * 8 * W
+        r.c = r.c + t * 8 * W
+        for i in range(8):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+        for p in range(g.k):
+            for i in range(8):
+                MM_PREFETCH1(r.b + MM_AHEAD * ldb + i * W)
+                MM_LOAD(r.b0, r.b + i * W)
+                r.c0[i] = r.c0[i] + r.a[0] * r.b0
+                if MmCols is MmTwo:
+                    r.c1[i] = r.c1[i] + r.a[g.rs] * r.b0
+            r.a = r.a + g.cs
+            r.b = r.b + ldb
+        for i in range(8):
+            MM_STORE(r.c + i * W, r.c0[i])
+            if MmCols is MmTwo:
+                MM_STORE(r.c + g.ldc + i * W, r.c1[i])
+
+
+# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would
+# wait for
+# each other.
+cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, t, o = g.o, cs = g.cs, ldb = g.ldb
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        MM_PTR(r.c, out)
+        for i in range(4):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+        for p in range(g.k >> 2):
+            for i in range(4):
+                if MmCols is MmTwo:
+                    MM_LOAD(r.b0, r.b + i * ldb)
+                    MM_LOAD(r.b1, r.b + i * ldb + o)
+                    r.c1[i] = r.c1[i] + r.a[i * cs] * r.b1
+                else:
+                    MM_LOADN(r.b0, r.b + i * ldb, o)
+                r.c0[i] = r.c0[i] + r.a[i * cs] * r.b0
+            r.a = r.a + 4 * cs
+            r.b = r.b + 4 * ldb
+        for p in range(g.k & 3):
+            if MmCols is MmTwo:
+                MM_LOAD(r.b0, r.b)
+                MM_LOAD(r.b1, r.b + o)
+                r.c1[0] = r.c1[0] + r.a[0] * r.b1
+            else:
+                MM_LOADN(r.b0, r.b, o)
+            r.c0[0] = r.c0[0] + r.a[0] * r.b0
+            r.a = r.a + cs
+            r.b = r.b + ldb
+        r.b0 = (r.c0[0] + r.c0[1]) + (r.c0[2] + r.c0[3])
+        if MmCols is MmTwo:
+            r.b1 = (r.c1[0] + r.c1[1]) + (r.c1[2] + r.c1[3])
+            MM_STORE(r.c, r.b0)
+            MM_STORE(r.c + o, r.b1)
+        else:
+            MM_STOREN(r.c, r.b0, o)
+
+
+# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to
+# column).
+cdef void mm_few_rows(MmRegs* R, MmCols* two, bint dots, int64_t n, MmGeo* g, const void* x, const void* b,
+                      void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t p, i, W = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, x)
+    MM_PTR(r.b, b)
+    MM_PTR(r.c, out)
+    if dots:
+        if MmCols is MmTwo and MM_MR < 12:
+            g.count = n // 4
+            mm_dot(R, <mm_4*>NULL, two, g, x, b, out)
+            p = g.count * 4
+        else:
+            g.count = n // 8
+            mm_dot(R, <mm_8*>NULL, two, g, x, b, out)
+            p = g.count * 8
+        g.count = n - p
+        mm_dot(R, <mm_1*>NULL, two, g, x, r.b + p * g.ldb, r.c + p)
+        return
+    g.count = n // (8 * W)
+    mm_wide(R, two, g, x, b, out)
+    p = g.count * 8 * W
+    g.count = 1
+    while p < n:
+        for i in range(2 if MmCols is MmTwo else 1):
+            g.o = min(n - p - W, W)
+            if n - p > W:
+                mm_narrow(R, <MmTwo*>NULL, g, r.a + i * g.rs, r.b + p, r.c + i * g.ldc + p)
+            else:
+                g.o = n - p
+                mm_narrow(R, <MmOne*>NULL, g, r.a + i * g.rs, r.b + p, r.c + i * g.ldc + p)
+        p += 2 * W

@@ -10,28 +10,38 @@ there; its compiled speed is what bench_step.py measures.
 
 import importlib
 import time
-from types import SimpleNamespace
 
 import numpy as np
 from _peers import Job, main
 
-# name: (function of namespace T, tensor h, constant c; operations in one call; calls; shapes)
+# name: (expression in h, constant c and its shape; operations in it; times in a chain; shapes)
 ALL, ARRAYS, MATRIX = ((), (32,), (32, 32)), ((32,), (32, 32)), ((32, 32),)
 CHAINS = {
-    "add": (lambda T, h, c: h + c, 1, 100, ALL),
-    "add a number": (lambda T, h, c: h + 0.01, 1, 100, ALL),
-    "mul": (lambda T, h, c: h * c, 1, 100, ALL),
-    "sub, div": (lambda T, h, c: (h - c) / c, 2, 50, ALL),
-    "tanh": (lambda T, h, c: T.tanh(h), 1, 100, ALL),
-    "relu": (lambda T, h, c: T.relu(h), 1, 100, ALL),
-    "neg, exp": (lambda T, h, c: T.exp(-h), 2, 50, ALL),
-    "sqrt": (lambda T, h, c: T.sqrt(h), 1, 100, ALL),
-    "reshape": (lambda T, h, c: h.reshape(-1, 4).reshape(c.shape), 2, 50, ARRAYS),
-    "sum, expand": (lambda T, h, c: T.expand(T.sum(h), c.shape), 2, 20, ARRAYS),
-    "log_softmax": (lambda T, h, c: T.log_softmax(h), 1, 100, ARRAYS),
-    "transpose": (lambda T, h, c: T.transpose(h), 1, 100, MATRIX),
-    "matmul": (lambda T, h, c: h @ c, 1, 100, MATRIX),
+    "add": ("h + c", 1, 100, ALL),
+    "add a number": ("h + 0.01", 1, 100, ALL),
+    "mul": ("h * c", 1, 100, ALL),
+    "sub, div": ("(h - c) / c", 2, 50, ALL),
+    "tanh": ("tanh(h)", 1, 100, ALL),
+    "relu": ("relu(h)", 1, 100, ALL),
+    "neg, exp": ("exp(-h)", 2, 50, ALL),
+    "sqrt": ("sqrt(h)", 1, 100, ALL),
+    "reshape": ("h.reshape(-1, 4).reshape(shape)", 2, 50, ARRAYS),
+    "sum, expand": ("expand(sum(h), shape)", 2, 20, ARRAYS),
+    "log_softmax": ("log_softmax(h)", 1, 100, ARRAYS),
+    "transpose": ("transpose(h)", 1, 100, MATRIX),
+    "matmul": ("h @ c", 1, 100, MATRIX),
 }
+
+
+def compiled(chain, constant, shape, **names):
+    """The chain as a function of h: a plain loop around the expression, as a program would write it."""
+    expression, _, calls, _ = CHAINS[chain]
+    space = {"c": constant, "shape": shape, **names}
+    source = f"def run(h, {', '.join(f'{n}={n}' for n in space)}):\n    for _ in range({calls}):\n        h = {expression}\n    return h"
+    exec(source, space)
+    return space["run"]
+
+
 CASES = [{"name": f"{chain} {shape}", "chain": chain, "shape": shape}
          for chain, row in CHAINS.items() for shape in row[3]]
 
@@ -73,19 +83,14 @@ def torch_like(name):
     def build(case, threads):
         torch = importlib.import_module(name)
         torch.set_num_threads(threads)
-        T = SimpleNamespace(
-            tanh=torch.tanh, relu=torch.relu, exp=torch.exp, sqrt=torch.sqrt, transpose=lambda h: h.t(),
-            sum=lambda h: h.sum(-1, keepdim=True), expand=lambda h, shape: h.expand(shape),
-            log_softmax=lambda h: torch.log_softmax(h, -1))
-        function, _, calls, _ = CHAINS[case["chain"]]
         start, constant, above = (torch.tensor(values) for values in data(case))
         start.requires_grad_()
+        run = compiled(case["chain"], constant, tuple(start.shape), tanh=torch.tanh, relu=torch.relu, exp=torch.exp,
+                       sqrt=torch.sqrt, transpose=torch.t, sum=lambda h: h.sum(-1, keepdim=True),
+                       expand=lambda h, shape: h.expand(shape), log_softmax=lambda h: torch.log_softmax(h, -1))
 
         def forward():
-            h = start
-            for _ in range(calls):
-                h = function(T, h, constant)
-            return h
+            return run(start)
 
         def backward(result):
             start.grad = None
@@ -101,16 +106,10 @@ def jax_eager(case, threads):
     import jax
     import jax.numpy as jnp
 
-    T = SimpleNamespace(
-        tanh=jnp.tanh, relu=jax.nn.relu, exp=jnp.exp, sqrt=jnp.sqrt, transpose=lambda h: h.T,
-        sum=lambda h: h.sum(-1, keepdims=True), expand=jnp.broadcast_to, log_softmax=jax.nn.log_softmax)
-    function, _, calls, _ = CHAINS[case["chain"]]
     start, constant, above = (jnp.asarray(values) for values in data(case))
-
-    def chain(h):
-        for _ in range(calls):
-            h = function(T, h, constant)
-        return h
+    chain = compiled(case["chain"], constant, start.shape, tanh=jnp.tanh, relu=jax.nn.relu, exp=jnp.exp, sqrt=jnp.sqrt,
+                     transpose=jnp.transpose, sum=lambda h: jnp.sum(h, -1, keepdims=True), expand=jnp.broadcast_to,
+                     log_softmax=jax.nn.log_softmax)
 
     def forward():
         result, pull_back = jax.vjp(chain, start)

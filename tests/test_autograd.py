@@ -346,14 +346,15 @@ def test_hook_that_walks_the_same_graph():
     x = leaf(2.0)
     y = x.exp()
     z = y * x + y
-    y.register_hook(lambda g: z.backward(retain_graph=True) if False else None)
-    z.backward(retain_graph=True)
-    x.grad = None
     inner = []
-    y2 = x * 3
-    y2.register_hook(lambda g: inner.append(autograd.grad((x * x), x)[0].item()))     # another graph: fine
-    (y2 * 1).backward()
-    assert inner == [4.0] and x.grad.item() == 3
+
+    def another_graph(g):
+        with fastbp.enable_grad():
+            inner.append(autograd.grad(x * x, x)[0].item())
+
+    y.register_hook(another_graph)
+    z.backward()
+    assert inner == [4.0] and x.grad.item() == pytest.approx(4 * math.exp(2))
     a = x.sin()
     b = a.cos()
     c = a * b
@@ -567,7 +568,7 @@ def test_in_place_results_and_inputs_that_are_saved():
 def test_in_place_is_differentiable_twice():
     x = leaf(0.5, 1.5)
     y = x * 1
-    y[0] = y[1] * y[0]
+    y[0] = y[1].clone() * y[0].clone()
     y.sin_()
     y[1:].mul_(x[:1])
     g, = autograd.grad(y.sum(), x, create_graph=True)
@@ -581,7 +582,7 @@ def test_in_place_is_differentiable_twice():
 
 
 @pytest.mark.parametrize("write, writer", [
-    (lambda t: t.add_(1), "add_"), (lambda t: t.mul_(2), "mul_"), (lambda t: t[0].zero_(), "identity_"),
+    (lambda t: t.add_(1), "add_"), (lambda t: t.mul_(2), "mul_"), (lambda t: t[0].zero_(), "fill_"),
     (lambda t: t.detach().exp_(), "exp_"), (lambda t: t.clamp_(0, 1), "clamp_"),
 ])
 def test_overwritten_saved_value(write, writer):
@@ -714,6 +715,21 @@ def run_program(lib, steps, leaves):
     return total
 
 
+def check_by_differences(steps, values, gradients, seed):
+    """Central differences in a random direction for each leaf."""
+    g = np.random.default_rng(seed)
+    for k, gradient in enumerate(gradients):
+        u = g.standard_normal(values[k].shape)
+        ends = []
+        for h in (1e-6, -1e-6):
+            with fastbp.no_grad():
+                ends.append(run_program(fastbp, steps, [fastbp.tensor(v + h * u if j == k else v)
+                                                        for j, v in enumerate(values)]).item())
+        slope = (ends[0] - ends[1]) / 2e-6
+        mine = 0.0 if gradient is None else float((gradient.numpy() * u).sum())
+        assert mine == pytest.approx(slope, rel=1e-5, abs=1e-5), f"program {seed}: {steps}"
+
+
 def test_random_programs_equal_torch():
     """In-place writes, views and broadcasting mixed at random: values and gradients agree, and so do refusals."""
     torch = pytest.importorskip("torch")
@@ -735,7 +751,9 @@ def test_random_programs_equal_torch():
         theirs, ours = results
         if isinstance(theirs, str):
             refused += 1
-            assert isinstance(ours, str), f"program {seed}: torch refuses ({theirs}), fastbp does not: {steps}"
+            if not isinstance(ours, str):           # fastbp may save less than torch; then its answer must be right
+                assert "modified by an inplace" in theirs or "single memory location" in theirs, (seed, theirs, steps)
+                check_by_differences(steps, values, ours[1], seed)
             continue
         if isinstance(ours, str) and "was overwritten" in ours:
             refused += 1                    # refusing is allowed where torch happens to save something else
@@ -743,8 +761,9 @@ def test_random_programs_equal_torch():
         assert not isinstance(ours, str), f"program {seed}: torch runs it, fastbp refuses ({ours}): {steps}"
         agreed += 1
         assert ours[0] == pytest.approx(theirs[0], rel=1e-12, abs=1e-12), f"program {seed}: {steps}"
-        for a, b in zip(ours[1], theirs[1]):
-            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-11, err_msg=f"program {seed}: {steps}")
+        for v, a, b in zip(values, ours[1], theirs[1]):     # a leaf that nothing depends on has None or zeros
+            a, b = (np.zeros(v.shape) if g is None else g.numpy() for g in (a, b))
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11, err_msg=f"program {seed}: {steps}")
     assert agreed > 150, (agreed, refused)
 
 

@@ -242,6 +242,11 @@ def check_second(f, arrays, rng, tolerance=1e-6):
     numeric = difference(lambda xs: gradient(f, xs, v), arrays, ws)
     for h, n in zip(gradient_of_gradient(f, arrays, v, ws), numeric):
         close(h, n, tolerance, "second order, reverse over reverse")
+
+    def inside(*xs):        # as part of a graph: composition rules walk while the graph is being walked
+        return f(*[x * 1.0 for x in xs]) * 1.0
+    for h, n in zip(gradient_of_gradient(inside, arrays, v, ws), numeric):
+        close(h, n, tolerance, "second order, inside a graph")
     try:
         mixed = forward_over_reverse(f, arrays, v, ws), reverse_over_forward(f, arrays, v, ws)
     except fastbp._core.GraphError as e:
@@ -250,6 +255,29 @@ def check_second(f, arrays, rng, tolerance=1e-6):
     for name, hs in zip(("forward over reverse", "reverse over forward"), mixed):
         for h, n in zip(hs, numeric):
             close(h, n, tolerance, "second order, " + name)
+
+
+def third_gradient(f, arrays, v, ws, us):
+    """Gradient of the gradient of the gradient, along ws and us."""
+    xs = leaves(arrays)
+    gs = _core._grad([f(*xs)], xs, [fastbp.tensor(v)], create_graph=True, allow_unused=True)
+    for directions, last in ((ws, False), (us, True)):
+        terms = [(g * fastbp.tensor(w)).sum() for g, w in zip(gs, directions) if g is not None and g.requires_grad]
+        if not terms:
+            return [np.zeros_like(a) for a in arrays]
+        gs = _core._grad(terms, xs, None, create_graph=not last, allow_unused=True)
+    return [np.zeros_like(a) if g is None else g.numpy().copy() for g, a in zip(gs, arrays)]
+
+
+def forward_over_forward(f, arrays, ts, us):
+    """Second derivative along ts and us, by dual numbers of dual numbers."""
+    with dual_level(), fastbp.no_grad():
+        inner_ = [_core._make_dual(fastbp.tensor(a), fastbp.tensor(t)) for a, t in zip(arrays, ts)]
+        with dual_level():
+            y = f(*[_core._make_dual(x, fastbp.tensor(u)) for x, u in zip(inner_, us)])
+            primal, tangent = _core._unpack_dual(y)
+        second = None if tangent is None else _core._unpack_dual(tangent)[1]
+        return np.zeros(primal.shape) if second is None else second.numpy().copy()
 
 
 # ---- the laws, row by row -------------------------------------------------------------------------------------------
@@ -309,6 +337,24 @@ def test_first_order(row):
 def test_second_order(row):
     for c in differentiable_calls(row)[:4]:
         check_second(c, c.arrays, np.random.default_rng(2))
+
+
+@rows(DIFFERENTIABLE)
+def test_third_order_and_forward_over_forward(row):
+    rng = np.random.default_rng(14)
+    for c in differentiable_calls(row)[:2]:
+        ws, us = direction(rng, c.arrays), direction(rng, c.arrays)
+        v = rng.uniform(-1, 1, value(c, c.arrays).shape)
+        numeric = difference(lambda xs, c=c, v=v, ws=ws: gradient_of_gradient(c, xs, v, ws), c.arrays, us)
+        for h, n in zip(third_gradient(c, c.arrays, v, ws, us), numeric):
+            close(h, n, 1e-5, f"third order of {row.name}")
+        try:
+            second = forward_over_forward(c, c.arrays, ws, us)
+        except fastbp._core.GraphError as e:
+            assert "dual" in str(e) and "in place" in str(e)
+            continue
+        numeric, = difference(lambda xs, c=c, us=us: [jvp(c, xs, us)], c.arrays, ws)
+        close(second, numeric, 1e-6, f"forward over forward of {row.name}")
 
 
 @rows(LINEAR)
@@ -536,6 +582,20 @@ def check_integers(row, dtype):
         assert got.dtype is INTEGERS[dtype], row.name
         want = np.asarray(want).astype(np.int64).astype(dtype)
     np.testing.assert_array_equal(got.numpy(), want)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("name", ["sum", "prod", "amax", "amin", "argmax", "argmin", "all", "any", "cumsum", "cumprod"])
+def test_reductions_of_integers(name, dtype):
+    """Sums and products of integers and bools are int64; extremes keep the dtype."""
+    x = np.random.default_rng(15).integers(0, 2 if dtype == "bool" else 4, (2, 3, 5)).astype(dtype)
+    for dim in (0, 1, -1):
+        got = getattr(fastbp, name)(fastbp.tensor(x), dim)
+        f = getattr(np, name)
+        want = f(x.astype(np.int64) if name in ("sum", "prod", "cumsum", "cumprod") else x, axis=dim)
+        np.testing.assert_array_equal(got.numpy(), want)
+        kept = {"amax": dtype, "amin": dtype, "all": "bool", "any": "bool"}.get(name, "int64")
+        assert got.dtype is named(kept), name
 
 
 @rows([r for r in POINTWISE if r.types == "float" and r.result == "same" and r.name != "lerp"])

@@ -561,7 +561,7 @@ def test_indexing_errors():
     with pytest.raises(TypeError):
         fastbp.zeros(3, dtype=fastbp.int64)[0] = 0.5
     with pytest.raises(ValueError, match="expanded"):
-        fastbp.zeros(1).expand(3)[0] = 1
+        fastbp.zeros(1).expand(3)[1:] = 1
 
 
 def test_empty_and_repeated_indices():

@@ -319,6 +319,8 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         at = targets.get((id(n), 0))
         if at is not None:
             captured[at] = v
+    if n.wall:              # the graph beyond has the marks and adjoints of the walk outside
+        return 0
     if n.freed:
         fail_freed(n)
     for i in range(n.nin):

@@ -18,7 +18,7 @@ class _Namespace:
 
 
 cdef _cast_method(object d):
-    def cast(self, memory_format=None):
+    def cast(Tensor self not None, memory_format=None):
         return c_cast(self, d)
     return cast
 

@@ -77,7 +77,7 @@ cdef Tensor lift(int op, tuple args):
             t = transposed_tangent(op, row, args, primals, level)
     if t is None:
         return y
-    if GRAD_MODE and (<Tensor>y).node is not None and (<Tensor>y).node.op == op and (<Tensor>y).node.dual is None:
+    if GRAD_MODE and (<Tensor>y).node is not None and (<Tensor>y).node.op == op:
         keep_duals((<Tensor>y).node, args, primals, t, level)
     return make_dual(y, t, level)
 
@@ -88,6 +88,8 @@ cdef keep_duals(Node n, tuple args, tuple primals, Tensor t, int level):
     for p in primals:
         if isinstance(p, Tensor) and (<Tensor>p).node is n:     # the operation returned its input
             return
+    if n.dual is not None and n.dual[len(n.dual) - 1][0] >= level:
+        return
     for i in range(n.nin):
         if n.saved[i] != NULL:
             for a, p in zip(args, primals):
@@ -95,7 +97,7 @@ cdef keep_duals(Node n, tuple args, tuple primals, Tensor t, int level):
                     Py_INCREF(a)
                     Py_DECREF(p)
                     n.saved[i] = <PyObject*>a
-    n.dual = (level, t)
+    n.dual = (n.dual or ()) + ((level, t),)
 
 
 cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Tensor y, int level):

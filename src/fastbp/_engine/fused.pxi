@@ -47,6 +47,16 @@ cdef Tensor swap_last(Tensor x, int d):
     return t
 
 
+cdef int record_rows(int op, Tensor x, Tensor y, int d) except -1:
+    """The backward of a row operation along d reads its result."""
+    cdef Node n = node_new(op, 1, y.code)
+    set_edge(n, 0, x)
+    save_result(n, y)
+    n.small[0] = d
+    attach(y, n)
+    return 0
+
+
 cdef Tensor c_softmax(Tensor x, int64_t dim):
     cdef int d = rows_of("softmax", floating("softmax", x), dim)
     cdef Tensor y
@@ -54,8 +64,12 @@ cdef Tensor c_softmax(Tensor x, int64_t dim):
         return lift(OP_softmax, (x, d))
     y = run_rows(K_softmax, OP_softmax, x, None, d)
     if must_record(x):
-        record_rule(OP_softmax, y, (x, d))
+        record_rows(OP_softmax, x, y, d)
     return y
+
+
+cdef object bw_softmax(Node n, Tensor v, int i):
+    return c_softmax_backward(v, saved_result(n, v), n.small[0])
 
 
 cdef Tensor c_softmax_backward(Tensor v, Tensor y, int64_t dim):
@@ -75,8 +89,12 @@ cdef Tensor c_log_softmax(Tensor x, int64_t dim):
         return lift(OP_log_softmax, (x, d))
     y = run_rows(K_log_softmax, OP_log_softmax, x, None, d)
     if must_record(x):
-        record_rule(OP_log_softmax, y, (x, d))
+        record_rows(OP_log_softmax, x, y, d)
     return y
+
+
+cdef object bw_log_softmax(Node n, Tensor v, int i):
+    return c_log_softmax_backward(v, saved_result(n, v), n.small[0])
 
 
 cdef Tensor c_log_softmax_backward(Tensor v, Tensor y, int64_t dim):

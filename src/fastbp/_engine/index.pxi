@@ -635,7 +635,7 @@ cdef Tensor copy_tensor(Tensor t, Tensor x):
         raise GraphError("copy_: dual tensors cannot be written in place or be the source of an in-place write; use where() or "
                          "index_put().")
     check_writable("copy_", t)
-    broadcast_shape(OP_identity, (t, x), &p)
+    broadcast_shape(OP_copy_values, (t, x), &p)
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
         raise ShapeError(f"copy_: {describe(x)} does not broadcast to {describe(t)}.")
     if x is t:
@@ -676,6 +676,9 @@ def index_put_(Tensor self not None, indices, Tensor values not None, accumulate
     check_writable("index_put_", self)
     tensors = parse_key(self, tuple(indices), &s)
     y = sliced(self, s.begin, s.step, s.nd, s.source, s.dims)
+    if tensors is None:                 # integers and slices only: nothing can repeat
+        inplace(OP_add, (y, values), ())
+        return self
     order, index, lead, at = linear_positions(y, tensors)
     p = c_permute(y, order) if order != list(range(y.nd)) else y
     v = c_expand(values, tuple(index.shape) + tuple(p.shape)[lead:])

@@ -55,7 +55,7 @@ cdef class Node:
     cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
     cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
     cdef object hooks                   # hooks on the gradient of the result
-    cdef object dual                    # (level, tangent of the result) where the operation ran on dual tensors
+    cdef object dual                    # where it ran on dual tensors: (level, tangent of the result), inner level first
     cdef object extra                   # metadata, several outputs' shapes, a custom Function's context
     # the walk
     cdef int64_t walk
@@ -341,7 +341,7 @@ cdef inline void attach(Tensor y, Node n) noexcept:
 
 
 cdef object overwritten(Node n, Storage* s, uint32_t version, str what):
-    writer = f"`{op_name(s.writer)}_`" if s.writer >= 0 else "an in-place operation"
+    writer = "`copy_` or `fill_`" if s.writer == OP_identity else f"`{op_name(s.writer)}_`" if s.writer >= 0 else "an in-place operation"
     raise GraphError(
         f"backward of {op_name(n.op)}: {what}, saved for the backward pass, was overwritten by {writer} "
         f"(it is at version {s.version}, saved at version {version}). "
@@ -374,8 +374,10 @@ cdef Tensor saved_result(Node n, Tensor like):
         y.bits &= ~<uint32_t>B_CONTIGUOUS
     y.node = n
     y.bits |= B_GRAD
-    if n.dual is not None and n.dual[0] <= LEVEL:
-        y = make_dual(y, n.dual[1], n.dual[0])
+    if n.dual is not None:
+        for level, tangent in n.dual:
+            if level <= LEVEL:
+                y = make_dual(y, tangent, level)
     return y
 
 

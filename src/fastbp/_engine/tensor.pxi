@@ -398,6 +398,8 @@ cdef class Tensor:
         return to_text(self)
 
     def __format__(self, spec):
+        if not isinstance(spec, str):
+            raise TypeError(f"format: expected a format such as '.3f', got {describe(spec)}.")
         return format(self.item(), spec) if self.nd == 0 and spec else to_text(self)
 
     def __hash__(self):
@@ -523,7 +525,7 @@ cdef int tensor_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
 cdef _install_attributes():
     """Give Tensor an instance dict that costs nothing until it is used."""
     global TENSOR_TRAVERSE
-    cdef Tensor t = Tensor.__new__(Tensor)
+    cdef Tensor t = blank()
     fbp_set_dictoffset(Tensor, <char*>&t.attributes - <char*><void*>t)
     TENSOR_TRAVERSE = fbp_get_traverse(Tensor)
     fbp_set_traverse(Tensor, tensor_traverse)

@@ -66,7 +66,7 @@ class Row:
         "result",           # pointwise: "same", "bool", or "float" (true division)
         "domain",           # (low, high) of the samples that tests draw for every tensor argument
         "kinks",            # points where the derivative is one of several: samples keep away from them
-        "singular",         # the partial may be infinite: a zero adjoint stays zero (law of strong zeros)
+        "_singular",        # the partial may be infinite: a zero adjoint stays zero (law of strong zeros); None: read off it
         "ref", "doc", "source",
         "function", "method", "inplace", "operator", "aliases", "samples",
         "wrapper",          # the Python door is written by hand in _engine/ (overloads of PyTorch's that no signature says)
@@ -78,8 +78,9 @@ class Row:
         self.kind = kind
         self.rules = rules or {}
         defaults = dict(scalar=None, kernels=(), composition=None, types="float", result="same", domain=(-2.0, 2.0),
-                        kinks=(), singular=None, ref=None, doc="", source="", function=True, method=True,
+                        kinks=(), ref=None, doc="", source="", function=True, method=True,
                         inplace=False, operator=None, aliases=(), samples=None, wrapper=None, wrapper_alpha=None)
+        self._singular = fields.pop("singular", None)
         for key, value in {**defaults, **fields}.items():
             setattr(self, key, value)
         if self.name in TABLE:
@@ -92,6 +93,13 @@ class Row:
     @property
     def tensors(self):
         return [a for a in self.arguments if a.is_tensor]
+
+    @property
+    def singular(self):
+        """Whether a partial derivative can be infinite or NaN where the adjoint is zero."""
+        if self._singular is None:
+            self._singular = any(_may_be_infinite(trace(rule)) for rule in self.rules.values())
+        return self._singular
 
     @property
     def constants(self):
@@ -115,8 +123,6 @@ def pointwise(signature, *partials, **fields):
     if len(partials) != len(row.tensors):
         raise ValueError(f"operation {row.name!r} has {len(row.tensors)} tensor arguments and {len(partials)} partials")
     row.rules = {a.name: p for a, p in zip(row.tensors, partials) if p is not None}
-    if row.singular is None:
-        row.singular = any(_may_be_infinite(trace(p)) for p in row.rules.values())
     row.inplace = fields.get("inplace", row.result == "same")
     return row
 
@@ -199,10 +205,15 @@ Sym.__hash__ = object.__hash__
 
 def trace(rule):
     """The expression that a rule over scalars stands for."""
+    return symbolic(rule, [Sym("name", (n,)) for n in names_of(rule)])
+
+
+def symbolic(rule, args):
+    """The expression that a rule over scalars gives for symbols."""
     bound = dict(F.__dict__)
     F.__dict__.clear()                  # what is bound would compute; here the namespace must answer with symbols
     try:
-        return Sym.of(rule(*(Sym("name", (n,)) for n in names_of(rule))))
+        return Sym.of(rule(*args))
     finally:
         F.__dict__.update(bound)
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import TABLE
-from ._declare import Sym, names_of, trace
+from ._declare import Sym, symbolic, trace
+from ._stub import stub
 
 HEAD = "# Printed by fastbp/ops/_generate.py from the operation table: change the row, not this file.\n\n"
 TYPES = (("F32", "float", "f"), ("F64", "double", "f"), ("I64", "int64_t", "i"))
@@ -76,7 +77,7 @@ def print_expression(e, ctype):
     if e.op.startswith("k_"):
         return f"{e.op}({', '.join(print_expression(a, ctype) for a in e.args)})"
     if e.op in TABLE and callable(TABLE[e.op].scalar) and len(e.args) == len(TABLE[e.op].arguments):
-        return print_expression(TABLE[e.op].scalar(*e.args), ctype)
+        return print_expression(symbolic(TABLE[e.op].scalar, e.args), ctype)
     args = [print_expression(a, ctype) for a in e.args]
     if e.op in SIGNS:
         return f"({args[0]} {SIGNS[e.op]} {args[1]})"
@@ -354,44 +355,6 @@ def methods():
                 yield f"def __i{name}__(self, other):\n    return inplace(OP_{row.name}, (self, other), ())\n"
 
 
-# ---- the stub -------------------------------------------------------------------------------------------------------
-
-PYTYPE = {"Tensor": "Tensor", "Tensor[]": "Sequence[Tensor]", "int": "int", "float": "float", "bool": "bool", "Scalar": "Number",
-          "int[]": "int | Sequence[int]", "int[]*": "int | Sequence[int]", "str": "str", "dtype": "dtype", "object": "Any"}
-
-
-def stub_signature(row, method):
-    parts, starred = [], False
-    for k, a in enumerate(row.arguments):
-        if method and k == 0:
-            parts.append("self")
-            continue
-        if a.keyword and not starred:
-            parts.append("*")
-            starred = True
-        if a.type == "int[]*" and method:
-            parts.append(f"*{a.name}: int | Sequence[int]")
-            continue
-        kind = PYTYPE[a.type]
-        if row.kind == "pointwise" and a.type == "Tensor" and len(row.tensors) > 1:
-            kind = "Tensor | Number"
-        if a.optional:
-            kind += " | None"
-        default = " = ..." if (a.default is not None or a.optional) else ""
-        parts.append(f"{a.name}: {kind}{default}")
-    if row.kind == "pointwise":
-        parts += ([] if starred else ["*"]) + (["alpha: Number = ..."] if row.wrapper_alpha else []) + ["out: Tensor | None = ..."]
-    return ", ".join(parts)
-
-
-def stub(handwritten):
-    yield "# Printed by fastbp/ops/_generate.py: the types of the compiled module.\n"
-    yield handwritten
-    for row in TABLE.values():
-        if row.function and row.wrapper is None:
-            yield f"def {row.name}({stub_signature(row, False)}) -> Tensor: ..."
-
-
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
@@ -417,4 +380,6 @@ def write(package):
     inside = [("    " + line).rstrip() for text in methods() for line in text.split("\n")]
     if write_if_changed(package / "_generated" / "tensor.pxi", HEAD + "\n".join(source[:at] + inside + source[at + 1:]) + "\n"):
         changed.append("tensor")
+    if write_if_changed(package / "_core.pyi", "\n".join(stub(package)) + "\n"):
+        changed.append("stub")
     return changed

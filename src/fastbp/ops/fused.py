@@ -20,13 +20,13 @@ def _log_softmax(input, dim):
 
 
 fused("softmax(Tensor input, int dim)", ("softmax",), _softmax,
-      {"input": lambda v, y, dim: F.softmax_backward(v, y, dim)}, wrapper="softmax",
+      {"input": "bw_softmax"}, wrapper="softmax",
       doc="y = exp(input) / sum(exp(input)) along dim, stable", source="Bridle, 1990")
 fused("softmax_backward(Tensor grad, Tensor output, int dim)", ("softmax_backward",),
       lambda grad, output, dim: (grad - (grad * output).sum(dim, True)) * output, function=False, method=False,
       doc="Adjoint of softmax: the Jacobian diag(y) - y y^T times the gradient.")
 fused("log_softmax(Tensor input, int dim)", ("log_softmax",), _log_softmax,
-      {"input": lambda v, y, dim: F.log_softmax_backward(v, y, dim)}, wrapper="log_softmax",
+      {"input": "bw_log_softmax"}, wrapper="log_softmax",
       doc="y = log(softmax(input)) along dim, stable")
 fused("log_softmax_backward(Tensor grad, Tensor output, int dim)", ("log_softmax_backward",),
       lambda grad, output, dim: grad - F.exp(output) * grad.sum(dim, True), function=False, method=False,

@@ -1,0 +1,133 @@
+"""Floor 0: `python -m fastbp.ops tanh` prints a row and all that is derived from it.
+
+May be changed freely: only people read it.
+"""
+
+import argparse
+import difflib
+import inspect
+import sys
+
+from . import TABLE
+from ._declare import names_of, trace
+from ._generate import OPERATORS, print_strip, scalar_of, strips_of
+
+FIELDS = ("kind", "types", "result", "domain", "kinks", "singular", "ref", "doc", "source")
+
+
+def signature(row):
+    """The row's signature as it was declared."""
+    parts, starred = [], False
+    for a in row.arguments:
+        if a.keyword and not starred:
+            parts.append("*")
+            starred = True
+        parts.append(f"{a.type}{'?' if a.optional else ''} {a.name}" + ("" if a.default is None else f"={a.default}"))
+    return f"{row.name}({', '.join(parts)})"
+
+
+def text_of(rule):
+    """A rule as text: traced where it is made of scalars, else its source."""
+    if isinstance(rule, str):
+        return f"{rule}, compiled in fastbp/_engine"
+    try:
+        text = " ".join(inspect.getsource(rule).split())
+    except OSError:
+        return repr(rule)
+    return text[max(0, text.find("lambda")):].rstrip("}), ") if rule.__name__ == "<lambda>" else text
+
+
+def saved(row):
+    """What the tape keeps for the backward pass: {argument that gets a gradient: names}."""
+    out = {}
+    for a in row.tensors:
+        rule = row.rules.get(a.name)
+        if rule is None:
+            if row.kind == "fused" and row.composition is not None:
+                out[a.name] = [b.name for b in row.arguments]
+        elif isinstance(rule, str):
+            out[a.name] = ["chosen by " + rule]
+        else:
+            names = trace(rule).names() if row.kind == "pointwise" else set(names_of(rule)) - {"v"}
+            out[a.name] = sorted(names - {c.name for c in row.constants})
+    return out
+
+
+def doors(row):
+    """Names under which users reach the row."""
+    if row.kind == "kernel":
+        return []
+    out = [f"fastbp.{n}" for n in (row.name, *row.aliases) if row.function]
+    out += [f"Tensor.{n}" for n in (row.name, *row.aliases) if row.method]
+    if row.kind == "pointwise" and row.inplace and row.method:
+        out += [f"Tensor.{n}_" for n in (row.name, *row.aliases)]
+    if row.operator in OPERATORS:
+        name = OPERATORS[row.operator]
+        out += [f"Tensor.__{name}__", f"Tensor.__r{name}__"] + ([f"Tensor.__i{name}__"] if row.inplace else [])
+    elif row.operator:
+        out.append(f"operator {row.operator}")
+    return out
+
+
+def describe(row):
+    """Lines of the whole story of one row."""
+    yield signature(row)
+    for name in FIELDS:
+        if row.kind != "pointwise" and name in ("types", "result", "domain", "kinks", "singular"):
+            continue
+        value = getattr(row, name)
+        if value not in ((), "", None):
+            yield f"  {name:<9} {value}"
+    if row.kind == "pointwise":
+        yield f"  scalar    {scalar_of(row)}"
+    if row.kernels:
+        yield f"  kernels   {', '.join(row.kernels)}"
+    if row.composition is not None:
+        yield f"  composition\n            {text_of(row.composition)}"
+    yield "\nderivatives, times the adjoint v" if row.kind != "pointwise" else "\npartial derivatives"
+    for a in row.tensors:
+        rule = row.rules.get(a.name)
+        if rule is None:
+            how = "through the composition" if row.composition is not None else "none"
+            yield f"  d/d {a.name:<9} {how}"
+        elif row.kind == "pointwise":
+            yield f"  d/d {a.name:<9} {trace(rule)}"
+        else:
+            yield f"  d/d {a.name:<9} {text_of(rule)}"
+    yield "\nsaved for the backward pass"
+    for name, names in saved(row).items():
+        yield f"  for {name:<9} {', '.join(names) if names else 'nothing'}"
+    if row.kind == "pointwise":
+        yield "\nstrips (floor 1), for float"
+        for strip in strips_of(row):
+            lines = list(print_strip(strip))
+            end = lines.index("") if "" in lines else len(lines)
+            yield from ("  " + line for line in lines[:end])
+            yield ""
+    yield "doors"
+    names = doors(row)
+    yield "  " + (", ".join(names) if names else "none: reached by other operations only")
+
+
+def main(argv=None):
+    """Print one row, or all names; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m fastbp.ops", description="Print a row of the operation table.")
+    parser.add_argument("name", nargs="?", help="name of the row, or an alias; without it all names are listed")
+    name = parser.parse_args(argv).name
+    if name is None:
+        for row in TABLE.values():
+            print(f"{row.kind:<10} {signature(row)}")
+        return 0
+    row = TABLE.get(name) or next((r for r in TABLE.values() if name in r.aliases), None)
+    if row is None:
+        known = [*TABLE, *(a for r in TABLE.values() for a in r.aliases)]
+        near = difflib.get_close_matches(name, known, 5, 0.6) or sorted(n for n in known if name in n)[:5]
+        hint = f" Did you mean {', '.join(near)}?" if near else " python -m fastbp.ops lists all."
+        print(f"python -m fastbp.ops: there is no operation {name!r}.{hint}", file=sys.stderr)
+        return 2
+    print("\n".join(describe(row)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,20 +1,40 @@
 """fastbp: backpropagation compiled with Cython; `import fastbp as torch` runs PyTorch programs.
 
 This file only gathers names: the compiled core's (tensors, operations), the packages autograd, nn, optim and utils, and
-save, load and the random state.  It imports nothing heavy: start-up time is a feature.
+save, load and the random state.  It imports nothing heavy: start-up time is a feature, and nn, optim, utils and
+serialization are imported when a program first names them.
 """
 
-from fastbp import _core, autograd, nn, optim, random, serialization, utils
+from fastbp import _core, autograd, random
 from fastbp._core import bool_, float16, float32, float64, int16, int32, int64
 from fastbp._version import __version__
 from fastbp.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
-from fastbp.nn.functional import conv1d
 from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
-from fastbp.serialization import load, save
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
+    from fastbp import nn, optim, serialization, utils
     from fastbp._core import *  # noqa: F403
+    from fastbp.nn.functional import conv1d
+    from fastbp.serialization import load, save
+
+_LATER = {"nn": "fastbp.nn", "optim": "fastbp.optim", "utils": "fastbp.utils", "serialization": "fastbp.serialization",
+          "load": "fastbp.serialization", "save": "fastbp.serialization", "conv1d": "fastbp.nn.functional"}
+
+
+def __getattr__(name):
+    """Import what `_LATER` lists at its first use."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
+    from importlib import import_module
+    module = import_module(_LATER[name])
+    found = module if module.__name__ == "fastbp." + name else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
 
 # The core's names that are its own affair; those that end in "_" are methods of Tensor.
 _INTERNAL = frozenset("""

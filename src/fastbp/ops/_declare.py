@@ -25,7 +25,7 @@ TABLE = {}      # name -> Row, in the order of declaration
 class Argument:
     """One argument of an operation, read from the row's signature: `Tensor input`, `float eps=1e-5`, `int[] dim=None`."""
 
-    __slots__ = ("type", "name", "default", "optional", "keyword")
+    __slots__ = ("type", "name", "default", "optional", "keyword", "is_tensor")
 
     def __init__(self, text, keyword):
         text, eq, default = text.partition("=")
@@ -34,10 +34,7 @@ class Argument:
         self.optional = self.type.endswith("?")
         self.type = self.type.rstrip("?")
         self.keyword = keyword
-
-    @property
-    def is_tensor(self):
-        return self.type in ("Tensor", "Tensor[]")
+        self.is_tensor = self.type in ("Tensor", "Tensor[]")
 
 
 def parse(signature):
@@ -55,44 +52,45 @@ def parse(signature):
 class Row:
     """Everything that is known of one operation.  Fields in reading order."""
 
-    __slots__ = (
-        "name", "arguments", "kind",
-        "scalar",           # pointwise: primitive of scalars.pxi or special.pxi, or a lambda in operations of the table
-        "rules",            # {argument: lambda} derivative times the adjoint v (pointwise: the partial alone)
-        "kernels",          # linear, fused: names of the kernels in _kernels/
-        "composition",      # fused, composed: the same value from other rows
-        "types",            # pointwise: "float" (integers become float), "number" (all), "integer" (no floats),
+    scalar = None           # pointwise: primitive of scalars.pxi or special.pxi, or a lambda in operations of the table
+    kernels = ()            # linear, fused: names of the kernels in _kernels/
+    composition = None      # fused, composed: the same value from other rows
+    types = "float"         # pointwise: "float" (integers become float), "number" (all), "integer" (no floats),
                             # "rounding" (integers stay)
-        "result",           # pointwise: "same", "bool", or "float" (true division)
-        "domain",           # (low, high) of the samples that tests draw for every tensor argument
-        "kinks",            # points where the derivative is one of several: samples keep away from them
-        "_singular",        # the partial may be infinite: a zero adjoint stays zero (law of strong zeros); None: read off it
-        "ref", "doc", "source",
-        "function", "method", "inplace", "operator", "aliases", "samples",
-        "wrapper",          # the Python door is written by hand in _engine/ (overloads of PyTorch's that no signature says)
-        "wrapper_alpha",    # row that computes the scaled form, for `alpha=`
-    )
+    result = "same"         # pointwise: "same" or "bool"
+    domain = (-2.0, 2.0)    # of the samples that tests draw for every tensor argument
+    kinks = ()              # points where the derivative is one of several: samples keep away from them
+    _singular = None        # the partial may be infinite: a zero adjoint stays zero (law of strong zeros); None: read off it
+    ref = None              # NumPy function of the same values
+    doc = ""
+    source = ""             # paper, equation
+    function = True         # has a module-level function
+    method = True           # has a method of Tensor
+    inplace = False         # has an in-place method
+    operator = None         # Python operator
+    aliases = ()
+    samples = None          # constants that tests use
+    wrapper = None          # the Python door is written by hand in _engine/ (overloads of PyTorch's that no signature says)
+    wrapper_alpha = None    # row that computes the scaled form, for `alpha=`
 
     def __init__(self, signature, kind, rules, **fields):
         self.name, self.arguments = parse(signature)
+        self.tensors = [a for a in self.arguments if a.is_tensor]
+        self.constants = [a for a in self.arguments if not a.is_tensor]
         self.kind = kind
-        self.rules = rules or {}
-        defaults = dict(scalar=None, kernels=(), composition=None, types="float", result="same", domain=(-2.0, 2.0),
-                        kinks=(), ref=None, doc="", source="", function=True, method=True,
-                        inplace=False, operator=None, aliases=(), samples=None, wrapper=None, wrapper_alpha=None)
-        self._singular = fields.pop("singular", None)
-        for key, value in {**defaults, **fields}.items():
-            setattr(self, key, value)
+        self.rules = rules or {}        # {argument: lambda} derivative times the adjoint v (pointwise: the partial alone)
+        if "singular" in fields:
+            fields["_singular"] = fields.pop("singular")
+        for key in fields:
+            if not hasattr(Row, key):
+                raise TypeError(f"operation {self.name!r}: a row has no field {key!r}")
+        self.__dict__.update(fields)
         if self.name in TABLE:
             raise ValueError(f"operation {self.name!r} is declared twice")
         for name in self.rules:
-            if name not in [a.name for a in self.arguments if a.is_tensor]:
+            if name not in [a.name for a in self.tensors]:
                 raise ValueError(f"operation {self.name!r}: rule for {name!r}, which is no tensor argument")
         TABLE[self.name] = self
-
-    @property
-    def tensors(self):
-        return [a for a in self.arguments if a.is_tensor]
 
     @property
     def singular(self):
@@ -100,10 +98,6 @@ class Row:
         if self._singular is None:
             self._singular = any(_may_be_infinite(trace(rule)) for rule in self.rules.values())
         return self._singular
-
-    @property
-    def constants(self):
-        return [a for a in self.arguments if not a.is_tensor]
 
     def __repr__(self):
         return f"<{self.kind} {self.name}({', '.join(a.name for a in self.arguments)})>"

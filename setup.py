@@ -24,9 +24,7 @@ DEBUG = int(os.environ.get("FASTBP_DEBUG") or 0)
 SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
 
 DIRECTIVES = {
-    "language_level": 3,
-    "boundscheck": False,
-    "wraparound": False,
+    "language_level": 3,        # bounds checks stay on: they guard Python lists in the core; C arrays have none anyway
     "cdivision": True,
     "initializedcheck": False,
     "embedsignature": True,

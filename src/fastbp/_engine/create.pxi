@@ -463,6 +463,8 @@ def index_add_(Tensor self not None, dim, Tensor index not None, Tensor source n
 
 def index_fill(Tensor input not None, dim, Tensor index not None, value):
     """A copy of input with one value written at the positions `index` of a dimension."""
+    if input.nd == 0:
+        return c_reshape(index_fill(c_reshape(input, (1,)), 0, index, value), ())
     y = c_clone(input)
     key = [slice(None)] * input.nd
     key[wrap_dim("index_fill", dim, input.nd)] = index

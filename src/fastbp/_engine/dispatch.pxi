@@ -150,7 +150,8 @@ cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
             save_input(n, 1, b)
         if need & 128:
             save_result(n, y)
-        if a.n != y.n or b.n != y.n or a.nd != nd or b.nd != nd:        # shapes to un-broadcast to: [nd, sizes...] twice
+        if (a.nd != nd or b.nd != nd or memcmp(a.dims, dims, nd * sizeof(int64_t))
+                or memcmp(b.dims, dims, nd * sizeof(int64_t))):         # shapes to un-broadcast to: [nd, sizes...] twice
             aux = node_aux(n, 2 + a.nd + b.nd)
             aux[0] = a.nd
             memcpy(aux + 1, a.dims, a.nd * sizeof(int64_t))

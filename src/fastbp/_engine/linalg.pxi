@@ -94,7 +94,7 @@ cdef Tensor c_matmul(Tensor a, Tensor b):
         if a.nd == 1 or b.nd == 1 or COMPUTE[a.code] != a.code:
             return matmul_general(a, b)
         if a.nd > 2 and b.nd == 2:          # a batch of rows against one matrix is one product
-            y = c_matmul(c_reshape(a, (-1, a.dims[a.nd - 1])) if a.n else c_reshape(a, (a.n // (a.dims[a.nd - 1] or 1), a.dims[a.nd - 1])), b)
+            y = c_matmul(c_reshape(a, (shape_product(a.nd - 1, a.dims), a.dims[a.nd - 1])), b)
             return c_reshape(y, tuple_of(a.nd - 1, a.dims) + (b.dims[1],))
     if (a.bits | b.bits) & B_DUAL:
         return lift(OP_matmul, (a, b))

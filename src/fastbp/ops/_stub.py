@@ -132,7 +132,8 @@ def inplace_parameters(row):
 
 def composed_parameters(row, method):
     """The parameters of a composed row are those of its composition, with the row's types where it has the name."""
-    types = {a.name: ROW_TYPES[a.type] + (" | None" if a.optional or a.default == "None" else "") for a in row.arguments}
+    types = {a.name: "_Operand" if a.name == "value" else ROW_TYPES[a.type] + (" | None" if a.optional or a.default == "None" else "")
+             for a in row.arguments}
     parts, starred = [], False
     for k, p in enumerate(inspect.signature(row.composition).parameters.values()):
         if method and k == 0:

@@ -28,9 +28,11 @@ pointwise("mul(Tensor input, Tensor other)", lambda other: other, lambda input: 
 pointwise("div(Tensor input, Tensor other)", lambda other: 1 / other, lambda other, y: -y / other, operator="/",
           ref="true_divide", domain=(0.3, 2.0), aliases=("divide", "true_divide"), wrapper="manual",
           doc="Quotient of two tensors, rounding_mode None, 'trunc' or 'floor'.  y = input / other")
-pointwise("floor_divide(Tensor input, Tensor other)", types="number", operator="//", ref="floor_divide",
+pointwise("floor_divide(Tensor input, Tensor other)", lambda: 0, lambda: 0, types="number", operator="//",
+          ref="floor_divide", kinks=("other",),
           doc="Quotient rounded towards minus infinity.  y = floor(input / other)")
-pointwise("trunc_divide(Tensor input, Tensor other)", types="number", function=False, method=False, inplace=False,
+pointwise("trunc_divide(Tensor input, Tensor other)", lambda: 0, lambda: 0, types="number", function=False, method=False,
+          inplace=False, kinks=("other",),
           doc="Quotient rounded towards zero.  y = trunc(input / other)")
 pointwise("remainder(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F.floor_divide(input, other),
           types="number", operator="%", ref="remainder", kinks=("other",), singular=True,

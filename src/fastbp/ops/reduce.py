@@ -25,6 +25,8 @@ def _prod_tree(input, dim=None, keepdim=False):
     if dim is None:
         x, dims = input.reshape(-1), input.ndim
         return F.reshape(_prod_tree(x, 0), (1,) * dims) if keepdim else _prod_tree(x, 0)
+    if input.ndim == 0:
+        return F.alias(input)
     n = input.shape[dim]
     if n == 0:
         return F.ones_like(input.sum(dim, keepdim))
@@ -38,6 +40,8 @@ def _prod_tree(input, dim=None, keepdim=False):
 
 def _cumprod_scan(input, dim):
     """Hillis and Steele's scan: log2(n) multiplications of the whole, exact where factors are zero."""
+    if input.ndim == 0:
+        return input
     n, shift = input.shape[dim], 1
     while shift < n:
         input = F.cat((input.narrow(dim, 0, shift), input.narrow(dim, shift, n - shift) * input.narrow(dim, 0, n - shift)), dim)

@@ -37,7 +37,8 @@ def compiled(chain, constant, shape, **names):
     """The chain as a function of h: a plain loop around the expression, as a program would write it."""
     expression, _, calls, _ = CHAINS[chain]
     space = {"c": constant, "shape": shape, **names}
-    source = f"def run(h, {', '.join(f'{n}={n}' for n in space)}):\n    for _ in range({calls}):\n        h = {expression}\n    return h"
+    source = (f"def run(h, {', '.join(f'{n}={n}' for n in space)}):\n    for _ in range({calls}):\n"
+              f"        h = {expression}\n    return h")
     exec(source, space)
     return space["run"]
 

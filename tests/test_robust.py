@@ -11,7 +11,6 @@ import sys
 import textwrap
 import threading
 
-
 import fastbp
 import numpy as np
 import pytest
@@ -239,7 +238,8 @@ def test_resident_memory_is_flat(n):
 @POSIX
 @pytest.mark.parametrize("body", [
     "while True:\n        y = x * 2 + 1",
-    "y = x\n    for _ in range(1_000_000):\n        y = y * 1.0 + 0.5\n    ready('')\n    while True:\n        y.backward(retain_graph=True)",
+    "y = x\n    for _ in range(1_000_000):\n        y = y * 1.0 + 0.5\n"
+    "    ready('')\n    while True:\n        y.backward(retain_graph=True)",
 ])
 def test_ctrl_c(body):
     code = f"""
@@ -401,7 +401,8 @@ def tensors():
     return [
         lambda: fastbp.ones(3), lambda: fastbp.randn(2, 3), lambda: fastbp.randn(3, 4).t(), lambda: fastbp.zeros(0),
         lambda: fastbp.zeros(0, 3), lambda: fastbp.zeros(2, 0, 3), lambda: fastbp.tensor(2.0), lambda: fastbp.tensor(-1),
-        lambda: fastbp.arange(5), lambda: fastbp.tensor([-2 ** 63, 2 ** 63 - 1, 0, -1]), lambda: fastbp.tensor([True, False, True]),
+        lambda: fastbp.arange(5), lambda: fastbp.tensor([-2 ** 63, 2 ** 63 - 1, 0, -1]),
+        lambda: fastbp.tensor([True, False, True]),
         lambda: fastbp.tensor([0, 255], dtype=fastbp.uint8), lambda: fastbp.ones(2, 2, dtype=fastbp.int32),
         lambda: fastbp.ones(2, 3, dtype=fastbp.float16), lambda: fastbp.ones(3, dtype=fastbp.bfloat16),
         lambda: fastbp.tensor([float("nan"), float("inf"), -float("inf")]), lambda: fastbp.randn(2, 3, 4, 5),
@@ -414,22 +415,31 @@ def tensors():
 
 T = tensors()
 OTHER = [
-    lambda: None, lambda: True, lambda: 0, lambda: 1, lambda: -1, lambda: 2, lambda: 3, lambda: -7, lambda: 2 ** 31, lambda: 2 ** 63,
+    lambda: None, lambda: True, lambda: 0, lambda: 1, lambda: -1, lambda: 2, lambda: 3, lambda: -7, lambda: 2 ** 31,
+    lambda: 2 ** 63,
     lambda: -2 ** 63, lambda: 2 ** 70, lambda: 0.5, lambda: float("nan"), lambda: float("inf"), lambda: 1e300, lambda: -1.5,
-    lambda: "mean", lambda: "", lambda: "sum", lambda: b"x", lambda: [], lambda: [1, 2], lambda: (0, 1), lambda: (2, 3), lambda: (-1,),
-    lambda: (2, -1), lambda: (0,), lambda: [[1.0, 2.0], [3.0]], lambda: [[1, 2], [3, 4]], lambda: {}, lambda: {1: 2}, lambda: object(),
-    lambda: fastbp.float32, lambda: fastbp.int64, lambda: fastbp.bool, lambda: np.ones(3), lambda: np.arange(6).reshape(2, 3)[:, ::-1],
-    lambda: np.array(["a"]), lambda: np.float32(2), lambda: 1j, lambda: slice(None), lambda: slice(0, 2), lambda: ..., lambda: range(3),
+    lambda: "mean", lambda: "", lambda: "sum", lambda: b"x", lambda: [], lambda: [1, 2], lambda: (0, 1), lambda: (2, 3),
+    lambda: (-1,),
+    lambda: (2, -1), lambda: (0,), lambda: [[1.0, 2.0], [3.0]], lambda: [[1, 2], [3, 4]], lambda: {}, lambda: {1: 2},
+    lambda: object(),
+    lambda: fastbp.float32, lambda: fastbp.int64, lambda: fastbp.bool, lambda: np.ones(3),
+    lambda: np.arange(6).reshape(2, 3)[:, ::-1],
+    lambda: np.array(["a"]), lambda: np.float32(2), lambda: 1j, lambda: slice(None), lambda: slice(0, 2), lambda: ...,
+    lambda: range(3),
     lambda: (1,) * 13, lambda: (2 ** 40, 2 ** 40), lambda: [T[0](), T[1]()], lambda: (T[8](),), lambda: [T[1](), T[1]()],
     lambda: fastbp.default_generator, lambda: lambda *a: None, lambda: int, lambda: _core.Tensor, lambda: (2, 2), lambda: (1, 1),
     lambda: iter([1, 2]), lambda: memoryview(b"abcd"), lambda: 100_000,
 ]
-SMALL = [lambda: 0, lambda: 1, lambda: -1, lambda: 2, lambda: 0.5, lambda: None, lambda: True, lambda: False, lambda: (2, 2), lambda: (0, 1),
-         lambda: fastbp.ones(3), lambda: fastbp.randn(2, 3), lambda: fastbp.tensor([0, 1]), lambda: fastbp.tensor([[0, 1, 0], [1, 0, 1]]),
+SMALL = [lambda: 0, lambda: 1, lambda: -1, lambda: 2, lambda: 0.5, lambda: None, lambda: True, lambda: False, lambda: (2, 2),
+         lambda: (0, 1),
+         lambda: fastbp.ones(3), lambda: fastbp.randn(2, 3), lambda: fastbp.tensor([0, 1]),
+         lambda: fastbp.tensor([[0, 1, 0], [1, 0, 1]]),
          lambda: fastbp.randn(3, 3, requires_grad=True), lambda: fastbp.randn(2, 3, 6, 6), lambda: fastbp.randn(3, 3, 2, 2),
-         lambda: fastbp.float64, lambda: fastbp.tensor([True, False, True]), lambda: fastbp.randn(1, 3), lambda: (-1,), lambda: -2,
+         lambda: fastbp.float64, lambda: fastbp.tensor([True, False, True]), lambda: fastbp.randn(1, 3), lambda: (-1,),
+         lambda: -2,
          lambda: fastbp.randn(2, 3, dtype=fastbp.float64), lambda: fastbp.tensor([5, -9]), lambda: fastbp.zeros(2, 0)]
-NAMES = ["dim", "keepdim", "out", "dtype", "size", "reduction", "weight", "bias", "stride", "padding", "dilation", "groups", "generator",
+NAMES = ["dim", "keepdim", "out", "dtype", "size", "reduction", "weight", "bias", "stride", "padding", "dilation", "groups",
+         "generator",
          "requires_grad", "index", "src", "value", "alpha", "correction", "unbiased", "min", "max", "other", "input"]
 
 def argument():
@@ -459,7 +469,8 @@ def call(k):
         low, high = 0, 8
     least = 1 if kind >= 0.5 else 0
     mild = g.random() < 0.6                 # plausible arguments get further
-    args = [mild_argument() if mild else argument() for _ in range(g.randint(max(low - least, 0), max(high - least, low - least, 0)))]
+    args = [mild_argument() if mild else argument()
+            for _ in range(g.randint(max(low - least, 0), max(high - least, low - least, 0)))]
     if kind >= 0.5:
         first = g.choice(T)()
         if kind >= 0.96:

@@ -193,7 +193,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
-            if not retain:              # what was used is freed at once; edges stay, so that a second pass can say what is missing
+            if not retain:              # what was used is freed at once; edges stay: a second pass can say what is missing
                 n.freed = True
                 node_release(n, False)
                 drain()

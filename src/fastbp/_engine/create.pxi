@@ -354,7 +354,8 @@ def isclose(Tensor input not None, Tensor other not None, double rtol=1e-5, doub
     near = pointwise_general(OP_logical_and, (near, unary(OP_isfinite, b)), ())
     near = pointwise_general(OP_logical_or, (near, binary(OP_eq, a, b)), ())
     if equal_nan:
-        near = pointwise_general(OP_logical_or, (near, pointwise_general(OP_logical_and, (unary(OP_isnan, a), unary(OP_isnan, b)), ())), ())
+        nans = pointwise_general(OP_logical_and, (unary(OP_isnan, a), unary(OP_isnan, b)), ())
+        near = pointwise_general(OP_logical_or, (near, nans), ())
     return near
 
 

@@ -230,7 +230,8 @@ cdef inline void set_number(Instr* I, int arg, int slot, int compute, double f, 
 
 
 cdef inline bint is_number(object x):
-    return PyFloat_Check(x) or PyLong_Check(x) or (hasattr(x, "__float__") and hasattr(x, "dtype") and not getattr(x, "shape", True))
+    return (PyFloat_Check(x) or PyLong_Check(x)
+            or (hasattr(x, "__float__") and hasattr(x, "dtype") and not getattr(x, "shape", True)))
 
 
 # ---- the general case -----------------------------------------------------------------------------------------------
@@ -421,7 +422,7 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
 
 cdef int check_divisor(int op, object divisor) except -1:
     if (divisor == 0) if not isinstance(divisor, Tensor) else (not (<Tensor>divisor).bits & B_DUAL
-                                                             and bool((divisor == 0).any())):
+                                                               and bool((divisor == 0).any())):
         raise ZeroDivisionError(f"{op_name(op)}: integer division by zero.")
     return 0
 
@@ -549,7 +550,7 @@ cdef object inplace(int op, tuple xs, tuple consts):
         if isinstance(v, Tensor):
             x = v
             if x is not t and x.st is t.st and not (not GRAD_MODE and x.ptr == t.ptr and x.nd == t.nd and x.code == t.code
-                                     and memcmp(x.steps, t.steps, t.nd * sizeof(int64_t)) == 0):
+                                                    and memcmp(x.steps, t.steps, t.nd * sizeof(int64_t)) == 0):
                 v = c_clone(x)
         safe.append(v)
     xs = tuple(safe)

@@ -193,7 +193,8 @@ def cross_entropy_classes(Tensor input not None, Tensor target not None, weight,
     return c_reshape(y, tuple_of(target.nd, target.dims)) if reduction == "none" else y
 
 
-cdef Tensor c_cross_entropy_rows(Tensor x, Tensor target, object weight, int64_t ignore_index, double smoothing, object reduction):
+cdef Tensor c_cross_entropy_rows(Tensor x, Tensor target, object weight, int64_t ignore_index, double smoothing,
+                                 object reduction):
     """loss of rows; keeps the log of each row's partition function, not the probabilities."""
     cdef Instr I
     cdef Tensor loss, lse, wrow, y, w = None
@@ -375,7 +376,8 @@ def layer_norm(Tensor input not None, normalized_shape, weight=None, bias=None, 
     cdef int64_t columns = shape_product(k, dims)
     floating("layer_norm", input)
     if k == 0 or k > input.nd or memcmp(dims, input.dims + input.nd - k, k * sizeof(int64_t)):
-        raise ShapeError(f"layer_norm: normalized_shape {list(tuple_of(k, dims))} must be the last sizes of input {describe(input)}.")
+        raise ShapeError(f"layer_norm: normalized_shape {list(tuple_of(k, dims))} must be the last sizes of input "
+                         f"{describe(input)}.")
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and ((<Tensor>t).nd != k or memcmp((<Tensor>t).dims, dims, k * sizeof(int64_t))
                               or (<Tensor>t).code != input.code):
@@ -392,7 +394,8 @@ cdef Tensor c_layer_norm_rows(Tensor x, object weight, object bias, double eps):
     cdef Instr I
     cdef Tensor y, mean, rstd, z, w, b
     cdef Node n
-    if x.bits & B_DUAL or (weight is not None and (<Tensor>weight).bits & B_DUAL) or (bias is not None and (<Tensor>bias).bits & B_DUAL):
+    if (x.bits & B_DUAL or (weight is not None and (<Tensor>weight).bits & B_DUAL)
+            or (bias is not None and (<Tensor>bias).bits & B_DUAL)):
         return lift(OP_layer_norm_rows, (x, weight, bias, eps))
     z = whole(x)
     y = fresh_like(z)
@@ -616,7 +619,8 @@ cdef Tensor c_conv2d_nchw(Tensor x, Tensor w, object bias, object stride, object
     return y
 
 
-cdef Tensor c_conv2d_backward_data(Tensor v, Tensor w, object input_shape, object stride, object padding, object dilation, int64_t groups):
+cdef Tensor c_conv2d_backward_data(Tensor v, Tensor w, object input_shape, object stride, object padding, object dilation,
+                                   int64_t groups):
     cdef Geometry q
     cdef int64_t dims[MAXDIM]
     cdef Tensor g, vc, wc
@@ -635,7 +639,8 @@ cdef Tensor c_conv2d_backward_data(Tensor v, Tensor w, object input_shape, objec
     return g
 
 
-cdef Tensor c_conv2d_backward_weight(Tensor v, Tensor x, object weight_shape, object stride, object padding, object dilation, int64_t groups):
+cdef Tensor c_conv2d_backward_weight(Tensor v, Tensor x, object weight_shape, object stride, object padding, object dilation,
+                                     int64_t groups):
     cdef Geometry q
     cdef int64_t dims[MAXDIM]
     cdef Tensor g, vc, xc
@@ -669,9 +674,11 @@ def conv2d(Tensor input not None, Tensor weight not None, bias=None, stride=1, p
     if input.nd == 3:
         return c_squeeze(conv2d(c_unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups), 0)
     if input.nd != 4 or weight.nd != 4:
-        raise ShapeError(f"conv2d: input {describe(input)} must be [N, C, H, W] and weight {describe(weight)} [O, C/groups, KH, KW].")
+        raise ShapeError(f"conv2d: input {describe(input)} must be [N, C, H, W] and weight {describe(weight)} "
+                         f"[O, C/groups, KH, KW].")
     if weight.code != input.code or (bias is not None and (<Tensor?>bias).code != input.code):
-        raise DTypeError(f"conv2d: input {describe(input)}, weight {describe(weight)}{'' if bias is None else ', bias ' + describe(bias)} "
+        raise DTypeError(f"conv2d: input {describe(input)}, weight {describe(weight)}"
+                         f"{'' if bias is None else ', bias ' + describe(bias)} "
                          f"must have one dtype; convert with .to(dtype).")
     if isinstance(padding, str):
         if padding == "valid":
@@ -695,7 +702,8 @@ def conv2d(Tensor input not None, Tensor weight not None, bias=None, stride=1, p
         raise ShapeError(f"conv2d: bias {describe(bias)} must have shape [{weight.dims[0]}].")
     for k in range(2):
         if input.dims[2 + k] + 2 * q.padding[k] < q.dilation[k] * (weight.dims[2 + k] - 1) + 1:
-            raise ShapeError(f"conv2d: the kernel {list(tuple_of(2, weight.dims + 2))} (dilation {list(tuple_of(2, q.dilation))}) is "
+            raise ShapeError(f"conv2d: the kernel {list(tuple_of(2, weight.dims + 2))} "
+                             f"(dilation {list(tuple_of(2, q.dilation))}) is "
                              f"larger than the padded input {describe(input)}; add padding or use a smaller kernel.")
     return c_conv2d_nchw(input, weight, bias, tuple_of(2, q.stride), tuple_of(2, q.padding), tuple_of(2, q.dilation), groups)
 
@@ -715,7 +723,8 @@ cdef int pool_geometry(str op, Tensor x, object kernel_size, object stride, obje
                        int64_t* kernel, Geometry* q) except -1:
     cdef int k
     pair(op, "kernel_size", kernel_size, kernel, 1)
-    read_geometry(op, kernel_size if stride is None or (not isinstance(stride, int) and len(stride) == 0) else stride, padding, dilation, 1, q)
+    read_geometry(op, kernel_size if stride is None or (not isinstance(stride, int) and len(stride) == 0) else stride, padding,
+                  dilation, 1, q)
     q.y[0] = x.dims[0]
     q.y[1] = x.dims[1]
     for k in range(2):
@@ -795,7 +804,8 @@ cdef object bw_max_pool2d(Node n, Tensor v, int i):
     return g
 
 
-def max_pool2d(Tensor input not None, kernel_size, stride=None, padding=0, dilation=1, bint ceil_mode=False, bint return_indices=False):
+def max_pool2d(Tensor input not None, kernel_size, stride=None, padding=0, dilation=1, bint ceil_mode=False,
+               bint return_indices=False):
     """Largest value of each window; padding counts as -inf.
 
     input [N, C, H, W] or [C, H, W], floating; kernel_size, stride (kernel_size unless given), padding, dilation: an int or
@@ -844,7 +854,8 @@ cdef Tensor c_avg_pool2d_backward(Tensor v, object input_shape, object kernel_si
     if v.n:
         run_pool(K_avg_pool2d_backward, OP_avg_pool2d_backward, g, vc, None, 1, dims, size, &q, count_include_pad, divisor or 0)
     if must_record(v):
-        record_rule(OP_avg_pool2d_backward, g, (v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor))
+        record_rule(OP_avg_pool2d_backward, g,
+                    (v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor))
     return g
 
 
@@ -859,7 +870,8 @@ def avg_pool2d(Tensor input not None, kernel_size, stride=None, padding=0, bint 
     if divisor_override is not None and divisor_override == 0:
         raise ValueError("avg_pool2d: divisor_override must not be zero.")
     if input.nd == 3:
-        return c_squeeze(avg_pool2d(c_unsqueeze(input, 0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override), 0)
+        return c_squeeze(avg_pool2d(c_unsqueeze(input, 0), kernel_size, stride, padding, ceil_mode, count_include_pad,
+                                    divisor_override), 0)
     if input.nd != 4:
         raise ShapeError(f"avg_pool2d: input {describe(input)} must be [N, C, H, W] or [C, H, W].")
     return c_avg_pool2d_nchw(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)

@@ -106,7 +106,8 @@ cdef Tensor c_index_add(Tensor x, int64_t dim, Tensor index, Tensor source):
                          f"of input {describe(x)}.")
     for k in range(x.nd):
         if source.dims[k] != (index.n if k == d else x.dims[k]):
-            raise ShapeError(f"index_add: source {describe(source)} must have size {index.n if k == d else x.dims[k]} at dim {k}.")
+            raise ShapeError(f"index_add: source {describe(source)} must have size {index.n if k == d else x.dims[k]} "
+                             f"at dim {k}.")
     if (x.bits | source.bits) & B_DUAL:
         return lift(OP_index_add, (x, d, index, source))
     at = positions("index_add", index, x.dims[d])

@@ -89,6 +89,8 @@ cdef object check_product(str op, Tensor a, Tensor b):
 cdef Tensor c_matmul(Tensor a, Tensor b):
     cdef Tensor x, w, y
     cdef Node n
+    if a is None or b is None:              # compositions of the table pass on what the user gave
+        raise DTypeError(f"matmul: expected two Tensors, got {describe(a)} and {describe(b)}.")
     if not (a.nd == 2 and b.nd == 2 and a.code == b.code and a.code <= DT_I64 and a.dims[1] == b.dims[0]):
         check_product("matmul", a, b)
         if a.nd == 1 or b.nd == 1 or COMPUTE[a.code] != a.code:
@@ -139,7 +141,10 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
     cdef Tensor b = None, y, x2
     cdef Node n
     cdef int64_t dims[MAXDIM]
-    cdef int nd = x.nd
+    cdef int nd
+    if x is None or w is None:
+        raise DTypeError(f"linear: input and weight must be Tensors, got {describe(x)} and {describe(w)}.")
+    nd = x.nd
     if bias is not None:
         if not isinstance(bias, Tensor):
             raise DTypeError(f"linear: bias must be a Tensor or None, got {describe(bias)}.")

@@ -3,8 +3,8 @@
 # Kernels are serial over [lo, hi).  Here, and nowhere else, a range is cut for a team.  One cost model decides: an
 # instruction carries its estimated nanoseconds, and below PARALLEL_NS the team is not woken: a hot region costs about 0.7 us,
 # but a thread that has slept or lost its core comes milliseconds late, and everybody waits for it (training on the digits
-# with regions from 15 us upwards: 7.9 s on two busy cores, 0.8 s on one).  Cuts lie on multiples of Instr.grain, so the bits do not
-# depend on the number of threads.
+# with regions from 15 us upwards: 7.9 s on two busy cores, 0.8 s on one).  Cuts lie on multiples of Instr.grain, so the bits do
+# not depend on the number of threads.
 
 cdef extern from *:
     """
@@ -33,7 +33,8 @@ cdef extern from *:
         if ((fbp_xcr0() & 6) != 6) return 2;
         fbp_cpuid(7, 0, r); b7 = r[1];
         fbp_cpuid(0x80000001, 0, r); cx = r[2];
-        if (!(b7 & (1u << 5)) || !(b7 & (1u << 3)) || !(b7 & (1u << 8)) || !(cx & (1u << 5))) return 2;  /* AVX2 BMI1 BMI2 LZCNT */
+        if (!(b7 & (1u << 5)) || !(b7 & (1u << 3)) || !(b7 & (1u << 8)) || !(cx & (1u << 5)))
+            return 2;                                                                              /* AVX2 BMI1 BMI2 LZCNT */
         if ((fbp_xcr0() & 0xe0) != 0xe0) return 3;
         if ((b7 & (1u << 16)) && (b7 & (1u << 17)) && (b7 & (1u << 28)) && (b7 & (1u << 30)) && (b7 & (1u << 31)))
             return 4;                                                                              /* F DQ CD BW VL */

@@ -73,7 +73,8 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
         g = grads[k]
         m = exp_avgs[k]
         v = exp_avg_sqs[k]
-        check_state("adam", p, (g if g.bits & B_CONTIGUOUS else None, m, v, None if max_exp_avg_sqs is None else max_exp_avg_sqs[k]))
+        check_state("adam", p, (g if g.bits & B_CONTIGUOUS else None, m, v,
+                                None if max_exp_avg_sqs is None else max_exp_avg_sqs[k]))
         g = whole(g)
         start(&I, K_adam, OP_adam_update, p.code, 4, 5)
         set_operand(&I.arg[0], p)

@@ -229,5 +229,6 @@ def normal_(Tensor self not None, double mean=0.0, double std=1.0, *, generator=
 
 def bernoulli_(Tensor self not None, p=0.5, *, generator=None):
     """Fill with ones of probability p, else zeros; returns self."""
-    probability = p if isinstance(p, Tensor) else full(tuple(self.shape), p, dtype=DTYPES[COMPUTE[self.code]] if CATEGORY[self.code] == 2 else float32)
+    probability = p if isinstance(p, Tensor) else full(
+        tuple(self.shape), p, dtype=DTYPES[COMPUTE[self.code]] if CATEGORY[self.code] == 2 else float32)
     return copy_tensor(self, bernoulli(c_expand(probability, tuple_of(self.nd, self.dims)), generator=generator))

@@ -224,7 +224,8 @@ cdef void node_release(Node n, bint edges) noexcept:
             n.result_steps = NULL
 
 
-# The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are found.
+# The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are
+# found.
 cdef extern from *:
     """
     typedef int (*fbp_traverse)(PyObject*, visitproc, void*);
@@ -341,7 +342,8 @@ cdef inline void attach(Tensor y, Node n) noexcept:
 
 
 cdef object overwritten(Node n, Storage* s, uint32_t version, str what):
-    writer = "`copy_` or `fill_`" if s.writer == OP_identity else f"`{op_name(s.writer)}_`" if s.writer >= 0 else "an in-place operation"
+    writer = ("`copy_` or `fill_`" if s.writer == OP_identity else f"`{op_name(s.writer)}_`" if s.writer >= 0
+              else "an in-place operation")
     raise GraphError(
         f"backward of {op_name(n.op)}: {what}, saved for the backward pass, was overwritten by {writer} "
         f"(it is at version {s.version}, saved at version {version}). "

@@ -9,6 +9,7 @@ cdef enum Bits:
     B_GRAD = 2              # a leaf that requires grad, or the result of a node
     B_DUAL = 4              # carries a tangent (forward mode)
     B_RETAIN = 8            # keep .grad of this non-leaf
+    B_LOOSE = 16            # a view made under no_grad: its base would not learn of a write on the tape
     B_NEW = 16              # made by Tensor.__new__, still without data
 
 

@@ -132,8 +132,8 @@ def inplace_parameters(row):
 
 def composed_parameters(row, method):
     """The parameters of a composed row are those of its composition, with the row's types where it has the name."""
-    types = {a.name: "_Operand" if a.name == "value" else ROW_TYPES[a.type] + (" | None" if a.optional or a.default == "None" else "")
-             for a in row.arguments}
+    types = {a.name: "_Operand" if a.name == "value" else ROW_TYPES[a.type] for a in row.arguments}
+    types.update({a.name: types[a.name] + " | None" for a in row.arguments if a.optional or a.default == "None"})
     parts, starred = [], False
     for k, p in enumerate(inspect.signature(row.composition).parameters.values()):
         if method and k == 0:

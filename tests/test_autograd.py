@@ -859,3 +859,18 @@ def test_race_against_the_naive_engine():
     from hypothesis.stateful import run_state_machine_as_test
     run_state_machine_as_test(Race, settings=settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True,
                                                       suppress_health_check=list(HealthCheck), database=None))
+
+
+def test_view_made_under_no_grad_is_not_written_on_the_tape():
+    """Its base would not learn of the write: an error before anything is written."""
+    base = fastbp.zeros(2, 2)
+    weight = fastbp.ones(2, requires_grad=True)
+    with fastbp.no_grad():
+        view = base[0]
+        result = fastbp.nn.functional.linear(fastbp.ones(1, 2, 2), fastbp.ones(2, 2))
+    with pytest.raises(RuntimeError, match="no_grad"):
+        view.add_(weight)
+    assert base.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    result += weight            # a result is nobody's view
+    result.sum().backward()
+    assert weight.grad.tolist() == [2.0, 2.0]

@@ -554,8 +554,12 @@ cdef object inplace(int op, tuple xs, tuple consts):
                 v = c_clone(x)
         safe.append(v)
     xs = tuple(safe)
-    if GRAD_MODE and CATEGORY[t.code] == 2 and reads_first(o, xs):
-        original = c_clone(t)
+    if GRAD_MODE and CATEGORY[t.code] == 2:
+        for x_ in xs:
+            if isinstance(x_, Tensor) and tracked(<Tensor>x_):
+                check_rebase(op_name(op) + "_", t)
+        if reads_first(o, xs):
+            original = c_clone(t)
     run_pointwise(op, o.strip, o.cost, COMPUTE[code], t, xs, consts, 0)
     written(t, op)
     if GRAD_MODE and CATEGORY[t.code] == 2:
@@ -563,6 +567,18 @@ cdef object inplace(int op, tuple xs, tuple consts):
         if n is not None:
             rebase(t, n)
     return t
+
+
+cdef int check_rebase(str op, Tensor t) except -1:
+    """Before a write that goes on the tape: what t is a view of must be able to learn of it."""
+    if t.base is None:
+        if t.bits & B_LOOSE:
+            raise GraphError(f"{op}: {describe(t)} is a view made under no_grad(), and is written on the tape: its base would not "
+                             f"learn of it. Make the view outside no_grad(), or write under no_grad().")
+    elif not t.base.bits & B_CONTIGUOUS:
+        raise GraphError(f"{op}: {describe(t)} is a view of a tensor that is not contiguous, and is written on the tape. "
+                         f"clone() the base first.")
+    return 0
 
 
 cdef rebase(Tensor t, Node n):
@@ -573,9 +589,6 @@ cdef rebase(Tensor t, Node n):
         attach(t, n)
         t.slot = 0
         return
-    if not base.bits & B_CONTIGUOUS:
-        raise GraphError("in-place: a view of a tensor that is not contiguous cannot be written on the tape; "
-                         "clone() the base first.")
     b = node_new(OP_view_write, 2, base.code)
     set_edge(b, 0, base)
     Py_INCREF(n)

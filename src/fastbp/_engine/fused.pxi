@@ -387,7 +387,7 @@ def layer_norm(Tensor input not None, normalized_shape, weight=None, bias=None, 
     if k > 1:
         weight = c_reshape(weight, (columns,)) if weight is not None else None
         bias = c_reshape(bias, (columns,)) if bias is not None else None
-    return c_reshape(c_layer_norm_rows(x, weight, bias, eps), tuple_of(input.nd, input.dims))
+    return unshared(c_reshape(c_layer_norm_rows(x, weight, bias, eps), tuple_of(input.nd, input.dims)))
 
 
 cdef Tensor c_layer_norm_rows(Tensor x, object weight, object bias, double eps):

@@ -615,6 +615,7 @@ cdef int write_flat(Tensor p, Tensor index, Tensor v, int lead, bint accumulate)
     v = c_cast(v, DTYPES[p.code])
     source = whole(v if v.st is not p.st else c_clone(detached(v)))
     if GRAD_MODE and (tracked(p) or tracked(v)) and CATEGORY[p.code] == 2:
+        check_rebase("setitem", p)
         n = record_rule(OP_put_flat, None, (p, at, v, lead, accumulate))
     if p.bits & B_CONTIGUOUS:
         put_flat_into(p, at, source, lead, accumulate)
@@ -643,6 +644,7 @@ cdef Tensor copy_tensor(Tensor t, Tensor x):
         return t
     n = None
     if GRAD_MODE and (tracked(x) or tracked(t)) and CATEGORY[t.code] == 2:
+        check_rebase("copy_", t)
         n = node_new(OP_copy_values, 1, t.code)
         n.compute = x.code
         if CATEGORY[x.code] == 2:

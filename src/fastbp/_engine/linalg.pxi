@@ -97,7 +97,7 @@ cdef Tensor c_matmul(Tensor a, Tensor b):
             return matmul_general(a, b)
         if a.nd > 2 and b.nd == 2:          # a batch of rows against one matrix is one product
             y = c_matmul(c_reshape(a, (shape_product(a.nd - 1, a.dims), a.dims[a.nd - 1])), b)
-            return c_reshape(y, tuple_of(a.nd - 1, a.dims) + (b.dims[1],))
+            return unshared(c_reshape(y, tuple_of(a.nd - 1, a.dims) + (b.dims[1],)))
     if (a.bits | b.bits) & B_DUAL:
         return lift(OP_matmul, (a, b))
     y = product(OP_matmul, a, b, None)
@@ -121,10 +121,10 @@ cdef Tensor matmul_general(Tensor a, Tensor b):
     if COMPUTE[code] != code:
         return c_cast(c_matmul(c_cast(a, int64), c_cast(b, int64)), DTYPES[code])
     if a.nd == 1 and b.nd == 1:
-        return c_reshape(c_matmul(c_unsqueeze(a, 0), c_unsqueeze(b, 1)), ())
+        return unshared(c_reshape(c_matmul(c_unsqueeze(a, 0), c_unsqueeze(b, 1)), ()))
     if a.nd == 1:
-        return c_squeeze(c_matmul(c_unsqueeze(a, 0), b), -2)
-    return c_squeeze(c_matmul(a, c_unsqueeze(b, 1)), -1)
+        return unshared(c_squeeze(c_matmul(c_unsqueeze(a, 0), b), -2))
+    return unshared(c_squeeze(c_matmul(a, c_unsqueeze(b, 1)), -1))
 
 
 cdef object bw_matmul(Node n, Tensor v, int i):
@@ -160,7 +160,7 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
     if (x.bits | w.bits) & B_DUAL or (b is not None and b.bits & B_DUAL):
         if nd != 2:
             y = c_linear(c_reshape(x, (shape_product(nd - 1, x.dims), x.dims[nd - 1])), w, b)
-            return c_reshape(y, tuple_of(nd - 1, x.dims) + (w.dims[0],))
+            return unshared(c_reshape(y, tuple_of(nd - 1, x.dims) + (w.dims[0],)))
         return lift(OP_linear, (x, w, b))
     if nd == 2:
         x2 = x
@@ -184,7 +184,7 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
         return y
     memcpy(dims, x.dims, nd * sizeof(int64_t))
     dims[nd - 1] = w.dims[0]
-    return reshape_to(y, nd, dims, True)
+    return unshared(reshape_to(y, nd, dims, True))
 
 
 cdef object fail_linear(Tensor x, Tensor w, Tensor b):

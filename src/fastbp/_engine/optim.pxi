@@ -3,6 +3,8 @@
 
 cdef int check_state(str op, Tensor p, object others) except -1:
     cdef Tensor t
+    if p is None:
+        raise DTypeError(f"{op}: parameters, gradients and states must be Tensors, got None.")
     if p.st.readonly:
         raise ValueError(f"{op}: parameter {describe(p)} is read-only.")
     if p.code > DT_F64 or CATEGORY[p.code] != 2:
@@ -31,6 +33,8 @@ def sgd_step(list params, list grads, bufs, double lr, double momentum, double d
     for k in range(len(params)):
         p = params[k]
         g = grads[k]
+        if g is None:
+            raise DTypeError("optimizer step: a gradient is None; leave its parameter out.")
         check_state("sgd", p, (g if g.bits & B_CONTIGUOUS else None, None if bufs is None else bufs[k]))
         g = whole(g)
         start(&I, K_sgd, OP_sgd_update, p.code, 2, 3)
@@ -71,6 +75,8 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
     for k in range(len(params)):
         p = params[k]
         g = grads[k]
+        if g is None:
+            raise DTypeError("optimizer step: a gradient is None; leave its parameter out.")
         m = exp_avgs[k]
         v = exp_avg_sqs[k]
         check_state("adam", p, (g if g.bits & B_CONTIGUOUS else None, m, v,

@@ -469,6 +469,8 @@ def restore_dims(Tensor t not None, int nd, dim):
     for d in range(nd):
         if mask >> d & 1:
             dims[d] = 1
+        elif k == t.nd:
+            raise ShapeError(f"restore_dims: {describe(t)} is no tensor of {nd} dimensions reduced over {dim!r}.")
         else:
             dims[d] = t.dims[k]
             k += 1

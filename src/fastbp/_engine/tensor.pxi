@@ -642,6 +642,8 @@ cdef Tensor view_of(Tensor x, int nd, const int64_t* dims, const int64_t* steps,
         t.base = x if x.base is None else x.base
         t.base_node = t.base.node
         t.base_epoch = t.base.epoch
+    else:
+        t.bits |= B_LOOSE
     return t
 
 

@@ -48,6 +48,12 @@ cdef int read_sizes(str op, object sizes, int64_t* out) except -1:
     return n
 
 
+cdef inline object unshared(object t):
+    """A view of what only this operation holds: its result, and nobody's view."""
+    (<Tensor>t).bits &= ~<uint32_t>B_LOOSE
+    return t
+
+
 cdef inline bint must_record(Tensor x) noexcept:
     return GRAD_MODE and tracked(x) and CATEGORY[x.code] == 2
 
@@ -136,7 +142,7 @@ cdef Tensor reshape_to(Tensor x, int nd, const int64_t* dims, bint must_view):
         if must_view:
             raise ShapeError(f"view: {describe(x)} with strides {x.stride()} cannot be seen in shape "
                              f"{list(tuple_of(nd, dims))} without a copy; use reshape() or contiguous().view().")
-        return reshape_to(c_clone(x), nd, dims, False)
+        return unshared(reshape_to(c_clone(x), nd, dims, False))
     y = view_of(x, nd, dims, steps, x.ptr)
     if must_record(x):
         record_shape(OP_reshape, x, y)

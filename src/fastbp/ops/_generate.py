@@ -333,7 +333,8 @@ def functions():
             yield ""
         if row.kind != "pointwise" and row.wrapper not in ("rebase", "copy_"):
             names = ", ".join(a.name for a in row.arguments)
-            defaults = ", ".join(a.name if a.default is None else f"{a.name}={a.default}" for a in row.arguments)
+            defaults = ", ".join(f"Tensor {a.name} not None" if a.type == "Tensor" and not a.optional else
+                                 a.name if a.default is None else f"{a.name}={a.default}" for a in row.arguments)
             yield f"def _call_{row.name}({defaults}):\n    return c_{row.name}({names})\n"
 
 

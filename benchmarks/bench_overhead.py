@@ -26,8 +26,8 @@ CHAINS = {
     "neg, exp": ("exp(-h)", 2, 50, ALL),
     "sqrt": ("sqrt(h)", 1, 100, ALL),
     "reshape": ("h.reshape(-1, 4).reshape(shape)", 2, 50, ARRAYS),
-    "sum, expand": ("expand(sum(h), shape)", 2, 20, ARRAYS),
-    "log_softmax": ("log_softmax(h)", 1, 100, ARRAYS),
+    "sum, expand": ("expand(sum(h, -1, True), shape)", 2, 20, ARRAYS),
+    "log_softmax": ("log_softmax(h, -1)", 1, 100, ARRAYS),
     "transpose": ("transpose(h)", 1, 100, MATRIX),
     "matmul": ("h @ c", 1, 100, MATRIX),
 }
@@ -87,8 +87,8 @@ def torch_like(name):
         start, constant, above = (torch.tensor(values) for values in data(case))
         start.requires_grad_()
         run = compiled(case["chain"], constant, tuple(start.shape), tanh=torch.tanh, relu=torch.relu, exp=torch.exp,
-                       sqrt=torch.sqrt, transpose=torch.t, sum=lambda h: h.sum(-1, keepdim=True),
-                       expand=lambda h, shape: h.expand(shape), log_softmax=lambda h: torch.log_softmax(h, -1))
+                       sqrt=torch.sqrt, transpose=torch.t, sum=torch.sum, expand=torch.Tensor.expand,
+                       log_softmax=torch.log_softmax)
 
         def forward():
             return run(start)
@@ -109,7 +109,7 @@ def jax_eager(case, threads):
 
     start, constant, above = (jnp.asarray(values) for values in data(case))
     chain = compiled(case["chain"], constant, start.shape, tanh=jnp.tanh, relu=jax.nn.relu, exp=jnp.exp, sqrt=jnp.sqrt,
-                     transpose=jnp.transpose, sum=lambda h: jnp.sum(h, -1, keepdims=True), expand=jnp.broadcast_to,
+                     transpose=jnp.transpose, sum=lambda h, dim, keep: jnp.sum(h, dim, keepdims=keep), expand=jnp.broadcast_to,
                      log_softmax=jax.nn.log_softmax)
 
     def forward():

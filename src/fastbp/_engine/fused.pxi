@@ -19,13 +19,15 @@ cdef Tensor run_rows(int kernel, int op, Tensor a, Tensor b, int d):
     if moved:
         x = swap_last(a, d)
         z = swap_last(b, d) if b is not None else None
-    x = whole(x)
+    if not x.bits & B_CONTIGUOUS:
+        x = copied(x, x.code)
     y = fresh_like(x)
     start(&I, kernel, op, x.code, 1, 2 if b is None else 3)
     set_operand(&I.arg[0], y)
     set_operand(&I.arg[1], x)
     if b is not None:
-        z = whole(z)
+        if not z.bits & B_CONTIGUOUS:
+            z = copied(z, z.code)
         set_operand(&I.arg[2], z)
     I.shape[1] = x.dims[x.nd - 1] if x.nd else 1
     I.shape[0] = x.n // I.shape[1] if I.shape[1] else 0

@@ -573,8 +573,8 @@ cdef int check_rebase(str op, Tensor t) except -1:
     """Before a write that goes on the tape: what t is a view of must be able to learn of it."""
     if t.base is None:
         if t.bits & B_LOOSE:
-            raise GraphError(f"{op}: {describe(t)} is a view made under no_grad(), and is written on the tape: its base would not "
-                             f"learn of it. Make the view outside no_grad(), or write under no_grad().")
+            raise GraphError(f"{op}: {describe(t)} is a view made under no_grad(), and is written on the tape: its base would "
+                             f"not learn of it. Make the view outside no_grad(), or write under no_grad().")
     elif not t.base.bits & B_CONTIGUOUS:
         raise GraphError(f"{op}: {describe(t)} is a view of a tensor that is not contiguous, and is written on the tape. "
                          f"clone() the base first.")

@@ -310,11 +310,11 @@ def test_instruction_sets_agree_with_base(isa, base, tmp_path):
 
 
 def floor_of(module):
-    """Floor of a dotted name inside fastbp: 0 ops, 1 _kernels, 2 _core, 3 the rest; None for other packages."""
+    """Floor of a dotted name inside fastbp: 0 ops, 1 _kernels and _external, 2 _core, 3 the rest; None for other packages."""
     parts = module.split(".")
     if parts[0] != "fastbp":
         return None
-    return {"ops": 0, "_kernels": 1, "_core": 2, "_engine": 2, "_generated": 2}.get(parts[1] if len(parts) > 1 else "", 3)
+    return {"ops": 0, "_kernels": 1, "_external": 1, "_core": 2, "_engine": 2, "_generated": 2}.get(parts[1] if len(parts) > 1 else "", 3)
 
 
 def python_imports(text, package):

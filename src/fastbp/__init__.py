@@ -13,13 +13,14 @@ from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rn
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
-    from fastbp import nn, optim, serialization, utils
+    from fastbp import fft, func, linalg, nn, optim, serialization, special, utils
     from fastbp._core import *  # noqa: F403
     from fastbp.nn.functional import conv1d
     from fastbp.serialization import load, save
 
-_LATER = {"nn": "fastbp.nn", "optim": "fastbp.optim", "utils": "fastbp.utils", "serialization": "fastbp.serialization",
-          "load": "fastbp.serialization", "save": "fastbp.serialization", "conv1d": "fastbp.nn.functional"}
+# imported when a program first names them: modules, and names that live in one of them
+_LATER = {name: name for name in ("fft", "func", "linalg", "nn", "optim", "serialization", "special", "utils")}
+_LATER |= {"load": "serialization", "save": "serialization", "conv1d": "nn.functional"}
 
 
 def __getattr__(name):
@@ -27,8 +28,8 @@ def __getattr__(name):
     if name not in _LATER:
         raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
     from importlib import import_module
-    module = import_module(_LATER[name])
-    found = module if module.__name__ == "fastbp." + name else getattr(module, name)
+    module = import_module("fastbp." + _LATER[name])
+    found = module if _LATER[name] == name else getattr(module, name)
     globals()[name] = found
     return found
 
@@ -43,7 +44,8 @@ _INTERNAL = frozenset("""
     live_bytes live_nodes live_tensors logsumexp_any new_empty new_full new_ones new_tensor new_zeros node_visits os py
     repeat reshape_as restore_dims sgd_step sys to type_as view_as
 """.split())
-_OPERATIONS = [n for n in vars(_core) if n[0] != "_" and n[-1] != "_" and n not in _INTERNAL]
+_OPERATIONS = [n for n in vars(_core) if n[0] != "_" and n[-1] != "_" and n not in _INTERNAL
+               and not n.startswith(("linalg_", "fft_", "special_"))]       # in modules of these names
 globals().update({n: getattr(_core, n) for n in _OPERATIONS})
 
 # PyTorch's other names of the dtypes
@@ -61,7 +63,7 @@ def config():
 
 
 __all__ = [
-    *_OPERATIONS, "__version__", "autograd", "bool", "conv1d", "double", "enable_grad", "float", "get_rng_state",
-    "half", "inference_mode", "initial_seed", "int", "load", "long", "manual_seed", "nn", "no_grad", "optim",
-    "random", "save", "seed", "serialization", "set_grad_enabled", "set_rng_state", "short", "utils",
+    *_OPERATIONS, "__version__", "autograd", "bool", "conv1d", "double", "enable_grad", "fft", "float", "func", "get_rng_state",
+    "half", "inference_mode", "initial_seed", "int", "linalg", "load", "long", "manual_seed", "nn", "no_grad", "optim",
+    "random", "save", "seed", "serialization", "set_grad_enabled", "set_rng_state", "short", "special", "utils",
 ]

@@ -841,6 +841,7 @@ def l1_loss(input: Tensor, target: Tensor, size_average: _Bool | None = ..., red
 def smooth_l1_loss(input: Tensor, target: Tensor, size_average: _Bool | None = ..., reduce: _Bool | None = ..., reduction: str | str = ..., beta: _Float = ...) -> Tensor: ...
 def huber_loss(input: Tensor, target: Tensor, reduction: str | str = ..., delta: _Float = ...) -> Tensor: ...
 def kl_div(input: Tensor, target: Tensor, size_average: _Bool | None = ..., reduce: _Bool | None = ..., reduction: str | str = ..., log_target: _Bool = ...) -> Tensor: ...
+def linalg_inv(A: Tensor, *, out: Any = ...) -> Tensor: ...
 asarray = as_tensor
 
 __all__ = [
@@ -860,17 +861,18 @@ __all__ = [
     "get_rng_state", "greater", "greater_equal", "gt", "hardtanh", "huber_loss", "hypot", "index_add", "index_fill",
     "index_put", "index_select", "initial_seed", "int16", "int32", "int64", "int8", "is_floating_point",
     "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
-    "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linear", "linspace", "live_bytes", "live_nodes",
-    "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt", "manual_seed", "masked_fill",
-    "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mish", "mm", "movedim",
-    "mse_loss", "mul", "multinomial", "multiply", "mv", "narrow", "ne", "neg", "negative", "new_empty", "new_full",
-    "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero", "norm", "normal", "not_equal", "numel",
-    "one_hot", "ones", "ones_like", "outer", "permute", "polygamma", "pow", "prod", "promote_types", "rand",
-    "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape",
-    "reshape_as", "result_type", "roll", "round", "rsqrt", "scatter", "scatter_add", "select", "set_default_dtype",
-    "set_num_threads", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss",
-    "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "t",
-    "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril", "triu", "true_divide", "trunc",
-    "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros", "zeros_like",
+    "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_inv", "linear", "linspace", "live_bytes",
+    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt", "manual_seed",
+    "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mish", "mm",
+    "movedim", "mse_loss", "mul", "multinomial", "multiply", "mv", "narrow", "ne", "neg", "negative", "new_empty",
+    "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero", "norm", "normal",
+    "not_equal", "numel", "one_hot", "ones", "ones_like", "outer", "permute", "polygamma", "pow", "prod",
+    "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu",
+    "remainder", "repeat", "reshape", "reshape_as", "result_type", "roll", "round", "rsqrt", "scatter", "scatter_add",
+    "select", "set_default_dtype", "set_num_threads", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin",
+    "sinh", "smooth_l1_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril", "triu",
+    "true_divide", "trunc", "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy",
+    "zeros", "zeros_like",
 ]

@@ -40,6 +40,8 @@ import sys
 
 from fastbp.ops import TABLE as _TABLE, F as _F
 
+include "_generated/rows.pxi"        # OP_*: the numbers of the compiled rows
+
 cdef class Tensor
 cdef class Node
 cdef class dtype

@@ -362,7 +362,9 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
             at = targets.get((id(n), i))
             if at is not None and adjoints[i] is not None:
                 captured[at] = adjoints[i]
-    grads = n.extra.backward(adjoints)
+    if n.wall:
+        return 0
+    grads = external_gradients(n, adjoints, targets) if n.op >= N_OP else n.extra.backward(adjoints)
     for i in range(n.nin):
         e = n.edge[i]
         if e == NULL or grads[i] is None or (targets is not None and not edge_wanted(e, targets)):

@@ -36,6 +36,43 @@ cdef _composed_door(row):
     return g
 
 
+cdef _out_door(door):
+    """A composed row's function with PyTorch's `out=`."""
+    @cython.binding(True)
+    def call(*args, out=None, **kwargs):
+        y = door(*args, **kwargs)
+        if out is None:
+            return y
+        if isinstance(y, tuple):
+            for t, result in zip(out, y):
+                into(result, t)
+            return type(y)(*out) if hasattr(y, "_fields") else tuple(out)
+        return into(y, out)
+    call.__name__ = call.__qualname__ = door.__name__
+    call.__doc__ = door.__doc__
+    call.__module__ = "fastbp"
+    call.__wrapped__ = door
+    return call
+
+
+cdef _inplace_door(door):
+    """A composed row's in-place method: the result written into self."""
+    @cython.binding(True)
+    def call(self, *args, **kwargs):
+        cdef Tensor y = door(self, *args, **kwargs), t = self
+        if y.nd != t.nd or memcmp(y.dims, t.dims, y.nd * sizeof(int64_t)):
+            raise ShapeError(f"{door.__name__}_: the result {describe(y)} has not the shape of {describe(t)}; an in-place "
+                             f"operation cannot change it.")
+        if CATEGORY[y.code] > CATEGORY[t.code]:
+            raise DTypeError(f"{door.__name__}_: the result {describe(y)} cannot be written into {describe(t)}.")
+        return copy_tensor(t, y)
+    call.__name__ = call.__qualname__ = door.__name__ + "_"
+    call.__doc__ = f"In-place version of `{door.__name__}`; returns self."
+    call.__module__ = "fastbp"
+    call.__wrapped__ = door
+    return call
+
+
 cdef _bind():
     global_names = globals()
     fill_ops()
@@ -44,16 +81,24 @@ cdef _bind():
     _install_new()
     _install_attributes()
     namespace = _Namespace()
-    for op, row in enumerate(_TABLE.values()):
-        if row.kind == "composed":
+    op = -1
+    external_op = N_OP - 1
+    for row in _TABLE.values():
+        if row.kind == "external":
+            external_op += 1
+            CALLS[external_op] = external_door(external_op, row)
+            setattr(namespace, row.name, CALLS[external_op])
+        elif row.kind == "composed":
             door = _composed_door(row)
-            CALLS[op] = door
             setattr(namespace, row.name, door)
             if row.function:
-                global_names[row.name] = door
+                global_names[row.name] = _out_door(door) if row.out else door
             if row.method:
                 install_method(row.name, door)
+                if row.inplace:
+                    install_method(row.name + "_", _inplace_door(door))
         else:
+            op += 1
             door = global_names.get(row.name) if row.wrapper is not None or row.kind == "pointwise" else None
             raw = global_names.get("_call_" + row.name)
             if raw is not None:
@@ -66,7 +111,7 @@ cdef _bind():
                 global_names[alias] = global_names[row.name]
             if row.method and row.name in global_names:
                 install_method(alias, global_names[row.name])
-                if row.kind == "pointwise" and row.inplace and hasattr(Tensor, row.name + "_"):
+                if row.inplace and hasattr(Tensor, row.name + "_"):
                     (<object>(<PyTypeObject*>Tensor).tp_dict)[alias + "_"] = getattr(Tensor, row.name + "_")
                     PyType_Modified(<PyTypeObject*>Tensor)
     for f in (narrow, select, unbind, split, chunk, flatten, unflatten, expand_as, view_as, reshape_as, movedim, repeat, tile,
@@ -82,16 +127,16 @@ cdef _bind():
     for name, d in (("float", float32), ("double", float64), ("long", int64), ("int", int32), ("short", int16), ("char", int8),
                     ("byte", uint8), ("bool", bool_), ("half", float16), ("bfloat16", bfloat16)):
         install_method(name, _cast_method(d))
-    for name in ("restore_dims", "drop_dims", "fit", "check_reduction", "check_classes", "check_same_shape", "fill_flat",
-                 "cross_entropy_classes", "composition_gradient", "arange", "zeros", "ones", "ones_like", "zeros_like", "full",
-                 "broadcast_tensors", "scatter", "int64", "uint8", "stack", "float32", "float64"):
-        setattr(namespace, name, global_names[name])
+    for name, value in list(global_names.items()):      # compositions may use all that the core has
+        if name[0] != "_" and not hasattr(namespace, name):
+            setattr(namespace, name, value)
     for name, row in _TABLE.items():
         if row.ref is not None and row.name in global_names:
             UFUNCS[row.ref] = global_names[row.name]
     _F.bind(namespace)
-    for name in ("int64", "uint8"):
-        _F.__dict__[name] = global_names[name]
+    for name, value in list(global_names.items()):      # what is no operation: F.float32, F.Tensor
+        if name[0] != "_" and isinstance(value, (dtype, type)):
+            _F.__dict__[name] = value
 
 
 def div_(Tensor self not None, other, *, rounding_mode=None):

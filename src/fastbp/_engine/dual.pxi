@@ -191,6 +191,59 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
     return total
 
 
+cdef object lift_external(int op, tuple args):
+    """An external row on arguments some of which are dual: the transpose of its backward rule, applied to the tangents."""
+    global GRAD_MODE
+    cdef bint mode = GRAD_MODE, several
+    cdef int level = top_level(args), i
+    cdef Node n
+    primals = tuple([primal_of(a, level) for a in args])
+    ys = CALLS[op](*primals)
+    several = isinstance(ys, tuple)
+    outs = ys if several else (ys,)
+    tangents = [None] * len(outs)
+    walls = []
+    for k in TENSORS[op]:
+        t = tangent_of(args[k], level)
+        if t is None:
+            continue
+        GRAD_MODE = True
+        try:
+            changed = [c_alias(x) if mode and isinstance(x, Tensor) else fresh_leaf(x, False) if isinstance(x, Tensor) else x
+                       for x in primals]
+            if not tracked(changed[k]):
+                changed[k] = fresh_leaf(changed[k], True)
+            for x in changed:
+                if isinstance(x, Tensor):
+                    raise_wall(x, walls)
+            y = CALLS[op](*changed)
+            floats = [(j, x) for j, x in enumerate(y if several else (y,)) if CATEGORY[(<Tensor>x).code] == 2]
+            us = [zeros_like(x) for j, x in floats]
+            for u in us:
+                (<Tensor>u).bits |= B_GRAD
+            g = gradients([x for j, x in floats], [changed[k]], us, True, True, True)[0]
+            terms = [None] * len(us) if g is None else gradients([g], us, [t], mode, mode, True)
+        finally:
+            GRAD_MODE = mode
+            for wall in walls:
+                (<Node>wall).wall = False
+        for (j, x), term in zip(floats, terms):
+            if term is not None:
+                tangents[j] = term if tangents[j] is None else binary(OP_add, tangents[j], term)
+    n = (<Tensor>outs[0]).node if GRAD_MODE else None
+    if n is not None and n.op == op and not (n.dual is not None and n.dual[len(n.dual) - 1][0] >= level):
+        for i in range(n.nin):
+            if n.saved[i] != NULL:
+                for a, p in zip(args, primals):
+                    if a is not p and p is <object>n.saved[i]:
+                        Py_INCREF(a)
+                        Py_DECREF(p)
+                        n.saved[i] = <PyObject*>a
+        n.dual = (n.dual or ()) + ((level, tuple(tangents)),)
+    outs = tuple([y if t is None else make_dual(y, t, level) for y, t in zip(outs, tangents)])
+    return outs if several else outs[0]
+
+
 # ---- doors: forward_ad ----------------------------------------------------------------------------------------------
 
 def _enter_dual_level():

@@ -31,7 +31,10 @@ cdef enum:
     P_MINUS = -3                # derivative -1
     P_NONE = -4                 # not differentiable: no gradient
 
-cdef OpInfo OPS[N_OP]
+cdef enum:
+    EXTERNAL_ROOM = 128         # rows that are bound at import: their numbers follow those of the compiled rows
+
+cdef OpInfo OPS[N_OP + EXTERNAL_ROOM]
 memset(OPS, 0, sizeof(OPS))
 
 cdef object RECORDER = None     # an object whose `instruction` is called with each record, or None

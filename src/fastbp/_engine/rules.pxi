@@ -8,15 +8,19 @@ cdef enum:
     NEED_Y = -2
     NEED_SHAPE = 1000
 
-cdef list RULES = [None] * N_OP         # [op][tensor argument] -> (rule, codes of what it reads), or None
-cdef list ROWS = [None] * N_OP
-cdef list CALLS = [None] * N_OP         # the operation as a Python callable, arguments in the row's order
-cdef list KEEP = [None] * N_OP          # what each argument is kept as: 0 nothing, 1 value, 2 shape; last: the result
-cdef list TENSORS = [None] * N_OP       # positions of the tensor arguments
+cdef list RULES = [None] * (N_OP + EXTERNAL_ROOM)         # [op][tensor argument] -> (rule, codes of what it reads), or None
+cdef list ROWS = [None] * (N_OP + EXTERNAL_ROOM)
+cdef list CALLS = [None] * (N_OP + EXTERNAL_ROOM)         # the operation as a Python callable, arguments in the row's order
+cdef list KEEP = [None] * (N_OP + EXTERNAL_ROOM)          # what each argument is kept as: 0 nothing, 1 value, 2 shape; last: the result
+cdef list TENSORS = [None] * (N_OP + EXTERNAL_ROOM)       # positions of the tensor arguments
 
 
 cdef _compile_rules():
-    for op, row in enumerate(_TABLE.values()):
+    rows = [row for row in _TABLE.values() if row.compiled]
+    rows += [row for row in _TABLE.values() if row.kind == "external"]
+    if len(rows) > N_OP + EXTERNAL_ROOM:
+        raise RuntimeError("more external rows than _engine/program.pxi has room for")
+    for op, row in enumerate(rows):
         ROWS[op] = row
         names = [a.name for a in row.arguments]
         TENSORS[op] = tuple([k for k, a in enumerate(row.arguments) if a.is_tensor])
@@ -88,6 +92,141 @@ cdef Node record_rule(int op, Tensor y, tuple args):
             save_result(n, y)
         attach(y, n)
     return n
+
+
+# ---- external rows ---------------------------------------------------------------------------------------------------
+#
+# A library computes the values; the tape keeps the arguments, and the results detached (a node never holds its own result).
+
+cdef list EXTERNAL = []             # name of the row (bytes, held here for OPS) and its function, once it is imported
+
+
+cdef object external_door(int op, object row):
+    """The row as a function of its arguments, by position."""
+    cdef OpInfo* o = &OPS[op]
+    name = row.name.encode()
+    EXTERNAL.append(name)
+    o.name = name
+    o.code = op
+    o.ntensor = <int>len(row.tensors)
+    o.back = external_backward
+    function = None
+
+    def call(*args):
+        nonlocal function
+        if function is None:
+            from importlib import import_module
+            module, _, attribute = row.compute.rpartition(".")
+            function = getattr(import_module("fastbp._external." + module), attribute)
+        return external(op, function, args)
+    return call
+
+
+cdef object external(int op, object function, tuple args):
+    cdef Node n
+    cdef Tensor t
+    cdef int k, i = 0
+    if top_level(args):
+        return lift_external(op, args)
+    found = function(*[detached(a).numpy() if isinstance(a, Tensor) else a for a in args])
+    several = isinstance(found, tuple)
+    outs = tuple([from_numpy(external_array(a)) for a in (found if several else (found,))])
+    if GRAD_MODE and any_tracked(args):
+        n = node_new(op, <int>len(TENSORS[op]), (<Tensor>outs[0]).code)
+        n.nout = <int>len(outs)
+        for k in TENSORS[op]:
+            if isinstance(args[k], Tensor):
+                t = args[k]
+                set_edge(n, i, t)
+                save_input(n, i, t)
+            i += 1
+        n.args = tuple([None if isinstance(a, Tensor) else a for a in args])
+        n.extra = tuple([detached(<Tensor>y) for y in outs])
+        k = 0
+        for y in outs:
+            if CATEGORY[(<Tensor>y).code] == 2:
+                attach(<Tensor>y, n)
+                (<Tensor>y).slot = k
+            k += 1
+    return outs if several else outs[0]
+
+
+cdef object external_array(object a):
+    """An array whose memory a tensor can share."""
+    import numpy
+    a = numpy.asarray(a)
+    return a if a.flags.writeable and a.flags.c_contiguous and a.flags.owndata else numpy.array(a, order="C")
+
+
+cdef bint any_tracked(tuple args):
+    for a in args:
+        if isinstance(a, Tensor) and CATEGORY[(<Tensor>a).code] == 2 and tracked(<Tensor>a):
+            return True
+    return False
+
+
+cdef tuple external_results(Node n):
+    """The results, on the tape again; with their tangents where the node ran on dual tensors."""
+    cdef Tensor y
+    cdef int k = 0
+    outs = []
+    for kept in n.extra:
+        y = detached(<Tensor>kept)
+        if CATEGORY[y.code] == 2:
+            y.node = n
+            y.slot = k
+            y.bits |= B_GRAD
+            if n.dual is not None:
+                for level, tangents in n.dual:
+                    if level <= LEVEL and tangents[k] is not None:
+                        y = make_dual(y, tangents[k], level)
+        outs.append(y)
+        k += 1
+    return tuple(outs)
+
+
+cdef list external_gradients(Node n, object v, dict targets):
+    """The gradients for all tensor arguments; v: the adjoint, or the list of those of several results."""
+    cdef int i
+    cdef list grads = []
+    if n.freed or n.extra is None:
+        fail_freed(n)
+    row = ROWS[n.op]
+    for i in range(n.nin):
+        entry = RULES[n.op][i]
+        if n.edge[i] == NULL or (targets is not None and not edge_wanted(n.edge[i], targets)):
+            grads.append(None)
+            continue
+        if entry is None:
+            raise GraphError(f"backward of {row.name}: there is no derivative with respect to argument {i}.")
+        values = []
+        for code in entry[1]:
+            if code == NEED_V:
+                values.append(tuple(v) if isinstance(v, list) else v)
+            elif code == NEED_Y:
+                outs = external_results(n)
+                values.append(outs if len(outs) > 1 else outs[0])
+            elif code >= NEED_SHAPE:
+                values.append(argument_of(n, code - NEED_SHAPE).shape)
+            else:
+                values.append(argument_of(n, code))
+        grads.append(entry[0](*values))
+    return grads
+
+
+cdef object external_backward(Node n, Tensor v, int i):
+    """The gradient for tensor argument i of a row with one result."""
+    cdef int k
+    only = RULES[n.op][i]
+    if only is None:
+        raise GraphError(f"backward of {op_name(n.op)}: there is no derivative with respect to argument {i}.")
+    if n.freed or n.extra is None:
+        fail_freed(n)
+    values = []
+    for code in only[1]:
+        values.append(v if code == NEED_V else external_results(n)[0] if code == NEED_Y
+                      else argument_of(n, code - NEED_SHAPE).shape if code >= NEED_SHAPE else argument_of(n, code))
+    return only[0](*values)
 
 
 cdef object argument_of(Node n, int k):

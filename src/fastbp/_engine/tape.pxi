@@ -215,6 +215,8 @@ cdef void node_release(Node n, bint edges) noexcept:
         n.result = NULL
     if n.dual is not None:
         n.dual = None
+    if n.op >= N_OP:                # an external row keeps its results here
+        n.extra = None
     if edges:
         if n.aux != n.small:
             PyMem_Free(n.aux)

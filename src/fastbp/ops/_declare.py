@@ -1,11 +1,14 @@
 """Floor 0, the law: what it means to declare an operation.
 
-An operation is one `Row`.  Three kinds, three functions that make them:
+An operation is one `Row`.  Five kinds, five functions that make them:
 
     pointwise   a scalar function and its partial derivatives
     linear      a kernel and, for every argument it is linear in, the transpose
     fused       kernels, and the composition of other rows that they must equal
     composed    a composition alone: other rows do the computing
+    external    a function of NumPy's libraries (LAPACK, FFT) on arrays, and the transpose of its derivative
+
+The first three are compiled; a composed or external row is bound when fastbp is imported, so adding one builds nothing.
 
 Rules are Python lambdas over names: the arguments of the row, `y` for its result, `v` for the incoming adjoint.
 The same lambda is read in four ways.  Fed with symbols (`Sym`) it says what must be saved for the backward pass and
@@ -17,7 +20,7 @@ Plain Python, standard library only: the build reads this package before anythin
 
 from __future__ import annotations
 
-__all__ = ["TABLE", "F", "Row", "Sym", "pointwise", "linear", "fused", "composed", "kernels", "trace"]
+__all__ = ["TABLE", "F", "Row", "Sym", "pointwise", "linear", "fused", "composed", "external", "kernels", "trace"]
 
 TABLE = {}      # name -> Row, in the order of declaration
 
@@ -67,6 +70,8 @@ class Row:
     function = True         # has a module-level function
     method = True           # has a method of Tensor
     inplace = False         # has an in-place method
+    out = False             # composed: the function takes PyTorch's `out=`
+    compute = None          # external: "module.function" in fastbp/_external, from arrays to an array or a tuple of them
     operator = None         # Python operator
     aliases = ()
     samples = None          # constants that tests use
@@ -98,6 +103,11 @@ class Row:
         if self._singular is None:
             self._singular = any(_may_be_infinite(trace(rule)) for rule in self.rules.values())
         return self._singular
+
+    @property
+    def compiled(self):
+        """Whether the engine knows the row by a number at compile time."""
+        return self.kind not in ("composed", "external")
 
     def __repr__(self):
         return f"<{self.kind} {self.name}({', '.join(a.name for a in self.arguments)})>"
@@ -134,6 +144,16 @@ def fused(signature, kernels, composition, rules=None, **fields):
 def composed(signature, composition, **fields):
     """Declare an operation that is nothing but a composition of other rows."""
     return Row(signature, "composed", None, composition=composition, **fields)
+
+
+def external(signature, compute, rules, **fields):
+    """Declare an operation that a library computes on arrays.  Reached by other rows alone, arguments by position.
+
+    compute: "module.function" in `fastbp/_external`.  rules: {argument: lambda of `v`, `y` and arguments}; where the
+    operation returns several tensors, `y` is their tuple and `v` the tuple of their adjoints, None where none came.
+    Forward mode is the transpose of these rules, higher orders are their derivatives.
+    """
+    return Row(signature, "external", rules, compute=compute, function=False, method=False, **fields)
 
 
 def kernels(name, names, doc):

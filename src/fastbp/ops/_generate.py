@@ -1,6 +1,7 @@
 """Floor 0: rows -> strips, opcodes, doors, stub.  Prints what floors 1 and 2 include; writes only what changed.
 
-    _generated/opcodes.pxi      the numbers: OP_* (rows), S_* (strips), K_* (kernels)
+    _generated/opcodes.pxi      the numbers of floor 1: S_* (strips), K_* (kernels)
+    _generated/rows.pxi         the numbers of floor 2: OP_* (compiled rows)
     _generated/strips.pxi       floor 1: one loop for each strip and compute dtype
     _generated/table.pxi        floor 1: the table of strips and kernels
     _generated/optable.pxi      floor 2: what the engine must know of each row
@@ -124,12 +125,19 @@ def all_kernels():
     return list(kernels)
 
 
+def compiled():
+    return [row for row in TABLE.values() if row.compiled]
+
+
+def rows():
+    yield "cdef enum:"
+    for k, row in enumerate(compiled()):
+        yield f"    OP_{row.name} = {k}"
+    yield f"    N_OP = {len(compiled())}"
+
+
 def opcodes():
     yield "cdef enum:"
-    for k, row in enumerate(TABLE.values()):
-        yield f"    OP_{row.name} = {k}"
-    yield f"    N_OP = {len(TABLE)}"
-    yield "\ncdef enum:"
     strips = all_strips()
     for k, strip in enumerate(strips):
         yield f"    S_{strip.name} = {k}"
@@ -162,7 +170,7 @@ def table():
 def optable():
     yield "cdef void fill_ops() noexcept:"
     yield "    cdef OpInfo* o"
-    for row in TABLE.values():
+    for row in compiled():
         yield f"    o = &OPS[OP_{row.name}]"
         yield f'    o.name = b"{row.name}"'
         yield f"    o.code = OP_{row.name}"
@@ -191,7 +199,7 @@ def optable():
             c_rules = [r for r in row.rules.values() if isinstance(r, str)]
             if c_rules:
                 yield f"    o.back = {c_rules[0]}"
-            elif row.kind not in ("composed", "kernel"):
+            elif row.kind != "kernel":
                 yield "    o.back = rule_backward"
 
 
@@ -325,8 +333,8 @@ OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv
 
 
 def functions():
-    for row in TABLE.values():
-        if row.kind in ("composed", "kernel"):
+    for row in compiled():
+        if row.kind == "kernel":
             continue
         if row.function and row.wrapper is None:
             yield from door(row, method=False)
@@ -339,8 +347,8 @@ def functions():
 
 
 def methods():
-    for row in TABLE.values():
-        if row.kind in ("composed", "kernel"):
+    for row in compiled():
+        if row.kind == "kernel":
             continue
         if row.method and row.wrapper is None:
             yield from door(row, method=True)
@@ -371,7 +379,7 @@ def write_if_changed(path, text):
 def write(package):
     """Print everything that is derived from the table into the source folder `package`; returns the names that changed."""
     package = Path(package)
-    texts = {"opcodes": opcodes, "strips": strips, "table": table, "optable": optable, "functions": functions}
+    texts = {"opcodes": opcodes, "rows": rows, "strips": strips, "table": table, "optable": optable, "functions": functions}
     changed = []
     for name, lines in texts.items():
         if write_if_changed(package / "_generated" / f"{name}.pxi", HEAD + "\n".join(lines()) + "\n"):

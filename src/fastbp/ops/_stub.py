@@ -290,7 +290,9 @@ def table_methods(package, functions):
         if row.kind == "kernel":
             continue
         if row.method and row.kind == "composed":
-            yield f"def {row.name}({composed_parameters(row, True)}) -> Tensor: ..."
+            yield f"def {row.name}({composed_parameters(row, True)}) -> {result_of(row.name)}: ..."
+            if row.inplace:
+                yield f"def {row.name}_({composed_parameters(row, True)}) -> Self: ..."
         elif row.method and row.wrapper is None:
             yield f"def {row.name}({row_parameters(row, True)}) -> {result_of(row.name)}: ..."
         elif row.method and row.name in functions and row.name != "clone":
@@ -339,7 +341,10 @@ def contents(package):
         if row.kind == "kernel" or not row.function:
             continue
         if row.kind == "composed":
-            yield f"def {row.name}({composed_parameters(row, False)}) -> Tensor: ..."
+            parameters = composed_parameters(row, False)
+            if row.out:
+                parameters += (", " if "*" in parameters else ", *, ") + "out: Any = ..."
+            yield f"def {row.name}({parameters}) -> {result_of(row.name)}: ..."
         elif row.wrapper is None:
             yield f"def {row.name}({row_parameters(row, False)}) -> {result_of(row.name)}: ..."
         for alias in row.aliases:

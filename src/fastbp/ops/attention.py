@@ -1,0 +1,1 @@
+"""Floor 0: attention and embedding bags."""

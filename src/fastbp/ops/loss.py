@@ -1,0 +1,1 @@
+"""Floor 0: losses as compositions, and the kernels behind them."""

@@ -1,0 +1,1 @@
+"""Floor 0: normalisation: batch, group, instance, layer, RMS."""

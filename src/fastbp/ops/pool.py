@@ -1,0 +1,1 @@
+"""Floor 0: pooling: maximum, average, adaptive, power, unpooling."""

@@ -1,0 +1,1 @@
+"""Floor 0: recurrent sequences: RNN, LSTM, GRU."""

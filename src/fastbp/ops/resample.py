@@ -1,0 +1,1 @@
+"""Floor 0: interpolation, grid sampling, pixel shuffles."""

@@ -1,0 +1,1 @@
+"""Floor 0: order statistics and sorting: sort, topk, kthvalue, median, mode, quantile, unique, searchsorted."""

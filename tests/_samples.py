@@ -7,6 +7,7 @@ function of its own is reached; `REFERENCES` gives formulas for primitives that 
 
 import fastbp
 import numpy as np
+import samples_nn
 from fastbp import _core
 from fastbp.ops import TABLE, F
 from scipy import special
@@ -276,6 +277,7 @@ SAMPLES = {
     "triu": lambda rng: [(rng.standard_normal((3, 4)), 0), (rng.standard_normal((2, 3, 3)), 1)],
 }
 SAMPLES["log_softmax"] = SAMPLES["softmax"]
+SAMPLES |= samples_nn.SAMPLES
 
 
 def samples_of(row, seed=0):
@@ -306,6 +308,7 @@ DOORS = {
     "gelu_tanh": lambda input: _core.gelu(input, approximate="tanh"),
     "view_write": _view_write,
     "copy_values": _copy_values,
+    **samples_nn.DOORS,
 }
 
 

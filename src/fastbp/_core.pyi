@@ -842,6 +842,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: _Bool | None = .
 def huber_loss(input: Tensor, target: Tensor, reduction: str | str = ..., delta: _Float = ...) -> Tensor: ...
 def kl_div(input: Tensor, target: Tensor, size_average: _Bool | None = ..., reduce: _Bool | None = ..., reduction: str | str = ..., log_target: _Bool = ...) -> Tensor: ...
 def linalg_inv(A: Tensor, *, out: Any = ...) -> Tensor: ...
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: _Operand, attn_mask: Tensor | None = ..., dropout_p: _Float = ..., is_causal: _Bool = ..., *, scale: _Float | None = ..., enable_gqa: _Bool = ...) -> Tensor: ...
+def multi_head_attention_forward(query: Tensor, key: Tensor, value: _Operand, embed_dim_to_check: _Int, num_heads: _Int, in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: _Bool, dropout_p: _Float, out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: _Bool = ..., key_padding_mask: Tensor | None = ..., need_weights: _Bool = ..., attn_mask: Tensor | None = ..., use_separate_proj_weight: _Bool = ..., q_proj_weight: Tensor | None = ..., k_proj_weight: Tensor | None = ..., v_proj_weight: Tensor | None = ..., static_k: Tensor | None = ..., static_v: Tensor | None = ..., average_attn_weights: _Bool = ..., is_causal: _Bool = ...) -> Tensor: ...
 asarray = as_tensor
 
 __all__ = [
@@ -865,14 +867,14 @@ __all__ = [
     "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logical_and",
     "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt", "manual_seed",
     "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mish", "mm",
-    "movedim", "mse_loss", "mul", "multinomial", "multiply", "mv", "narrow", "ne", "neg", "negative", "new_empty",
-    "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero", "norm", "normal",
-    "not_equal", "numel", "one_hot", "ones", "ones_like", "outer", "permute", "polygamma", "pow", "prod",
-    "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu",
-    "remainder", "repeat", "reshape", "reshape_as", "result_type", "roll", "round", "rsqrt", "scatter", "scatter_add",
-    "select", "set_default_dtype", "set_num_threads", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin",
-    "sinh", "smooth_l1_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
-    "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril", "triu",
-    "true_divide", "trunc", "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy",
-    "zeros", "zeros_like",
+    "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multinomial", "multiply", "mv", "narrow", "ne",
+    "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits",
+    "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer", "permute", "polygamma",
+    "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal",
+    "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type", "roll", "round", "rsqrt",
+    "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype", "set_num_threads",
+    "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "t", "take_along_dim", "tan",
+    "tanh", "tensor", "tile", "to", "transpose", "tril", "triu", "true_divide", "trunc", "type_as", "uint8", "unbind",
+    "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros", "zeros_like",
 ]

@@ -6,14 +6,28 @@ Nothing is computed here: each function fills in PyTorch's defaults and calls th
 import warnings
 
 from fastbp import _core
-from fastbp._core import avg_pool2d, conv2d, gelu, layer_norm, linear, logsigmoid, one_hot, sigmoid, softplus, tanh
+from fastbp._core import (
+    avg_pool2d,
+    conv2d,
+    gelu,
+    layer_norm,
+    linear,
+    logsigmoid,
+    multi_head_attention_forward,
+    one_hot,
+    scaled_dot_product_attention,
+    sigmoid,
+    softplus,
+    tanh,
+)
 from fastbp.autograd.grad_mode import no_grad
 
 __all__ = [
     "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
     "cross_entropy", "dropout", "elu", "embedding", "gelu", "hardtanh", "huber_loss", "kl_div", "l1_loss",
     "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool2d", "max_pool2d_with_indices",
-    "mish", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "relu6", "relu_", "sigmoid", "silu",
+    "mish", "mse_loss", "multi_head_attention_forward", "nll_loss", "normalize", "one_hot", "relu", "relu6", "relu_",
+    "scaled_dot_product_attention", "sigmoid", "silu",
     "smooth_l1_loss", "softmax", "softmin", "softplus", "tanh",
 ]
 

@@ -1,6 +1,5 @@
 """Sample arguments for attention, embedding bags, losses and recurrent layers (see _samples.py)."""
 
-import numpy as np
 from fastbp import _core
 
 

@@ -314,7 +314,8 @@ def floor_of(module):
     parts = module.split(".")
     if parts[0] != "fastbp":
         return None
-    return {"ops": 0, "_kernels": 1, "_external": 1, "_core": 2, "_engine": 2, "_generated": 2}.get(parts[1] if len(parts) > 1 else "", 3)
+    floors = {"ops": 0, "_kernels": 1, "_external": 1, "_core": 2, "_engine": 2, "_generated": 2}
+    return floors.get(parts[1] if len(parts) > 1 else "", 3)
 
 
 def python_imports(text, package):

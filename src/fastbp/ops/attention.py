@@ -201,8 +201,8 @@ def _multi_head_attention_forward(query, key, value, embed_dim_to_check, num_hea
         mask = F.cat([mask, F.zeros((*mask.shape[:-1], more), dtype=mask.dtype)], -1)
     if padding is not None:
         padding = F.cat([padding, F.zeros((padding.shape[0], more), dtype=padding.dtype)], -1) if more else padding
-        _expect(padding.shape[0] == batch, f"Expected key_padded_mask.shape[0] to be {batch}, but got {padding.shape[0]}")
-        _expect(padding.shape[1] == k.shape[2], f"Expected key_padded_mask.shape[1] to be {k.shape[2]}, but got {padding.shape[1]}")
+        for dim, n in enumerate((batch, k.shape[2])):
+            _expect(padding.shape[dim] == n, f"Expected key_padded_mask.shape[{dim}] to be {n}, but got {padding.shape[dim]}")
         padding = padding.unsqueeze(1).unsqueeze(1)
         mask = padding if mask is None else mask + padding
     dropout_p = dropout_p if training else 0.0

@@ -294,7 +294,7 @@ def test_hook_on_a_leaf_is_called_once_for_a_walk():
 def test_node_hooks_and_post_accumulate_hooks():
     x = leaf(2.0)
     y = x.exp()
-    y.grad_fn.register_hook(lambda g: g * 5)
+    y.grad_fn.register_hook(lambda inputs, outputs: tuple(g * 5 for g in inputs))
     order = []
     handle = x.register_post_accumulate_grad_hook(lambda t: order.append(t.grad.item()))
     y.backward()

@@ -10,7 +10,7 @@
 #   tensor      Tensor: shape, strides, views; the doors to Python
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
 #   views reduce linalg index fused      builders: the other operations, one function each
-#   backward    the walk; reverse mode       dual      forward mode
+#   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
 #   create random optim                  tensors from numbers; Philox; one-pass updates
 # cython: language_level=3
 
@@ -44,6 +44,7 @@ include "_generated/rows.pxi"        # OP_*: the numbers of the compiled rows
 
 cdef class Tensor
 cdef class Node
+cdef class FunctionCtx
 cdef class dtype
 
 include "_engine/errors.pxi"
@@ -62,6 +63,7 @@ include "_engine/fused.pxi"
 include "_engine/rules.pxi"
 include "_engine/backward.pxi"
 include "_engine/dual.pxi"
+include "_engine/function.pxi"
 include "_engine/create.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"

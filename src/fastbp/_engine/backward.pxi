@@ -45,7 +45,7 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
     cdef Tensor old
     cdef list several
     cdef PyObject* acc
-    if n.nout > 1:
+    if n.lists:
         if n.acc == NULL:
             several = [None] * n.nout
             Py_INCREF(several)
@@ -306,7 +306,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
     n.acc = NULL
     held = <object>acc
     Py_DECREF(held)
-    if n.nout > 1:
+    if n.lists:
         return run_several(n, held, create, targets, captured, late)
     v = <Tensor>held
     held = None
@@ -323,6 +323,8 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         return 0
     if n.freed:
         fail_freed(n)
+    if n.watchers is not None:
+        return run_watched(n, [v], create, targets, captured, late)
     for i in range(n.nin):
         if n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets)):
             last = i
@@ -354,9 +356,14 @@ cdef inline bint edge_wanted(PyObject* e, dict targets):
 
 
 cdef int run_several(Node n, list adjoints, bint create, dict targets, list captured, dict late) except -1:
-    """A node of several outputs: its rule takes and returns a list."""
+    """A node whose adjoints come as a list: several results, or a custom Function."""
     cdef int i
-    cdef PyObject* e
+    if n.hooks is not None:
+        for hook in list(n.hooks):
+            if adjoints[hook.slot] is not None:
+                r = hook(adjoints[hook.slot])
+                if r is not None:
+                    adjoints[hook.slot] = hooked(adjoints[hook.slot], r)
     if targets is not None:
         for i in range(n.nout):
             at = targets.get((id(n), i))
@@ -364,7 +371,21 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
                 captured[at] = adjoints[i]
     if n.wall:
         return 0
-    grads = external_gradients(n, adjoints, targets) if n.op >= N_OP else n.extra.backward(adjoints)
+    if n.watchers is not None:
+        return run_watched(n, adjoints, create, targets, captured, late)
+    return send(n, several_gradients(n, adjoints, targets), create, targets, captured, late)
+
+
+cdef list several_gradients(Node n, list adjoints, dict targets):
+    if n.op == OP_custom_function:
+        return custom_gradients(n, adjoints)
+    return external_gradients(n, adjoints, targets)
+
+
+cdef int send(Node n, list grads, bint create, dict targets, list captured, dict late) except -1:
+    """Deliver the gradients for all inputs of n where its edges lead."""
+    cdef int i
+    cdef PyObject* e
     for i in range(n.nin):
         e = n.edge[i]
         if e == NULL or grads[i] is None or (targets is not None and not edge_wanted(e, targets)):
@@ -374,6 +395,30 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
         else:
             to_leaf(<Tensor>e, grads[i], create, targets, captured, late)
     return 0
+
+
+cdef int run_watched(Node n, list adjoints, bint create, dict targets, list captured, dict late) except -1:
+    """A node with hooks on what goes in and comes out."""
+    cdef int i
+    cdef list grads
+    for hook in list(n.watchers["pre"]):
+        r = hook(tuple(adjoints))
+        if r is not None:
+            adjoints = [hooked(g, new) if g is not None and new is not None else new
+                        for g, new in zip(adjoints, r if isinstance(r, (tuple, list)) else (r,))]
+    if n.lists:
+        grads = several_gradients(n, adjoints, targets)
+    else:
+        grads = []
+        for i in range(n.nin):
+            wanted = n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets))
+            grads.append(OPS[n.op].back(n, adjoints[0], i) if wanted else None)
+    for hook in list(n.watchers["post"]):
+        r = hook(tuple(grads), tuple(adjoints))
+        if r is not None:
+            grads = [hooked(g, new) if g is not None and new is not None else new
+                     for g, new in zip(grads, r if isinstance(r, (tuple, list)) else (r,))]
+    return send(n, grads, create, targets, captured, late)
 
 
 # ---- pointwise rules ------------------------------------------------------------------------------------------------

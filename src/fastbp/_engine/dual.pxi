@@ -191,19 +191,13 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
     return total
 
 
-cdef object lift_external(int op, tuple args):
-    """An external row on arguments some of which are dual: the transpose of its backward rule, applied to the tangents."""
+cdef list transposed_tangents(object function, object places, tuple args, tuple primals, int level, bint several, int count):
+    """Tangents of the results of a function that has a backward rule alone: its transpose, applied to the tangents."""
     global GRAD_MODE
-    cdef bint mode = GRAD_MODE, several
-    cdef int level = top_level(args), i
-    cdef Node n
-    primals = tuple([primal_of(a, level) for a in args])
-    ys = CALLS[op](*primals)
-    several = isinstance(ys, tuple)
-    outs = ys if several else (ys,)
-    tangents = [None] * len(outs)
+    cdef bint mode = GRAD_MODE
+    tangents = [None] * count
     walls = []
-    for k in TENSORS[op]:
+    for k in places:
         t = tangent_of(args[k], level)
         if t is None:
             continue
@@ -216,12 +210,12 @@ cdef object lift_external(int op, tuple args):
             for x in changed:
                 if isinstance(x, Tensor):
                     raise_wall(x, walls)
-            y = CALLS[op](*changed)
-            floats = [(j, x) for j, x in enumerate(y if several else (y,)) if CATEGORY[(<Tensor>x).code] == 2]
+            y = function(*changed)
+            floats = [(j, x) for j, x in enumerate(y if several else (y,)) if isinstance(x, Tensor) and tracked(<Tensor>x)]
             us = [zeros_like(x) for j, x in floats]
             for u in us:
                 (<Tensor>u).bits |= B_GRAD
-            g = gradients([x for j, x in floats], [changed[k]], us, True, True, True)[0]
+            g = gradients([x for j, x in floats], [changed[k]], us, True, True, True)[0] if floats else None
             terms = [None] * len(us) if g is None else gradients([g], us, [t], mode, mode, True)
         finally:
             GRAD_MODE = mode
@@ -230,6 +224,19 @@ cdef object lift_external(int op, tuple args):
         for (j, x), term in zip(floats, terms):
             if term is not None:
                 tangents[j] = term if tangents[j] is None else binary(OP_add, tangents[j], term)
+    return tangents
+
+
+cdef object lift_external(int op, tuple args):
+    """An external row on arguments some of which are dual."""
+    cdef bint several
+    cdef int level = top_level(args), i
+    cdef Node n
+    primals = tuple([primal_of(a, level) for a in args])
+    ys = CALLS[op](*primals)
+    several = isinstance(ys, tuple)
+    outs = ys if several else (ys,)
+    tangents = transposed_tangents(CALLS[op], TENSORS[op], args, primals, level, several, len(outs))
     n = (<Tensor>outs[0]).node if GRAD_MODE else None
     if n is not None and n.op == op and not (n.dual is not None and n.dual[len(n.dual) - 1][0] >= level):
         for i in range(n.nin):

@@ -134,6 +134,7 @@ cdef object external(int op, object function, tuple args):
     if GRAD_MODE and any_tracked(args):
         n = node_new(op, <int>len(TENSORS[op]), (<Tensor>outs[0]).code)
         n.nout = <int>len(outs)
+        n.lists = n.nout > 1
         for k in TENSORS[op]:
             if isinstance(args[k], Tensor):
                 t = args[k]

@@ -34,6 +34,7 @@ cdef class Node:
     cdef int op
     cdef int nin
     cdef int nout
+    cdef bint lists                     # adjoints come as a list: several results, or one rule for all inputs at once
     cdef bint freed
     cdef PyObject** edge                # [nin] Node, leaf Tensor or NULL
     cdef PyObject** saved               # [nin] saved input Tensor or NULL
@@ -54,9 +55,11 @@ cdef class Node:
     cdef int64_t small[SMALL]
     cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
     cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
-    cdef object hooks                   # hooks on the gradient of the result
+    cdef object hooks                   # hooks on the gradient of the result; of several results: SlotHooks
+    cdef dict watchers                  # "pre", "post": hooks on all that goes in and comes out (register_prehook, register_hook)
     cdef object dual                    # where it ran on dual tensors: (level, tangent of the result), inner level first
-    cdef object extra                   # metadata, several outputs' shapes, a custom Function's context
+    cdef object extra                   # results of an external row, the context of a custom Function
+    cdef dict notes                     # what a program writes into `metadata`
     # the walk
     cdef int64_t walk
     cdef int64_t pending                # edges that still have to deliver
@@ -77,6 +80,8 @@ cdef class Node:
 
     def name(self):
         """The operation's name, as PyTorch spells it."""
+        if self.op == OP_custom_function:
+            return (<FunctionCtx>self.extra).function.__name__ + "Backward"
         return "".join(p.capitalize() for p in op_name(self.op).split("_")) + "Backward0"
 
     @property
@@ -97,28 +102,62 @@ cdef class Node:
     def saved_tensors(self):
         """The input tensors that the backward pass will read."""
         cdef int i
+        if self.op == OP_custom_function:
+            return self.extra.saved_tensors
         return tuple([<object>self.saved[i] for i in range(self.nin) if self.saved[i] != NULL])
 
     @property
     def metadata(self):
-        if self.extra is None:
-            self.extra = {}
-        return self.extra
+        if self.notes is None:
+            self.notes = {}
+        return self.notes
 
     def register_hook(self, hook):
-        """Call `hook(gradient)` when the gradient of the result is complete; it may return another."""
-        if not callable(hook):
-            raise TypeError(f"register_hook: expected a function of the gradient, got {describe(hook)}.")
-        if self.hooks is None:
-            self.hooks = []
-        kept = 0                        # retain_grad() sees the gradient after all hooks
-        while kept < len(self.hooks) and isinstance(self.hooks[len(self.hooks) - 1 - kept], KeepGrad):
-            kept += 1
-        self.hooks.insert(len(self.hooks) - kept, hook)
-        return RemovableHandle(self.hooks, hook)
+        """Call `hook(grad_inputs, grad_outputs)` after this node has run; it may return other grad_inputs."""
+        return add_watcher(self, "post", hook)
+
+    def register_prehook(self, hook):
+        """Call `hook(grad_outputs)` before this node runs; it may return others.  grad_outputs: a tuple."""
+        return add_watcher(self, "pre", hook)
 
     def __repr__(self):
         return f"<{self.name()}>"
+
+
+cdef object add_watcher(Node n, str when, hook):
+    if not callable(hook):
+        raise TypeError(f"register_{'pre' if when == 'pre' else ''}hook: expected a function, got {describe(hook)}.")
+    if n.watchers is None:
+        n.watchers = {"pre": [], "post": []}
+    n.watchers[when].append(hook)
+    return RemovableHandle(n.watchers[when], hook)
+
+
+cdef object add_tensor_hook(Node n, int slot, hook):
+    """A hook on the gradient of result `slot` of n."""
+    if n.lists:
+        hook = SlotHook(slot, hook)
+    if n.hooks is None:
+        n.hooks = []
+    kept = 0                            # retain_grad() sees the gradient after all hooks
+    while kept < len(n.hooks) and is_keeper(n.hooks[len(n.hooks) - 1 - kept]):
+        kept += 1
+    n.hooks.insert(len(n.hooks) - kept, hook)
+    return RemovableHandle(n.hooks, hook)
+
+
+cdef bint is_keeper(hook):
+    return isinstance(hook.hook if isinstance(hook, SlotHook) else hook, KeepGrad)
+
+
+class SlotHook:
+    """A tensor hook on one of several results of a node."""
+
+    def __init__(self, slot, hook):
+        self.slot, self.hook = slot, hook
+
+    def __call__(self, gradient):
+        return self.hook(gradient)
 
 
 class AccumulateGrad:
@@ -217,6 +256,8 @@ cdef void node_release(Node n, bint edges) noexcept:
         n.dual = None
     if n.op >= N_OP:                # an external row keeps its results here
         n.extra = None
+    elif n.op == OP_custom_function and n.extra is not None:
+        (<FunctionCtx>n.extra).saved = None
     if edges:
         if n.aux != n.small:
             PyMem_Free(n.aux)
@@ -278,6 +319,7 @@ cdef Node node_new(int op, int nin, int code):
     LIVE_NODES += 1
     n.op = op
     n.nout = 1
+    n.lists = False
     n.code = code
     if nin <= INLINE:
         n.edge = n.edge_inline

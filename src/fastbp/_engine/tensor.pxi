@@ -293,7 +293,7 @@ cdef class Tensor:
             raise GraphError("retain_grad: this tensor requires no grad; call requires_grad_() on a leaf before using it.")
         if node_of(self) is not None and not self.bits & B_RETAIN:
             self.bits |= B_RETAIN
-            node_of(self).register_hook(KeepGrad(self))
+            add_tensor_hook(node_of(self), self.slot, KeepGrad(self))
 
     def backward(self, gradient=None, retain_graph=None, bint create_graph=False, inputs=None):
         """Gradients of this tensor with respect to the leaves of its graph, added into their .grad.
@@ -766,10 +766,10 @@ cdef add_hook(Tensor t, hook):
     if not tracked(t):
         raise GraphError("register_hook: this tensor requires no grad, so no gradient will pass.")
     cdef Node n = node_of(t)
-    if n is not None and n.nout == 1:
-        return n.register_hook(hook)
     if not callable(hook):
         raise TypeError(f"register_hook: expected a function of the gradient, got {describe(hook)}.")
+    if n is not None:
+        return add_tensor_hook(n, t.slot, hook)
     if t.hooks is None:
         t.hooks = {"grad": [], "post": []}
     t.hooks["grad"].append(hook)

@@ -3,10 +3,11 @@ rearranges arguments."""
 
 from fastbp._core import Tensor, _backward, _grad, stack
 from fastbp.autograd import forward_ad, grad_mode
+from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 
 __all__ = [
-    "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad", "set_grad_enabled",
+    "Function", "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad", "set_grad_enabled",
 ]
 
 

@@ -6,6 +6,8 @@ has no rule of its own.
 
 from ._declare import F, composed, fused, kernels
 
+kernels("custom_function", (), doc="A function whose derivative a program writes: autograd.Function.")
+
 # ---- softmax --------------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,14 @@ class Node:
     @property
     def metadata(self) -> dict[str, Any]: ...
     def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle: ...
+    def register_prehook(self, hook: Any) -> Any: ...
     def __repr__(self) -> str: ...
+
+class SlotHook:
+    def __init__(self, slot: Any, hook: Any) -> None: ...
+    slot: Any
+    hook: Any
+    def __call__(self, gradient: Any) -> Any: ...
 
 class AccumulateGrad:
     def __init__(self, variable: Any) -> None: ...
@@ -523,6 +530,20 @@ class Extreme(tuple[Any, ...]):
 class Dual:
     ...
 
+class FunctionCtx:
+    def __cinit__(self) -> Any: ...
+    def save_for_backward(self, *tensors: Any) -> Any: ...
+    def save_for_forward(self, *tensors: Any) -> Any: ...
+    def mark_dirty(self, *tensors: Any) -> Any: ...
+    def mark_non_differentiable(self, *tensors: Any) -> Any: ...
+    def set_materialize_grads(self, value: _Bool) -> Any: ...
+    @property
+    def needs_input_grad(self) -> Any: ...
+    @property
+    def saved_tensors(self) -> Any: ...
+    @property
+    def saved_variables(self) -> Any: ...
+
 class Generator:
     def __init__(self, device: _Device | None = ...) -> None: ...
     def manual_seed(self, seed: _Int) -> Self: ...
@@ -637,6 +658,7 @@ def _enter_dual_level() -> _Int: ...
 def _exit_dual_level() -> None: ...
 def _make_dual(tensor: Tensor, tangent: Tensor, level: Any = ...) -> Tensor: ...
 def _unpack_dual(tensor: Tensor, level: Any = ...) -> tuple[Tensor, Tensor | None]: ...
+def _apply_function(function: Any, args: tuple[Any, ...], separate: _Bool) -> Tensor: ...
 def tensor(data: Any, *, dtype: _Dtype | None = ..., device: _Device | None = ..., requires_grad: _Bool = ..., pin_memory: _Bool = ...) -> Tensor: ...
 def as_tensor(data: Any, dtype: _Dtype | None = ..., device: _Device | None = ...) -> Tensor: ...
 def empty(*size: Any, dtype: _Dtype | None = ..., device: _Device | None = ..., requires_grad: _Bool = ..., pin_memory: _Bool = ..., memory_format: Any = ..., out: Any = ...) -> Tensor: ...
@@ -847,32 +869,32 @@ def multi_head_attention_forward(query: Tensor, key: Tensor, value: _Operand, em
 asarray = as_tensor
 
 __all__ = [
-    "AccumulateGrad", "CPU", "DTypeError", "Dual", "Extreme", "Generator", "GraphError", "KeepGrad", "Node",
-    "RemovableHandle", "ReplayError", "ShapeError", "Size", "Tensor", "abs", "absolute", "acos", "acosh", "adam_step",
-    "add", "addcdiv", "addcmul", "addmm", "all", "allclose", "allocations", "amax", "amin", "any", "arange", "arccos",
-    "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "as_strided", "as_tensor",
-    "asarray", "asin", "asinh", "atan", "atan2", "atanh", "avg_pool2d", "baddbmm", "bernoulli", "bfloat16",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
-    "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "concat", "concatenate", "conv2d",
-    "copysign", "cos", "cosh", "cpu", "cross_entropy", "cuda", "cumprod", "cumsum", "default_generator", "device",
-    "digamma", "div", "divide", "dot", "dropout", "dtype", "elu", "embedding", "empty", "empty_cache", "empty_like",
-    "eq", "equal", "erf", "erfc", "erfinv", "executed", "exp", "exp2", "expand_as", "expm1", "eye", "fix", "flatten",
-    "flip", "float16", "float32", "float64", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_dlpack",
-    "from_numpy", "full", "full_like", "gather", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads",
-    "get_rng_state", "greater", "greater_equal", "gt", "hardtanh", "huber_loss", "hypot", "index_add", "index_fill",
-    "index_put", "index_select", "initial_seed", "int16", "int32", "int64", "int8", "is_floating_point",
-    "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
-    "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_inv", "linear", "linspace", "live_bytes",
-    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt", "manual_seed",
-    "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mish", "mm",
-    "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multinomial", "multiply", "mv", "narrow", "ne",
-    "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits",
-    "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer", "permute", "polygamma",
-    "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal",
-    "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type", "roll", "round", "rsqrt",
-    "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype", "set_num_threads",
+    "AccumulateGrad", "CPU", "DTypeError", "Dual", "Extreme", "FunctionCtx", "Generator", "GraphError", "KeepGrad",
+    "Node", "RemovableHandle", "ReplayError", "ShapeError", "Size", "SlotHook", "Tensor", "abs", "absolute", "acos",
+    "acosh", "adam_step", "add", "addcdiv", "addcmul", "addmm", "all", "allclose", "allocations", "amax", "amin", "any",
+    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin",
+    "as_strided", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "avg_pool2d", "baddbmm",
+    "bernoulli", "bfloat16", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_shapes",
+    "broadcast_tensors", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone",
+    "concat", "concatenate", "conv2d", "copysign", "cos", "cosh", "cpu", "cross_entropy", "cuda", "cumprod", "cumsum",
+    "default_generator", "device", "digamma", "div", "divide", "dot", "dropout", "dtype", "elu", "embedding", "empty",
+    "empty_cache", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "executed", "exp", "exp2", "expand_as",
+    "expm1", "eye", "fix", "flatten", "flip", "float16", "float32", "float64", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "frac", "from_dlpack", "from_numpy", "full", "full_like", "gather", "ge", "gelu", "ger",
+    "get_default_dtype", "get_num_threads", "get_rng_state", "greater", "greater_equal", "gt", "hardtanh", "huber_loss",
+    "hypot", "index_add", "index_fill", "index_put", "index_select", "initial_seed", "int16", "int32", "int64", "int8",
+    "is_floating_point", "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "kl_div", "l1_loss",
+    "layer_norm", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_inv", "linear", "linspace",
+    "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt",
+    "manual_seed", "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
+    "mish", "mm", "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multinomial", "multiply", "mv",
+    "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss",
+    "node_visits", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer",
+    "permute", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like",
+    "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type", "roll", "round",
+    "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype", "set_num_threads",
     "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus",
     "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "t", "take_along_dim", "tan",
     "tanh", "tensor", "tile", "to", "transpose", "tril", "triu", "true_divide", "trunc", "type_as", "uint8", "unbind",

@@ -36,6 +36,27 @@ cdef _composed_door(row):
     return g
 
 
+cdef _numpy_door(door, row):
+    """A composed row's function that also takes NumPy's names of keywords, as PyTorch's do."""
+    names = {a.name for a in row.arguments}
+    if "dim" not in names or "axis" in names:
+        return door
+
+    @cython.binding(True)
+    def call(*args, **kwargs):
+        if kwargs:
+            if "axis" in kwargs:
+                kwargs["dim"] = kwargs.pop("axis")
+            if "keepdims" in kwargs:
+                kwargs["keepdim"] = kwargs.pop("keepdims")
+        return door(*args, **kwargs)
+    call.__name__ = call.__qualname__ = door.__name__
+    call.__doc__ = door.__doc__
+    call.__module__ = "fastbp"
+    call.__wrapped__ = door
+    return call
+
+
 cdef _out_door(door):
     """A composed row's function with PyTorch's `out=`."""
     @cython.binding(True)
@@ -91,6 +112,7 @@ cdef _bind():
         elif row.kind == "composed":
             door = _composed_door(row)
             setattr(namespace, row.name, door)
+            door = _numpy_door(door, row)
             if row.function:
                 global_names[row.name] = _out_door(door) if row.out else door
             if row.method:
@@ -121,6 +143,7 @@ cdef _bind():
               logsumexp_any):
         install_method("logsumexp" if f is logsumexp_any else f.__name__, f)
     install_method("clip_", clamp_)
+    install_method("type", type_)
     install_method("swapaxes", transpose)
     install_method("swapdims", transpose)
     install_method("ravel", flatten)

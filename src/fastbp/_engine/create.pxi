@@ -97,7 +97,9 @@ cdef int infer_code(object data, int depth=0) except -1:
 
 cdef int check_device(object device_) except -1:
     if device_ is not None and device_ is not CPU:
-        device(device_ if not isinstance(device_, device) else "cpu")
+        place = device_ if isinstance(device_, device) else device(device_)
+        if place.type != "cpu":
+            raise RuntimeError(f"device {str(place)!r}: fastbp computes on the CPU only; use device('cpu').")
     return 0
 
 
@@ -412,6 +414,13 @@ def type_as(Tensor self not None, Tensor other not None):
     return c_cast(self, DTYPES[other.code])
 
 
+def type_(Tensor self not None, dtype=None, non_blocking=False):
+    """PyTorch's name of the tensor's class, such as 'torch.FloatTensor'; with a dtype (or such a name) the tensor converted."""
+    if dtype is None:
+        return LEGACY_NAMES[self.code]
+    return self if dtype_code(dtype) == self.code else c_cast(self, dtype)
+
+
 def cpu(Tensor self not None, memory_format=None):
     """self: every tensor is on the CPU."""
     return self
@@ -419,7 +428,7 @@ def cpu(Tensor self not None, memory_format=None):
 
 def cuda(Tensor self not None, *args, **kwargs):
     """Raises: fastbp computes on the CPU only."""
-    device("cuda")
+    check_device("cuda")
 
 
 def new_tensor(Tensor self not None, data, *, dtype=None, device=None, requires_grad=False):

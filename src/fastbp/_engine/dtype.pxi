@@ -54,6 +54,8 @@ def _dtype_of_name(str name):
 
 cdef list DTYPES = []
 cdef list NUMPY_NAMES = ["float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool", "float16", "bfloat16"]
+cdef list LEGACY_NAMES = [f"torch.{name}Tensor" for name in
+                          ("Float", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool", "Half", "BFloat16")]
 
 
 cdef _make_dtypes():
@@ -79,6 +81,10 @@ cdef int dtype_code(object d) except -1:
         return DT_I64
     if d is bool:
         return DT_BOOL
+    if isinstance(getattr(d, "dtype", None), dtype):        # a class such as FloatTensor
+        return (<dtype>d.dtype).code
+    if isinstance(d, str) and d.endswith("Tensor") and "torch." + d.rpartition(".")[2] in LEGACY_NAMES:
+        return LEGACY_NAMES.index("torch." + d.rpartition(".")[2])
     name = getattr(d, "name", None) or getattr(d, "__name__", None) or str(d)
     if name == "bool_":
         name = "bool"

@@ -117,20 +117,20 @@ cdef object softmax_door(int op, Tensor input, object dim, object d):
     return c_softmax(input, dim) if op == OP_softmax else c_log_softmax(input, dim)
 
 
-def softmax(Tensor input not None, dim=None, *, dtype=None):
+def softmax(Tensor input not None, dim=None, *, dtype=None, axis=None):
     """y = exp(input) / sum(exp(input)) along dim, stable.  Source: Bridle, 1990.
 
     input: float32 or float64 of any shape; dtype: convert to it first.  Returns a new tensor of input's shape.
     """
-    return softmax_door(OP_softmax, input, dim, dtype)
+    return softmax_door(OP_softmax, input, dim if axis is None else axis, dtype)
 
 
-def log_softmax(Tensor input not None, dim=None, *, dtype=None):
+def log_softmax(Tensor input not None, dim=None, *, dtype=None, axis=None):
     """y = log(softmax(input)) along dim, stable.
 
     input: float32 or float64 of any shape; dtype: convert to it first.  Returns a new tensor of input's shape.
     """
-    return softmax_door(OP_log_softmax, input, dim, dtype)
+    return softmax_door(OP_log_softmax, input, dim if axis is None else axis, dtype)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------

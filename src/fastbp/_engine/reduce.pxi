@@ -332,11 +332,12 @@ class Extreme(tuple):
         return f"torch.return_types(values={self[0]!r}, indices={self[1]!r})".replace("torch.", "")
 
 
-def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None):
+def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
     """Largest value of all; along `dim` (values, indices); with another tensor the elementwise maximum.
 
     NaN wins.  Gradients: ties share (all, elementwise), or go to the position returned (dim).
     """
+    dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, Tensor):
         return binary(OP_maximum, input, dim)
     if other is not None:
@@ -346,8 +347,9 @@ def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None)
     return into_pair(extreme_along("max", input, dim, keepdim, True), out)
 
 
-def min(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None):
+def min(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
     """Smallest value of all; along `dim` (values, indices); with another tensor the elementwise minimum."""
+    dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, Tensor):
         return binary(OP_minimum, input, dim)
     if other is not None:
@@ -390,11 +392,12 @@ cdef Tensor c_var(Tensor x, object dim, object correction, bint keepdim):
     return y
 
 
-def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correction=None):
+def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None, keepdims=None):
     """Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)
 
     dim: None (all), int or ints; correction: 1 unless given (unbiased=False means 0).  Floating dtypes.
     """
+    dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if correction is None:

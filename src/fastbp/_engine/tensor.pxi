@@ -1060,26 +1060,43 @@ def _rebuild(cls, data, name, requires_grad, state):
     return t
 
 
+DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "meta", "mtia", "vulkan", "ipu", "privateuseone")
+
+
 class device:
-    """A place for tensors: only the CPU."""
+    """The name of a place for tensors.  Any of PyTorch's can be named; only the CPU can be used."""
 
     def __init__(self, type="cpu", index=None):
-        name = str(type).partition(":")[0]
-        if name != "cpu":
-            raise RuntimeError(f"device {type!r}: fastbp computes on the CPU only; use device('cpu').")
-        self.type, self.index = "cpu", index
+        if isinstance(type, device):
+            type, index = type.type, type.index
+        elif isinstance(type, int):
+            type, index = "cuda", type
+        name, colon, number = str(type).partition(":")
+        if name not in DEVICE_TYPES or (colon and not number.isdigit()):
+            raise RuntimeError(f"device: {type!r} is no device; one of {', '.join(DEVICE_TYPES)}, as in 'cpu' or 'cuda:0'.")
+        self.type, self.index = name, int(number) if colon else index
 
     def __repr__(self):
-        return "device(type='cpu')"
+        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
 
     def __str__(self):
-        return "cpu"
+        return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __eq__(self, other):
-        return isinstance(other, device) or other == "cpu"
+        return isinstance(other, device) and self.type == other.type and self.index == other.index
 
     def __hash__(self):
-        return hash("cpu")
+        return hash((self.type, self.index))
+
+    def __reduce__(self):
+        return device, (self.type, self.index)
+
+    def __enter__(self):
+        check_device(self)
+        return self
+
+    def __exit__(self, *error):
+        pass
 
 
 CPU = device("cpu")

@@ -671,8 +671,10 @@ cdef object bw_cat(Node n, Tensor v, int i):
     return g if n.args[i] == v.code else c_cast(g, DTYPES[<int>n.args[i]])
 
 
-def stack(tensors, dim=0, *, out=None):
+def stack(tensors, dim=0, *, out=None, axis=None):
     """Tensors of equal shape joined along a new dimension."""
+    if axis is not None:
+        dim = axis
     cdef list parts = []
     tensors = list(tensors)
     if not tensors:

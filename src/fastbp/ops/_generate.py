@@ -216,6 +216,7 @@ def cost_of(e):
 
 # ---- doors ----------------------------------------------------------------------------------------------------------
 
+NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims"}       # PyTorch takes NumPy's names of these keywords, too
 CTYPE = {"Tensor": "Tensor", "int": "Py_ssize_t", "float": "double", "bool": "bint"}
 
 
@@ -241,16 +242,25 @@ def door(row, method):
         return
     variadic = method and len(arguments) == 2 and arguments[1].type == "int[]*"
     parameters, starred = [], False
+    last = max((k for k, a in enumerate(arguments) if a.default is None and not a.optional), default=0)
+    other = {a.name: NUMPY_NAMES[a.name] for k, a in enumerate(arguments) if a.name in NUMPY_NAMES and k >= last}
     for k, a in enumerate(arguments):
         if a.keyword and not starred:
             parameters.append("*")
             starred = True
-        if a.type == "int[]*" and (variadic or (method and k == len(arguments) - 1)):
+        if a.name in other and k == last:
+            parameters.append(f"{a.name}=None")         # required, under either name
+        elif a.type == "int[]*" and (variadic or (method and k == len(arguments) - 1)):
             parameters.append(f"*{a.name}")
         else:
             parameters.append(parameter(a, method, k == 0 and a.is_tensor))
+    if other and not starred:
+        parameters.append("*")
+    parameters += [f"{name}=None" for name in other.values()]
     yield f"def {row.name}({', '.join(parameters)}):"
     yield from docstring(row)
+    for name, numpy_name in other.items():
+        yield f"    if {numpy_name} is not None:\n        {name} = {numpy_name}"
     others = []
     for k, a in enumerate(arguments):
         if method and k == 0:

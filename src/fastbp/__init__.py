@@ -5,6 +5,8 @@ save, load and the random state.  It imports nothing heavy: start-up time is a f
 serialization are imported when a program first names them.
 """
 
+from math import e, inf, nan, pi
+
 from fastbp import _core, autograd, random
 from fastbp._core import bool_, float16, float32, float64, int16, int32, int64
 from fastbp._version import __version__
@@ -13,14 +15,35 @@ from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rn
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
-    from fastbp import fft, func, linalg, nn, optim, serialization, special, utils
+    from fastbp import amp, backends, cuda, fft, func, jit, linalg, nn, optim, serialization, special, utils
     from fastbp._core import *  # noqa: F403
+    from fastbp.amp import autocast
+    from fastbp.compiler import compile
+    from fastbp.legacy import *  # noqa: F403
     from fastbp.nn.functional import conv1d
     from fastbp.serialization import load, save
+    from fastbp.settings import *  # noqa: F403
 
 # imported when a program first names them: modules, and names that live in one of them
-_LATER = {name: name for name in ("fft", "func", "linalg", "nn", "optim", "serialization", "special", "utils")}
-_LATER |= {"load": "serialization", "save": "serialization", "conv1d": "nn.functional"}
+_MODULES = """
+    _dynamo accelerator amp backends compiler cuda distributed fft func hub jit legacy linalg mps multiprocessing nn onnx optim
+    serialization settings special utils version xpu
+""".split()
+_PLACES = {
+    "amp": "autocast", "compiler": "compile", "nn.functional": "conv1d", "serialization": "load save",
+    "legacy": """
+        BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor
+        set_default_tensor_type
+    """,
+    "settings": """
+        are_deterministic_algorithms_enabled channels_last channels_last_3d contiguous_format finfo get_default_device
+        get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads iinfo is_complex
+        is_deterministic_algorithms_warn_only_enabled is_storage is_warn_always_enabled layout memory_format preserve_format
+        set_default_device set_deterministic_debug_mode set_float32_matmul_precision set_flush_denormal set_num_interop_threads
+        set_warn_always sparse_coo sparse_csr strided typename use_deterministic_algorithms
+    """,
+}
+_LATER = {name: name for name in _MODULES} | {name: place for place, names in _PLACES.items() for name in names.split()}
 
 
 def __getattr__(name):
@@ -51,6 +74,7 @@ globals().update({n: getattr(_core, n) for n in _OPERATIONS})
 # PyTorch's other names of the dtypes
 float, double, half = float32, float64, float16
 long, int, short, bool = int64, int32, int16, bool_
+newaxis = None
 
 
 def config():
@@ -63,7 +87,7 @@ def config():
 
 
 __all__ = [
-    *_OPERATIONS, "__version__", "autograd", "bool", "conv1d", "double", "enable_grad", "fft", "float", "func", "get_rng_state",
-    "half", "inference_mode", "initial_seed", "int", "linalg", "load", "long", "manual_seed", "nn", "no_grad", "optim",
-    "random", "save", "seed", "serialization", "set_grad_enabled", "set_rng_state", "short", "special", "utils",
+    *_OPERATIONS, *(n for n in _LATER if n[0] != "_"), "__version__", "autograd", "bool", "double", "e", "enable_grad", "float",
+    "get_rng_state", "half", "inf", "inference_mode", "initial_seed", "int", "long", "manual_seed", "nan", "newaxis", "no_grad", "pi",
+    "random", "seed", "set_grad_enabled", "set_rng_state", "short",
 ]

@@ -818,9 +818,31 @@ cdef object to_list(Tensor t, int d, char* p):
     return out
 
 
+cdef dict PRINTING = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80, "sci_mode": None}
+cdef dict PROFILES = {"default": dict(PRINTING), "short": {**PRINTING, "precision": 2, "edgeitems": 2},
+                      "full": {**PRINTING, "threshold": INFINITY}}
+
+
+def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None):
+    """How tensors are printed: digits, elements before a summary, elements at its ends, columns, scientific notation.
+
+    profile: "default", "short" or "full", which the other arguments then change.
+    """
+    if profile is not None:
+        if profile not in PROFILES:
+            raise ValueError(f"set_printoptions: profile {profile!r} is none of 'default', 'short', 'full'.")
+        PRINTING.update(PROFILES[profile])
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    PRINTING.update({name: value for name, value in given.items() if value is not None})
+    PRINTING["sci_mode"] = sci_mode
+
+
 cdef str to_text(Tensor t):
     """PyTorch's way of printing: tensor([...], dtype=..., requires_grad=True)."""
     import numpy
+    digits, sci = PRINTING["precision"], PRINTING["sci_mode"]
+    layout = {"separator": ", ", "prefix": "tensor(", "threshold": py.min(PRINTING["threshold"], sys.maxsize),
+              "edgeitems": PRINTING["edgeitems"], "max_line_width": PRINTING["linewidth"]}
     a = detached(t)
     a = (c_cast(a, float32) if t.code == DT_F16 or t.code == DT_BF16 else a).numpy()
     if a.size == 0:
@@ -829,21 +851,19 @@ cdef str to_text(Tensor t):
         finite = a[numpy.isfinite(a)]
         top = numpy.abs(finite).max() if finite.size else 0.0
         low = numpy.abs(finite[finite != 0]).min() if (finite != 0).any() else top
-        if finite.size and (finite == numpy.trunc(finite)).all() and top < 1e5:
+        if not sci and finite.size and (finite == numpy.trunc(finite)).all() and top < 1e5:
             form = lambda x: f"{x:.0f}." if numpy.isfinite(x) else str(x)
-        elif top >= 1e5 or (low and (top / low > 1000 or low < 1e-4)):
-            form = lambda x: f"{x:.4e}" if numpy.isfinite(x) else str(x)
+        elif sci or (sci is None and (top >= 1e5 or (low and (top / low > 1000 or low < 1e-4)))):
+            form = lambda x: f"{x:.{digits}e}" if numpy.isfinite(x) else str(x)
         else:
-            form = lambda x: f"{x:.4f}" if numpy.isfinite(x) else str(x)
+            form = lambda x: f"{x:.{digits}f}" if numpy.isfinite(x) else str(x)
         width = py.max(len(form(x)) for x in a.ravel()[:2000])
-        body = numpy.array2string(a, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3, max_line_width=80,
-                                  formatter={"float_kind": lambda x: form(x).rjust(width if a.ndim else 0)})
+        body = numpy.array2string(a, **layout, formatter={"float_kind": lambda x: form(x).rjust(width if a.ndim else 0)})
     elif a.dtype.kind == "b":
         width = 4 if a.all() else 5
-        body = numpy.array2string(a, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3, max_line_width=80,
-                                  formatter={"bool": lambda x: str(x).rjust(width if a.ndim else 0)})
+        body = numpy.array2string(a, **layout, formatter={"bool": lambda x: str(x).rjust(width if a.ndim else 0)})
     else:
-        body = numpy.array2string(a, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3, max_line_width=80)
+        body = numpy.array2string(a, **layout)
     tail = ""
     if a.size == 0 and a.ndim > 1:
         tail += f", size={tuple(t.shape)}"

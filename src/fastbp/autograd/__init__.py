@@ -5,9 +5,10 @@ from fastbp._core import Tensor, _backward, _grad, stack
 from fastbp.autograd import forward_ad, grad_mode
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from fastbp.autograd.variable import Variable
 
 __all__ = [
-    "Function", "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad", "set_grad_enabled",
+    "Function", "Variable", "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad", "set_grad_enabled",
 ]
 
 

@@ -1,0 +1,6 @@
+"""Floor 3: torch.backends.mkl: absent."""
+
+
+def is_available():
+    """False."""
+    return False

@@ -1,0 +1,31 @@
+"""Floor 3: torch.xpu: absent."""
+
+__all__ = ["device_count", "empty_cache", "is_available", "manual_seed", "seed", "synchronize"]
+
+
+def is_available():
+    """False."""
+    return False
+
+
+def device_count():
+    """0."""
+    return 0
+
+
+def empty_cache():
+    """Does nothing."""
+
+
+def manual_seed(seed):
+    """Does nothing: there is no generator but the CPU's."""
+    int(seed)
+
+
+def seed():
+    """Does nothing."""
+
+
+def synchronize():
+    """Raises RuntimeError: there is no such device."""
+    raise RuntimeError("torch.xpu.synchronize: fastbp computes on the CPU only.")

@@ -15,13 +15,13 @@ from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rn
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
-    from fastbp import amp, backends, cuda, fft, func, jit, linalg, nn, optim, serialization, special, utils
+    from fastbp import amp, backends, cuda, fft, func, jit, linalg, nn, optim, serialization, special, utils  # noqa: F401
     from fastbp._core import *  # noqa: F403
-    from fastbp.amp import autocast
-    from fastbp.compiler import compile
+    from fastbp.amp import autocast  # noqa: F401
+    from fastbp.compiler import compile  # noqa: F401
     from fastbp.legacy import *  # noqa: F403
-    from fastbp.nn.functional import conv1d
-    from fastbp.serialization import load, save
+    from fastbp.nn.functional import conv1d  # noqa: F401
+    from fastbp.serialization import load, save  # noqa: F401
     from fastbp.settings import *  # noqa: F403
 
 # imported when a program first names them: modules, and names that live in one of them
@@ -88,6 +88,6 @@ def config():
 
 __all__ = [
     *_OPERATIONS, *(n for n in _LATER if n[0] != "_"), "__version__", "autograd", "bool", "double", "e", "enable_grad", "float",
-    "get_rng_state", "half", "inf", "inference_mode", "initial_seed", "int", "long", "manual_seed", "nan", "newaxis", "no_grad", "pi",
-    "random", "seed", "set_grad_enabled", "set_rng_state", "short",
+    "get_rng_state", "half", "inf", "inference_mode", "initial_seed", "int", "long", "manual_seed", "nan", "newaxis", "no_grad",
+    "pi", "random", "seed", "set_grad_enabled", "set_rng_state", "short",
 ]

@@ -2,12 +2,12 @@
 are remembered, and change nothing."""
 
 import numpy as np
-
 from fastbp._core import Tensor, device, get_default_dtype
 from fastbp._core import dtype as _dtype
 
 __all__ = [
-    "are_deterministic_algorithms_enabled", "channels_last", "channels_last_3d", "contiguous_format", "finfo", "get_default_device",
+    "are_deterministic_algorithms_enabled", "channels_last", "channels_last_3d", "contiguous_format", "finfo",
+    "get_default_device",
     "get_deterministic_debug_mode", "get_float32_matmul_precision", "get_num_interop_threads", "iinfo", "is_complex",
     "is_deterministic_algorithms_warn_only_enabled", "is_storage", "is_warn_always_enabled", "layout",
     "memory_format", "preserve_format", "set_default_device", "set_deterministic_debug_mode", "set_float32_matmul_precision",

@@ -8,7 +8,8 @@ from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_
 from fastbp.autograd.variable import Variable
 
 __all__ = [
-    "Function", "Variable", "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad", "set_grad_enabled",
+    "Function", "Variable", "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad",
+    "set_grad_enabled",
 ]
 
 

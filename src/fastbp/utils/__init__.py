@@ -4,7 +4,7 @@ from fastbp.utils import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from fastbp.utils import _pytree, benchmark, checkpoint, data
+    from fastbp.utils import benchmark, checkpoint, data
 
 __all__ = ["benchmark", "checkpoint", "data", "hooks"]
 

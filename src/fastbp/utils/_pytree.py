@@ -166,7 +166,7 @@ def _flatten_up_to(tree, spec):
     opened = _open(tree)
     if opened is None or len(opened[1]) != len(spec.children_specs):
         raise ValueError(f"tree_map: expected a {spec.type.__name__} of {len(spec.children_specs)}, got {type(tree).__name__}")
-    kind, children, context = opened
+    kind, children, _context = opened
     if kind in (dict, OrderedDict):
         children = [tree[k] for k in spec.context]
     return [leaf for c, s in zip(children, spec.children_specs) for leaf in _flatten_up_to(c, s)]

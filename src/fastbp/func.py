@@ -1,29 +1,324 @@
-"""Floor 3: composable function transforms with the names of torch.func."""
+"""Floor 3: composable function transforms with the names of torch.func.
 
+A transform asks for gradients at new names of its inputs (`_track`), so what the inputs are part of does not matter, and
+transforms nest in any order: reverse mode inside forward mode runs its rules on dual tensors, forward mode inside reverse
+mode runs on the tape.  The walk is put on the tape only where results depend on something that is differentiated outside.
+Arguments and results may be nested containers of tensors.
+"""
+
+import functools
+
+from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, is_grad_enabled, stack, zeros_like
 from fastbp.autograd import forward_ad
+from fastbp.autograd.grad_mode import enable_grad
+from fastbp.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-__all__ = ["jvp"]
+__all__ = ["grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize", "vjp"]
+
+
+def _chosen(name, args, argnums):
+    """The arguments that argnums names, as a tuple."""
+    for k in (argnums,) if isinstance(argnums, int) else argnums:
+        if not isinstance(k, int) or not -len(args) <= k < len(args):
+            raise ValueError(f"{name}: argnums {argnums} and {len(args)} positional arguments; it must name some of them.")
+    return (args[argnums],) if isinstance(argnums, int) else tuple(args[k] for k in argnums)
+
+
+def _replaced(args, argnums, values):
+    """args with the arguments that argnums names replaced."""
+    args = list(args)
+    for k, v in zip((argnums,) if isinstance(argnums, int) else argnums, values):
+        args[k] = v
+    return args
+
+
+def _tensors(name, tree):
+    leaves, spec = tree_flatten(tree)
+    for x in leaves:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected Tensors (or containers of them) to differentiate in, got {type(x).__name__}.")
+    return leaves, spec
+
+
+def _output(name, result, has_aux):
+    """(output, aux) of a function's result."""
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise RuntimeError(f"{name}: with has_aux=True the function must return (output, aux), got {type(result).__name__}.")
+    return result
+
+
+def _off(tree):
+    """Tensors off the tape."""
+    return tree_map(lambda x: x.detach() if isinstance(x, Tensor) and x.requires_grad else x, tree)
+
+
+class _Recorded:
+    """A function run on new names of its inputs, and whether anybody outside differentiates what it depends on."""
+
+    def __init__(self, name, func, args, kwargs, argnums, has_aux):
+        leaves, self.spec = _tensors(name, _chosen(name, args, argnums))
+        outer = is_grad_enabled()
+        with enable_grad():
+            self.inputs = [_track(x) for x in leaves]
+            changed = _replaced(args, argnums, tree_unflatten(self.inputs, self.spec))
+            self.output, self.aux = _output(name, func(*changed, **kwargs), has_aux)
+        self.outputs, self.output_spec = tree_flatten(self.output)
+        for y in self.outputs:
+            if not isinstance(y, Tensor):
+                raise RuntimeError(f"{name}: the function must return Tensors, got {type(y).__name__}.")
+        self.create = outer and (any(x.requires_grad for x in leaves) or _depends_elsewhere(self.outputs, self.inputs))
+
+    def finished(self, tree):
+        """What is handed out: on the tape only where somebody outside differentiates."""
+        return tree if self.create else _off(tree)
+
+    def gradients(self, adjoints, retain):
+        """J^T v in the inputs, zeros where nothing flows."""
+        pairs = [(y, v) for y, v in zip(self.outputs, adjoints) if y.requires_grad and v is not None]
+        if not pairs:
+            return [zeros_like(x) for x in self.inputs]
+        found = _grad([y for y, _ in pairs], self.inputs, [v for _, v in pairs], retain_graph=retain or self.create,
+                      create_graph=self.create, allow_unused=True)
+        return [zeros_like(x.detach()) if g is None else g for x, g in zip(self.inputs, found)]
+
+
+def grad_and_value(func, argnums=0, has_aux=False):
+    """A function that returns the gradient of `func` and its value.
+
+    Formula: x -> (f'(x), f(x)), f(x) a scalar
+    Args: argnums: int or tuple of ints, the positional arguments to differentiate in; has_aux: func returns (value, aux).
+    Returns: function whose result is (gradient, value), or (gradient, (value, aux)); the gradient has the structure of the
+        argument, a tuple of them for a tuple of argnums.
+    Errors: RuntimeError when the value is no scalar Tensor; ValueError for argnums that name no argument.
+    Cost: one forward and one backward pass.
+    Source: torch.func.grad_and_value
+    """
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        run = _Recorded("grad", func, args, kwargs, argnums, has_aux)
+        if not isinstance(run.output, Tensor) or run.output.numel() != 1 or run.output.dim() != 0:
+            what = f"shape {list(run.output.shape)}" if isinstance(run.output, Tensor) else type(run.output).__name__
+            raise RuntimeError(f"grad: the function must return a scalar Tensor (shape []), got {what}. Reduce it with sum() or "
+                               f"mean(), or use jacrev or vjp.")
+        found = tree_unflatten(run.gradients([None if not run.output.requires_grad else zeros_like(run.output.detach()) + 1],
+                                             False), run.spec)
+        gradient = found[0] if isinstance(argnums, int) else found
+        value = run.finished(run.output)
+        return gradient, (value, run.finished(run.aux)) if has_aux else value
+    return wrapper
+
+
+def grad(func, argnums=0, has_aux=False):
+    """A function that returns the gradient of `func`, a function with a scalar value.
+
+    Formula: x -> f'(x)
+    Args, errors, cost: as for `grad_and_value`.  Returns: function whose result is the gradient, or (gradient, aux).
+    Source: torch.func.grad; Griewank and Walther, 2008
+
+    >>> import fastbp
+    >>> cube = lambda x: x ** 3
+    >>> grad(cube)(fastbp.tensor(2.0)).item(), grad(grad(cube))(fastbp.tensor(2.0)).item()
+    (12.0, 12.0)
+    """
+    both = grad_and_value(func, argnums, has_aux)
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        gradient, value = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+    return wrapper
+
+
+def vjp(func, *primals, has_aux=False):
+    """The value of a function, and a function that multiplies adjoints with its transposed Jacobian.
+
+    Formula: f(x), v -> J(x)^T v
+    Args: primals: Tensors or containers of them; has_aux: func returns (output, aux).
+    Returns: (output, vjp_fn) or (output, vjp_fn, aux).  vjp_fn takes the adjoints of the outputs and returns a tuple, one
+        entry for each primal; it may be called often.
+    Cost: one forward pass, and one backward pass a call.
+    Source: torch.func.vjp
+    """
+    if not primals:
+        raise RuntimeError("vjp: no primals; give at least one input.")
+    run = _Recorded("vjp", func, primals, {}, tuple(range(len(primals))), has_aux)
+
+    def vjp_fn(*cotangents, retain_graph=True, create_graph=None):
+        leaves = []
+        for c in cotangents:
+            leaves += tree_flatten(c)[0]
+        if len(leaves) != len(run.outputs):
+            raise RuntimeError(f"vjp_fn: {len(leaves)} adjoints for {len(run.outputs)} outputs; give one for each.")
+        for v, y in zip(leaves, run.outputs):
+            if v.shape != y.shape:
+                raise RuntimeError(f"vjp_fn: an adjoint of shape {list(v.shape)} for an output of shape {list(y.shape)}; "
+                                   f"shapes must be equal.")
+        create, run.create = run.create, run.create or (is_grad_enabled() and any(v.requires_grad for v in leaves))
+        try:
+            return tree_unflatten(run.gradients(leaves, True), run.spec)
+        finally:
+            run.create = create
+    output = run.finished(run.output)
+    return (output, vjp_fn, run.finished(run.aux)) if has_aux else (output, vjp_fn)
 
 
 def jvp(func, primals, tangents, *, strict=False, has_aux=False):
     """The value of a function and its derivative along a direction, in one forward pass.
 
-    Formula: (f(x), f'(x) t)
-    Args: primals, tangents: tuples of Tensors of equal shapes; has_aux: func returns (output, aux).
-    Returns: (output, derivative) or (output, derivative, aux); outputs may be tuples.
-    Source: torch.func.jvp
-    """
-    with forward_ad.dual_level():
-        output = func(*[forward_ad.make_dual(p, t) for p, t in zip(primals, tangents)])
-        aux = ()
-        if has_aux:
-            output, aux = output[0], (output[1],)
+    Formula: (f(x), J(x) t)
+    Args: primals, tangents: tuples of Tensors (or containers) of equal shapes; has_aux: func returns (output, aux);
+        strict: an output that does not depend on the inputs is an error instead of a zero tangent.
+    Returns: (output, derivative) or (output, derivative, aux).
+    Errors: ShapeError when a tangent's shape differs from its primal's.
+    Cost: at most two to three times that of the function.
+    Source: torch.func.jvp; Wengert, 1964
 
-        def split(y):
-            if isinstance(y, (tuple, list)):
-                parts = [split(e) for e in y]
-                return tuple(p for p, _ in parts), tuple(t for _, t in parts)
+    >>> import fastbp
+    >>> jvp(lambda x: x ** 2, (fastbp.tensor(3.0),), (fastbp.tensor(1.0),))
+    (tensor(9.), tensor(6.))
+    """
+    if not isinstance(primals, tuple) or not isinstance(tangents, tuple) or len(primals) != len(tangents) or not primals:
+        raise RuntimeError("jvp: primals and tangents must be tuples of the same length, at least 1.")
+    xs, spec = _tensors("jvp", primals)
+    ts, tangent_spec = _tensors("jvp", tangents)
+    if spec != tangent_spec:
+        raise RuntimeError(f"jvp: primals and tangents differ in structure: {spec} and {tangent_spec}.")
+    with forward_ad.dual_level():
+        duals = [forward_ad.make_dual(x, t) for x, t in zip(xs, ts)]
+        output, aux = _output("jvp", func(*tree_unflatten(duals, spec)), has_aux)
+        ys, output_spec = tree_flatten(output)
+        values, derivatives = [], []
+        for y in ys:
+            if not isinstance(y, Tensor):
+                raise RuntimeError(f"jvp: the function must return Tensors, got {type(y).__name__}.")
             primal, tangent = forward_ad.unpack_dual(y)
-            return primal, primal.new_zeros(primal.shape) if tangent is None else tangent
-        value, derivative = split(output)
-    return (value, derivative, *aux)
+            if tangent is None and strict:
+                raise RuntimeError("jvp: with strict=True every output must depend on the inputs.")
+            values.append(primal)
+            derivatives.append(zeros_like(primal.detach()) if tangent is None else tangent)
+        aux = tree_map(lambda x: forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x, aux)
+    value, derivative = tree_unflatten(values, output_spec), tree_unflatten(derivatives, output_spec)
+    return (value, derivative, aux) if has_aux else (value, derivative)
+
+
+def linearize(func, *primals):
+    """The value of a function and its derivative at a point as a linear function of directions.
+
+    Formula: f(x), t -> J(x) t; the function runs once, each direction walks its tape (the transpose of the transpose)
+    Returns: (output, jvp_fn); jvp_fn takes one tangent for each primal.
+    Source: torch.func.linearize
+    """
+    output, vjp_fn = vjp(func, *primals)
+    ys, output_spec = tree_flatten(output)
+    _, spec = tree_flatten(primals)
+    with enable_grad():
+        us = [_track(zeros_like(y.detach())) for y in ys]
+        transposed = tree_flatten(vjp_fn(*us))[0]
+    depends = [g for g in transposed if g.requires_grad]
+
+    def jvp_fn(*tangents):
+        ts, tangent_spec = tree_flatten(tangents)
+        if tangent_spec != spec:
+            raise RuntimeError(f"linearize: tangents must have the structure of the primals, {spec}, got {tangent_spec}.")
+        pairs = [(g, t) for g, t in zip(transposed, ts) if g.requires_grad]
+        if not pairs:
+            return tree_unflatten([zeros_like(y.detach()) for y in ys], output_spec)
+        found = _grad(depends, us, [t for _, t in pairs], retain_graph=True, create_graph=is_grad_enabled() and any(
+            t.requires_grad for t in ts), allow_unused=True)
+        return tree_unflatten([zeros_like(y.detach()) if g is None else g for g, y in zip(found, ys)], output_spec)
+    return output, jvp_fn
+
+
+def _unit_rows(x):
+    """The standard basis of x's shape, one tensor at a time."""
+    for k in range(x.numel()):
+        e = zeros_like(x.detach()).reshape(-1)
+        e[k] = 1
+        yield e.reshape(x.shape)
+
+
+def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
+    """A function that returns the Jacobian of `func` by reverse mode: one backward pass for each output element.
+
+    Formula: J[i, j] = d f_i / d x_j, of shape f(x).shape + x.shape
+    Args: argnums, has_aux: as for `grad`; chunk_size: accepted.
+    Returns: function whose result has the structure of the output, in each place that of the argument.
+    Source: torch.func.jacrev
+    """
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        run = _Recorded("jacrev", func, args, kwargs, argnums, has_aux)
+        places = []
+        for k, y in enumerate(run.outputs):
+            rows = []
+            for e in _unit_rows(y):
+                adjoints = [None] * len(run.outputs)
+                adjoints[k] = e
+                rows.append(run.gradients(adjoints, True))
+            parts = [stack([r[j] for r in rows]).reshape(*y.shape, *x.shape) if rows else x.new_zeros((*y.shape, *x.shape))
+                     for j, x in enumerate(run.inputs)]
+            found = tree_unflatten(parts, run.spec)
+            places.append(found[0] if isinstance(argnums, int) else found)
+        jacobian = tree_unflatten(places, run.output_spec)
+        return (jacobian, run.finished(run.aux)) if has_aux else jacobian
+    return wrapper
+
+
+def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
+    """A function that returns the Jacobian of `func` by forward mode: one pass for each element of the argument.
+
+    Formula, args and returns: as for `jacrev`.  Source: torch.func.jacfwd
+    """
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        xs, spec = _tensors("jacfwd", _chosen("jacfwd", args, argnums))
+
+        def along(*leaves):
+            return func(*_replaced(args, argnums, tree_unflatten(list(leaves), spec)), **kwargs)
+        aux, columns, shapes, output_spec = None, [], None, None
+        for j, x in enumerate(xs):
+            mine = []
+            for e in _unit_rows(x):
+                tangents = tuple(e if i == j else zeros_like(z.detach()) for i, z in enumerate(xs))
+                value, derivative, *more = jvp(along, tuple(xs), tangents, has_aux=has_aux)
+                aux = more[0] if has_aux else None
+                parts, output_spec = tree_flatten(derivative)
+                shapes = [p.shape for p in parts]
+                mine.append(parts)
+            columns.append(mine)
+        if shapes is None:          # nothing to differentiate in: the shapes of the results are still needed
+            value, aux = _output("jacfwd", along(*xs), has_aux)
+            parts, output_spec = tree_flatten(value)
+            shapes = [p.shape for p in parts]
+        places = []
+        for k, shape in enumerate(shapes):
+            parts = [stack([c[k] for c in mine], dim=-1).reshape(*shape, *x.shape) if mine else x.new_zeros((*shape, *x.shape))
+                     for mine, x in zip(columns, xs)]
+            found = tree_unflatten(parts, spec)
+            places.append(found[0] if isinstance(argnums, int) else found)
+        jacobian = tree_unflatten(places, output_spec)
+        return (jacobian, aux) if has_aux else jacobian
+    return wrapper
+
+
+def hessian(func, argnums=0):
+    """A function that returns the Hessian of `func`, forward over reverse: jacfwd(jacrev(func)).
+
+    Formula: H[i, j] = d^2 f / dx_i dx_j.  Cost: as many gradients (with tangents) as the argument has elements.
+    Source: torch.func.hessian; Griewank and Walther, 2008
+    """
+    return jacfwd(jacrev(func, argnums), argnums)
+
+
+def hvp(func, primals, tangents):
+    """The gradient of a scalar function and the product of its Hessian with a direction, forward over reverse.
+
+    Formula: f'(x), H(x) t
+    Args: primals, tangents: tuples of Tensors of equal shapes.
+    Returns: (gradient, product), each a tensor for one primal, a tuple for several.
+    Cost: two to four gradients; no Hessian is formed.
+    Source: Pearlmutter, Fast exact multiplication by the Hessian, 1994
+    """
+    return jvp(grad(func, 0 if len(primals) == 1 else tuple(range(len(primals)))), tuple(primals), tuple(tangents))

@@ -323,7 +323,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         return 0
     if n.freed:
         fail_freed(n)
-    if n.watchers is not None:
+    if n.watchers is not None or ANOMALY:
         return run_watched(n, [v], create, targets, captured, late)
     for i in range(n.nin):
         if n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets)):
@@ -371,7 +371,7 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
                 captured[at] = adjoints[i]
     if n.wall:
         return 0
-    if n.watchers is not None:
+    if n.watchers is not None or ANOMALY:
         return run_watched(n, adjoints, create, targets, captured, late)
     return send(n, several_gradients(n, adjoints, targets), create, targets, captured, late)
 
@@ -398,10 +398,10 @@ cdef int send(Node n, list grads, bint create, dict targets, list captured, dict
 
 
 cdef int run_watched(Node n, list adjoints, bint create, dict targets, list captured, dict late) except -1:
-    """A node with hooks on what goes in and comes out."""
+    """A node with hooks on what goes in and comes out, or any node while NaN is searched for."""
     cdef int i
     cdef list grads
-    for hook in list(n.watchers["pre"]):
+    for hook in list(n.watchers["pre"] if n.watchers is not None else ()):
         r = hook(tuple(adjoints))
         if r is not None:
             adjoints = [hooked(g, new) if g is not None and new is not None else new
@@ -413,12 +413,37 @@ cdef int run_watched(Node n, list adjoints, bint create, dict targets, list capt
         for i in range(n.nin):
             wanted = n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets))
             grads.append(OPS[n.op].back(n, adjoints[0], i) if wanted else None)
-    for hook in list(n.watchers["post"]):
+    if ANOMALY:
+        check_anomaly(n, adjoints, grads)
+    for hook in list(n.watchers["post"] if n.watchers is not None else ()):
         r = hook(tuple(grads), tuple(adjoints))
         if r is not None:
             grads = [hooked(g, new) if g is not None and new is not None else new
                      for g, new in zip(grads, r if isinstance(r, (tuple, list)) else (r,))]
     return send(n, grads, create, targets, captured, late)
+
+
+cdef bint ANOMALY = False           # detect_anomaly: raise at the first node that makes NaN
+
+
+cdef int check_anomaly(Node n, list adjoints, list grads) except -1:
+    cdef int i
+    for i in range(<int>len(grads)):
+        g = grads[i]
+        if g is not None and bool(unary(OP_isnan, detached(<Tensor>g)).any()):
+            came = True in ([v is not None and bool(unary(OP_isnan, detached(<Tensor>v)).any()) for v in adjoints])
+            raise GraphError(f"backward of {n.name()}: the gradient of input {i} ({describe(g)}) holds NaN"
+                             + ("; so does the gradient that arrived." if came else
+                                ", and the gradient that arrived does not: the derivative of this operation is NaN here. "
+                                "Look at what its inputs were: log, sqrt or a division at 0, 0 * inf, inf - inf."))
+    return 0
+
+
+def _set_anomaly(bint mode):
+    global ANOMALY
+    before = ANOMALY
+    ANOMALY = mode
+    return before
 
 
 # ---- pointwise rules ------------------------------------------------------------------------------------------------
@@ -673,3 +698,58 @@ def _set_grad_mode(bint mode):
     before = GRAD_MODE
     GRAD_MODE = mode
     return before
+
+
+# ---- for function transforms ----------------------------------------------------------------------------------------
+
+def _track(Tensor x not None):
+    """x under a new name on the tape: where a transform asks for gradients, whatever x itself is part of."""
+    if CATEGORY[x.code] != 2:
+        raise DTypeError(f"grad: {describe(x)} cannot be differentiated; only floating dtypes can. Convert with .float().")
+    return c_alias(x) if tracked(x) else fresh_leaf(x, True)
+
+
+def _depends_elsewhere(outputs, inputs):
+    """Whether outputs depend on leaves by other ways than through inputs, which came from `_track`."""
+    global WALK
+    cdef Stack todo
+    cdef Node n, m
+    cdef Tensor t
+    cdef PyObject* e
+    cdef int i
+    cdef bint found = False
+    WALK += 1
+    todo.at = NULL
+    todo.length = todo.room = 0
+    for t in inputs:
+        n = t.node
+        if n.pending or n.acc != NULL:
+            return True
+        n.walk = WALK
+    try:
+        for t in outputs:
+            n = node_of(t)
+            if n is not None and n.walk != WALK:
+                n.walk = WALK
+                push(&todo, <PyObject*>n)
+        while todo.length and not found:
+            todo.length -= 1
+            n = <Node>todo.at[todo.length]
+            for i in range(n.nin):
+                e = n.edge[i]
+                if e == NULL:
+                    continue
+                if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                    m = <Node>e
+                    if m.walk != WALK:
+                        if m.pending or m.acc != NULL:      # it waits in a walk: a graph that somebody else holds
+                            found = True
+                            break
+                        m.walk = WALK
+                        push(&todo, e)
+                else:
+                    found = True
+                    break
+    finally:
+        free(todo.at)
+    return found

@@ -2,15 +2,35 @@
 rearranges arguments."""
 
 from fastbp._core import Tensor, _backward, _grad, stack
-from fastbp.autograd import forward_ad, grad_mode
+from fastbp.autograd import forward_ad, grad_mode, graph
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from fastbp.autograd.variable import Variable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fastbp.autograd import functional
+    from fastbp.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
+    from fastbp.autograd.gradcheck import gradcheck, gradgradcheck
+
 __all__ = [
-    "Function", "Variable", "backward", "enable_grad", "forward_ad", "grad", "grad_mode", "inference_mode", "no_grad",
-    "set_grad_enabled",
+    "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function", "functional", "grad", "grad_mode",
+    "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly", "set_grad_enabled",
 ]
+
+# imported when a program first names them
+_LATER = {"functional": "functional", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck",
+          "detect_anomaly": "anomaly_mode", "set_detect_anomaly": "anomaly_mode", "anomaly_mode": "anomaly_mode"}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastbp.autograd' has no attribute {name!r}")
+    from importlib import import_module
+    module = import_module("fastbp.autograd." + _LATER[name])
+    found = module if name in ("functional", "anomaly_mode") else getattr(module, name)
+    globals()[name] = found
+    return found
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, grad_variables=None, inputs=None):

@@ -1,0 +1,366 @@
+"""Function transforms, functional derivatives, custom functions, checkpoints: against formulas and each other."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp import autograd, func
+from fastbp.autograd import Function, functional, gradcheck, gradgradcheck
+from fastbp.autograd.function import once_differentiable
+from fastbp.utils.checkpoint import checkpoint, checkpoint_sequential
+
+W = np.arange(6.0).reshape(2, 3) / 7
+X = np.array([0.3, 0.5, 0.7])
+
+
+def t(a, **options):
+    return fastbp.tensor(np.asarray(a, dtype=np.float64), **options)
+
+
+def close(a, b, tolerance=1e-12):
+    want = b.detach().numpy() if isinstance(b, fastbp.Tensor) else b
+    np.testing.assert_allclose(a.detach().numpy(), want, rtol=tolerance, atol=1e-14)
+
+
+def layer(x):
+    return fastbp.tanh(t(W) @ x)
+
+
+def scalar(x):
+    return (layer(x) ** 3).sum()
+
+
+Y = np.tanh(W @ X)
+JACOBIAN = (1 - Y ** 2)[:, None] * W
+GRADIENT = (3 * Y ** 2) @ JACOBIAN
+CURVE = 3 * (2 * Y * (1 - Y ** 2) ** 2 - 2 * Y ** 3 * (1 - Y ** 2))
+HESSIAN = W.T @ np.diag(CURVE) @ W
+
+
+def test_first_and_second_derivatives():
+    x = t(X)
+    close(func.grad(scalar)(x), GRADIENT)
+    close(func.jacrev(layer)(x), JACOBIAN)
+    close(func.jacfwd(layer)(x), JACOBIAN)
+    for h in (func.hessian(scalar), func.jacrev(func.jacrev(scalar)), func.jacrev(func.jacfwd(scalar)),
+              func.jacfwd(func.jacfwd(scalar)), func.jacrev(func.grad(scalar))):
+        close(h(x), HESSIAN)
+    gradient, product = func.hvp(scalar, (x,), (t([1, 2, 3]),))
+    close(gradient, GRADIENT)
+    close(product, HESSIAN @ [1, 2, 3])
+    value, pull = func.vjp(layer, x)
+    close(pull(t([1, -2]))[0], JACOBIAN.T @ [1, -2])
+    close(pull(value)[0], JACOBIAN.T @ Y)
+    close(func.jvp(layer, (x,), (t([1, 2, 3]),))[1], JACOBIAN @ [1, 2, 3])
+    value, push = func.linearize(layer, x)
+    close(value, Y)
+    close(push(t([1, 2, 3])), JACOBIAN @ [1, 2, 3])
+    close(push(t([-1, 0, 3])), JACOBIAN @ [-1, 0, 3])
+
+
+def test_results_are_off_the_tape_unless_something_outside_is_differentiated():
+    x = t(X)
+    assert not func.grad(scalar)(x).requires_grad
+    w = t([1, 2, 3], requires_grad=True)
+    g = func.grad(lambda x: (x ** 3 * w).sum())(x)
+    assert g.requires_grad
+    g.sum().backward()
+    close(w.grad, 3 * X ** 2)
+    x = t(X, requires_grad=True)
+    func.grad(lambda x: (x ** 3).sum())(x).sum().backward()
+    close(x.grad, 6 * X)
+    with fastbp.no_grad():
+        assert not func.grad(lambda x: (x ** 3).sum())(x).requires_grad
+
+
+def test_five_levels_in_any_order_are_exact_on_polynomials():
+    p = t(1.5)
+    forward = lambda f: lambda x: func.jvp(f, (x,), (fastbp.ones_like(x),))[1]
+    reverse = func.grad
+    for word in ("rrrrr", "fffff", "frfrf", "rfrfr", "ffrrf", "rrffr"):
+        f = lambda x: x ** 7
+        for letter in word:
+            f = forward(f) if letter == "f" else reverse(f)
+        assert f(p).item() == pytest.approx(7 * 6 * 5 * 4 * 3 * 1.5 ** 2, rel=1e-14), word
+
+
+def test_no_perturbation_confusion():
+    p = t(3.0)
+    assert func.grad(lambda x: x * func.grad(lambda y: x * y)(p))(p).item() == 6
+    assert func.jvp(lambda x: x * func.jvp(lambda y: x + y, (p,), (t(1.0),))[1], (p,), (t(1.0),))[1].item() == 1
+    assert func.grad(lambda x: x * func.jvp(lambda y: x * y, (p,), (t(1.0),))[1])(p).item() == 6
+
+
+def test_containers_auxiliary_results_and_several_arguments():
+    x = t(X)
+    d = func.grad(lambda d: (d["a"] * d["b"][0]).sum())({"a": x, "b": [x * x]})
+    close(d["a"], X ** 2)
+    close(d["b"][0], X)
+    a, b = func.grad(lambda a, b: (a * b * b).sum(), argnums=(0, 1))(x, x)
+    close(a, X ** 2)
+    close(b, 2 * X ** 2)
+    g, (value, aux) = func.grad_and_value(lambda x: ((x ** 2).sum(), {"n": x.sum()}), has_aux=True)(x)
+    close(g, 2 * X)
+    assert value.item() == pytest.approx((X ** 2).sum()) and aux["n"].item() == pytest.approx(X.sum())
+    first, second = func.jacrev(lambda a: (a * 2, {"k": a.sum()}))(x)
+    close(first, 2 * np.eye(3))
+    close(second["k"], np.ones(3))
+    assert func.jacrev(lambda x: x * 2)(t(np.zeros(0))).shape == (0, 0) == func.jacfwd(lambda x: x * 2)(t(np.zeros(0))).shape
+
+
+def test_transforms_refuse_nonsense():
+    x = t(X)
+    for call, words in ((lambda: func.grad(layer)(x), "scalar"), (lambda: func.grad(scalar, argnums=2)(x), "argnums"),
+                        (lambda: func.grad(lambda x: 3)(x), "Tensors"), (lambda: func.vjp(layer), "primals"),
+                        (lambda: func.vjp(layer, x)[1](t([1, 2, 3])), "shape"),
+                        (lambda: func.jvp(layer, (x,), (t([1.0]),)), "shape"),
+                        (lambda: func.jvp(layer, (x,), ()), "length"),
+                        (lambda: func.grad(lambda x: x.sum())(fastbp.ones(3).long()), "float")):
+        with pytest.raises((ValueError, RuntimeError, TypeError), match=words):
+            call()
+
+
+def test_functional():
+    x = t(X)
+    close(functional.jacobian(layer, x), JACOBIAN)
+    close(functional.jacobian(layer, x, strategy="forward-mode"), JACOBIAN)
+    close(functional.hessian(scalar, x), HESSIAN)
+    close(functional.hessian(scalar, x, outer_jacobian_strategy="forward-mode"), HESSIAN)
+    for product in (functional.hvp, functional.vhp):
+        value, p = product(scalar, x, t([1, 2, 3]))
+        assert value.item() == pytest.approx((Y ** 3).sum())
+        close(p, HESSIAN @ [1, 2, 3])
+    y, p = functional.vjp(layer, x, t([1, -2]))
+    close(y, Y)
+    close(p, JACOBIAN.T @ [1, -2])
+    close(functional.jvp(layer, x, t([1, 2, 3]))[1], JACOBIAN @ [1, 2, 3])
+    f = lambda a, b: ((a * b).sum(), a + 2 * b)
+    rows = functional.jacobian(f, (x, x))
+    close(rows[0][1], X)
+    close(rows[1][1], 2 * np.eye(3))
+    blocks = functional.hessian(lambda a, b: (a * a * b).sum(), (x, x))
+    close(blocks[0][1], 2 * np.diag(X))
+    x = t(X, requires_grad=True)
+    functional.jacobian(lambda x: x ** 3, x, create_graph=True).sum().backward()
+    close(x.grad, 6 * X)
+    assert not functional.jacobian(lambda x: x ** 3, x).requires_grad
+    with pytest.raises(RuntimeError, match="strict"):
+        functional.jacobian(lambda x: t([1.0]), x, strict=True)
+    with pytest.raises(RuntimeError, match="v"):
+        functional.vjp(layer, x)
+
+
+class Cube(Function):
+    """Old style; the rule reads the result."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x ** 3
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, v):
+        x, y = ctx.saved_tensors
+        return 3 * v * y / x
+
+
+class Product(Function):
+    """New style, two results, a jvp."""
+
+    @staticmethod
+    def forward(a, b):
+        return a * b, a + b
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, v, w):
+        a, b = ctx.saved_tensors
+        return v * b + w, v * a + w
+
+    @staticmethod
+    def jvp(ctx, ta, tb):
+        a, b = ctx.saved_tensors
+        return ta * b + tb * a, ta + tb
+
+
+def test_custom_functions_in_every_mode():
+    x, z = t(X, requires_grad=True), t(X + 1, requires_grad=True)
+    assert gradcheck(Cube.apply, (x,), check_forward_ad=True) and gradgradcheck(Cube.apply, (x,), check_fwd_over_rev=True)
+    assert gradcheck(Product.apply, (x, z), check_forward_ad=True)
+    assert gradgradcheck(Product.apply, (x, z), check_fwd_over_rev=True)
+    close(func.hessian(lambda x: Cube.apply(x).sum())(t(X)), np.diag(6 * X))
+    close(func.jacfwd(func.jacfwd(lambda x: Cube.apply(x).sum()))(t(X)), np.diag(6 * X))
+    y, s = Product.apply(x, z)
+    assert y.grad_fn.name() == "ProductBackward" and (y.output_nr, s.output_nr) == (0, 1)
+    seen = []
+    s.register_hook(lambda g: seen.append(g.tolist()))
+    s.retain_grad()
+    (y * s).sum().backward()
+    close(x.grad, X * (X + 1) + (X + 1) * (2 * X + 1))
+    close(s.grad, X * (X + 1))
+    assert seen == [s.grad.tolist()]
+    with pytest.raises(RuntimeError, match="freed"):
+        y.sum().backward()
+
+
+def test_custom_function_contexts():
+    class Double(Function):
+        @staticmethod
+        def forward(ctx, x, factor, flag=None):
+            assert ctx.needs_input_grad == (True, False, False)[:len(ctx.needs_input_grad)]
+            ctx.factor = factor
+            index = x.argmax()
+            ctx.mark_non_differentiable(index)
+            return x * factor, index
+
+        @staticmethod
+        def backward(ctx, v, w):
+            return v * ctx.factor, None, None
+    x = t(X, requires_grad=True)
+    y, index = Double.apply(x, 2.0, "flag")
+    assert not index.requires_grad and index.item() == 2
+    y.sum().backward()
+    close(x.grad, np.full(3, 2.0))
+
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x * y
+
+        @staticmethod
+        def backward(ctx, v):
+            return v
+    with pytest.raises(RuntimeError, match="1 gradients for the 2 arguments"):
+        Wrong.apply(x, x).sum().backward()
+
+    class Unused(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return x * 1, x * 2
+
+        @staticmethod
+        def backward(ctx, v, w):
+            assert v is None
+            return w * 2
+    x.grad = None
+    Unused.apply(x)[1].sum().backward()
+    close(x.grad, np.full(3, 2.0))
+
+
+def test_custom_function_in_place_and_saved_values_that_change():
+    class AddOne(Function):
+        @staticmethod
+        def forward(ctx, x):
+            x += 1
+            ctx.mark_dirty(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, v):
+            return v * 10
+    x = t(X, requires_grad=True)
+    y = x * 2
+    z = AddOne.apply(y)
+    assert z is y
+    y.sum().backward()
+    close(x.grad, np.full(3, 20.0))
+    with pytest.raises(RuntimeError, match="leaf"):
+        AddOne.apply(x)
+    y = x * 2
+    z = Cube.apply(y)
+    with fastbp.no_grad():
+        y += 1
+    with pytest.raises(RuntimeError, match="overwritten"):
+        z.sum().backward()
+
+
+def test_once_differentiable():
+    class Square(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, v):
+            return 2 * v * ctx.saved_tensors[0]
+    x = t(X, requires_grad=True)
+    g, = autograd.grad(Square.apply(x).sum(), x, create_graph=True)
+    close(g, 2 * X)
+    g, = autograd.grad((Square.apply(x) * x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.sum().backward()
+
+
+def test_gradcheck_finds_wrong_derivatives():
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x ** 2
+
+        @staticmethod
+        def backward(ctx, v):
+            return 2.01 * v * ctx.saved_tensors[0]
+    x = t(X, requires_grad=True)
+    with pytest.raises(RuntimeError, match="mismatch"):
+        gradcheck(Wrong.apply, (x,))
+    assert not gradcheck(Wrong.apply, (x,), raise_exception=False)
+    assert gradgradcheck(lambda x: x.sin() * x, (x,), check_fwd_over_rev=True)
+    with pytest.raises(ValueError, match="require"):
+        gradcheck(lambda x: x, (t(X),))
+
+
+def test_checkpoint_equals_the_function_also_with_dropout():
+    from fastbp import nn
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)).double()
+    x = t(np.stack([X, X + 1]), requires_grad=True)
+
+    def run(call):
+        fastbp.manual_seed(3)
+        x.grad = None
+        model.zero_grad()
+        y = call()
+        (y ** 2).sum().backward()
+        return [y, x.grad, *[p.grad for p in model.parameters()], fastbp.rand(2).double()]
+    want = run(lambda: model(x))
+    for call in (lambda: checkpoint(model, x, use_reentrant=False), lambda: checkpoint_sequential(model, 2, x),
+                 lambda: checkpoint(lambda: model(x))):
+        for a, b in zip(run(call), want):
+            assert np.array_equal(a.detach().numpy(), b.detach().numpy())
+    y = checkpoint(lambda x: x ** 3, x)
+    g, = autograd.grad(y.sum(), x, create_graph=True)
+    close(autograd.grad(g.sum(), x)[0], 6 * x.detach().numpy())
+
+
+def test_anomalies_are_named():
+    x = t([0.0, 1.0], requires_grad=True)
+    with autograd.detect_anomaly():
+        with pytest.raises(RuntimeError, match="MulBackward"):
+            (x.sqrt() * t([1.0, 1.0]) * (x - x.detach()).log().mul(0)).sum().backward()
+        (x * 2).sum().backward()
+    assert x.grad is not None
+
+
+def test_hooks_on_nodes_and_on_several_tensors():
+    x = t(X, requires_grad=True)
+    y, z = x * 2, x * 3
+    seen = []
+    handle = autograd.graph.register_multi_grad_hook((y, z), lambda gs: seen.append([g.tolist() for g in gs]))
+    (y + 2 * z).sum().backward(retain_graph=True)
+    assert seen == [[[1, 1, 1], [2, 2, 2]]]
+    handle.remove()
+    node = y.grad_fn
+    node.register_prehook(lambda outputs: (outputs[0] * 10,))
+    node.register_hook(lambda inputs, outputs: seen.append((inputs[0].tolist(), outputs[0].tolist())))
+    x.grad = None
+    y.sum().backward()
+    assert seen[1:] == [([20, 20, 20], [10, 10, 10])] and x.grad.tolist() == [20, 20, 20]
+    edge = autograd.graph.get_gradient_edge(y)
+    assert edge.node is node and edge.output_nr == 0

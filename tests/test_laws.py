@@ -119,6 +119,16 @@ def adam_program():
     return [p.detach(), m, v]
 
 
+def update_program(name, states=1, constants=()):
+    """One of the optimizers that share `optimizer_step`: states that are positive, the constants after the leading four."""
+    def program():
+        p, g = (floats(MANY, seed=k, grad=False) for k in range(2))
+        slots = tuple([floats(MANY, seed=2 + k, grad=False, positive=True)] for k in range(states))
+        _core.optimizer_step(name, [p], [g], slots, (1.0, 0.1, 0.9, 0.01, *constants))
+        return [p, *(slot[0] for slot in slots)]
+    return program
+
+
 def scatter_program(name):
     def program():
         index, src = indices(300, 700, 500), floats(700, 500, seed=1)
@@ -172,6 +182,13 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "index_check": lambda: [floats(300, 2, grad=False).index_select(0, indices(300, MANY))],
     "mask_count": lambda: [floats(MANY, grad=False)[floats(MANY, grad=False) > 0]],
     "sgd": sgd_program, "adam": adam_program,
+    "nadam": update_program("nadam", 2, (0.1, 0.9, 0.99, 0.01, 1.5, 1e-8, 0.02)),
+    "radam": update_program("radam", 2, (0.1, 0.9, 0.99, 0.01, 0.7, 1e-8)),
+    "adamax": update_program("adamax", 2, (0.1, 0.9, 0.99, 1e-8)), "adagrad": update_program("adagrad", 1, (1e-8,)),
+    "adadelta": update_program("adadelta", 2, (0.9, 0.1, 1e-6)),
+    "rmsprop": update_program("rmsprop", 3, (0.9, 0.1, 1e-3, 0.9)),
+    "rprop": update_program("rprop", 2, (0.5, 1.2, 1e-6, 50.0)), "asgd": update_program("asgd", 1, (0.5,)),
+    "lion": update_program("lion", 1, (0.9, 0.1, 0.99, 0.01)),
     "rand_uniform": lambda: [fastbp.rand(MANY), fastbp.rand(MANY, dtype=fastbp.float64), fastbp.rand(5)],
     "rand_normal": lambda: [fastbp.randn(MANY), fastbp.randn(MANY, dtype=fastbp.float64), fastbp.randn(5)],
     "rand_int": lambda: [fastbp.randint(-5, 1000, (MANY,)), fastbp.randint(3, (5,))],

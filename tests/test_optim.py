@@ -103,6 +103,273 @@ def test_adamw(options):
         agree(params, want, 1e-11)
 
 
+def decayed(p, g, lr, weight_decay, maximize=False, decoupled=False):
+    """p and g after weight decay."""
+    g = -g if maximize else g
+    return (p - lr * weight_decay * p, g) if decoupled else (p, g + weight_decay * p)
+
+
+def moments(g, s, betas):
+    t = s["t"] = s.get("t", 0) + 1
+    m = s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
+    v = s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g * g
+    return t, m, v
+
+
+def nadam(p, g, s, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, momentum_decay=4e-3, decoupled_weight_decay=False,
+          maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize, decoupled_weight_decay)
+    t, m, v = moments(g, s, betas)
+    mu, ahead = (betas[0] * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in (t, t + 1))
+    product = s["product"] = np.float64(np.float32(s.get("product", 1.0)) * np.float32(mu))     # PyTorch keeps it in float32
+    hat = g * (1 - mu) / (1 - product) + m * ahead / (1 - product * ahead)
+    return p - lr * hat / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+
+
+def radam(p, g, s, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled_weight_decay=False, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize, decoupled_weight_decay)
+    t, m, v = moments(g, s, betas)
+    m = m / (1 - betas[0] ** t)
+    r = 2 / (1 - betas[1]) - 1
+    rt = r - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
+    if rt <= 5:
+        return p - lr * m
+    c = np.sqrt((rt - 4) * (rt - 2) * r / ((r - 4) * (r - 2) * rt))
+    return p - lr * m * c * np.sqrt(1 - betas[1] ** t) / (np.sqrt(v) + eps)
+
+
+def adamax(p, g, s, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize)
+    t, m, _ = moments(g, s, betas)
+    u = s["u"] = np.maximum(betas[1] * s.get("u", 0), np.abs(g) + eps)
+    return p - lr / (1 - betas[0] ** t) * m / u
+
+
+def adagrad(p, g, s, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize)
+    t = s["t"] = s.get("t", 0) + 1
+    total = s["s"] = s.get("s", initial_accumulator_value) + g * g
+    return p - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(total) + eps)
+
+
+def adadelta(p, g, s, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize)
+    v = s["v"] = rho * s.get("v", 0) + (1 - rho) * g * g
+    d = np.sqrt(s.get("u", 0) + eps) / np.sqrt(v + eps) * g
+    s["u"] = rho * s.get("u", 0) + (1 - rho) * d * d
+    return p - lr * d
+
+
+def rmsprop(p, g, s, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize)
+    v = s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g * g
+    if centered:
+        a = s["a"] = alpha * s.get("a", 0) + (1 - alpha) * g
+        v = v - a * a
+    b = s["b"] = momentum * s.get("b", 0) + g / (np.sqrt(v) + eps)
+    return p - lr * b
+
+
+def rprop(p, g, s, lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50), maximize=False):
+    g = -g if maximize else g
+    product = g * s.get("g", 0)
+    size = s.get("size", lr) * np.where(product > 0, etas[1], np.where(product < 0, etas[0], 1.0))
+    size = s["size"] = np.clip(size, *step_sizes)
+    g = s["g"] = np.where(product < 0, 0, g)
+    return p - np.sign(g) * size
+
+
+def asgd(p, g, s, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize)
+    t = s["t"] = s.get("t", 0) + 1
+    eta, mu = s.get("eta", np.float64(np.float32(lr))), s.get("mu", 1)
+    p = (1 - lambd * eta) * p - eta * g
+    s["ax"] = s.get("ax", 0) + mu * (p - s.get("ax", 0))
+    s["eta"] = np.float64(np.float32(lr / (1 + lambd * lr * t) ** alpha))
+    s["mu"] = np.float64(np.float32(1 / max(1, t - t0)))
+    return p
+
+
+def lion(p, g, s, lr=1e-4, betas=(0.9, 0.99), weight_decay=0, maximize=False):
+    p, g = decayed(p, g, lr, weight_decay, maximize, decoupled=True)
+    m = s.get("m", 0)
+    s["m"] = betas[1] * m + (1 - betas[1]) * g
+    return p - lr * np.sign(betas[0] * m + (1 - betas[0]) * g)
+
+
+def adafactor(p, g, s, lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0, maximize=False):
+    g = -g if maximize else g
+    eps1 = np.finfo(p.dtype).eps if eps[0] is None else eps[0]
+    t = s["t"] = s.get("t", 0) + 1
+    w = t ** beta2_decay
+    step = max(eps[1], np.sqrt(np.mean(p * p))) * min(lr, 1 / np.sqrt(t))
+    p = p - lr * weight_decay * p
+    if g.ndim > 1:
+        row = s["row"] = (1 - w) * s.get("row", 0) + w * np.mean(g * g, -1, keepdims=True)
+        col = s["col"] = (1 - w) * s.get("col", 0) + w * np.mean(g * g, -2, keepdims=True)
+        v = row * col / np.maximum(np.mean(row, -2, keepdims=True), eps1)
+    else:
+        v = s["v"] = (1 - w) * s.get("v", 0) + w * g * g
+    u = g / np.sqrt(np.maximum(v, eps1 ** 2))
+    return p - step * u / max(1.0, np.sqrt(np.mean(u * u)) / d)
+
+
+FORMULAS = {"NAdam": nadam, "RAdam": radam, "Adamax": adamax, "Adagrad": adagrad, "Adadelta": adadelta, "RMSprop": rmsprop,
+            "Rprop": rprop, "ASGD": asgd, "Lion": lion, "Adafactor": adafactor}
+OTHER_OPTIONS = [
+    ("NAdam", {}), ("NAdam", {"lr": 0.1, "weight_decay": 0.2, "momentum_decay": 0.01, "maximize": True}),
+    ("NAdam", {"lr": 0.1, "weight_decay": 0.2, "decoupled_weight_decay": True, "betas": (0.4, 0.9)}),
+    ("RAdam", {}), ("RAdam", {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.9), "maximize": True}),
+    ("RAdam", {"lr": 0.1, "weight_decay": 0.2, "decoupled_weight_decay": True, "betas": (0.3, 0.95), "eps": 1e-3}),
+    ("Adamax", {}), ("Adamax", {"lr": 0.1, "weight_decay": 0.2, "betas": (0.4, 0.7), "maximize": True}),
+    ("Adagrad", {}), ("Adagrad", {"lr": 0.1, "lr_decay": 0.3, "weight_decay": 0.2, "initial_accumulator_value": 0.1}),
+    ("Adagrad", {"maximize": True, "eps": 0.1}),
+    ("Adadelta", {}), ("Adadelta", {"lr": 0.3, "rho": 0.7, "eps": 1e-2, "weight_decay": 0.2, "maximize": True}),
+    ("RMSprop", {}), ("RMSprop", {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.2}),
+    ("RMSprop", {"lr": 0.1, "centered": True, "alpha": 0.7, "maximize": True}),
+    ("RMSprop", {"lr": 0.1, "centered": True, "momentum": 0.5, "alpha": 0.4}),
+    ("Rprop", {}), ("Rprop", {"lr": 0.1, "etas": (0.3, 2.0), "step_sizes": (0.05, 0.15), "maximize": True}),
+    ("ASGD", {}), ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3, "weight_decay": 0.1, "maximize": True}),
+    ("Lion", {}), ("Lion", {"lr": 0.1, "betas": (0.7, 0.8), "weight_decay": 0.2, "maximize": True}),
+    ("Adafactor", {}), ("Adafactor", {"lr": 0.5, "weight_decay": 0.2, "d": 1.5, "beta2_decay": -0.3, "eps": (1e-4, 1e-2)}),
+]
+
+
+@pytest.mark.parametrize("name, options", OTHER_OPTIONS, ids=str)
+def test_other_optimizers(name, options):
+    """Ten steps against the formula; parameters without a gradient are left alone and count no step."""
+    params, want, states = parameters(), values(0), [{} for _ in SHAPES]
+    opt = getattr(optim, name)(params, **options)
+    for step in range(12):
+        skip = (1,) if step in (3, 4) else ()
+        give(params, step, skip=skip)
+        opt.step()
+        want = [p if i in skip else FORMULAS[name](p, g, s, **options)
+                for i, (p, g, s) in enumerate(zip(want, values(100 + step), states))]
+        agree(params, want, 1e-10)
+    if name == "ASGD":
+        agree([opt.state[p]["ax"] for p in params], [s["ax"] for s in states], 1e-10)
+
+
+@pytest.mark.parametrize("name, options", OTHER_OPTIONS, ids=str)
+def test_other_optimizers_resume_bit_for_bit(name, options):
+    for dtype in ("float32", "float64"):
+        params = parameters(dtype)
+        opt = getattr(optim, name)(params, **options)
+        for step in range(4):
+            give(params, step, dtype)
+            opt.step()
+        twins = [nn.Parameter(p.detach().clone()) for p in params]
+        other = getattr(optim, name)(twins, **options)
+        other.load_state_dict(opt.state_dict())
+        for step in range(4, 8):
+            for which in (params, twins):
+                give(which, step, dtype)
+            opt.step()
+            other.step()
+            for a, b in zip(params, twins):
+                assert array(a).tobytes() == array(b).tobytes()
+
+
+def test_options_switched_on_later():
+    p, want, state = nn.Parameter(fastbp.ones(2, dtype=fastbp.float64)), np.ones(2), {}
+    opt = optim.RMSprop([p], lr=0.1)
+    for step in range(6):
+        if step == 3:
+            opt.param_groups[0]["momentum"] = 0.9
+            state.pop("b")
+        g = np.array([1.0 + step, -0.5])
+        p.grad = fastbp.tensor(g)
+        opt.step()
+        want = rmsprop(want, g, state, lr=0.1, momentum=0.9 if step >= 3 else 0)
+        agree([p], [want])
+
+
+def test_muon_makes_the_update_orthogonal():
+    """Singular values of the step are near 1, whatever those of the gradient are: Newton-Schulz leaves 0.6 to 1.3."""
+    rng = np.random.default_rng(0)
+    for shape in ((6, 4), (4, 6), (5, 5)):
+        p = nn.Parameter(fastbp.zeros(*shape))
+        opt = optim.Muon([p], lr=1.0, weight_decay=0.0, momentum=0.0)
+        p.grad = fastbp.from_numpy(rng.standard_normal(shape).astype("float32"))
+        opt.step()
+        sizes = np.linalg.svd(array(p), compute_uv=False) / np.sqrt(max(1, shape[0] / shape[1]))
+        assert sizes.min() > 0.5 and sizes.max() < 1.4
+        u, _, vt = np.linalg.svd(array(p.grad), full_matrices=False)
+        assert np.sum(-array(p) * (u @ vt)) > 0
+    for step, want in ((1, 0.9), (2, 0.81)):        # decay alone: the buffer stays zero
+        p = nn.Parameter(fastbp.eye(2)) if step == 1 else p
+        opt = optim.Muon([p], lr=1.0, weight_decay=0.1) if step == 1 else opt
+        p.grad = fastbp.zeros(2, 2)
+        opt.step()
+        np.testing.assert_allclose(array(p), want * np.eye(2), rtol=1e-6)
+    with pytest.raises(ValueError, match="only supports 2D"):
+        optim.Muon([nn.Parameter(fastbp.zeros(3))])
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_lbfgs_minimizes(search):
+    """A quadratic in as many steps as it has dimensions or few more; Rosenbrock's valley with the line search."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((6, 4))
+    b = rng.standard_normal(6)
+    w = nn.Parameter(fastbp.zeros(4, dtype=fastbp.float64))
+    opt = optim.LBFGS([w], lr=1 if search else 0.3, max_iter=60, line_search_fn=search)
+    x, y = fastbp.from_numpy(a), fastbp.from_numpy(b)
+
+    def closure():
+        opt.zero_grad()
+        loss = ((x @ w - y) ** 2).sum()
+        loss.backward()
+        return loss
+
+    assert opt.step(closure).item() == pytest.approx(np.sum(b * b))
+    np.testing.assert_allclose(array(w), np.linalg.lstsq(a, b, rcond=None)[0], rtol=1e-3, atol=1e-4)
+    assert set(opt.state[w]) >= {"func_evals", "n_iter", "d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad"}
+    if search:
+        p = nn.Parameter(fastbp.tensor([-1.2, 1.0], dtype=fastbp.float64))
+        opt = optim.LBFGS([p], max_iter=100, line_search_fn=search)
+
+        def valley():
+            opt.zero_grad()
+            loss = (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+            loss.backward()
+            return loss
+
+        opt.step(valley)
+        opt.step(valley)
+        np.testing.assert_allclose(array(p), 1.0, rtol=1e-5)
+
+
+def test_lbfgs_and_others_refuse():
+    p, q = nn.Parameter(fastbp.zeros(2)), nn.Parameter(fastbp.zeros(2))
+    with pytest.raises(ValueError, match="parameter groups"):
+        optim.LBFGS([{"params": [p]}, {"params": [q]}])
+    opt = optim.LBFGS([p], line_search_fn="golden")
+    with pytest.raises(RuntimeError, match="only 'strong_wolfe'"):
+        opt.step(lambda: (p * p).sum())
+    p.grad = fastbp.zeros(2)
+    with pytest.raises(RuntimeError, match="consider Adam"):
+        optim.SparseAdam([p]).step()
+    for make in (lambda: optim.Rprop([p], etas=(1.0, 2.0)), lambda: optim.Adadelta([p], rho=2.0),
+                 lambda: optim.Adagrad([p], lr_decay=-1.0), lambda: optim.NAdam([p], momentum_decay=-1.0),
+                 lambda: optim.RAdam([p], betas=(1.0, 0.9)), lambda: optim.RMSprop([p], alpha=-1.0),
+                 lambda: optim.ASGD([p], weight_decay=-1.0), lambda: optim.Adamax([p], eps=-1.0),
+                 lambda: optim.Lion([p], lr=-1.0), lambda: optim.Adafactor([p], d=0.5), lambda: optim.Muon([p], momentum=-1)):
+        with pytest.raises(ValueError):
+            make()
+
+
+def test_a_step_checks_everything_before_it_writes():
+    p, q = nn.Parameter(fastbp.zeros(2)), nn.Parameter(fastbp.zeros(2))
+    opt = optim.Adagrad([p, q], lr=1.0)
+    p.grad, q.grad = fastbp.ones(2), fastbp.ones(2)
+    opt.state[q]["sum"] = fastbp.zeros(3)
+    with pytest.raises(ValueError, match="does not fit"):
+        opt.step()
+    assert p.tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("name, options", [("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adam", {"lr": 0.1}), ("AdamW", {})])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_agrees_with_torch(name, options, dtype):

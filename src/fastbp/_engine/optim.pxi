@@ -108,3 +108,53 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
         written(p, OP_adam_update)
         m.st.version += 1
         v.st.version += 1
+
+
+# name -> kernel of the optimizers that share one form of instruction
+cdef dict UPDATES = {"nadam": K_nadam, "radam": K_radam, "adamax": K_adamax, "adagrad": K_adagrad, "adadelta": K_adadelta,
+                     "rmsprop": K_rmsprop, "rprop": K_rprop, "asgd": K_asgd, "lion": K_lion}
+
+
+def optimizer_step(str name, list params, list grads, tuple states, constants):
+    """One step of the optimizer `name` for all parameters, in place, each read and written once.
+
+    states: up to three lists of Tensors of the parameters' shapes, or None; constants: a tuple of numbers for all
+    parameters, or a list of one for each: sign of the gradient, coupled decay, what decoupled decay leaves, step size, then
+    what the kernel names.  Everything is checked before anything is written.
+    """
+    cdef Instr I
+    cdef Tensor p, g, s
+    cdef Py_ssize_t k, j, slots = len(states)
+    cdef int kernel = UPDATES[name]
+    cdef tuple c
+    cdef list now
+    cdef bint each = isinstance(constants, list)
+    for k in range(len(params)):
+        g = grads[k]
+        if g is None:
+            raise DTypeError("optimizer step: a gradient is None; leave its parameter out.")
+        check_state(name, params[k], (g if g.bits & B_CONTIGUOUS else None, *[None if t is None else t[k] for t in states]))
+        check_state(name, params[k], (whole(g),))
+    for k in range(len(params)):
+        p = params[k]
+        g = whole(<Tensor>grads[k])
+        start(&I, kernel, OP_optimizer_update, p.code, 4, 5)
+        set_operand(&I.arg[0], p)
+        for j in range(3):
+            now = states[j] if j < slots else None
+            if now is None:
+                no_operand(&I.arg[j + 1])
+            else:
+                s = now[k]
+                set_operand(&I.arg[j + 1], s)
+                s.st.version += 1
+        set_operand(&I.arg[4], g)
+        c = constants[k] if each else constants
+        for j in range(len(c)):
+            I.c[j].f = c[j]
+        I.n = p.n
+        I.flags = F_FLUSH
+        I.grain = BLOCK
+        I.cost = 1.0
+        execute(&I)
+        written(p, OP_optimizer_update)

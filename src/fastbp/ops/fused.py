@@ -308,5 +308,7 @@ def _zero_pad(input, pads):
 
 kernels("sgd_update", ("sgd",), "Stochastic gradient descent with momentum, one pass.")
 kernels("adam_update", ("adam",), "Adam and AdamW, one pass.")
+kernels("optimizer_update", ("nadam", "radam", "adamax", "adagrad", "adadelta", "rmsprop", "rprop", "asgd", "lion"),
+        "The other optimizers, one pass each.")
 kernels("random_fill", ("rand_uniform", "rand_normal", "rand_int", "bernoulli"), "Philox random numbers indexed by element.")
 kernels("mask_positions", ("mask_count", "mask_index"), "Positions of the true elements.")

@@ -723,6 +723,7 @@ def normal_(self: Tensor, mean: _Float = ..., std: _Float = ..., *, generator: G
 def bernoulli_(self: Tensor, p: Any = ..., *, generator: Generator | None = ...) -> Tensor: ...
 def sgd_step(params: list[Any], grads: list[Any], bufs: Any, lr: _Float, momentum: _Float, dampening: _Float, weight_decay: _Float, nesterov: _Bool, maximize: _Bool, first: Any) -> None: ...
 def adam_step(params: list[Any], grads: list[Any], exp_avgs: list[Any], exp_avg_sqs: list[Any], max_exp_avg_sqs: Any, steps: list[Any], lr: _Float, beta1: _Float, beta2: _Float, eps: _Float, weight_decay: _Float, decoupled: _Bool, maximize: _Bool) -> None: ...
+def optimizer_step(name: str, params: list[Any], grads: list[Any], states: tuple[Any, ...], constants: Any) -> None: ...
 def div_(self: Tensor, other: Any, *, rounding_mode: Any = ...) -> Tensor: ...
 def logsumexp_any(input: Tensor, dim: Any, keepdim: _Bool = ...) -> Tensor: ...
 def _config() -> dict[str, Any]: ...
@@ -900,12 +901,13 @@ __all__ = [
     "manual_seed", "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
     "mish", "mm", "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multinomial", "multiply", "mv",
     "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss",
-    "node_visits", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer",
-    "permute", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like",
-    "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type", "roll", "round",
-    "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype", "set_num_threads",
-    "set_printoptions", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss",
-    "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "t",
-    "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril", "triu", "true_divide", "trunc",
-    "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros", "zeros_like",
+    "node_visits", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step",
+    "outer", "permute", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn",
+    "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type",
+    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype",
+    "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh",
+    "smooth_l1_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract",
+    "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril", "triu", "true_divide",
+    "trunc", "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros",
+    "zeros_like",
 ]

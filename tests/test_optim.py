@@ -328,7 +328,7 @@ def test_lbfgs_minimizes(search):
     assert set(opt.state[w]) >= {"func_evals", "n_iter", "d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad"}
     if search:
         p = nn.Parameter(fastbp.tensor([-1.2, 1.0], dtype=fastbp.float64))
-        opt = optim.LBFGS([p], max_iter=100, line_search_fn=search)
+        opt = optim.LBFGS([p], max_iter=100, tolerance_change=1e-14, line_search_fn=search)
 
         def valley():
             opt.zero_grad()
@@ -336,7 +336,6 @@ def test_lbfgs_minimizes(search):
             loss.backward()
             return loss
 
-        opt.step(valley)
         opt.step(valley)
         np.testing.assert_allclose(array(p), 1.0, rtol=1e-5)
 

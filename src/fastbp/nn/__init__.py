@@ -1,49 +1,50 @@
 """Floor 3: neural network modules with PyTorch's names.  This file only gathers the rooms of the package."""
 
-from fastbp.nn import functional, init, utils
-from fastbp.nn.activation import (
-    ELU,
-    GELU,
-    Hardtanh,
-    LeakyReLU,
-    LogSigmoid,
-    LogSoftmax,
-    Mish,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softmin,
-    Softplus,
-    Tanh,
+from fastbp.nn import (
+    activation,
+    attention,
+    container,
+    conv,
+    distance,
+    dropout,
+    functional,
+    init,
+    lazy,
+    linear,
+    loss,
+    module,
+    normalization,
+    parallel,
+    parameter,
+    pooling,
+    sparse,
+    transformer,
+    utils,
 )
-from fastbp.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
-from fastbp.nn.conv import Conv1d, Conv2d
-from fastbp.nn.dropout import Dropout
-from fastbp.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
-from fastbp.nn.loss import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    HuberLoss,
-    KLDivLoss,
-    L1Loss,
-    MSELoss,
-    NLLLoss,
-    SmoothL1Loss,
-)
-from fastbp.nn.module import Module
-from fastbp.nn.normalization import LayerNorm
-from fastbp.nn.parameter import Buffer, Parameter
-from fastbp.nn.pooling import AvgPool2d, MaxPool2d
-from fastbp.nn.sparse import Embedding
+from fastbp.nn.activation import *  # noqa: F403
+from fastbp.nn.container import *  # noqa: F403
+from fastbp.nn.conv import *  # noqa: F403
+from fastbp.nn.distance import *  # noqa: F403
+from fastbp.nn.dropout import *  # noqa: F403
+from fastbp.nn.lazy import *  # noqa: F403
+from fastbp.nn.linear import *  # noqa: F403
+from fastbp.nn.loss import *  # noqa: F403
+from fastbp.nn.module import *  # noqa: F403
+from fastbp.nn.normalization import *  # noqa: F403
+from fastbp.nn.parallel import DataParallel
+from fastbp.nn.parameter import *  # noqa: F403
+from fastbp.nn.pooling import *  # noqa: F403
+from fastbp.nn.sparse import *  # noqa: F403
+from fastbp.nn.transformer import *  # noqa: F403
 
-__all__ = [
-    "AvgPool2d", "BCELoss", "BCEWithLogitsLoss", "Bilinear", "Buffer", "Conv1d", "Conv2d", "CrossEntropyLoss",
-    "Dropout", "ELU", "Embedding", "Flatten", "GELU", "Hardtanh", "HuberLoss", "Identity", "KLDivLoss", "L1Loss",
-    "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "LogSoftmax", "MSELoss", "MaxPool2d", "Mish", "Module",
-    "ModuleDict", "ModuleList", "NLLLoss", "Parameter", "ParameterDict", "ParameterList", "ReLU", "ReLU6",
-    "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax", "Softmin", "Softplus", "Tanh", "Unflatten",
-    "functional", "init", "utils",
-]
+_ROOMS = (activation, container, conv, distance, dropout, lazy, linear, loss, module, normalization, parameter, pooling, sparse,
+          transformer)
+
+__all__ = ["DataParallel", "attention", "functional", "init", "parallel", "utils", *(n for room in _ROOMS for n in room.__all__)]
+
+
+def __getattr__(name):
+    if name != "modules":       # PyTorch's names of the rooms, imported when a program first asks
+        raise AttributeError(f"module 'fastbp.nn' has no attribute {name!r}")
+    from importlib import import_module
+    return import_module("fastbp.nn.modules")

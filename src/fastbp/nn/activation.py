@@ -5,11 +5,14 @@ from fastbp._core import relu as _relu
 from fastbp._core import sigmoid as _sigmoid
 from fastbp._core import tanh as _tanh
 from fastbp.nn import functional as F
+from fastbp.nn.init import constant_
 from fastbp.nn.module import Module
+from fastbp.nn.parameter import Parameter
 
 __all__ = [
-    "ELU", "GELU", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "ReLU", "ReLU6", "SiLU", "Sigmoid",
-    "Softmax", "Softmin", "Softplus", "Tanh",
+    "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax",
+    "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus",
+    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
 ]
 
 
@@ -201,6 +204,193 @@ class ReLU6(Hardtanh):
         return "inplace=True" if self.inplace else ""
 
 
+class CELU(Module):
+    """Continuously differentiable ELU.  Formula: y = max(0, x) + min(0, alpha (e^(x / alpha) - 1)); any shape.
+
+    Args: alpha; inplace: overwrite the input.
+    Source: Barron, 2017; torch.nn.CELU
+    """
+
+    def __init__(self, alpha=1.0, inplace=False):
+        super().__init__()
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, input):
+        return F.celu(input, self.alpha, self.inplace)
+
+    def extra_repr(self):
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class SELU(ReLU):
+    """Scaled ELU, which keeps mean 0 and variance 1.  Formula: y = scale (max(0, x) + min(0, alpha (e^x - 1))); any shape.
+
+    Args: inplace: overwrite the input.
+    Source: Klambauer et al., 2017; torch.nn.SELU
+    """
+
+    def forward(self, input):
+        return F.selu(input, self.inplace)
+
+
+class GLU(Module):
+    """Gated linear unit.  Formula: y = a * sigmoid(b), a and b the halves of x along `dim`.
+
+    Args: dim: the dimension that is halved.
+    Source: Dauphin et al., 2017; torch.nn.GLU
+    """
+
+    def __init__(self, dim=-1):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input):
+        return F.glu(input, self.dim)
+
+    def extra_repr(self):
+        return f"dim={self.dim}"
+
+
+class Hardshrink(Module):
+    """Formula: y = x where |x| > lambd, else 0; any shape.
+
+    Args: lambd: half the width of the interval that becomes 0.
+    Source: torch.nn.Hardshrink
+    """
+
+    def __init__(self, lambd=0.5):
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input):
+        return F.hardshrink(input, self.lambd)
+
+    def extra_repr(self):
+        return f"{self.lambd}"
+
+
+class Softshrink(Hardshrink):
+    """Formula: y = x - lambd where x > lambd, x + lambd where x < -lambd, else 0; any shape.
+
+    Args: lambd: not negative.
+    Source: torch.nn.Softshrink
+    """
+
+    def forward(self, input):
+        return F.softshrink(input, self.lambd)
+
+    def extra_repr(self):
+        return str(self.lambd)
+
+
+class Tanhshrink(Module):
+    """Formula: y = x - tanh(x); any shape.  Source: torch.nn.Tanhshrink"""
+
+    def forward(self, input):
+        return F.tanhshrink(input)
+
+
+class Softsign(Module):
+    """Formula: y = x / (1 + |x|); any shape.  Source: torch.nn.Softsign"""
+
+    def forward(self, input):
+        return F.softsign(input)
+
+
+class Hardsigmoid(Module):
+    """Formula: y = min(max(x / 6 + 1/2, 0), 1); any shape.
+
+    Args: inplace: overwrite the input.
+    Source: torch.nn.Hardsigmoid
+    """
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input):
+        return F.hardsigmoid(input, self.inplace)
+
+
+class Hardswish(Hardsigmoid):
+    """Formula: y = x * min(max(x + 3, 0), 6) / 6; any shape.
+
+    Args: inplace: overwrite the input.
+    Source: Howard et al., 2019; torch.nn.Hardswish
+    """
+
+    def forward(self, input):
+        return F.hardswish(input, self.inplace)
+
+
+class Threshold(Module):
+    """Formula: y = x where x > threshold, else value; any shape.
+
+    Args: threshold, value; inplace: overwrite the input.
+    Source: torch.nn.Threshold
+    """
+
+    def __init__(self, threshold, value, inplace=False):
+        super().__init__()
+        self.threshold = threshold
+        self.value = value
+        self.inplace = inplace
+
+    def forward(self, input):
+        return F.threshold(input, self.threshold, self.value, self.inplace)
+
+    def extra_repr(self):
+        return f"threshold={self.threshold}, value={self.value}" + (", inplace=True" if self.inplace else "")
+
+
+class RReLU(Module):
+    """Randomized leaky ReLU.  Formula: y = x where x >= 0, else a x; a is uniform in [lower, upper] for each element in training,
+    their mean in evaluation; any shape.
+
+    Args: lower, upper; inplace: overwrite the input.
+    Source: Xu et al., 2015; torch.nn.RReLU
+    """
+
+    def __init__(self, lower=1.0 / 8, upper=1.0 / 3, inplace=False):
+        super().__init__()
+        self.lower = lower
+        self.upper = upper
+        self.inplace = inplace
+
+    def forward(self, input):
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self):
+        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
+
+
+class PReLU(Module):
+    """Leaky ReLU whose slope is learned.  Formula: y = x where x > 0, else weight * x.
+
+    Args: num_parameters: 1, or the number of channels (dimension 1 of the input); init: initial slope; device, dtype.
+    Parameters: weight (num_parameters).
+    Source: He et al., 2015; torch.nn.PReLU
+    """
+
+    def __init__(self, num_parameters=1, init=0.25, device=None, dtype=None):
+        super().__init__()
+        self.num_parameters = num_parameters
+        self.init = init
+        self.weight = Parameter(_core.empty(num_parameters, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Sets the slopes to `init`."""
+        constant_(self.weight, self.init)
+
+    def forward(self, input):
+        return F.prelu(input, self.weight)
+
+    def extra_repr(self):
+        return f"num_parameters={self.num_parameters}"
+
+
 class LogSigmoid(Module):
     """Formula: y = -log(1 + e^-x), computed stably; any shape.  Source: torch.nn.LogSigmoid
 
@@ -267,6 +457,19 @@ class Softmin(Softmax):
 
     def forward(self, input):
         return F.softmin(input, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of images.  Shapes: (N, C, H, W) or (C, H, W).
+
+    Errors: ValueError for another number of dimensions.
+    Source: torch.nn.Softmax2d
+    """
+
+    def forward(self, input):
+        if input.dim() not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+        return F.softmax(input, -3)
 
 
 class LogSoftmax(Module):

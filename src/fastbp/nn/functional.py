@@ -104,6 +104,81 @@ def mish(input, inplace=False):
     return input.copy_(y) if inplace else y
 
 
+def celu(input, alpha=1.0, inplace=False):
+    """y = max(0, x) + min(0, alpha (e^(x / alpha) - 1)); any shape.  Source: torch.nn.functional.celu"""
+    y = _core.celu(input, alpha)
+    return input.copy_(y) if inplace else y
+
+
+def selu(input, inplace=False):
+    """y = scale (max(0, x) + min(0, alpha (e^x - 1))); any shape.  Source: torch.nn.functional.selu"""
+    y = _core.selu(input)
+    return input.copy_(y) if inplace else y
+
+
+def hardsigmoid(input, inplace=False):
+    """y = min(max(x / 6 + 1/2, 0), 1); any shape.  Source: torch.nn.functional.hardsigmoid"""
+    y = _core.hardsigmoid(input)
+    return input.copy_(y) if inplace else y
+
+
+def hardswish(input, inplace=False):
+    """y = x * min(max(x + 3, 0), 6) / 6; any shape.  Source: torch.nn.functional.hardswish"""
+    y = _core.hardswish(input)
+    return input.copy_(y) if inplace else y
+
+
+def threshold(input, threshold, value, inplace=False):
+    """y = x where x > threshold, else value; any shape.  Source: torch.nn.functional.threshold"""
+    y = _core.threshold(input, threshold, value)
+    return input.copy_(y) if inplace else y
+
+
+def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
+    """y = x where x >= 0, else a x with a uniform in [lower, upper] (their mean unless training).
+
+    Source: torch.nn.functional.rrelu
+    """
+    y = _core.rrelu(input, lower, upper, training)
+    return input.copy_(y) if inplace else y
+
+
+def leaky_relu_(input, negative_slope=0.01):
+    """`leaky_relu` in place.  Source: torch.nn.functional.leaky_relu_"""
+    return leaky_relu(input, negative_slope, True)
+
+
+def elu_(input, alpha=1.0):
+    """`elu` in place.  Source: torch.nn.functional.elu_"""
+    return elu(input, alpha, True)
+
+
+def celu_(input, alpha=1.0):
+    """`celu` in place.  Source: torch.nn.functional.celu_"""
+    return celu(input, alpha, True)
+
+
+def selu_(input):
+    """`selu` in place.  Source: torch.nn.functional.selu_"""
+    return selu(input, True)
+
+
+def hardtanh_(input, min_val=-1.0, max_val=1.0):
+    """`hardtanh` in place.  Source: torch.nn.functional.hardtanh_"""
+    return hardtanh(input, min_val, max_val, True)
+
+
+def threshold_(input, threshold, value):
+    """`threshold` in place.  Source: torch.nn.functional.threshold_"""
+    y = _core.threshold(input, threshold, value)
+    return input.copy_(y)
+
+
+def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
+    """`rrelu` in place.  Source: torch.nn.functional.rrelu_"""
+    return rrelu(input, lower, upper, training, True)
+
+
 def softmax(input, dim=None, _stacklevel=3, dtype=None):
     """y = exp(x) / sum(exp(x)) along `dim`; any shape.
 
@@ -134,6 +209,20 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     """
     dim = _softmax_dim("log_softmax", input.dim(), dim)
     return _core.log_softmax(input if dtype is None else input.to(dtype), dim)
+
+
+# What the core has under the same name and with the same arguments is looked up there when it is first used.
+_SAME = frozenset("""
+    channel_shuffle cosine_similarity glu hardshrink native_channel_shuffle pairwise_distance pdist pixel_shuffle pixel_unshuffle
+    prelu softshrink softsign tanhshrink
+""".split())
+
+
+def __getattr__(name):
+    if name in _SAME and hasattr(_core, name):
+        found = globals()[name] = getattr(_core, name)
+        return found
+    raise AttributeError(f"module 'fastbp.nn.functional' has no attribute {name!r}")
 
 
 # ---- layers ---------------------------------------------------------------------------------------------------------
@@ -239,6 +328,61 @@ def dropout(input, p=0.5, training=True, inplace=False):
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     y = _core.dropout(input, p, training)
+    return input.copy_(y) if inplace and training else y
+
+
+def dropout1d(input, p=0.5, training=True, inplace=False):
+    """Zeroes whole channels of (N, C, L) or (C, L) with probability p and divides the others by 1 - p.
+
+    Source: Tompson et al., 2015; torch.nn.functional.dropout1d
+    """
+    if input.dim() not in (2, 3):
+        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input.")
+    return _feature_dropout(input, p, training, inplace, input.dim() == 2)
+
+
+def dropout2d(input, p=0.5, training=True, inplace=False):
+    """Zeroes whole channels of (N, C, H, W) with probability p and divides the others by 1 - p.
+
+    Source: Tompson et al., 2015; torch.nn.functional.dropout2d
+    """
+    if input.dim() not in (3, 4):
+        warnings.warn(f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result in an "
+                      "error in a future release. To retain the behavior and silence this warning, please use dropout instead.",
+                      stacklevel=2)
+    return _feature_dropout(input, p, training, inplace, False)     # (C, H, W) counts as (N, C, L), as in PyTorch
+
+
+def dropout3d(input, p=0.5, training=True, inplace=False):
+    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) with probability p and divides the others by 1 - p.
+
+    Source: Tompson et al., 2015; torch.nn.functional.dropout3d
+    """
+    if input.dim() not in (4, 5):
+        warnings.warn(f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result in an "
+                      "error in a future release. To retain the behavior and silence this warning, please use dropout instead.",
+                      stacklevel=2)
+    return _feature_dropout(input, p, training, inplace, input.dim() == 4)
+
+
+def _feature_dropout(input, p, training, inplace, unbatched):
+    y = _core.feature_dropout(input.unsqueeze(0) if unbatched else input, p, training)
+    y = y.squeeze(0) if unbatched else y
+    return input.copy_(y) if inplace and training else y
+
+
+def alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """Sets elements to SELU's negative limit with probability p, then scales and shifts so that mean 0 and variance 1 stay.
+
+    Source: Klambauer et al., 2017; torch.nn.functional.alpha_dropout
+    """
+    y = _core.alpha_dropout(input, p, training)
+    return input.copy_(y) if inplace and training else y
+
+
+def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """`alpha_dropout` of whole channels.  Source: torch.nn.functional.feature_alpha_dropout"""
+    y = _core.feature_alpha_dropout(input, p, training)
     return input.copy_(y) if inplace and training else y
 
 

@@ -9,7 +9,7 @@ from fastbp.nn import init
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 
-__all__ = ["Bilinear", "Flatten", "Identity", "Linear", "Unflatten"]
+__all__ = ["Bilinear", "Flatten", "Identity", "Linear", "NonDynamicallyQuantizableLinear", "Unflatten"]
 
 
 class Identity(Module):
@@ -70,6 +70,10 @@ class Linear(Module):
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear under the name that attention's last projection has in PyTorch.  Source: torch.nn.modules.linear"""
 
 
 class Bilinear(Module):

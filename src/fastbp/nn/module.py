@@ -105,6 +105,10 @@ def _indent(text):
     return text.replace("\n", "\n  ")
 
 
+def _addindent(s_, numSpaces):      # PyTorch's, which programs import
+    return s_.replace("\n", "\n" + numSpaces * " ")
+
+
 def _parse_to(args, kwargs):
     """dtype of `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; every device but the CPU is an error."""
     dtype, device = kwargs.get("dtype"), kwargs.get("device")

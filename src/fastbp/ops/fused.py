@@ -215,6 +215,50 @@ fused("dropout_mask(Tensor input, float p)", ("dropout",), None, {"input": "bw_d
       doc="Zeroes elements with probability p and scales the others by 1 / (1 - p); the mask is a function of seed and "
           "element number.", source="Srivastava et al., 2014; Philox: Salmon et al., 2011")
 
+
+
+def _feature_mask(input, p):
+    """Of the shape [N, C, 1, ...]: 0 with probability p, else 1 / (1 - p); what drops whole channels."""
+    return F.dropout(F.ones(tuple(input.shape[:2]) + (1,) * (input.ndim - 2), dtype=input.dtype), p, True)
+
+
+def _feature_dropout(input, p, train):
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"feature_dropout: p = {p} is no probability; it must be in [0, 1].")
+    if not train or p == 0.0:
+        return input
+    if input.ndim < 2:
+        raise F.ShapeError(f"feature_dropout: input has shape {list(input.shape)}; dropping whole channels needs [N, C, ...].")
+    return input * _feature_mask(input, p)
+
+
+_SELU_LIMIT = -1.7580993408473766       # of SELU at minus infinity: -scale * alpha
+
+
+def _alpha_dropped(input, p, train, features):
+    name = "feature_alpha_dropout" if features else "alpha_dropout"
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{name}: p = {p} is no probability; it must be in [0, 1].")
+    if not train or p == 0.0 or input.numel() == 0:
+        return input
+    if p == 1.0:
+        return input * 0.0
+    if features and input.ndim < 2:
+        raise F.ShapeError(f"{name}: input has shape {list(input.shape)}; dropping whole channels needs [N, C, ...].")
+    keep = (_feature_mask(input, p) if features else F.dropout(F.ones_like(input.detach()), p, True)) * (1 - p)
+    a = ((_SELU_LIMIT * _SELU_LIMIT * p + 1) * (1 - p)) ** -0.5
+    return (input * keep + _SELU_LIMIT * (1 - keep)) * a - a * _SELU_LIMIT * p
+
+
+composed("feature_dropout(Tensor input, float p, bool train)", _feature_dropout, method=False,
+         doc="Zeroes whole channels of [N, C, ...] with probability p and divides the others by 1 - p.",
+         source="Tompson et al., 2015")
+composed("alpha_dropout(Tensor input, float p, bool train)", lambda input, p, train: _alpha_dropped(input, p, train, False),
+         method=False, doc="Dropout to SELU's negative limit, then an affine map: mean 0 and variance 1 stay.",
+         source="Klambauer et al., 2017")
+composed("feature_alpha_dropout(Tensor input, float p, bool train)",
+         lambda input, p, train: _alpha_dropped(input, p, train, True), method=False, doc="alpha_dropout of whole channels.")
+
 # ---- convolution and pooling ----------------------------------------------------------------------------------------
 
 

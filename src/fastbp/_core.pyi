@@ -873,6 +873,9 @@ def l1_loss(input: Tensor, target: Tensor, size_average: _Bool | None = ..., red
 def smooth_l1_loss(input: Tensor, target: Tensor, size_average: _Bool | None = ..., reduce: _Bool | None = ..., reduction: str | str = ..., beta: _Float = ...) -> Tensor: ...
 def huber_loss(input: Tensor, target: Tensor, reduction: str | str = ..., delta: _Float = ...) -> Tensor: ...
 def kl_div(input: Tensor, target: Tensor, size_average: _Bool | None = ..., reduce: _Bool | None = ..., reduction: str | str = ..., log_target: _Bool = ...) -> Tensor: ...
+def feature_dropout(input: Tensor, p: _Float, train: _Bool) -> Tensor: ...
+def alpha_dropout(input: Tensor, p: _Float, train: _Bool) -> Tensor: ...
+def feature_alpha_dropout(input: Tensor, p: _Float, train: _Bool) -> Tensor: ...
 def linalg_inv(A: Tensor, *, out: Any = ...) -> Tensor: ...
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: _Operand, attn_mask: Tensor | None = ..., dropout_p: _Float = ..., is_causal: _Bool = ..., *, scale: _Float | None = ..., enable_gqa: _Bool = ...) -> Tensor: ...
 def multi_head_attention_forward(query: Tensor, key: Tensor, value: _Operand, embed_dim_to_check: _Int, num_heads: _Int, in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: _Bool, dropout_p: _Float, out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: _Bool = ..., key_padding_mask: Tensor | None = ..., need_weights: _Bool = ..., attn_mask: Tensor | None = ..., use_separate_proj_weight: _Bool = ..., q_proj_weight: Tensor | None = ..., k_proj_weight: Tensor | None = ..., v_proj_weight: Tensor | None = ..., static_k: Tensor | None = ..., static_v: Tensor | None = ..., average_attn_weights: _Bool = ..., is_causal: _Bool = ...) -> Tensor: ...
@@ -881,33 +884,33 @@ asarray = as_tensor
 __all__ = [
     "AccumulateGrad", "CPU", "DTypeError", "Dual", "Extreme", "FunctionCtx", "Generator", "GraphError", "KeepGrad",
     "Node", "RemovableHandle", "ReplayError", "ShapeError", "Size", "SlotHook", "Tensor", "abs", "absolute", "acos",
-    "acosh", "adam_step", "add", "addcdiv", "addcmul", "addmm", "all", "allclose", "allocations", "amax", "amin", "any",
-    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin",
-    "as_strided", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "avg_pool2d", "baddbmm",
+    "acosh", "adam_step", "add", "addcdiv", "addcmul", "addmm", "all", "allclose", "allocations", "alpha_dropout",
+    "amax", "amin", "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax",
+    "argmin", "as_strided", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "avg_pool2d", "baddbmm",
     "bernoulli", "bfloat16", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_shapes",
     "broadcast_tensors", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone",
     "concat", "concatenate", "conv2d", "copysign", "cos", "cosh", "cpu", "cross_entropy", "cuda", "cumprod", "cumsum",
     "default_generator", "device", "digamma", "div", "divide", "dot", "dropout", "dtype", "elu", "embedding", "empty",
     "empty_cache", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "executed", "exp", "exp2", "expand_as",
-    "expm1", "eye", "fix", "flatten", "flip", "float16", "float32", "float64", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "frac", "from_dlpack", "from_numpy", "full", "full_like", "gather", "ge", "gelu", "ger",
-    "get_default_dtype", "get_num_threads", "get_rng_state", "greater", "greater_equal", "gt", "hardtanh", "huber_loss",
-    "hypot", "index_add", "index_fill", "index_put", "index_select", "initial_seed", "int16", "int32", "int64", "int8",
-    "is_floating_point", "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "kl_div", "l1_loss",
-    "layer_norm", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_inv", "linear", "linspace",
-    "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt",
-    "manual_seed", "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
-    "mish", "mm", "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multinomial", "multiply", "mv",
-    "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss",
-    "node_visits", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step",
-    "outer", "permute", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn",
-    "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type",
-    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype",
-    "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh",
-    "smooth_l1_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract",
-    "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril", "triu", "true_divide",
-    "trunc", "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros",
-    "zeros_like",
+    "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fix", "flatten", "flip", "float16", "float32",
+    "float64", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_dlpack", "from_numpy", "full",
+    "full_like", "gather", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "greater",
+    "greater_equal", "gt", "hardtanh", "huber_loss", "hypot", "index_add", "index_fill", "index_put", "index_select",
+    "initial_seed", "int16", "int32", "int64", "int8", "is_floating_point", "is_grad_enabled", "is_tensor", "isclose",
+    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lerp", "less", "less_equal",
+    "lgamma", "linalg_inv", "linear", "linspace", "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p",
+    "log2", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
+    "logspace", "logsumexp", "lt", "manual_seed", "masked_fill", "masked_select", "matmul", "max", "max_pool2d",
+    "maximum", "mean", "min", "minimum", "mish", "mm", "movedim", "mse_loss", "mul", "multi_head_attention_forward",
+    "multinomial", "multiply", "mv", "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones",
+    "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot",
+    "ones", "ones_like", "optimizer_step", "outer", "permute", "polygamma", "pow", "prod", "promote_types", "rand",
+    "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape",
+    "reshape_as", "result_type", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add",
+    "select", "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid",
+    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "sub", "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose",
+    "tril", "triu", "true_divide", "trunc", "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as",
+    "where", "xlogy", "zeros", "zeros_like",
 ]

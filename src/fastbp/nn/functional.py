@@ -9,26 +9,43 @@ from fastbp import _core
 from fastbp._core import (
     avg_pool2d,
     conv2d,
+    cosine_embedding_loss,
+    ctc_loss,
+    gaussian_nll_loss,
     gelu,
+    gumbel_softmax,
+    hinge_embedding_loss,
     layer_norm,
     linear,
+    linear_cross_entropy,
     logsigmoid,
+    margin_ranking_loss,
     multi_head_attention_forward,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
     one_hot,
+    poisson_nll_loss,
     scaled_dot_product_attention,
     sigmoid,
+    soft_margin_loss,
     softplus,
     tanh,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from fastbp.autograd.grad_mode import no_grad
 
 __all__ = [
     "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
-    "cross_entropy", "dropout", "elu", "embedding", "gelu", "hardtanh", "huber_loss", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool2d", "max_pool2d_with_indices",
-    "mish", "mse_loss", "multi_head_attention_forward", "nll_loss", "normalize", "one_hot", "relu", "relu6", "relu_",
-    "scaled_dot_product_attention", "sigmoid", "silu",
-    "smooth_l1_loss", "softmax", "softmin", "softplus", "tanh",
+    "cosine_embedding_loss", "cross_entropy", "ctc_loss", "dropout", "elu", "embedding", "embedding_bag",
+    "gaussian_nll_loss", "gelu", "gumbel_softmax", "hardtanh", "hinge_embedding_loss", "huber_loss", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy", "log_softmax", "logsigmoid",
+    "margin_ranking_loss", "max_pool2d", "max_pool2d_with_indices", "mish", "mse_loss", "multi_head_attention_forward",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot",
+    "poisson_nll_loss", "relu", "relu6", "relu_", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "tanh", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]
 
 
@@ -266,12 +283,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
             raise AssertionError(f"Padding_idx must be within num_embeddings: got {padding_idx} for {size} rows")
         padding_idx %= size
     if max_norm is not None:
-        with no_grad():
-            index = input.reshape(-1)
-            rows = weight.index_select(0, index)
-            norms = rows.norm(norm_type, 1, True)
-            # 1e-7 as in PyTorch: the shortened row is not longer for rounding; a row that occurs twice is written twice
-            weight[index] = _core.where(norms > max_norm, rows * (max_norm / (norms + 1e-7)), rows)
+        _shorten_rows(weight, input, max_norm, norm_type)
     y = _core.embedding(input, weight, padding_idx)
     if scale_grad_by_freq:
         index = input.reshape(-1)
@@ -280,6 +292,46 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         scaled = y / count.index_select(0, index).reshape(*input.shape, 1)
         y = scaled + (y - scaled).detach()      # the value of y, the gradient of scaled
     return y
+
+
+def _shorten_rows(weight, input, max_norm, norm_type):
+    """Rows of weight at the positions `input` that are longer than max_norm are shortened to it, in place."""
+    with no_grad():
+        index = input.reshape(-1)
+        rows = weight.index_select(0, index)
+        norms = rows.norm(norm_type, 1, True)
+        # 1e-7 as in PyTorch: the shortened row is not longer for rounding; a row that occurs twice is written twice
+        weight[index] = _core.where(norms > max_norm, rows * (max_norm / (norms + 1e-7)), rows)
+
+
+def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean",
+                  sparse=False, per_sample_weights=None, include_last_offset=False, padding_idx=None):
+    """Sum, mean or largest of the rows of a table, over bags of positions.
+
+    Args:
+        input: int64 positions: (B, N), each row a bag; or (N) with the bags' first positions in `offsets`.
+        weight: the table (V, D).
+        offsets: int64 (B), from 0 on; with include_last_offset (B + 1), the end of the last bag too.
+        max_norm, norm_type: rows that are looked up and longer are first shortened to this p-norm, in place.
+        scale_grad_by_freq: divide the gradient of a row by the number of times it was looked up; not for "max".
+        mode: "sum", "mean" or "max".
+        sparse: accepted; gradients are dense.
+        per_sample_weights: a factor for each position, of input's shape; "sum" only.
+        padding_idx: position that does not count.
+    Returns: Tensor (B, D); empty bags are zero.
+    Errors: a shape error or ValueError for arguments that do not fit; IndexError for a position outside the table.
+    Source: torch.nn.functional.embedding_bag
+
+    >>> import fastbp
+    >>> embedding_bag(fastbp.tensor([[0, 1], [1, 1]]), fastbp.tensor([[1.0], [3.0]])).tolist()
+    [[2.0], [3.0]]
+    """
+    if mode == "max" and sparse:
+        raise ValueError("max mode does not support sparse weights")
+    if max_norm is not None:
+        _shorten_rows(weight, input, max_norm, norm_type)
+    return _core.embedding_bag(input, weight, offsets, scale_grad_by_freq, mode, per_sample_weights, include_last_offset,
+                               padding_idx)
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):

@@ -1,11 +1,16 @@
 """Floor 3, nn: losses as modules; the formulas are those of fastbp.nn.functional."""
 
+import math
+
 from fastbp.nn import functional as F
+from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss",
-    "SmoothL1Loss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss",
+    "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "LinearCrossEntropyLoss", "MSELoss", "MarginRankingLoss",
+    "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "PoissonNLLLoss", "SmoothL1Loss",
+    "SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss",
 ]
 
 
@@ -193,3 +198,246 @@ class BCEWithLogitsLoss(_Loss):
     def forward(self, input, target):
         return F.binary_cross_entropy_with_logits(input, target, self.weight, pos_weight=self.pos_weight,
                                                   reduction=self.reduction)
+
+
+class HingeEmbeddingLoss(_Loss):
+    """Distances that shall be small or large.  Formula: loss = x where t is 1, max(0, margin - x) where t is -1; both (*).
+
+    Args: margin; reduction: "mean", "sum" or "none".
+    Source: torch.nn.HingeEmbeddingLoss
+    """
+
+    def __init__(self, margin=1.0, size_average=None, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin
+
+    def forward(self, input, target):
+        return F.hinge_embedding_loss(input, target, self.margin, reduction=self.reduction)
+
+
+class SoftMarginLoss(_Loss):
+    """Logistic loss of targets 1 and -1.  Formula: loss = mean(log(1 + exp(-t x))); both (*).
+
+    Args: reduction: "mean", "sum" or "none".
+    Source: torch.nn.SoftMarginLoss
+
+    >>> import fastbp
+    >>> round(fastbp.nn.SoftMarginLoss()(fastbp.tensor([0.0]), fastbp.tensor([1.0])).item(), 6)
+    0.693147
+    """
+
+    def forward(self, input, target):
+        return F.soft_margin_loss(input, target, reduction=self.reduction)
+
+
+class MultiLabelMarginLoss(_Loss):
+    """Hinge loss of several right classes.  Formula: loss = sum_{t right, j wrong} max(0, 1 - x[t] + x[j]) / C
+
+    Args: reduction: "mean", "sum" or "none".
+    Shapes: input (C) or (N, C); target of that shape, int64: the right classes up to the first -1.
+    Source: torch.nn.MultiLabelMarginLoss
+    """
+
+    def forward(self, input, target):
+        return F.multilabel_margin_loss(input, target, reduction=self.reduction)
+
+
+class MultiLabelSoftMarginLoss(_WeightedLoss):
+    """Binary cross entropy of logits (N, C) against targets (N, C), averaged over the classes.
+
+    Args: weight: factor for each class (C); reduction: "mean", "sum" or "none".
+    Source: torch.nn.MultiLabelSoftMarginLoss
+    """
+
+    def forward(self, input, target):
+        return F.multilabel_soft_margin_loss(input, target, self.weight, reduction=self.reduction)
+
+
+class MultiMarginLoss(_WeightedLoss):
+    """Hinge loss of classes.  Formula: loss = sum_{j != t} w[t] max(0, margin - x[t] + x[j])^p / C
+
+    Args: p: 1 or 2; margin; weight (C); reduction: "mean", "sum" or "none".
+    Shapes: input (C) or (N, C); target int64 () or (N).
+    Errors: ValueError for another p.
+    Source: Crammer and Singer, 2001; torch.nn.MultiMarginLoss
+    """
+
+    def __init__(self, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
+        super().__init__(weight, size_average, reduce, reduction)
+        if p != 1 and p != 2:
+            raise ValueError("only p == 1 and p == 2 supported")
+        if weight is not None and weight.dim() != 1:
+            raise ValueError(f"MultiMarginLoss: expected weight to be None or 1D tensor, got {weight.dim()}D instead")
+        self.p = p
+        self.margin = margin
+
+    def forward(self, input, target):
+        return F.multi_margin_loss(input, target, self.p, self.margin, self.weight, reduction=self.reduction)
+
+
+class CosineEmbeddingLoss(_Loss):
+    """Formula: loss = 1 - cos(x1, x2) where t is 1, max(0, cos(x1, x2) - margin) where t is -1.
+
+    Args: margin; reduction: "mean", "sum" or "none".
+    Shapes: inputs (N, D) and target (N); or (D) and ().
+    Source: torch.nn.CosineEmbeddingLoss
+    """
+
+    def __init__(self, margin=0.0, size_average=None, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin
+
+    def forward(self, input1, input2, target):
+        return F.cosine_embedding_loss(input1, input2, target, self.margin, reduction=self.reduction)
+
+
+class MarginRankingLoss(_Loss):
+    """Which of two should be larger.  Formula: loss = max(0, -t (x1 - x2) + margin); all of one shape.
+
+    Args: margin; reduction: "mean", "sum" or "none".
+    Source: torch.nn.MarginRankingLoss
+
+    >>> import fastbp
+    >>> fastbp.nn.MarginRankingLoss()(fastbp.tensor([1.0]), fastbp.tensor([3.0]), fastbp.tensor([1.0])).item()
+    2.0
+    """
+
+    def __init__(self, margin=0.0, size_average=None, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin
+
+    def forward(self, input1, input2, target):
+        return F.margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction)
+
+
+class TripletMarginLoss(_Loss):
+    """An anchor nearer to positive than to negative.  Formula: loss = max(0, |a - p|_p - |a - n|_p + margin)
+
+    Args: margin > 0; p: of the norm; eps: added to differences; swap: the smaller of |a - n| and |p - n|; reduction.
+    Shapes: (N, D) or (D), all of one.
+    Errors: ValueError unless margin > 0.
+    Source: Balntas et al., 2016; torch.nn.TripletMarginLoss
+    """
+
+    def __init__(self, margin=1.0, p=2.0, eps=1e-6, swap=False, size_average=None, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        if margin <= 0:
+            raise ValueError(f"TripletMarginLoss: expected margin to be greater than 0, got {margin} instead")
+        self.margin, self.p, self.eps, self.swap = margin, p, eps, swap
+
+    def forward(self, anchor, positive, negative):
+        return F.triplet_margin_loss(anchor, positive, negative, self.margin, self.p, self.eps, self.swap,
+                                     reduction=self.reduction)
+
+
+class TripletMarginWithDistanceLoss(_Loss):
+    """`TripletMarginLoss` with any distance, a function of two tensors; the Euclidean one unless given.
+
+    Args: distance_function; margin > 0; swap: the smaller of d(a, n) and d(p, n); reduction.
+    Errors: ValueError unless margin > 0.
+    Source: Balntas et al., 2016; torch.nn.TripletMarginWithDistanceLoss
+    """
+
+    def __init__(self, *, distance_function=None, margin=1.0, swap=False, reduction="mean"):
+        super().__init__(reduction=reduction)
+        if margin <= 0:
+            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead")
+        self.distance_function, self.margin, self.swap = distance_function, margin, swap
+
+    def forward(self, anchor, positive, negative):
+        return F.triplet_margin_with_distance_loss(anchor, positive, negative, distance_function=self.distance_function,
+                                                   margin=self.margin, swap=self.swap, reduction=self.reduction)
+
+
+class GaussianNLLLoss(_Loss):
+    """Negative log likelihood of a normal distribution.  Formula: loss = (log(max(v, eps)) + (x - t)^2 / max(v, eps)) / 2
+
+    Args: full: with the constant log(2 pi) / 2; eps; reduction: "mean", "sum" or "none".
+    Shapes: input and target (N, *); var the same, or without (or with 1 as) the last dimension.
+    Errors: ValueError where var is negative.
+    Source: Nix and Weigend, 1994; torch.nn.GaussianNLLLoss
+    """
+
+    def __init__(self, *, full=False, eps=1e-6, reduction="mean"):
+        super().__init__(reduction=reduction)
+        self.full, self.eps = full, eps
+
+    def forward(self, input, target, var):
+        return F.gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
+
+
+class PoissonNLLLoss(_Loss):
+    """Negative log likelihood of a Poisson distribution.  Formula: loss = mean(exp(x) - t x); both (*).
+
+    Args: log_input: False for x - t log(x + eps); full: with Stirling's formula for log(t!); eps; reduction.
+    Source: torch.nn.PoissonNLLLoss
+
+    >>> import fastbp
+    >>> fastbp.nn.PoissonNLLLoss()(fastbp.tensor([0.0]), fastbp.tensor([3.0])).item()
+    1.0
+    """
+
+    def __init__(self, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.log_input, self.full, self.eps = log_input, full, eps
+
+    def forward(self, log_input, target):
+        return F.poisson_nll_loss(log_input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction)
+
+
+class CTCLoss(_Loss):
+    """Connectionist temporal classification: -log of the probability of label sequences, over all alignments.
+
+    Args: blank: class of the blank; reduction: "mean" (divides by target lengths first), "sum" or "none"; zero_infinity:
+        a target that is too long counts as 0 instead of inf.
+    Shapes: log_probs (T, N, C) or (T, C); targets int64 (N, S), or (sum of target_lengths); lengths (N).
+    Source: Graves et al., 2006; torch.nn.CTCLoss
+    """
+
+    def __init__(self, blank=0, reduction="mean", zero_infinity=False):
+        super().__init__(reduction=reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
+
+    def forward(self, log_probs, targets, input_lengths, target_lengths):
+        return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity)
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
+    """A linear layer and `CrossEntropyLoss` in one.
+
+    Args:
+        in_features, num_classes: sizes E and C.
+        out_features: sizes of further dimensions of the logits, K1, ...
+        bias: learn a bias.
+        reduction, weight, ignore_index, label_smoothing: as in `CrossEntropyLoss`.
+        options: accepted; how the work is cut changes nothing.
+    Parameters: linear.weight (C K1 ..., E), linear.bias.
+    Shapes: input (N, E) or (E); target (N, K1, ...) classes, or probabilities (N, C, K1, ...).
+    Source: torch.nn.LinearCrossEntropyLoss
+    """
+
+    def __init__(self, in_features, num_classes, *, out_features=(), bias=False, device=None, dtype=None, reduction="mean",
+                 weight=None, ignore_index=None, label_smoothing=0.0, options=None):
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise RuntimeError(f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}")
+        if not 0 <= label_smoothing <= 1:
+            raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
+        super().__init__(weight, None, None, reduction)
+        self.num_classes = num_classes
+        self.out_features = out_features
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.linear = Linear(in_features, math.prod(out_features, start=num_classes), bias=bias, device=device, dtype=dtype)
+        self.options = options
+
+    def forward(self, input, target):
+        shape, bias = (self.num_classes, *self.out_features), self.linear.bias
+        return F.linear_cross_entropy(
+            input, self.linear.weight.reshape(*shape, self.linear.in_features), target,
+            linear_bias=None if bias is None else bias.reshape(shape), weight=self.weight, reduction=self.reduction,
+            ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, options=self.options)
+
+    def extra_repr(self):
+        return (f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
+                f"bias={self.linear.bias is not None}, reduction={self.reduction}, ignore_index={self.ignore_index}, "
+                f"label_smoothing={self.label_smoothing}, options={self.options}")

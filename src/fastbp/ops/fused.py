@@ -34,163 +34,21 @@ fused("log_softmax_backward(Tensor grad, Tensor output, int dim)", ("log_softmax
       lambda grad, output, dim: grad - F.exp(output) * grad.sum(dim, True), function=False, method=False,
       doc="Adjoint of log_softmax.")
 
-# ---- losses ---------------------------------------------------------------------------------------------------------
 
 
-def _reduce(t, reduction):
-    return t.mean() if reduction == "mean" else t.sum() if reduction == "sum" else t
+def _gumbel_softmax(logits, tau=1.0, hard=False, eps=1e-10, dim=-1):
+    u = F.rand_like(logits.detach())
+    u = F.where(u > 0, u, 2.0 ** -25)                   # half the distance of two numbers that rand draws
+    y = F.softmax((logits - F.log(-F.log(u))) / tau, dim)
+    if not hard:
+        return y
+    return F.scatter(F.zeros_like(y.detach()), dim, y.detach().argmax(dim, True), 1.0) - y.detach() + y
 
 
-fused("mse_loss(Tensor input, Tensor target, str reduction='mean')", (),
-      lambda input, target, reduction: _reduce((input - target) * (input - target), reduction),
-      {"input": "bw_mse_loss", "target": "bw_mse_loss"}, wrapper="mse_loss", method=False,
-      doc="Mean squared error.  loss = mean((input - target)^2)")
-fused("cross_entropy_rows(Tensor input, Tensor target, Tensor? weight, int ignore_index, float label_smoothing, str reduction)",
-      ("cross_entropy",), lambda input, target, weight, ignore_index, label_smoothing, reduction:
-      _cross_entropy(input, target, weight, ignore_index, label_smoothing, reduction),
-      {"input": "bw_cross_entropy"}, function=False, method=False,
-      doc="Cross entropy of rows of logits against class positions; the forward pass keeps one number a row.")
-fused("cross_entropy_backward(Tensor grad, Tensor input, Tensor target, Tensor? weight, int ignore_index, float label_smoothing, "
-      "str reduction)",
-      ("cross_entropy_backward",),
-      lambda grad, input, target, weight, ignore_index, label_smoothing, reduction:
-      _cross_entropy_gradient(grad, input, target, weight, ignore_index, label_smoothing, reduction),
-      function=False, method=False,
-      doc="Adjoint of cross_entropy_rows: v * (softmax(input) - one_hot(target)).")
-
-
-def _class_weights(input, target, weight, ignore_index):
-    """Target positions with ignored ones set to 0, the weight of each row, and weights for each class."""
-    keep = target != ignore_index
-    safe = F.where(keep, target, 0)
-    rows = keep.to(input.dtype)
-    if weight is not None:
-        rows = rows * F.index_select(weight.reshape(-1), 0, safe.reshape(-1)).reshape(safe.shape)
-    return safe, keep.to(input.dtype), rows
-
-
-def _cross_entropy(input, target, weight, ignore_index, label_smoothing, reduction):
-    safe, keep, rows = _class_weights(input, target, weight, ignore_index)
-    logp = _log_softmax(input, 1)
-    loss = -F.gather(logp, 1, safe.unsqueeze(1)).squeeze(1) * rows
-    if label_smoothing > 0:
-        weighted = logp if weight is None else logp * weight
-        smooth = -weighted.sum(1) * keep
-        loss = (1 - label_smoothing) * loss + (label_smoothing / input.shape[1]) * smooth
-    if reduction == "mean":
-        return loss.sum() / rows.sum()
-    return loss.sum() if reduction == "sum" else loss
-
-
-def _cross_entropy_gradient(v, input, target, weight, ignore_index, label_smoothing, reduction):
-    safe, keep, rows = _class_weights(input, target, weight, ignore_index)
-    p = _softmax(input, 1)
-    hot = F.one_hot(safe, input.shape[1]).to(input.dtype)
-    g = (p - hot) * rows.unsqueeze(1)
-    if label_smoothing > 0:
-        w = F.ones(input.shape[1], dtype=input.dtype) if weight is None else weight
-        g = (1 - label_smoothing) * g + (label_smoothing / input.shape[1]) * (p * w.sum() - w) * keep.unsqueeze(1)
-    if reduction == "mean":
-        return g * (v / rows.sum())
-    return g * (v if reduction == "sum" else v.unsqueeze(1))
-
-
-def _cross_entropy_any(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
-                       label_smoothing=0.0):
-    F.check_reduction("cross_entropy", reduction)
-    if target.dtype.is_floating_point:
-        F.check_same_shape("cross_entropy", input, target)
-        dim = 1 if input.ndim > 1 else 0
-        logp = F.log_softmax(input, dim)
-        k = input.shape[dim]
-        if label_smoothing > 0:
-            target = target * (1 - label_smoothing) + label_smoothing / k
-        t = target if weight is None else target * weight.reshape((k,) + (1,) * (input.ndim - dim - 1))
-        loss = -(logp * t).sum(dim)
-        return loss.sum() / (input.numel() / k) if reduction == "mean" else _reduce(loss, reduction)
-    return F.cross_entropy_classes(input, target, weight, ignore_index, reduction, label_smoothing)
-
-
-def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
-    F.check_reduction("nll_loss", reduction)
-    F.check_classes("nll_loss", input, target, ignore_index)
-    if input.ndim == 1:
-        loss = _nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction)
-        return loss.squeeze(0) if reduction == "none" else loss
-    safe, _, rows = _class_weights(input, target, weight, ignore_index)
-    loss = -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows
-    if reduction == "mean":
-        return loss.sum() / rows.sum()
-    return _reduce(loss, reduction)
-
-
-def _binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
-                                      pos_weight=None):
-    F.check_reduction("binary_cross_entropy_with_logits", reduction)
-    F.check_same_shape("binary_cross_entropy_with_logits", input, target)
-    if pos_weight is None:
-        loss = F.softplus(-input) + (1 - target) * input
-    else:
-        loss = (1 - target) * input + (1 + (pos_weight - 1) * target) * F.softplus(-input)
-    return _reduce(loss if weight is None else loss * weight, reduction)
-
-
-def _binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
-    F.check_reduction("binary_cross_entropy", reduction)
-    F.check_same_shape("binary_cross_entropy", input, target)
-    low = -100.0
-    loss = -(target * F.clamp(F.log(input), min=low) + (1 - target) * F.clamp(F.log1p(-input), min=low))
-    return _reduce(loss if weight is None else loss * weight, reduction)
-
-
-def _l1_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    F.check_reduction("l1_loss", reduction)
-    return _reduce(F.abs(input - target), reduction)
-
-
-def _smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
-    F.check_reduction("smooth_l1_loss", reduction)
-    d = F.abs(input - target)
-    loss = d if beta == 0 else F.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
-    return _reduce(loss, reduction)
-
-
-def _huber_loss(input, target, reduction="mean", delta=1.0):
-    F.check_reduction("huber_loss", reduction)
-    d = F.abs(input - target)
-    return _reduce(F.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
-
-
-def _kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
-    loss = F.exp(target) * (target - input) if log_target else F.xlogy(target, target) - target * input
-    if reduction == "batchmean":
-        return loss.sum() / input.shape[0]
-    F.check_reduction("kl_div", reduction)
-    return _reduce(loss, reduction)
-
-
-composed("cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, int ignore_index=-100, "
-         "bool? reduce=None, str reduction='mean', float label_smoothing=0.0)", _cross_entropy_any, method=False,
-         doc="Cross entropy of logits [N, C, ...] against classes [N, ...] (int64) or probabilities.  "
-             "loss = -log(softmax(input)[target])")
-composed("nll_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, int ignore_index=-100, "
-         "bool? reduce=None, str reduction='mean')", _nll_loss, method=False,
-         doc="Negative log likelihood of log-probabilities [N, C, ...].  loss = -input[target]")
-composed("binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, "
-         "bool? reduce=None, str reduction='mean', Tensor? pos_weight=None)", _binary_cross_entropy_with_logits, method=False,
-         doc="Sigmoid and binary cross entropy in one, stable.  loss = softplus(-x) + (1 - t) x")
-composed("binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, "
-         "str reduction='mean')", _binary_cross_entropy, method=False,
-         doc="Binary cross entropy of probabilities; logarithms are limited to -100.  loss = -(t log x + (1 - t) log(1 - x))")
-composed("l1_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean')", _l1_loss,
-         method=False, doc="Mean absolute error.  loss = mean(|input - target|)")
-composed("smooth_l1_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean', "
-         "float beta=1.0)", _smooth_l1_loss, method=False, doc="Quadratic below beta, linear above.", source="Girshick, 2015")
-composed("huber_loss(Tensor input, Tensor target, str reduction='mean', float delta=1.0)", _huber_loss, method=False,
-         doc="Quadratic below delta, linear above.", source="Huber, 1964")
-composed("kl_div(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str reduction='mean', "
-         "bool log_target=False)", _kl_div, method=False,
-         doc="Kullback-Leibler divergence of log-probabilities.  loss = target * (log(target) - input)")
+composed("gumbel_softmax(Tensor logits, float tau=1.0, bool hard=False, float eps=1e-10, int dim=-1)", _gumbel_softmax,
+         method=False, doc="A random point of the simplex along dim, near a vertex where tau is small: softmax((logits + g) / tau) "
+         "with Gumbel noise g; hard: that vertex itself, with the gradient of the point.",
+         source="Jang, Gu and Poole, 2017; Maddison, Mnih and Teh, 2017")
 
 # ---- normalization --------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,74 @@ def _embedding_backward(grad, input, weight_shape, padding_idx):
     return F.index_add(F.zeros(weight_shape, dtype=grad.dtype), 0, index, rows)
 
 
+def _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx):
+    op = "embedding_bag"
+    if input.dtype not in (F.int64, F.int32) or offsets is not None and offsets.dtype not in (F.int64, F.int32):
+        raise F.DTypeError(f"{op}: input {list(input.shape)} is {input.dtype}; input and offsets must be int64 or int32.")
+    if weight.ndim != 2:
+        raise F.ShapeError(f"{op}: weight {list(weight.shape)} must be a matrix [V, D].")
+    if input.ndim not in (1, 2):
+        raise F.ShapeError(f"{op}: input {list(input.shape)} must be [N] with offsets, or [B, N].")
+    if input.ndim == 2 and offsets is not None:
+        raise ValueError(f"{op}: if input is 2D, then offsets has to be None, as input is a mini-batch of bags of one length.")
+    if input.ndim == 1 and (offsets is None or offsets.ndim != 1):
+        raise F.ShapeError(f"{op}: offsets has to be a 1D Tensor for input {list(input.shape)}.")
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"{op}: mode {mode!r} has to be one of 'sum', 'mean' and 'max'.")
+    if mode == "max" and scale_grad_by_freq:
+        raise ValueError(f"{op}: max mode does not support scaling the gradient by the frequency.")
+    if per_sample_weights is not None:
+        if mode != "sum":
+            raise ValueError(f"{op}: per_sample_weights is only supported for mode='sum', got mode={mode!r}.")
+        if per_sample_weights.shape != input.shape or per_sample_weights.dtype != weight.dtype:
+            raise F.ShapeError(f"{op}: per_sample_weights {list(per_sample_weights.shape)} must have the shape of input "
+                               f"{list(input.shape)} and the dtype of weight, {weight.dtype}.")
+    if padding_idx is not None and not -weight.shape[0] <= padding_idx < weight.shape[0]:
+        raise IndexError(f"{op}: padding_idx {padding_idx} must be within the {weight.shape[0]} rows of weight.")
+
+
+def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="mean", per_sample_weights=None,
+                   include_last_offset=False, padding_idx=None):
+    _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx)
+    index, n = input.reshape(-1).to(F.int64), input.numel()
+    if input.ndim == 2:
+        bags = input.shape[0]
+        bag = F.arange(bags).unsqueeze(1).expand(input.shape).reshape(-1)
+    else:
+        starts = offsets.to(F.int64)
+        bags = starts.shape[0] - include_last_offset
+        if bags < 0 or len(starts) and (int(starts[0]) != 0 or int(starts.max()) > n or int(starts.min()) < 0):
+            raise ValueError(f"embedding_bag: offsets must begin with 0 and lie within the {n} positions of input"
+                             + ("; with include_last_offset there is one more than bags." if include_last_offset else "."))
+        bag = F.index_add(F.zeros(n + 1, dtype=F.int64), 0, starts, F.ones_like(starts)).cumsum(0)[:n] - 1
+    keep = F.logical_and(bag >= 0, bag < bags)
+    if padding_idx is not None:
+        keep = F.logical_and(keep, index != padding_idx % weight.shape[0])
+    factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    if not bool(keep.all()):
+        index, bag, factors = index[keep], bag[keep], None if factors is None else factors[keep]
+    rows = F.embedding(index, weight, None)
+    if scale_grad_by_freq:
+        count = F.index_add(F.zeros(weight.shape[0], dtype=weight.dtype), 0, index, F.ones(len(index), dtype=weight.dtype))
+        scaled = rows / count.index_select(0, index).unsqueeze(1)
+        rows = scaled + (rows - scaled).detach()        # the value of rows, the gradient of scaled
+    if factors is not None:
+        rows = rows * factors.unsqueeze(1)
+    shape = (bags, weight.shape[1])
+    size = F.index_add(F.zeros(bags, dtype=F.int64), 0, bag, F.ones_like(bag))
+    if mode != "max":
+        y = F.index_add(F.zeros(shape, dtype=weight.dtype), 0, bag, rows)
+        return y if mode == "sum" else y / F.where(size > 0, size, 1).to(weight.dtype).unsqueeze(1)
+    if not len(index):
+        return rows.sum(0) * F.zeros(shape, dtype=weight.dtype)
+    first = F.cumsum(size, 0) - size                    # bags side by side: [bag, place, feature]
+    place = F.arange(int(size.max()))
+    at = F.where(place < size.unsqueeze(1), first.unsqueeze(1) + place, 0)
+    grid = rows[at]
+    top = F.where((place < size.unsqueeze(1)).unsqueeze(2), grid.detach(), -float("inf")).argmax(1, True)
+    return F.where((size > 0).unsqueeze(1), F.gather(grid, 1, top).squeeze(1), 0)
+
+
 def _masked_fill(input, mask, value):
     return F.where(mask, value, input)
 
@@ -72,6 +140,10 @@ def _take_along_dim(input, indices, dim=None):
 
 composed("embedding_backward(Tensor grad, Tensor input, int[] weight_shape, int? padding_idx)", _embedding_backward,
          function=False, method=False, doc="Adds each row's adjoint to its place in the table.")
+composed("embedding_bag(Tensor input, Tensor weight, Tensor? offsets=None, bool scale_grad_by_freq=False, str mode='mean', "
+         "Tensor? per_sample_weights=None, bool include_last_offset=False, int? padding_idx=None)", _embedding_bag, method=False,
+         doc="Sum, mean or largest of the rows weight[i] for the positions i in each bag: [bags, D].  Bags are the rows of input "
+             "[B, N], or stretches of input [N] that begin at offsets [B]; the position padding_idx does not count.")
 composed("masked_fill(Tensor input, Tensor mask, Tensor value)", _masked_fill, doc="value where mask is true, else input.")
 composed("masked_select(Tensor input, Tensor mask)", _masked_select, doc="The elements where mask is true, as a vector.")
 composed("one_hot(Tensor tensor, int num_classes=-1)", _one_hot, method=False,

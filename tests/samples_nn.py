@@ -1,6 +1,9 @@
 """Sample arguments for attention, embedding bags, losses and recurrent layers (see _samples.py)."""
 
+import numpy as np
 from fastbp import _core
+
+# ---- attention ------------------------------------------------------------------------------------------------------
 
 
 def _attention(rng):
@@ -22,10 +25,73 @@ def _many_heads(rng):
            None, True, n((4, 3, 5)), True, n((4, 4)), n((4, 3)), n((4, 2)), None, None, False, False)
 
 
+def _bags(rng):
+    n = rng.standard_normal
+    yield rng.integers(0, 5, (2, 3)), n((5, 4)), None, False, "mean", None, False, 1
+    yield np.array([0, 2, 2, 4, 1]), n((5, 3)), np.array([0, 2, 2]), False, "sum", None, False, None
+    yield np.array([0, 2, 2, 4, 1]), n((5, 3)), np.array([0, 2, 2, 5]), False, "sum", n(5), True, 2
+    yield np.array([0, 2, 2, 4, 1]), _apart(rng, (5, 3)), np.array([0, 3, 3]), False, "max", None, False, 4
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def _apart(rng, shape):
+    """Numbers whose differences, and distances to 0 and 1, are at least 0.05: no kink is near."""
+    n = int(np.prod(shape))
+    return ((rng.permutation(n) - n // 2) * 0.27 + 0.1).reshape(shape)
+
+
+def _signs(rng, *shape):
+    return np.where(rng.random(shape) < 0.5, -1, 1)
+
+
+def _reductions(make):
+    return lambda rng: [make(rng, reduction) for reduction in ("mean", "sum", "none")]
+
+
 SAMPLES = {
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _many_heads,
+    "embedding_bag": _bags,
+    "margin_ranking_loss": _reductions(lambda rng, r: (
+        _apart(rng, (3, 4)), _apart(rng, (3, 4)) + 0.03, _signs(rng, 3, 4), 0.2, None, None, r)),
+    "hinge_embedding_loss": _reductions(lambda rng, r: (_apart(rng, (3, 4)), _signs(rng, 3, 4), 0.5, None, None, r)),
+    "soft_margin_loss": _reductions(lambda rng, r: (rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), None, None, r)),
+    "multilabel_soft_margin_loss": _reductions(lambda rng, r: (
+        rng.standard_normal((3, 4)), rng.uniform(0, 1, (3, 4)), rng.uniform(0.5, 2, 4), None, None, r)),
+    "cosine_embedding_loss": _reductions(lambda rng, r: (
+        rng.standard_normal((5, 3)), rng.standard_normal((5, 3)), _signs(rng, 5), -0.9, None, None, r)),
+    "multi_margin_loss": _reductions(lambda rng, r: (
+        _apart(rng, (3, 4)), np.array([1, 0, 3]), 2 if r == "sum" else 1, 0.8, rng.uniform(0.5, 2, 4), None, None, r)),
+    "multilabel_margin_loss": _reductions(lambda rng, r: (
+        _apart(rng, (3, 4)), np.array([[1, 0, -1, 2], [3, 3, 1, 0], [-1, 0, 0, 0]]), None, None, r)),
+    "triplet_margin_loss": _reductions(lambda rng, r: (
+        rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), 3.0, 2.0, 1e-6, r == "sum", None,
+        None, r)),
+    "triplet_margin_with_distance_loss": _reductions(lambda rng, r: (
+        rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), None, 3.0, r == "sum", r)),
+    "gaussian_nll_loss": _reductions(lambda rng, r: (
+        rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.uniform(0.5, 2, 3 if r == "sum" else (3, 4)),
+        r == "none", 1e-6, r)),
+    "poisson_nll_loss": _reductions(lambda rng, r: (
+        rng.uniform(0.5, 2, (3, 4)), rng.uniform(1.2, 3, (3, 4)), r == "mean", r != "mean", None, 1e-8, None, r)),
+    "linear_cross_entropy": lambda rng: [
+        (rng.standard_normal((3, 4)), rng.standard_normal((5, 4)), np.array([1, 0, 4]), rng.standard_normal(5),
+         None, "mean", None, 0.1, None),
+        (rng.standard_normal((3, 4)), rng.standard_normal((5, 2, 4)), np.array([[1, 0], [2, 2], [3, 4]]), None,
+         None, "none", 2, 0.0, None)],
+    "ctc_loss": lambda rng: [
+        (rng.standard_normal((6, 3, 4)) - 1.5, np.array([[1, 2, 2], [3, 1, 0], [0, 0, 0]]), (6, 5, 4), (3, 2, 0), 0, "mean",
+         False),
+        (rng.standard_normal((5, 2, 4)) - 1.5, np.array([1, 2, 1]), np.array([5, 1]), np.array([1, 2]), 3, "none", True),
+        (rng.standard_normal((5, 4)) - 1.5, np.array([1, 2, 1]), (5,), (3,), 0, "sum", False)],
+    "gumbel_softmax": lambda rng: [(rng.standard_normal((3, 4)), 0.7, False, 1e-10, -1),
+                                   (rng.standard_normal((3, 4)), 1.3, False, 1e-10, 0)],
 }
+
+
+# ---- rows that return several tensors -------------------------------------------------------------------------------
 
 
 def joined(f):
@@ -35,4 +101,6 @@ def joined(f):
 
 DOORS = {
     "multi_head_attention_forward": joined(_core.multi_head_attention_forward),
+    # its gradient is right for the results of log_softmax
+    "ctc_loss": lambda log_probs, *args: _core.ctc_loss(_core.log_softmax(log_probs, -1), *args),
 }

@@ -897,8 +897,8 @@ def test_rules_and_compositions_read_only_what_the_table_and_the_engine_bind():
     import inspect
     import re
 
-    from fastbp.ops import F, fused, index, linalg, reduce, shape
-    for module in (fused, index, linalg, reduce, shape):
+    from fastbp.ops import F, attention, fused, index, linalg, loss, recurrent, reduce, shape
+    for module in (attention, fused, index, linalg, loss, recurrent, reduce, shape):
         for name in set(re.findall(r"\bF\.(\w+)", inspect.getsource(module))):
             assert name in TABLE or name in F.__dict__ or hasattr(F._bound, name), f"{module.__name__} uses F.{name}"
 

@@ -46,8 +46,8 @@ def _gumbel_softmax(logits, tau=1.0, hard=False, eps=1e-10, dim=-1):
 
 
 composed("gumbel_softmax(Tensor logits, float tau=1.0, bool hard=False, float eps=1e-10, int dim=-1)", _gumbel_softmax,
-         method=False, doc="A random point of the simplex along dim, near a vertex where tau is small: softmax((logits + g) / tau) "
-         "with Gumbel noise g; hard: that vertex itself, with the gradient of the point.",
+         method=False, doc="A random point of the simplex along dim, near a vertex where tau is small: "
+         "softmax((logits + g) / tau) with Gumbel noise g; hard: that vertex itself, with the gradient of the point.",
          source="Jang, Gu and Poole, 2017; Maddison, Mnih and Teh, 2017")
 
 # ---- normalization --------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def _embedding_backward(grad, input, weight_shape, padding_idx):
 
 def _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx):
     op = "embedding_bag"
-    if input.dtype not in (F.int64, F.int32) or offsets is not None and offsets.dtype not in (F.int64, F.int32):
+    if input.dtype not in (F.int64, F.int32) or (offsets is not None and offsets.dtype not in (F.int64, F.int32)):
         raise F.DTypeError(f"{op}: input {list(input.shape)} is {input.dtype}; input and offsets must be int64 or int32.")
     if weight.ndim != 2:
         raise F.ShapeError(f"{op}: weight {list(weight.shape)} must be a matrix [V, D].")
@@ -82,7 +82,7 @@ def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="
     else:
         starts = offsets.to(F.int64)
         bags = starts.shape[0] - include_last_offset
-        if bags < 0 or len(starts) and (int(starts[0]) != 0 or int(starts.max()) > n or int(starts.min()) < 0):
+        if bags < 0 or (len(starts) and (int(starts[0]) != 0 or int(starts.max()) > n or int(starts.min()) < 0)):
             raise ValueError(f"embedding_bag: offsets must begin with 0 and lie within the {n} positions of input"
                              + ("; with include_last_offset there is one more than bags." if include_last_offset else "."))
         bag = F.index_add(F.zeros(n + 1, dtype=F.int64), 0, starts, F.ones_like(starts)).cumsum(0)[:n] - 1

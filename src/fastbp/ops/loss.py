@@ -266,7 +266,7 @@ def _multilabel_margin_loss(input, target, size_average=None, reduce=None, reduc
     if target.shape != input.shape:
         raise F.ShapeError(f"{op}: target {list(target.shape)} must have the shape of input {list(input.shape)}.")
     x, t = (input.reshape(1, -1), target.reshape(1, -1)) if input.ndim < 2 else (input, target)
-    n, c = x.shape
+    c = x.shape[1]
     _check_labels(op, t, -1, c)
     t = t.to(F.int64)
     valid = (F.cumsum((t < 0).to(F.int64), 1) == 0).to(x.dtype)         # the labels before the first -1
@@ -358,7 +358,8 @@ def _poisson_nll_loss(input, target, log_input=True, full=False, size_average=No
     reduction = _reduction("poisson_nll_loss", size_average, reduce, reduction)
     loss = F.exp(input) - target * input if log_input else input - target * F.log(input + eps)
     if full:
-        loss = loss + F.where(target > 1, target * F.log(target) - target + 0.5 * F.log(2 * math.pi * target), 0)
+        t = F.where(target > 1, target, 1)          # elsewhere the logarithm of t! counts as 0
+        loss = loss + F.where(target > 1, t * F.log(t) - t + 0.5 * F.log(2 * math.pi * t), 0)
     return _reduce(loss, reduction)
 
 
@@ -411,7 +412,7 @@ def _lengths(op, name, lengths, batch, most):
     t = t.reshape(-1).to(F.int64)
     if t.shape[0] != batch:
         raise F.ShapeError(f"{op}: {name} has {t.shape[0]} numbers for a batch of {batch}.")
-    if batch and (int(t.min()) < 0 or most is not None and int(t.max()) > most):
+    if batch and (int(t.min()) < 0 or (most is not None and int(t.max()) > most)):
         raise ValueError(f"{op}: expected {name} to have values in [0, {most}], got {t.tolist()}.")
     return t
 
@@ -478,6 +479,9 @@ def _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduct
         found = -(F.log(F.exp(last - top) + F.exp(before - top)) + top).squeeze(1)
         found = F.where(found > -0.5 * _NEVER, math.inf, found)
         loss = F.where(times > 0, found, loss)
+        # probabilities sum to 1: the value of that is left out, its gradient (exp(log_probs), as in PyTorch) is not
+        total = F.where(F.arange(steps).unsqueeze(1) < times, F.exp(lp).sum(2), 0).sum(0)
+        loss = loss + (total - total.detach())
     if zero_infinity:
         loss = F.where(loss == math.inf, 0.0, loss)
     if reduction == "mean":
@@ -489,5 +493,6 @@ composed("ctc_loss(Tensor log_probs, Tensor targets, Tensor input_lengths, Tenso
          "str reduction='mean', bool zero_infinity=False)", _ctc_loss, method=False,
          doc="Negative log probability of label sequences, over all alignments to the time steps of log_probs [T, N, C] or "
              "[T, C].  targets [N, S], or one after the other [sum of target_lengths]; lengths [N], tensors or tuples; "
-             "'mean' divides by the target's length first; zero_infinity: a loss of inf (target too long) counts as 0.",
+             "'mean' divides by the target's length first; zero_infinity: a loss of inf (target too long) counts as 0.  "
+             "The gradient is the one in log_softmax's input, which is what log_probs must come from.",
          source="Graves et al., 2006")

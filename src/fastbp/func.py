@@ -11,9 +11,11 @@ import functools
 from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, is_grad_enabled, stack, zeros_like
 from fastbp.autograd import forward_ad
 from fastbp.autograd.grad_mode import enable_grad
+from fastbp.nn.utils.stateless import functional_call, stack_module_state
 from fastbp.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-__all__ = ["grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize", "vjp"]
+__all__ = ["functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
+           "stack_module_state", "vjp"]
 
 
 def _chosen(name, args, argnums):

@@ -74,7 +74,7 @@ class LazyModuleMixin:
         for name, p in list(self._parameters.items()):
             if p is not None:
                 setattr(self, name, UninitializedParameter(p.requires_grad, dtype=p.dtype))
-        self._waiting = self.register_forward_pre_hook(lambda module, args: module.initialize_parameters(*args))
+        self._waiting = self.register_forward_pre_hook(lambda module, args: module.initialize_parameters(*args)).id
 
     @staticmethod
     def _least(kwargs, args):
@@ -99,7 +99,7 @@ class LazyModuleMixin:
         for name, b in eager._buffers.items():
             self._buffers[name] = b
         setattr(self, self._size_name, size)
-        self._waiting.remove()
+        del self._forward_pre_hooks[self._waiting]
         del self._recipe, self._waiting, self._smallest
         self.__class__ = self.cls_to_become
 

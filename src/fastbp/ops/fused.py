@@ -117,6 +117,24 @@ composed("alpha_dropout(Tensor input, float p, bool train)", lambda input, p, tr
 composed("feature_alpha_dropout(Tensor input, float p, bool train)",
          lambda input, p, train: _alpha_dropped(input, p, train, True), method=False, doc="alpha_dropout of whole channels.")
 
+# ---- weight norm ----------------------------------------------------------------------------------------------------
+
+
+def _norm_except_dim(v, pow=2, dim=0):
+    if dim == -1:
+        return v.norm(pow)
+    if not -v.ndim <= dim < v.ndim:
+        raise IndexError(f"norm_except_dim: dim {dim} is out of range for a tensor of {v.ndim} dimensions.")
+    others = [d for d in range(v.ndim) if d != dim % v.ndim]
+    return v.norm(pow, others, True) if others else v.abs()
+
+
+composed("norm_except_dim(Tensor v, int pow=2, int dim=0)", _norm_except_dim, method=False,
+         doc="Norm over all dimensions but one, which are kept with size 1; over all, a scalar, for dim -1.")
+composed("_weight_norm(Tensor v, Tensor g, int dim=0)", lambda v, g, dim=0: v * (g / _norm_except_dim(v, 2, dim)), method=False,
+         doc="A weight from direction and length.  w = g * v / |v|, the norm over all dimensions but dim",
+         source="Salimans and Kingma, 2016")
+
 # ---- convolution and pooling ----------------------------------------------------------------------------------------
 
 

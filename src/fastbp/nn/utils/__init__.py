@@ -1,13 +1,32 @@
-"""Floor 3, nn: helpers around gradients and parameters."""
+"""Floor 3, nn: helpers around gradients and parameters.
+
+Gradients and vectors of parameters are here; some of the other rooms are imported when a program first names them.
+"""
+
+import sys
+from importlib import import_module
 
 from fastbp._core import Tensor, cat, stack
 from fastbp._core import tensor as _tensor
 from fastbp.autograd.grad_mode import no_grad
+from fastbp.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval, fuse_linear_bn_weights
+from fastbp.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
+from fastbp.nn.utils.weight_norm import remove_weight_norm, weight_norm
 
 __all__ = [
-    "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector",
-    "vector_to_parameters",
+    "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "fuse_conv_bn_eval", "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval", "fuse_linear_bn_weights", "get_total_norm", "parameters_to_vector", "parametrizations",
+    "parametrize", "remove_spectral_norm", "remove_weight_norm", "skip_init", "spectral_norm", "stateless",
+    "vector_to_parameters", "weight_norm",
 ]
+
+_ROOMS = ("parametrizations", "parametrize", "prune", "rnn", "stateless")
+
+
+def __getattr__(name):
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'fastbp.nn.utils' has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
 
 
 def _with_gradients(parameters):
@@ -118,3 +137,21 @@ def vector_to_parameters(vec, parameters):
     for p in parameters:
         p.data = vec[start:start + p.numel()].view_as(p).data
         start += p.numel()
+
+
+def skip_init(module_cls, *args, **kwargs):
+    """A module of a class; its initial values may be anything, here they are the usual ones.
+
+    Errors: RuntimeError when the class takes no `device`.
+    Source: torch.nn.utils.skip_init
+    """
+    import inspect
+    if "device" not in inspect.signature(module_cls).parameters:
+        raise RuntimeError("Module must support a 'device' arg to skip initialization")
+    return module_cls(*args, **kwargs)
+
+
+# PyTorch's names of this room
+clip_grad_norm = clip_grad_norm_
+sys.modules[f"{__name__}.clip_grad"] = sys.modules[f"{__name__}.convert_parameters"] = sys.modules[__name__]
+clip_grad = convert_parameters = sys.modules[__name__]

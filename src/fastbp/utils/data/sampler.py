@@ -86,14 +86,18 @@ class RandomSampler(Sampler):
 
     def _order(self):
         n, count = len(self.data_source), self.num_samples
-        if self.replacement:
-            return randint(0, n, (count,), generator=self.generator)
         if count == n:
             return randperm(n, generator=self.generator)
         return cat([randperm(n, generator=self.generator) for _ in range(-(-count // n))])[:count]
 
     def __iter__(self):
-        yield from self._order().tolist()
+        if not self.replacement:
+            yield from self._order().tolist()
+            return
+        left = self.num_samples         # may be far more than there is memory for, as in programs that never end an epoch
+        while left > 0:
+            yield from randint(0, len(self.data_source), (min(left, 1024),), generator=self.generator).tolist()
+            left -= 1024
 
     def __len__(self):
         return self.num_samples

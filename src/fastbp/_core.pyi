@@ -870,6 +870,8 @@ def gumbel_softmax(logits: Tensor, tau: _Float = ..., hard: _Bool = ..., eps: _F
 def feature_dropout(input: Tensor, p: _Float, train: _Bool) -> Tensor: ...
 def alpha_dropout(input: Tensor, p: _Float, train: _Bool) -> Tensor: ...
 def feature_alpha_dropout(input: Tensor, p: _Float, train: _Bool) -> Tensor: ...
+def norm_except_dim(v: Tensor, pow: _Int = ..., dim: _Int = ...) -> Tensor: ...
+def _weight_norm(v: Tensor, g: Tensor, dim: _Int = ...) -> Tensor: ...
 def linalg_inv(A: Tensor, *, out: Any = ...) -> Tensor: ...
 def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = ..., size_average: _Bool | None = ..., ignore_index: _Int = ..., reduce: _Bool | None = ..., reduction: str | str = ..., label_smoothing: _Float = ...) -> Tensor: ...
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = ..., size_average: _Bool | None = ..., ignore_index: _Int = ..., reduce: _Bool | None = ..., reduction: str | str = ...) -> Tensor: ...
@@ -922,13 +924,13 @@ __all__ = [
     "minimum", "mish", "mm", "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multi_margin_loss",
     "multilabel_margin_loss", "multilabel_soft_margin_loss", "multinomial", "multiply", "mv", "narrow", "ne", "neg",
     "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero",
-    "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step", "outer", "permute",
-    "poisson_nll_loss", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn",
-    "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type",
-    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select", "set_default_dtype",
-    "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu", "sin", "sinh",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "sub", "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose", "tril",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "true_divide", "trunc", "type_as", "uint8",
-    "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros", "zeros_like",
+    "norm", "norm_except_dim", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step",
+    "outer", "permute", "poisson_nll_loss", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint",
+    "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as",
+    "result_type", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select",
+    "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu",
+    "sin", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "sub", "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose",
+    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "true_divide", "trunc", "type_as",
+    "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros", "zeros_like",
 ]

@@ -127,6 +127,9 @@ def _parse_to(args, kwargs):
     return dtype
 
 
+_COPIES = "_copies"         # where load_state_dict collects what it will copy, once everything is checked
+
+
 class Module:
     """Base class of layers and models: a tree of parameters, buffers and submodules with one `forward`.
 
@@ -745,19 +748,11 @@ class Module:
                 error_msgs.append(f"size mismatch for {key}: copying a param with shape {value.shape} from checkpoint, "
                                   f"the shape in current model is {member.shape}.")
                 continue
-            try:
-                with no_grad():
-                    if not assign:
-                        member.copy_(value)
-                    elif isinstance(member, Parameter):
-                        setattr(self, name, value if isinstance(value, Parameter)
-                                else Parameter(value, member.requires_grad))
-                    else:
-                        setattr(self, name, value)
-            except Exception as error:
-                error_msgs.append(f'While copying the parameter named "{key}", whose dimensions in the model are '
-                                  f"{member.shape} and whose dimensions in the checkpoint are {value.shape}, an "
-                                  f"exception occurred : {error.args}.")
+            copies = local_metadata.get(_COPIES)
+            if copies is None:          # called by itself
+                self._take(name, key, member, value, assign, error_msgs)
+            else:
+                copies.append((self, name, key, member, value, assign))
         extra = prefix + "_extra_state"
         if type(self).set_extra_state is not Module.set_extra_state:
             if extra in state_dict:
@@ -773,8 +768,23 @@ class Module:
                     if name not in members if not deeper else name not in self._modules:
                         unexpected_keys.append(key)
 
+    def _take(self, name, key, member, value, assign, error_msgs):
+        """Copies, or assigns, one tensor of a state dictionary that fits."""
+        try:
+            with no_grad():
+                if not assign:
+                    member.copy_(value)
+                elif isinstance(member, Parameter):
+                    setattr(self, name, value if isinstance(value, Parameter) else Parameter(value, member.requires_grad))
+                else:
+                    setattr(self, name, value)
+        except Exception as error:
+            error_msgs.append(f'While copying the parameter named "{key}", whose dimensions in the model are '
+                              f"{member.shape} and whose dimensions in the checkpoint are {value.shape}, an "
+                              f"exception occurred : {error.args}.")
+
     def load_state_dict(self, state_dict, strict=True, assign=False):
-        """Copies the tensors of a state_dict into this tree.
+        """Copies the tensors of a state_dict into this tree; everything is checked before anything is copied.
 
         Args:
             state_dict: mapping of name -> Tensor, as `state_dict()` returns.
@@ -792,8 +802,11 @@ class Module:
         if metadata is not None:
             state_dict._metadata = metadata
 
+        copies, hooked = [], []
+
         def load(module, part, prefix):
             local = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
+            local[_COPIES] = copies
             if assign:
                 local["assign_to_params_buffers"] = True
             module._load_from_state_dict(part, prefix, local, True, missing, unexpected, errors)
@@ -801,23 +814,33 @@ class Module:
                 if child is not None:
                     below = prefix + name + "."
                     load(child, {k: v for k, v in part.items() if k.startswith(below)}, below)
-            result = _IncompatibleKeys(missing, unexpected)
+            if module._load_state_dict_post_hooks:
+                hooked.append(module)
+
+        def complain():
+            texts = list(errors)
+            quote = lambda keys: ", ".join(f'"{k}"' for k in keys)
+            if strict and unexpected:
+                texts.insert(0, f"Unexpected key(s) in state_dict: {quote(unexpected)}. ")
+            if strict and missing:
+                texts.insert(0, f"Missing key(s) in state_dict: {quote(missing)}. ")
+            if texts:
+                text = "\n\t".join(texts)
+                raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{text}")
+
+        load(self, state_dict, "")
+        if errors or not hooked:        # hooks may take names off the lists
+            complain()
+        for module, *what in copies:
+            module._take(*what, errors)
+        result = _IncompatibleKeys(missing, unexpected)
+        for module in hooked:
             for hook in module._load_state_dict_post_hooks.values():
                 if hook(module, result) is not None:
                     raise AssertionError("Hooks registered with ``register_load_state_dict_post_hook`` are not "
                                          "expected to return new values, if incompatible_keys need to be modified, it "
                                          "should be done inplace.")
-
-        load(self, state_dict, "")
-        if strict:
-            quote = lambda keys: ", ".join(f'"{k}"' for k in keys)
-            if unexpected:
-                errors.insert(0, f"Unexpected key(s) in state_dict: {quote(unexpected)}. ")
-            if missing:
-                errors.insert(0, f"Missing key(s) in state_dict: {quote(missing)}. ")
-        if errors:
-            text = "\n\t".join(errors)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{text}")
+        complain()
         return _IncompatibleKeys(missing, unexpected)
 
     # ---- printing ---------------------------------------------------------------------------------------------------

@@ -50,7 +50,59 @@ def _reductions(make):
     return lambda rng: [make(rng, reduction) for reduction in ("mean", "sum", "none")]
 
 
+# ---- recurrent layers -----------------------------------------------------------------------------------------------
+
+
+def _steps(gates, states, *, bias=False, projected=False, tail=()):
+    """Samples of a sequence row: both directions, with and without lengths."""
+    def make(rng):
+        n = rng.standard_normal
+        for reverse in (False, True):
+            for lengths in (None, np.array([4, 3, 1])):
+                h, p = 3, 2 if projected else 3
+                args = [n((4, 3, gates * h)), n((gates * h, p))]
+                args += [n((p, h))] if projected else []
+                args += [n(gates * h) if reverse else None] if bias else []
+                args += [n((3, p)), n((3, h))][:states]
+                yield (*args, lengths, reverse, *tail)
+    return make
+
+
+def _layers(gates, pair=False):
+    def make(rng):
+        n = rng.standard_normal
+        g = gates * 3
+        params = [n(s) for size in (2, 6) for _ in range(2) for s in ((g, size), (g, 3), (g,), (g,))]
+        h = [n((4, 2, 3)) for _ in range(1 + pair)]
+        yield n((3, 2, 2)), h if pair else h[0], params, True, 2, 0.0, True, True, False, None
+        h = [n((1, 3, 2 if pair else 3)), n((1, 3, 3))][:1 + pair]
+        params = [n((g, 2)), n((g, 2 if pair else 3))] + ([n((2, 3))] if pair else [])
+        yield n((3, 4, 2)), h if pair else h[0], params, False, 1, 0.0, False, False, True, np.array([4, 2, 2])
+    return make
+
+
+def _cells(gates, pair=False):
+    def make(rng):
+        n = rng.standard_normal
+        h = [n((4, 3)), n((4, 3))] if pair else n((4, 3))
+        yield n((4, 2)), h, n((gates * 3, 2)), n((gates * 3, 3)), n(gates * 3), n(gates * 3)
+        yield n((4, 2)), h, n((gates * 3, 2)), n((gates * 3, 3)), None, None
+    return make
+
+
 SAMPLES = {
+    "rnn_steps": lambda rng: [*_steps(1, 1, tail=(False,))(rng), *_steps(1, 1, tail=(True,))(rng)],
+    "gru_steps": _steps(3, 1, bias=True),
+    "lstm_steps": _steps(4, 2),
+    "lstm_steps_projected": _steps(4, 2, projected=True),
+    "rnn_tanh": _layers(1), "rnn_relu": _layers(1), "gru": _layers(3), "lstm": _layers(4, True),
+    "rnn_tanh_cell": _cells(1), "rnn_relu_cell": _cells(1), "gru_cell": _cells(3), "lstm_cell": _cells(4, True),
+    "_pack_padded_sequence": lambda rng: [(rng.standard_normal((4, 3, 2)), np.array([4, 2, 1]), False),
+                                          (rng.standard_normal((2, 3)), np.array([2, 2]), True)],
+    "_pad_packed_sequence": lambda rng: [(rng.standard_normal((6, 2)), np.array([3, 2, 1]), False, 1.5, 4),
+                                         (rng.standard_normal(5), np.array([3, 2]), True, 0.0, 0)],
+    "pad_sequence": lambda rng: [([rng.standard_normal((2, 3)), rng.standard_normal((4, 3))], True, 0.5, "left"),
+                                 ([rng.standard_normal((2, 3)), rng.standard_normal((0, 3))], False, 0.0, "right")],
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _many_heads,
     "embedding_bag": _bags,
@@ -91,16 +143,7 @@ SAMPLES = {
 }
 
 
-# ---- rows that return several tensors -------------------------------------------------------------------------------
-
-
-def joined(f):
-    """f with its results as one vector."""
-    return lambda *args: _core.cat([y.reshape(-1) for y in f(*args) if y is not None])
-
-
 DOORS = {
-    "multi_head_attention_forward": joined(_core.multi_head_attention_forward),
     # its gradient is right for the results of log_softmax
     "ctc_loss": lambda log_probs, *args: _core.ctc_loss(_core.log_softmax(log_probs, -1), *args),
 }

@@ -896,6 +896,17 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *
 def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: _Int = ..., reduction: str | str = ..., zero_infinity: _Bool = ...) -> Tensor: ...
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: _Operand, attn_mask: Tensor | None = ..., dropout_p: _Float = ..., is_causal: _Bool = ..., *, scale: _Float | None = ..., enable_gqa: _Bool = ...) -> Tensor: ...
 def multi_head_attention_forward(query: Tensor, key: Tensor, value: _Operand, embed_dim_to_check: _Int, num_heads: _Int, in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: _Bool, dropout_p: _Float, out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: _Bool = ..., key_padding_mask: Tensor | None = ..., need_weights: _Bool = ..., attn_mask: Tensor | None = ..., use_separate_proj_weight: _Bool = ..., q_proj_weight: Tensor | None = ..., k_proj_weight: Tensor | None = ..., v_proj_weight: Tensor | None = ..., static_k: Tensor | None = ..., static_v: Tensor | None = ..., average_attn_weights: _Bool = ..., is_causal: _Bool = ...) -> Tensor: ...
+def rnn_tanh(input: Tensor, hx: Tensor, params: Sequence[Tensor], has_biases: _Bool, num_layers: _Int, dropout: _Float, train: _Bool, bidirectional: _Bool, batch_first: _Bool = ..., lengths: Tensor | None = ...) -> Tensor: ...
+def rnn_relu(input: Tensor, hx: Tensor, params: Sequence[Tensor], has_biases: _Bool, num_layers: _Int, dropout: _Float, train: _Bool, bidirectional: _Bool, batch_first: _Bool = ..., lengths: Tensor | None = ...) -> Tensor: ...
+def gru(input: Tensor, hx: Tensor, params: Sequence[Tensor], has_biases: _Bool, num_layers: _Int, dropout: _Float, train: _Bool, bidirectional: _Bool, batch_first: _Bool = ..., lengths: Tensor | None = ...) -> Tensor: ...
+def lstm(input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: _Bool, num_layers: _Int, dropout: _Float, train: _Bool, bidirectional: _Bool, batch_first: _Bool = ..., lengths: Tensor | None = ...) -> Tensor: ...
+def rnn_tanh_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = ..., b_hh: Tensor | None = ...) -> Tensor: ...
+def rnn_relu_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = ..., b_hh: Tensor | None = ...) -> Tensor: ...
+def gru_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = ..., b_hh: Tensor | None = ...) -> Tensor: ...
+def lstm_cell(input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = ..., b_hh: Tensor | None = ...) -> Tensor: ...
+def _pack_padded_sequence(input: Tensor, lengths: Tensor, batch_first: _Bool = ...) -> Tensor: ...
+def _pad_packed_sequence(data: Tensor, batch_sizes: Tensor, batch_first: _Bool = ..., padding_value: _Float = ..., total_length: _Int = ...) -> Tensor: ...
+def pad_sequence(sequences: Sequence[Tensor], batch_first: _Bool = ..., padding_value: _Float = ..., padding_side: str | str = ...) -> Tensor: ...
 asarray = as_tensor
 
 __all__ = [
@@ -913,24 +924,26 @@ __all__ = [
     "erfc", "erfinv", "executed", "exp", "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout",
     "feature_dropout", "fix", "flatten", "flip", "float16", "float32", "float64", "floor", "floor_divide", "fmax",
     "fmin", "fmod", "frac", "from_dlpack", "from_numpy", "full", "full_like", "gather", "gaussian_nll_loss", "ge",
-    "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "greater", "greater_equal", "gt",
-    "gumbel_softmax", "hardtanh", "hinge_embedding_loss", "huber_loss", "hypot", "index_add", "index_fill", "index_put",
-    "index_select", "initial_seed", "int16", "int32", "int64", "int8", "is_floating_point", "is_grad_enabled",
-    "is_tensor", "isclose", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lerp",
-    "less", "less_equal", "lgamma", "linalg_inv", "linear", "linear_cross_entropy", "linspace", "live_bytes",
-    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lt", "manual_seed",
-    "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "min",
-    "minimum", "mish", "mm", "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multi_margin_loss",
-    "multilabel_margin_loss", "multilabel_soft_margin_loss", "multinomial", "multiply", "mv", "narrow", "ne", "neg",
-    "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero",
-    "norm", "norm_except_dim", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step",
-    "outer", "permute", "poisson_nll_loss", "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint",
-    "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as",
-    "result_type", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add", "select",
-    "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid", "sign", "silu",
-    "sin", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "sub", "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "transpose",
-    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "true_divide", "trunc", "type_as",
-    "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy", "zeros", "zeros_like",
+    "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "greater", "greater_equal", "gru",
+    "gru_cell", "gt", "gumbel_softmax", "hardtanh", "hinge_embedding_loss", "huber_loss", "hypot", "index_add",
+    "index_fill", "index_put", "index_select", "initial_seed", "int16", "int32", "int64", "int8", "is_floating_point",
+    "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
+    "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_inv", "linear", "linear_cross_entropy", "linspace",
+    "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logspace", "logsumexp", "lstm",
+    "lstm_cell", "lt", "manual_seed", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max",
+    "max_pool2d", "maximum", "mean", "min", "minimum", "mish", "mm", "movedim", "mse_loss", "mul",
+    "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "multinomial", "multiply", "mv", "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones",
+    "new_tensor", "new_zeros", "nll_loss", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "not_equal",
+    "numel", "one_hot", "ones", "ones_like", "optimizer_step", "outer", "pad_sequence", "permute", "poisson_nll_loss",
+    "polygamma", "pow", "prod", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm",
+    "reciprocal", "relu", "remainder", "repeat", "reshape", "reshape_as", "result_type", "rnn_relu", "rnn_relu_cell",
+    "rnn_tanh", "rnn_tanh_cell", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter", "scatter_add",
+    "select", "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sigmoid",
+    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "t", "take_along_dim", "tan", "tanh", "tensor",
+    "tile", "to", "transpose", "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu",
+    "true_divide", "trunc", "type_as", "uint8", "unbind", "unflatten", "unsqueeze", "var", "view_as", "where", "xlogy",
+    "zeros", "zeros_like",
 ]

@@ -17,6 +17,7 @@ from fastbp.nn import (
     parallel,
     parameter,
     pooling,
+    rnn,
     sparse,
     transformer,
     utils,
@@ -34,11 +35,12 @@ from fastbp.nn.normalization import *  # noqa: F403
 from fastbp.nn.parallel import DataParallel
 from fastbp.nn.parameter import *  # noqa: F403
 from fastbp.nn.pooling import *  # noqa: F403
+from fastbp.nn.rnn import *  # noqa: F403
 from fastbp.nn.sparse import *  # noqa: F403
 from fastbp.nn.transformer import *  # noqa: F403
 
-_ROOMS = (activation, container, conv, distance, dropout, lazy, linear, loss, module, normalization, parameter, pooling, sparse,
-          transformer)
+_ROOMS = (activation, container, conv, distance, dropout, lazy, linear, loss, module, normalization, parameter, pooling, rnn,
+          sparse, transformer)
 
 __all__ = ["DataParallel", "attention", "functional", "init", "parallel", "utils", *(n for room in _ROOMS for n in room.__all__)]
 

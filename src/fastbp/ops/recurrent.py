@@ -148,7 +148,8 @@ def _lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirection
         else:
             y, c = F.lstm_steps(gates, w[1], *state, lengths, reverse)
         return y, (y[0 if reverse else -1], c)
-    y, (h, c) = _stack("lstm", input, hx, params, has_biases, projected, num_layers, dropout, train, bidirectional, batch_first, run)
+    y, (h, c) = _stack("lstm", input, hx, params, has_biases, projected, num_layers, dropout, train, bidirectional, batch_first,
+                       run)
     return y, h, c
 
 

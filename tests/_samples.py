@@ -8,6 +8,7 @@ function of its own is reached; `REFERENCES` gives formulas for primitives that 
 import fastbp
 import numpy as np
 import samples_nn
+import samples_point
 from fastbp import _core
 from fastbp.ops import TABLE, F
 from scipy import special
@@ -283,7 +284,7 @@ SAMPLES = {
     "triu": lambda rng: [(rng.standard_normal((3, 4)), 0), (rng.standard_normal((2, 3, 3)), 1)],
 }
 SAMPLES["log_softmax"] = SAMPLES["softmax"]
-SAMPLES |= samples_nn.SAMPLES
+SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES
 
 
 def samples_of(row, seed=0):
@@ -314,7 +315,7 @@ DOORS = {
     "gelu_tanh": lambda input: _core.gelu(input, approximate="tanh"),
     "view_write": _view_write,
     "copy_values": _copy_values,
-    **samples_nn.DOORS,
+    **samples_nn.DOORS, **samples_point.DOORS,
 }
 
 
@@ -344,6 +345,7 @@ REFERENCES = {
     "softplus": lambda x: np.logaddexp(0, x),
     "polygamma": lambda x, n: special.polygamma(n, x),
     "clamp": lambda x, min, max: np.minimum(np.maximum(x, min), max),
+    **samples_point.REFERENCES,
 }
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import fastbp
 import numpy as np
 import pytest
+import samples_point
 from _samples import REFERENCES, SAMPLES, door, pointwise_arrays, reference, samples_of
 from fastbp import _core
 from fastbp._core import DTypeError, ShapeError, Tensor
@@ -24,7 +25,7 @@ POINTWISE = [r for r in ROWS if r.kind == "pointwise"]
 FUSED = [r for r in ROWS if r.kind == "fused" and r.composition is not None]
 LINEAR = [r for r in ROWS if r.kind == "linear"]
 MULTILINEAR = ("matmul", "linear")      # linear in each argument by itself, not in all of them together
-WITHOUT_DERIVATIVE = ("argmax", "argmin", "all", "any", "one_hot")
+WITHOUT_DERIVATIVE = ("argmax", "argmin", "all", "any", "one_hot", *samples_point.WITHOUT_DERIVATIVE)
 
 
 def differentiable(row):
@@ -577,7 +578,8 @@ def check_integers(row, dtype):
         arrays[1] = np.abs(arrays[1].astype(int)).astype(dtype) | np.ones((), dtype)
     constants = tuple(int(c) if not isinstance(c, int) else c for c in samples_of(row)[0][len(row.tensors):])
     if dtype == "bool" and (constants or row.name in ("sub", "neg", "clamp_min", "clamp_max", "bitwise_left_shift",
-                                                      "bitwise_right_shift", "square", "axpy", "axmy", "sign") or divides):
+                                                      "bitwise_right_shift", "square", "axpy", "axmy", "sign", "sgn", "gcd",
+                                                      "lcm") or divides):
         return          # bools are no numbers here
     if row.name == "where":
         arrays[0] = arrays[0] > 0
@@ -665,7 +667,7 @@ def test_gradients_have_the_dtype_of_their_input():
 # ---- in place -------------------------------------------------------------------------------------------------------
 
 
-@rows([r for r in POINTWISE if hasattr(Tensor, r.name + "_") and r.types != "integer"])
+@rows([r for r in POINTWISE if hasattr(Tensor, r.name + "_") and r.types != "integer" and not r.missing])
 def test_inplace(row):
     """x.op_(...) has the value and the gradients of x.op(...)."""
     rng = np.random.default_rng(9)
@@ -693,7 +695,7 @@ def test_inplace(row):
                 close(g, w, 1e-14, f"{row.name}, {layout.__name__}")
 
 
-@rows([r for r in POINTWISE if hasattr(Tensor, r.name + "_") and r.types != "integer" and differentiable(r)])
+@rows([r for r in POINTWISE if hasattr(Tensor, r.name + "_") and r.types != "integer" and differentiable(r) and not r.missing])
 def test_inplace_on_a_view(row):
     """Writing part of a tensor gives the gradients of assembling it."""
     rng = np.random.default_rng(10)
@@ -730,12 +732,12 @@ def test_inplace_errors():
 
 # ---- strong zeros ---------------------------------------------------------------------------------------------------
 
-CORNERS = (-1.0, 0.0, 1.0)
+CORNERS = (-np.inf, -1e3, -1.0, 0.0, 1.0, 1e3, np.inf, np.nan)
 
 
-@rows([r for r in POINTWISE if differentiable(r) and r.name != "where"])
+@rows([r for r in POINTWISE if differentiable(r) and r.name != "where" and not r.missing])
 def test_strong_zeros(row):
-    """Where a mask throws a value away, its derivative does not matter, though it be infinite or NaN."""
+    """Where a mask throws a value away, its derivative does not matter, though it be infinite, NaN or overflow."""
     corners = np.array(list(itertools.product(CORNERS, repeat=len(row.tensors)))).T
     rng = np.random.default_rng(11)
     good = pointwise_arrays(row, rng, [(2,)] * len(row.tensors))
@@ -886,14 +888,14 @@ def test_rules_name_only_operations_of_the_table():
     """What a partial is made of can be printed as a strip and differentiated again."""
     def check(e, row):
         if e.op in ("name", "literal"):
-            assert e.op == "literal" or e.args[0] in {a.name for a in row.arguments} | {"y"}, (row, e)
+            assert e.op == "literal" or e.args[0] in {a.name for a in row.arguments} | {"y", "v"}, (row, e)
             return
         assert e.op in TABLE and TABLE[e.op].kind == "pointwise", f"{row.name}: a partial uses {e.op}"
         for a in e.args:
             check(a, row)
     for row in POINTWISE:
         for rule in row.rules.values():
-            assert set(names_of(rule)) <= {a.name for a in row.arguments} | {"y"}
+            assert set(names_of(rule)) <= {a.name for a in row.arguments} | {"y", "v"}
             check(trace(rule), row)
             again = trace(rule)
             assert str(again) == str(trace(rule))

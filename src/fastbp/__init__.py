@@ -30,7 +30,8 @@ _MODULES = """
     serialization settings special utils version xpu
 """.split()
 _PLACES = {
-    "amp": "autocast", "compiler": "compile", "nn.functional": "conv1d", "serialization": "load save",
+    "amp": "autocast", "compiler": "compile", "nn.functional": "celu_ conv1d rrelu_ selu_ threshold_",
+    "serialization": "load save",
     "legacy": """
         BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor
         set_default_tensor_type
@@ -44,10 +45,18 @@ _PLACES = {
     """,
 }
 _LATER = {name: name for name in _MODULES} | {name: place for place, names in _PLACES.items() for name in names.split()}
+_IN_PLACE = frozenset("""
+    abs_ acos_ acosh_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_ atan_ atanh_ ceil_ clamp_ clamp_max_
+    clamp_min_ clip_ cos_ cosh_ deg2rad_ erf_ erfc_ exp2_ exp_ expm1_ fill_ fix_ floor_ frac_ gcd_ i0_ lcm_ ldexp_ log10_ log1p_
+    log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ relu_ round_ rsqrt_ sigmoid_ sin_ sinc_ sinh_ sqrt_
+    square_ tan_ tanh_ trunc_ xlogy_ zero_
+""".split())
 
 
 def __getattr__(name):
     """Import what `_LATER` lists at its first use."""
+    if name in _IN_PLACE:           # sin_(x) is x.sin_()
+        return getattr(_core.Tensor, name)
     if name not in _LATER:
         raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
     from importlib import import_module
@@ -62,7 +71,7 @@ def __dir__():
 
 # The core's names that are its own affair; those that end in "_" are methods of Tensor.
 _INTERNAL = frozenset("""
-    AccumulateGrad CPU Dual Extreme Node RemovableHandle adam_step allocations check_classes check_reduction
+    AccumulateGrad CPU Dual Extreme Frexp Node RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit
     live_bytes live_nodes live_tensors logsumexp_any new_empty new_full new_ones new_tensor new_zeros node_visits optimizer_step
     os py repeat reshape_as restore_dims sgd_step sys to type_as view_as

@@ -460,6 +460,8 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
         g = unary(OP_neg, v)
     elif strip == P_ZERO:
         g = zeros_of(v.code, v.nd, v.dims)
+    elif strip == P_MISSING:
+        fail_missing(n.op, i)
     elif GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
         g = pointwise_rule(n, v, i)
     else:
@@ -513,6 +515,10 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     return g
 
 
+cdef object fail_missing(int op, int i):
+    raise GraphError(f"{op_name(op)}: the derivative with respect to {ROWS[op].tensors[i].name} is not implemented; detach() it.")
+
+
 cdef inline bint all_flat(Instr* I, Node n, Tensor v) noexcept:
     """Whether the strip can run over everything as it lies: the usual case, seen without collapsing dimensions."""
     cdef Tensor t
@@ -536,6 +542,9 @@ cdef object pointwise_values(Node n, Tensor v, object names):
     row = ROWS[n.op]
     values = []
     for name in names:
+        if name == "v":
+            values.append(v)
+            continue
         if name == "y":
             values.append(saved_result(n, v))
             continue
@@ -551,14 +560,14 @@ cdef object pointwise_values(Node n, Tensor v, object names):
 cdef Tensor pointwise_rule(Node n, Tensor v, int i):
     """v * dy/dx_i in operations of the table: differentiable again."""
     rule, names = RULES[n.op][i]
-    return times_partial(v, rule, pointwise_values(n, v, names), ROWS[n.op])
+    return times_partial(v, rule, names, pointwise_values(n, v, names))
 
 
-cdef Tensor times_partial(Tensor v, object rule, list values, object row):
-    """v * rule(values).  Law of strong zeros: where v is 0 and the partial infinite or NaN, the partial counts as 0.
+cdef Tensor times_partial(Tensor v, object rule, tuple names, list values):
+    """v times the partial that the rule gives for these values; a rule that names v gives the product itself.
 
-    That must hold for further derivatives too, so there the rule reads a harmless number of the row's domain in the place of
-    the values: what is thrown away must not be infinite inside either.  Numbers in a rule take the adjoint's dtype.
+    Law of strong zeros: where v is 0 the product is 0 (the row `weigh`), whatever the partial, and no derivative of it comes
+    through.  Numbers in a rule take the adjoint's dtype.
     """
     global DEFAULT_FLOAT
     cdef int before = DEFAULT_FLOAT
@@ -566,14 +575,9 @@ cdef Tensor times_partial(Tensor v, object rule, list values, object row):
         DEFAULT_FLOAT = v.code
     try:
         d = rule(*values)
-        if row.singular and isinstance(d, Tensor):
-            bad = pointwise_general(OP_logical_and, (binary(OP_eq, v, 0), unary(OP_logical_not, unary(OP_isfinite, d))), ())
-            if bool((<Tensor>bad).any()):
-                low, high = row.domain
-                harmless = low + 0.625 * (high - low)
-                d = rule(*[pointwise_general(OP_where, (bad, harmless, x), ()) if isinstance(x, Tensor) else x for x in values])
-                d = pointwise_general(OP_where, (bad, 0.0, d), ())
-        return binary(OP_mul, v, d)
+        if "v" in names:
+            return d
+        return binary(OP_weigh if isinstance(d, Tensor) else OP_mul, v, d)
     finally:
         DEFAULT_FLOAT = before
 

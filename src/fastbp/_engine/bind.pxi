@@ -80,13 +80,12 @@ cdef _inplace_door(door):
     """A composed row's in-place method: the result written into self."""
     @cython.binding(True)
     def call(self, *args, **kwargs):
-        cdef Tensor y = door(self, *args, **kwargs), t = self
-        if y.nd != t.nd or memcmp(y.dims, t.dims, y.nd * sizeof(int64_t)):
-            raise ShapeError(f"{door.__name__}_: the result {describe(y)} has not the shape of {describe(t)}; an in-place "
-                             f"operation cannot change it.")
-        if CATEGORY[y.code] > CATEGORY[t.code]:
-            raise DTypeError(f"{door.__name__}_: the result {describe(y)} cannot be written into {describe(t)}.")
-        return copy_tensor(t, y)
+        if GRAD_MODE and any_tracked((self, *args)):    # what the backward pass reads must not be what is overwritten
+            before = c_clone(self)
+            args = [before if a is self else a for a in args]
+        else:
+            before = self
+        return overwrite(door.__name__ + "_", self, door(before, *args, **kwargs))
     call.__name__ = call.__qualname__ = door.__name__ + "_"
     call.__doc__ = f"In-place version of `{door.__name__}`; returns self."
     call.__module__ = "fastbp"
@@ -125,7 +124,7 @@ cdef _bind():
             raw = global_names.get("_call_" + row.name)
             if raw is not None:
                 CALLS[op] = raw
-            setattr(namespace, row.name, door if door is not None else raw)
+            setattr(namespace, row.name, raw if door is None or (raw is not None and row.kind == "pointwise") else door)
             if row.wrapper is not None and row.method and door is not None and row.name not in ("clone",):
                 install_method(row.name, door)
         for alias in row.aliases:
@@ -144,6 +143,11 @@ cdef _bind():
         install_method("logsumexp" if f is logsumexp_any else f.__name__, f)
     install_method("clip_", clamp_)
     install_method("type", type_)
+    install_method("divide_", div_)
+    install_method("true_divide_", div_)
+    for name, f in (("__div__", div), ("__idiv__", div_), ("__rdiv__", _rdiv), ("where", _where_method),
+                    ("polygamma_", polygamma_)):
+        install_method(name, f)
     install_method("swapaxes", transpose)
     install_method("swapdims", transpose)
     install_method("ravel", flatten)
@@ -155,18 +159,26 @@ cdef _bind():
             setattr(namespace, name, value)
     for name, row in _TABLE.items():
         if row.ref is not None and row.name in global_names:
-            UFUNCS[row.ref] = global_names[row.name]
+            UFUNCS[row.ref] = getattr(namespace, row.name)
     _F.bind(namespace)
     for name, value in list(global_names.items()):      # what is no operation: F.float32, F.Tensor
         if name[0] != "_" and isinstance(value, (dtype, type)):
             _F.__dict__[name] = value
 
 
+def _rdiv(Tensor self not None, other):
+    return div(other, self)
+
+
+def _where_method(Tensor self not None, condition, other):
+    return where(condition, self, other)
+
+
 def div_(Tensor self not None, other, *, rounding_mode=None):
     """In-place version of `div`; returns self."""
     if rounding_mode is None:
         return inplace(OP_div, (self, other), ())
-    return copy_tensor(self, div(self, other, rounding_mode=rounding_mode))
+    return overwrite("div_", self, div(c_clone(self), other, rounding_mode=rounding_mode))
 
 
 def logsumexp_any(Tensor input not None, dim, bint keepdim=False):

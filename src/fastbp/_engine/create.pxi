@@ -350,6 +350,10 @@ def equal(Tensor input not None, Tensor other not None):
 def isclose(Tensor input not None, Tensor other not None, double rtol=1e-5, double atol=1e-8, bint equal_nan=False):
     """|input - other| <= atol + rtol * |other|, elementwise; equal infinities are close."""
     a, b = detached(input), detached(other)
+    if (<Tensor>a).code != (<Tensor>b).code:
+        raise DTypeError(f"isclose: {describe(a)} and {describe(b)} differ in dtype; convert one of them.")
+    if not (rtol >= 0 and atol >= 0):
+        raise ValueError(f"isclose: rtol and atol must not be negative, got {rtol} and {atol}.")
     if CATEGORY[(<Tensor>a).code] == 0:
         return binary(OP_eq, a, b)
     near = binary(OP_le, unary(OP_abs, a - b), atol + rtol * unary(OP_abs, b))

@@ -165,7 +165,11 @@ cdef inline object both(int op, object left, object right):
     """`binary` behind a function's name: what is no operand is an error, where an operator would ask the other side."""
     cdef object y
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
-        fail_operands(op, left, right)
+        if is_number(left) and is_number(right) and (op == OP_add or op == OP_sub or op == OP_mul or op == OP_div
+                                                     or op == OP_floor_divide):
+            left = tensor(left)         # PyTorch takes two numbers here, and nowhere else
+        else:
+            fail_operands(op, left, right)
     y = binary(op, left, right)
     if y is NotImplemented:
         fail_operands(op, left, right)
@@ -174,6 +178,25 @@ cdef inline object both(int op, object left, object right):
 
 cdef object fail_operands(int op, object left, object right):
     raise DTypeError(f"{op_name(op)}: expected a Tensor and a Tensor or number, got {describe(left)} and {describe(right)}.")
+
+
+cdef int no_numbers(int op, object left, object right=None) except -1:
+    """The functions that PyTorch has for tensors alone."""
+    if (not isinstance(left, Tensor) and is_number(left)) or (right is not None and not isinstance(right, Tensor)
+                                                              and is_number(right)):
+        raise DTypeError(f"{op_name(op)}: expected a Tensor, got the number {left if is_number(left) else right!r}; "
+                         f"make it a tensor with tensor().")
+    return 0
+
+
+cdef Tensor overwrite(str op, Tensor t, Tensor y):
+    """The result y of an operation written into t, for in-place forms that have no way of their own."""
+    if y.nd != t.nd or memcmp(y.dims, t.dims, y.nd * sizeof(int64_t)):
+        raise ShapeError(f"{op}: the result {describe(y)} has not the shape of {describe(t)}; an in-place operation cannot "
+                         f"change it.")
+    if CATEGORY[y.code] > CATEGORY[t.code]:
+        raise DTypeError(f"{op}: the result {describe(y)} cannot be written into {describe(t)}.")
+    return copy_tensor(t, y)
 
 
 cdef Tensor with_number(OpInfo* o, Tensor t, object number, bint reverse):
@@ -382,7 +405,9 @@ cdef int run_pointwise(int op, int strip, double cost, int compute, Tensor y, tu
 cdef int compute_code(int op, tuple xs, tuple consts) except -1:
     """Dtype of the result before `result` is applied: promotion, and floats where the operation needs them."""
     cdef OpInfo* o = &OPS[op]
-    cdef int code = result_code(xs + consts if consts else xs)
+    cdef int code = result_code(xs + consts if consts and not o.casts else xs)
+    if op == OP_square and code == DT_BOOL:
+        return DT_I64
     if o.types == T_FLOAT and CATEGORY[code] != 2:
         return DEFAULT_FLOAT
     if o.types == T_INTEGER and CATEGORY[code] == 2:
@@ -539,6 +564,8 @@ cdef object inplace(int op, tuple xs, tuple consts):
                          f"use the out-of-place form or convert first.")
     if CATEGORY[code] != 2 and (op == OP_floor_divide or op == OP_remainder or op == OP_fmod):
         check_divisor(op, xs[1])
+    if CATEGORY[code] != 2 and op == OP_pow and not isinstance(xs[1], Tensor) and xs[1] < 0:
+        raise ValueError("pow_: integers to negative integer powers are not allowed; convert with .float().")
     broadcast_shape(op, xs, &p)
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
         raise ShapeError(f"{op_name(op)}_: the result has shape {list(size_tuple(p.nd, p.dims))}, which is not the shape of "
@@ -685,6 +712,10 @@ cdef object clamp_numbers(int op, Tensor input, min, max, bint in_place):
 
 def clamp_(Tensor input not None, min=None, max=None):
     """In-place version of `clamp`; returns self."""
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        return overwrite("clamp_", input, clamp(c_clone(input), min, max))
+    if min is None and max is None:
+        raise ValueError("clamp_: at least one of min and max must be given.")
     return clamp_numbers(OP_clamp, input, min, max, True)
 
 
@@ -742,6 +773,11 @@ def polygamma(n, input, *, out=None):
     return into(unary(OP_digamma, input) if n == 0 else pointwise_general(OP_polygamma, (input,), (n,)), out)
 
 
+def polygamma_(Tensor self not None, n):
+    """In-place version of `polygamma`; returns self."""
+    return overwrite("polygamma_", self, polygamma(n, c_clone(self)))
+
+
 def gelu(Tensor input not None, *, str approximate="none"):
     """Gaussian error linear unit.  y = x Phi(x); approximate="tanh": 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 
@@ -752,3 +788,15 @@ def gelu(Tensor input not None, *, str approximate="none"):
     if approximate == "tanh":
         return unary(OP_gelu_tanh, input)
     raise ValueError(f"gelu: approximate {approximate!r}; choose 'none' or 'tanh'.")
+
+
+class Frexp(tuple):
+    """(mantissa, exponent), as frexp returns."""
+
+    _fields = ("mantissa", "exponent")
+
+    def __new__(cls, mantissa, exponent):
+        return tuple.__new__(cls, (mantissa, exponent))
+
+    mantissa = property(lambda self: self[0])
+    exponent = property(lambda self: self[1])

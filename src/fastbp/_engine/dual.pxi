@@ -109,6 +109,8 @@ cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Ten
     for k, a in enumerate(row.tensors):
         t = tangent_of(args[k], level)
         rule = row.rules.get(a.name)
+        if t is not None and OPS[op].partial[k] == P_MISSING:
+            fail_missing(op, k)
         if t is None or rule is None:
             continue
         used = rule.__code__.co_varnames[:rule.__code__.co_argcount]
@@ -117,7 +119,10 @@ cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Ten
         if OPS[op].partial[k] == P_ONE:
             term = t
         else:
-            term = times_partial(t, rule, [y if name == "y" else values[names.index(name)] for name in used], row)
+            if (<Tensor>t).shape != y.shape and "v" in used:
+                t = c_expand(t, tuple_of(y.nd, y.dims))
+            term = times_partial(t, rule, used, [y if name == "y" else t if name == "v" else values[names.index(name)]
+                                                 for name in used])
         total = term if total is None else binary(OP_add, total, term)
     if total is not None and (<Tensor>total).shape != y.shape:
         total = c_expand(total, tuple_of(y.nd, y.dims))

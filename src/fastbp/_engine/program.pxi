@@ -13,6 +13,7 @@ cdef struct OpInfo:
     # pointwise
     int types
     int result
+    int casts                   # constants take the tensor's dtype
     int strip
     double cost                 # nanoseconds an element
     int partial[4]              # strip of the partial derivative, or P_*
@@ -30,6 +31,7 @@ cdef enum:
     P_ONE = -2                  # derivative 1: the adjoint itself
     P_MINUS = -3                # derivative -1
     P_NONE = -4                 # not differentiable: no gradient
+    P_MISSING = -5              # a derivative that is not known: backward raises
 
 cdef enum:
     EXTERNAL_ROOM = 128         # rows that are bound at import: their numbers follow those of the compiled rows

@@ -439,6 +439,9 @@ cdef class Tensor:
     def __rpow__(self, other, modulo):
         return power(other, self)
 
+    def __ipow__(self, other, modulo):
+        return inplace(OP_pow, (self, other), ())
+
     def __truediv__(self, other):
         return binary(OP_div, self, other)
 

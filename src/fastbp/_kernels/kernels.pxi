@@ -7,6 +7,7 @@ from fastbp._kernels.abi cimport *
 
 include "scalars.pxi"
 include "special.pxi"
+include "gamma.pxi"
 include "pointwise.pxi"
 include "../_generated/strips.pxi"
 include "tile.pxi"

@@ -542,6 +542,52 @@ cdef inline number k_pow(number a, number b) noexcept nogil:
 
 # ---------------------------------------------------------------- special functions
 
+# erfinv(x) / x, given w = -log(1 - x^2) <= 37
+cdef inline double kd_erfinv_factor(double w) noexcept nogil:
+    cdef double u, p, y, c
+    u = w - 3.125
+    p = -3.0118242952397475e-22
+    p = (p * u + 3.2161873891815373e-21) * u + 1.6592997182255898e-20
+    p = (p * u - 3.4859665864987257e-19) * u + 6.9444495539321919e-19
+    p = (p * u + 1.5541348269070154e-17) * u - 1.2343305874337801e-16
+    p = (p * u - 3.9827959839388822e-17) * u + 6.5332166427333012e-15
+    p = (p * u - 4.0016303866152133e-14) * u - 8.0792271085441402e-14
+    p = (p * u + 2.6305055915607013e-12) * u - 1.2978506328799854e-11
+    p = (p * u - 5.4142953581147887e-11) * u + 1.0512225714610715e-09
+    p = (p * u - 4.1126606268760968e-09) * u - 2.9070389901275941e-08
+    p = (p * u + 4.2347881709928769e-07) * u - 1.3654691772603252e-06
+    p = (p * u - 1.3882523394181894e-05) * u + 0.00018673420802052854
+    p = (p * u - 0.00074070253415455933) * u - 0.0060336708714269962
+    p = (p * u + 0.24015818242558834) * u + 1.6536545626831027
+    y = p
+    c = kd_sqrt(w)
+    u = c - 3.25
+    p = 7.6367597150959026e-09
+    p = (p * u - 1.52935479282696e-08) * u - 2.0794461674450261e-08
+    p = (p * u + 1.3155352014383752e-07) * u - 2.4563903146315793e-07
+    p = (p * u - 2.7578265830197025e-08) * u + 1.4816890876362408e-06
+    p = (p * u - 3.9857308870555532e-06) * u + 2.9325427678440443e-06
+    p = (p * u + 1.2465037713692754e-05) * u - 4.7320672055391251e-05
+    p = (p * u + 6.8287115213577968e-05) * u + 2.4031511605517259e-05
+    p = (p * u - 0.00035503781349175578) * u + 0.00095328934168488857
+    p = (p * u - 0.0016882755354702403) * u + 0.0024914420979525041
+    p = (p * u - 0.0037512085082240265) * u + 0.0053709145535551055
+    p = (p * u + 1.0052589676941655) * u + 3.0838856104922208
+    y = kd_sel(w < 6.25, y, p)
+    u = c - 5
+    p = -1.6558512374616428e-11
+    p = (p * u + 4.3762155633350187e-11) * u + 5.2132893820142884e-11
+    p = (p * u - 4.4149709646181349e-10) * u + 1.3489714013914656e-09
+    p = (p * u - 3.4642075185703098e-09) * u + 7.7878998914324184e-09
+    p = (p * u - 1.5261898796320494e-08) * u + 2.9038437587408586e-08
+    p = (p * u - 6.7552463660198503e-08) * u + 2.2904600084127791e-07
+    p = (p * u - 9.9303054429292232e-07) * u + 4.5260538342349066e-06
+    p = (p * u - 1.9681770508627337e-05) * u + 7.5995277972419449e-05
+    p = (p * u - 0.00021503011984208589) * u - 0.00013871931837566078
+    p = (p * u + 1.0103004648645457) * u + 4.8499064014085844
+    y = kd_sel(w < 16, y, p)
+    return y
+
 # with w = -log(1 - x^2): x times a polynomial in w, or further out in sqrt(w)
 # 0.6 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_erfinv(real x) noexcept nogil:
@@ -573,145 +619,4 @@ cdef inline real k_erfinv(real x) noexcept nogil:
         c = kd_mul(u, p)
         w = kd_mul_err(u, p, c) + u * (1 - (p - a)) + p * ((1 - u) - a)      # (1 - a)(1 + a) = c + w
         w = -kd_logk(c, w, 0)                                        # NaN beyond 1
-        u = w - 3.125
-        p = -3.0118242952397475e-22
-        p = (p * u + 3.2161873891815373e-21) * u + 1.6592997182255898e-20
-        p = (p * u - 3.4859665864987257e-19) * u + 6.9444495539321919e-19
-        p = (p * u + 1.5541348269070154e-17) * u - 1.2343305874337801e-16
-        p = (p * u - 3.9827959839388822e-17) * u + 6.5332166427333012e-15
-        p = (p * u - 4.0016303866152133e-14) * u - 8.0792271085441402e-14
-        p = (p * u + 2.6305055915607013e-12) * u - 1.2978506328799854e-11
-        p = (p * u - 5.4142953581147887e-11) * u + 1.0512225714610715e-09
-        p = (p * u - 4.1126606268760968e-09) * u - 2.9070389901275941e-08
-        p = (p * u + 4.2347881709928769e-07) * u - 1.3654691772603252e-06
-        p = (p * u - 1.3882523394181894e-05) * u + 0.00018673420802052854
-        p = (p * u - 0.00074070253415455933) * u - 0.0060336708714269962
-        p = (p * u + 0.24015818242558834) * u + 1.6536545626831027
-        y = p
-        c = kd_sqrt(w)
-        u = c - 3.25
-        p = 7.6367597150959026e-09
-        p = (p * u - 1.52935479282696e-08) * u - 2.0794461674450261e-08
-        p = (p * u + 1.3155352014383752e-07) * u - 2.4563903146315793e-07
-        p = (p * u - 2.7578265830197025e-08) * u + 1.4816890876362408e-06
-        p = (p * u - 3.9857308870555532e-06) * u + 2.9325427678440443e-06
-        p = (p * u + 1.2465037713692754e-05) * u - 4.7320672055391251e-05
-        p = (p * u + 6.8287115213577968e-05) * u + 2.4031511605517259e-05
-        p = (p * u - 0.00035503781349175578) * u + 0.00095328934168488857
-        p = (p * u - 0.0016882755354702403) * u + 0.0024914420979525041
-        p = (p * u - 0.0037512085082240265) * u + 0.0053709145535551055
-        p = (p * u + 1.0052589676941655) * u + 3.0838856104922208
-        y = kd_sel(w < 6.25, y, p)
-        u = c - 5
-        p = -1.6558512374616428e-11
-        p = (p * u + 4.3762155633350187e-11) * u + 5.2132893820142884e-11
-        p = (p * u - 4.4149709646181349e-10) * u + 1.3489714013914656e-09
-        p = (p * u - 3.4642075185703098e-09) * u + 7.7878998914324184e-09
-        p = (p * u - 1.5261898796320494e-08) * u + 2.9038437587408586e-08
-        p = (p * u - 6.7552463660198503e-08) * u + 2.2904600084127791e-07
-        p = (p * u - 9.9303054429292232e-07) * u + 4.5260538342349066e-06
-        p = (p * u - 1.9681770508627337e-05) * u + 7.5995277972419449e-05
-        p = (p * u - 0.00021503011984208589) * u - 0.00013871931837566078
-        p = (p * u + 1.0103004648645457) * u + 4.8499064014085844
-        y = kd_sel(w < 16, y, p)
-        return kd_copysign(kd_sel(a == 1, KD_INF, a * y), x)
-
-# the C library's: float by way of double; scalar
-# 0.5 ulp (f32), 6.0 ulp (f64; between the negative poles, else 3)
-cdef inline real k_lgamma(real x) noexcept nogil:
-    if real is float: return <float>cm.lgamma(x)
-    else: return cm.lgamma(x)
-
-# x > 0; scalar
-cdef inline double kd_digamma_pos(double x) noexcept nogil:
-    cdef double s = 0, u, p, z
-    if x >= 12:
-        z = 1 / (x * x)
-        p = ((((((0.083333333333333333 * z - 0.021092796092796093) * z + 0.0075757575757575758) * z
-             - 0.0041666666666666667) * z + 0.0039682539682539683) * z - 0.0083333333333333333) * z
-             + 0.083333333333333333) * z
-        return kd_logk(x, 0, 0) - (0.5 / x + p)
-    while x > 2:
-        x = x - 1
-        s = s + 1 / x
-    if x < 1:
-        s = -1 / x
-        # x + 1 - 1.5 without rounding x + 1
-        u = x - 0.5
-    else:
-        u = x - 1.5
-    p = 0.00012117074950983246
-    p = (p * u - 0.00017834985270857916) * u + 9.3299794130913605e-05
-    p = (p * u - 0.00014463477455904108) * u + 0.00032587719576008991
-    p = (p * u - 0.00048604677877938447) * u + 0.00069028362077158917
-    p = (p * u - 0.0010364281980067087) * u + 0.0015635030246950346
-    p = (p * u - 0.0023455005719212056) * u + 0.0035180887647119131
-    p = (p * u - 0.0052799365465260005) * u + 0.0079270233214300285
-    p = (p * u - 0.011908220159964421) * u + 0.017907248235947651
-    p = (p * u - 0.026975796657315438) * u + 0.040760833943377747
-    p = (p * u - 0.061922133275550455) * u + 0.094988724452850018
-    p = (p * u - 0.1484049230538802) * u + 0.24054248424078722
-    p = (p * u - 0.42362742128146058) * u + 0.95105587603183284
-    # the zero in two parts
-    if x < 1: z = (x - 0.4616321446374059) - 3.309564689176888e-10
-    else: z = (x - 1.4616321446374059) - 3.309564689176888e-10
-    return s + z * p
-
-cdef inline double kd_digamma(double x) noexcept nogil:
-    cdef double r
-    if x != x: return x
-    if x == 0: return -kd_copysign(KD_INF, x)
-    if x > 0: return x if x == KD_INF else kd_digamma_pos(x)
-    r = x - kd_rint(x)
-    if r == 0 or x == -KD_INF: return KD_NAN
-    # reflection; near the negative zeros only the absolute error is small
-    if kd_abs(r) == 0.5: return kd_digamma_pos(1 - x)
-    return kd_digamma_pos(1 - x) - 3.14159265358979323846 / cm.tan(3.14159265358979323846 * r)
-
-# Hurwitz's zeta of the integer s = n + 1 >= 2: terms up to x >= 20 + 2 n, then Euler and Maclaurin's series; scalar
-cdef inline double kd_polygamma(double x, int n) noexcept nogil:
-    cdef double total = 0, term, z, factor = 1, rising
-    cdef int k, s = n + 1
-    if x != x or n < 1 or x < -1e5: return KD_NAN
-    if x == KD_INF: return 0
-    if x <= 0 and x == kd_rint(x): return KD_INF if s % 2 == 0 else KD_NAN
-    for k in range(2, s):
-        factor = factor * k
-    if s % 2: factor = -factor
-    while x < 20 + 2 * n:
-        term = 1 / x
-        z = term
-        for k in range(1, s): term = term * z
-        total = total + term
-        x = x + 1
-    z = 1 / x
-    term = z                            # x ** (1 - s)
-    for k in range(2, s): term = term * z
-    total = total + term / n + 0.5 * term * z
-    term = term * z * z                 # x ** (-s - 1), then by x ** -2; Bernoulli numbers over (2k)!, times s (s+1) ...
-    rising = s
-    total = total + term * rising * 0.083333333333333333
-    rising = rising * (s + 1) * (s + 2)
-    term = term * z * z
-    total = total - term * rising * 0.0013888888888888889
-    rising = rising * (s + 3) * (s + 4)
-    term = term * z * z
-    total = total + term * rising * 3.3068783068783069e-05
-    rising = rising * (s + 5) * (s + 6)
-    term = term * z * z
-    total = total - term * rising * 8.2671957671957672e-07
-    rising = rising * (s + 7) * (s + 8)
-    term = term * z * z
-    total = total + term * rising * 2.0876756987868099e-08
-    rising = rising * (s + 9) * (s + 10)
-    term = term * z * z
-    total = total - term * rising * 5.2841901386874932e-10
-    return factor * total
-
-# 0.5 ulp (f32), 12 ulp (f64, x > 0, n <= 8)
-cdef inline real k_polygamma(real x, real n) noexcept nogil:
-    return <real>kd_polygamma(x, <int>n)
-
-# 0.5 ulp (f32), 2.7 ulp (f64, x > 0); near the zeros between the negative poles only the absolute error is small
-cdef inline real k_digamma(real x) noexcept nogil:
-    return <real>kd_digamma(x)
+        return kd_copysign(kd_sel(a == 1, KD_INF, a * kd_erfinv_factor(w)), x)

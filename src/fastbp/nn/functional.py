@@ -37,15 +37,16 @@ from fastbp._core import (
 from fastbp.autograd.grad_mode import no_grad
 
 __all__ = [
-    "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
-    "cosine_embedding_loss", "cross_entropy", "ctc_loss", "dropout", "elu", "embedding", "embedding_bag",
-    "gaussian_nll_loss", "gelu", "gumbel_softmax", "hardtanh", "hinge_embedding_loss", "huber_loss", "kl_div",
-    "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy", "log_softmax", "logsigmoid",
-    "margin_ranking_loss", "max_pool2d", "max_pool2d_with_indices", "mish", "mse_loss", "multi_head_attention_forward",
-    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot",
-    "poisson_nll_loss", "relu", "relu6", "relu_", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss",
-    "soft_margin_loss", "softmax", "softmin", "softplus", "tanh", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss",
+    "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_", "conv1d",
+    "conv2d", "cosine_embedding_loss", "cross_entropy", "ctc_loss", "dropout", "elu", "elu_", "embedding",
+    "embedding_bag", "gaussian_nll_loss", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu",
+    "leaky_relu_", "linear", "linear_cross_entropy", "log_softmax", "logsigmoid", "margin_ranking_loss", "max_pool2d",
+    "max_pool2d_with_indices", "mish", "mse_loss", "multi_head_attention_forward", "multi_margin_loss",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "poisson_nll_loss",
+    "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_", "sigmoid",
+    "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]
 
 
@@ -86,6 +87,13 @@ def relu_(input):
     return input.relu_()
 
 
+def _apply(f, input, inplace, *args):
+    """f(input, ...), in the input's memory where that is asked for; the backward pass then reads a copy of the input."""
+    if not inplace:
+        return f(input, *args)
+    return input.copy_(f(input.clone() if input.requires_grad else input, *args))
+
+
 def relu6(input, inplace=False):
     """y = min(max(0, x), 6); any shape.  Source: torch.nn.functional.relu6"""
     return hardtanh(input, 0.0, 6.0, inplace)
@@ -93,76 +101,62 @@ def relu6(input, inplace=False):
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """y = x where x > 0, else negative_slope * x; any shape.  Source: torch.nn.functional.leaky_relu"""
-    y = _core.leaky_relu(input, negative_slope)
-    return input.copy_(y) if inplace else y
+    return _apply(_core.leaky_relu, input, inplace, negative_slope)
 
 
 def elu(input, alpha=1.0, inplace=False):
     """y = x where x > 0, else alpha * (e^x - 1); any shape.  Source: torch.nn.functional.elu"""
-    y = _core.elu(input, alpha)
-    return input.copy_(y) if inplace else y
+    return _apply(_core.elu, input, inplace, alpha)
+
+
+def celu(input, alpha=1.0, inplace=False):
+    """y = x where x > 0, else alpha * (e^(x / alpha) - 1); any shape; alpha not 0.  Source: torch.nn.functional.celu"""
+    return _apply(_core.celu, input, inplace, alpha)
+
+
+def selu(input, inplace=False):
+    """Scaled ELU, which keeps mean 0 and variance 1; any shape.  Source: torch.nn.functional.selu"""
+    return _apply(_core.selu, input, inplace)
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """y = min(max(x, min_val), max_val); any shape.  Source: torch.nn.functional.hardtanh"""
-    y = _core.hardtanh(input, min_val, max_val)
-    return input.copy_(y) if inplace else y
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val = {min_val} must not be greater than max_val = {max_val}.")
+    return _apply(_core.hardtanh, input, inplace, min_val, max_val)
 
 
 def silu(input, inplace=False):
     """Sigmoid linear unit, also called swish.  y = x * sigmoid(x); any shape.  Source: torch.nn.functional.silu"""
-    y = _core.silu(input)
-    return input.copy_(y) if inplace else y
+    return _apply(_core.silu, input, inplace)
 
 
 def mish(input, inplace=False):
     """y = x * tanh(softplus(x)); any shape.  Source: torch.nn.functional.mish"""
-    y = _core.mish(input)
-    return input.copy_(y) if inplace else y
-
-
-def celu(input, alpha=1.0, inplace=False):
-    """y = max(0, x) + min(0, alpha (e^(x / alpha) - 1)); any shape.  Source: torch.nn.functional.celu"""
-    y = _core.celu(input, alpha)
-    return input.copy_(y) if inplace else y
-
-
-def selu(input, inplace=False):
-    """y = scale (max(0, x) + min(0, alpha (e^x - 1))); any shape.  Source: torch.nn.functional.selu"""
-    y = _core.selu(input)
-    return input.copy_(y) if inplace else y
+    return _apply(_core.mish, input, inplace)
 
 
 def hardsigmoid(input, inplace=False):
-    """y = min(max(x / 6 + 1/2, 0), 1); any shape.  Source: torch.nn.functional.hardsigmoid"""
-    y = _core.hardsigmoid(input)
-    return input.copy_(y) if inplace else y
+    """y = min(max(x + 3, 0), 6) / 6; any shape.  Source: torch.nn.functional.hardsigmoid"""
+    return _apply(_core.hardsigmoid, input, inplace)
 
 
 def hardswish(input, inplace=False):
     """y = x * min(max(x + 3, 0), 6) / 6; any shape.  Source: torch.nn.functional.hardswish"""
-    y = _core.hardswish(input)
-    return input.copy_(y) if inplace else y
+    return _apply(_core.hardswish, input, inplace)
 
 
 def threshold(input, threshold, value, inplace=False):
-    """y = x where x > threshold, else value; any shape.  Source: torch.nn.functional.threshold"""
-    y = _core.threshold(input, threshold, value)
-    return input.copy_(y) if inplace else y
+    """y = x above the threshold, else value; any shape.  Source: torch.nn.functional.threshold"""
+    return _apply(_core.threshold, input, inplace, threshold, value)
 
 
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
-    """y = x where x >= 0, else a x with a uniform in [lower, upper] (their mean unless training).
+    """y = x where x > 0, else s * x, s drawn from [lower, upper] for each element in training, else their mean.
 
-    Source: torch.nn.functional.rrelu
+    Errors: lower > upper.  Source: torch.nn.functional.rrelu
     """
-    y = _core.rrelu(input, lower, upper, training)
-    return input.copy_(y) if inplace else y
-
-
-def leaky_relu_(input, negative_slope=0.01):
-    """`leaky_relu` in place.  Source: torch.nn.functional.leaky_relu_"""
-    return leaky_relu(input, negative_slope, True)
+    return _apply(_core.rrelu, input, inplace, lower, upper, training)
 
 
 def elu_(input, alpha=1.0):
@@ -180,6 +174,11 @@ def selu_(input):
     return selu(input, True)
 
 
+def leaky_relu_(input, negative_slope=0.01):
+    """`leaky_relu` in place.  Source: torch.nn.functional.leaky_relu_"""
+    return leaky_relu(input, negative_slope, True)
+
+
 def hardtanh_(input, min_val=-1.0, max_val=1.0):
     """`hardtanh` in place.  Source: torch.nn.functional.hardtanh_"""
     return hardtanh(input, min_val, max_val, True)
@@ -187,8 +186,7 @@ def hardtanh_(input, min_val=-1.0, max_val=1.0):
 
 def threshold_(input, threshold, value):
     """`threshold` in place.  Source: torch.nn.functional.threshold_"""
-    y = _core.threshold(input, threshold, value)
-    return input.copy_(y)
+    return _apply(_core.threshold, input, True, threshold, value)
 
 
 def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):

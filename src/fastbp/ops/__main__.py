@@ -12,7 +12,7 @@ from . import TABLE
 from ._declare import names_of, trace
 from ._generate import OPERATORS, print_strip, scalar_of, strips_of
 
-FIELDS = ("kind", "types", "result", "domain", "kinks", "singular", "ref", "doc", "source")
+FIELDS = ("kind", "types", "result", "domain", "kinks", "ref", "doc", "source")
 
 
 def signature(row):
@@ -73,7 +73,7 @@ def describe(row):
     """Lines of the whole story of one row."""
     yield signature(row)
     for name in FIELDS:
-        if row.kind != "pointwise" and name in ("types", "result", "domain", "kinks", "singular"):
+        if row.kind != "pointwise" and name in ("types", "result", "domain", "kinks"):
             continue
         value = getattr(row, name)
         if value not in ((), "", None):

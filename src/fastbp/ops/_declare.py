@@ -63,7 +63,9 @@ class Row:
     result = "same"         # pointwise: "same" or "bool"
     domain = (-2.0, 2.0)    # of the samples that tests draw for every tensor argument
     kinks = ()              # points where the derivative is one of several: samples keep away from them
-    _singular = None        # the partial may be infinite: a zero adjoint stays zero (law of strong zeros); None: read off it
+    numbers = "any"         # pointwise functions: operands that may be Python numbers: "any", "second" (not the first), "none"
+    casts = False           # pointwise: constants take the tensor's dtype, also where that cuts their fraction off
+    missing = ()            # tensor arguments whose derivative is not known: backward says so
     ref = None              # NumPy function of the same values
     doc = ""
     source = ""             # paper, equation
@@ -84,8 +86,6 @@ class Row:
         self.constants = [a for a in self.arguments if not a.is_tensor]
         self.kind = kind
         self.rules = rules or {}        # {argument: lambda} derivative times the adjoint v (pointwise: the partial alone)
-        if "singular" in fields:
-            fields["_singular"] = fields.pop("singular")
         for key in fields:
             if not hasattr(Row, key):
                 raise TypeError(f"operation {self.name!r}: a row has no field {key!r}")
@@ -96,13 +96,6 @@ class Row:
             if name not in [a.name for a in self.tensors]:
                 raise ValueError(f"operation {self.name!r}: rule for {name!r}, which is no tensor argument")
         TABLE[self.name] = self
-
-    @property
-    def singular(self):
-        """Whether a partial derivative can be infinite or NaN where the adjoint is zero."""
-        if self._singular is None:
-            self._singular = any(_may_be_infinite(trace(rule)) for rule in self.rules.values())
-        return self._singular
 
     @property
     def compiled(self):
@@ -119,14 +112,19 @@ def names_of(rule):
 
 
 def pointwise(signature, *partials, **fields):
-    """Declare y[i] = f(a[i], b[i], ...).  One partial derivative for each tensor argument, in order; None: no gradient."""
+    """Declare y[i] = f(a[i], b[i], ...).  One partial derivative for each tensor argument, in order.
+
+    None: no gradient; NotImplemented: a derivative that is not known, backward raises.  A partial that names `v` is the whole
+    product with the adjoint v: what masks writes `F.where(mask, v, 0)`, so that not even a NaN comes through.
+    """
     row = Row(signature, "pointwise", None, **fields)
     if row.scalar is None:
         row.scalar = row.name
     partials = partials or (None,) * len(row.tensors)
     if len(partials) != len(row.tensors):
         raise ValueError(f"operation {row.name!r} has {len(row.tensors)} tensor arguments and {len(partials)} partials")
-    row.rules = {a.name: p for a, p in zip(row.tensors, partials) if p is not None}
+    row.rules = {a.name: p for a, p in zip(row.tensors, partials) if p is not None and p is not NotImplemented}
+    row.missing = tuple(a.name for a, p in zip(row.tensors, partials) if p is NotImplemented)
     row.inplace = fields.get("inplace", row.result == "same")
     return row
 
@@ -230,17 +228,6 @@ def symbolic(rule, args):
         return Sym.of(rule(*args))
     finally:
         F.__dict__.update(bound)
-
-
-_SINGULAR = {"div", "reciprocal", "sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow", "tan", "atanh", "xlogy", "digamma"}
-
-
-def _may_be_infinite(expression):
-    if expression.op in ("name", "literal"):
-        return False
-    if expression.op == "div" and expression.args[1].op == "literal":
-        return _may_be_infinite(expression.args[0])
-    return expression.op in _SINGULAR or any(map(_may_be_infinite, expression.args))
 
 
 class _Namespace:

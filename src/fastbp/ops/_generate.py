@@ -61,10 +61,13 @@ def strips_of(row):
         expression = partial_strip_needed(row, argument)
         if expression is None:
             continue
-        product = Sym("mul", (Sym("name", ("v",)), expression))
-        if row.singular:        # law of strong zeros: an adjoint of exactly zero contributes exactly zero
-            product = Sym("where", (Sym("eq", (Sym("name", ("v",)), Sym.of(0))), Sym.of(0), product))
-        used = expression.names()
+        used = expression.names() - {"v"}
+        if "v" in expression.names():       # the rule is the product
+            product = expression
+        else:
+            product = Sym("mul", (Sym("name", ("v",)), expression))
+            if used & {a.name for a in row.tensors} or "y" in used:     # law of strong zeros
+                product = Sym("weigh", product.args)
         operands = ["v"] + [a.name for a in row.tensors if a.name in used] + (["y"] if "y" in used else [])
         yield Strip(f"{row.name}_d_{argument.name}", product, operands, constants, ["F32", "F64"])
 
@@ -179,19 +182,20 @@ def optable():
         if row.kind == "pointwise":
             yield f"    o.types = T_{row.types.upper()}"
             yield f"    o.result = R_{row.result.upper()}"
+            yield f"    o.casts = {int(row.casts)}"
             yield f"    o.strip = S_{row.name}"
             yield f"    o.cost = {cost_of(scalar_of(row)):.2f}"
             yield "    o.back = pointwise_backward"
             for k, argument in enumerate(row.tensors):
                 rule = row.rules.get(argument.name)
                 if rule is None:
-                    yield f"    o.partial[{k}] = P_NONE"
+                    yield f"    o.partial[{k}] = {'P_MISSING' if argument.name in row.missing else 'P_NONE'}"
                     continue
                 expression = trace(rule)
                 if expression.op == "literal" and expression.args[0] in (0, 1, -1):
                     yield f"    o.partial[{k}] = {('P_ZERO', 'P_ONE', 'P_MINUS')[int(expression.args[0])]}"
                     continue
-                used = expression.names()
+                used = expression.names() - {"v"}
                 need = sum(1 << j for j, a in enumerate(row.tensors) if a.name in used) | (128 if "y" in used else 0)
                 yield f"    o.partial[{k}] = S_{row.name}_d_{argument.name}"
                 yield f"    o.need[{k}] = {need}"
@@ -293,6 +297,9 @@ def pointwise_door(row, method):
     if row.wrapper_alpha:
         yield "    if alpha is not 1:"
         yield f"        return into(pointwise_general(OP_{row.wrapper_alpha}, ({', '.join(names)},), (alpha,)), out)"
+    strict = {"any": 0, "second": 1, "none": 2}[row.numbers]
+    if strict:
+        yield f"    no_numbers(OP_{row.name}, {', '.join(names[:strict])})"
     if len(tensors) == 1 and not constants:
         call = f"unary(OP_{row.name}, {names[0]})"
     elif len(tensors) == 2 and not constants:
@@ -318,6 +325,11 @@ def inplace_door(row):
     yield f"def {row.name}_({', '.join(parameters)}):"
     yield f'    """In-place version of `{row.name}`; returns self."""'
     names = ["self"] + [a.name for a in tensors[1:]]
+    if row.numbers == "none" and len(tensors) > 1:
+        yield f"    no_numbers(OP_{row.name}, {', '.join(names)})"
+    if row.result == "bool":
+        yield f'    return overwrite("{row.name}_", self, pointwise_general(OP_{row.name}, ({", ".join(names)},), ()))'
+        return
     tail = f"({', '.join(names)},)"
     if row.wrapper_alpha:
         yield f"    if alpha is not 1:\n        return inplace(OP_{row.wrapper_alpha}, {tail}, (alpha,))"
@@ -349,6 +361,11 @@ def functions():
         if row.function and row.wrapper is None:
             yield from door(row, method=False)
             yield ""
+        if row.kind == "pointwise" and (row.numbers != "any" or not row.function):      # what rules call, numbers or not
+            names = ", ".join(a.name for a in row.arguments)
+            constants = "".join(f"{a.name}, " for a in row.constants)
+            yield (f"def _call_{row.name}({names}):\n    return pointwise_general(OP_{row.name}, "
+                   f"({', '.join(a.name for a in row.tensors)},), ({constants}))\n")
         if row.kind != "pointwise" and row.wrapper not in ("rebase", "copy_"):
             names = ", ".join(a.name for a in row.arguments)
             defaults = ", ".join(f"Tensor {a.name} not None" if a.type == "Tensor" and not a.optional else

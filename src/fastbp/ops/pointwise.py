@@ -35,14 +35,15 @@ pointwise("trunc_divide(Tensor input, Tensor other)", lambda: 0, lambda: 0, type
           inplace=False, kinks=("other",),
           doc="Quotient rounded towards zero.  y = trunc(input / other)")
 pointwise("remainder(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F.floor_divide(input, other),
-          types="number", operator="%", ref="remainder", kinks=("other",), singular=True,
+          types="number", operator="%", ref="remainder", kinks=("other",),
           doc="Remainder with the divisor's sign.  y = input - floor(input / other) * other")
 pointwise("fmod(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F.trunc(input / other), types="number",
-          ref="fmod", kinks=("other",), doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
+          numbers="second", ref="fmod", kinks=("other",),
+          doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
 pointwise("pow(Tensor input, Tensor exponent)",
           lambda input, exponent: exponent * F.pow(F.where(exponent == 0, 1, input), exponent - 1),
           lambda input, exponent, y: y * F.log(F.where((input == 0) * (exponent >= 0), 1, input)),
-          types="number", ref="power", domain=(0.2, 2.0), singular=True, wrapper="pow",
+          types="number", ref="power", domain=(0.2, 2.0), wrapper="pow",
           doc="Power.  y = input ** exponent", source="C99 pow; at (0, 0) the derivatives are 0, as in PyTorch")
 pointwise("neg(Tensor input)", lambda: -1, types="number", operator="neg", ref="negative", aliases=("negative",),
           doc="Negation.  y = -input")
@@ -50,7 +51,7 @@ pointwise("abs(Tensor input)", lambda input: F.sign(input), types="number", oper
           aliases=("absolute",), doc="Absolute value; the derivative at 0 is 0.  y = |input|")
 pointwise("sign(Tensor input)", lambda: 0, types="number", ref="sign", kinks=(0.0,), doc="Sign: -1, 0 or 1.")
 pointwise("square(Tensor input)", lambda input: 2 * input, types="number", ref="square", doc="Square.  y = input * input")
-pointwise("reciprocal(Tensor input)", lambda y: -y * y, domain=(0.3, 2.0), ref="reciprocal", singular=True,
+pointwise("reciprocal(Tensor input)", lambda y: -y * y, domain=(0.3, 2.0), ref="reciprocal",
           doc="Reciprocal.  y = 1 / input")
 pointwise("lerp(Tensor input, Tensor end, Tensor weight)", lambda weight: 1 - weight, lambda weight: weight,
           lambda input, end: end - input,
@@ -67,6 +68,10 @@ pointwise("addcdiv(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value
           scalar=lambda input, tensor1, tensor2, value: input + value * (tensor1 / tensor2),
           doc="y = input + value * tensor1 / tensor2")
 
+pointwise("weigh(Tensor input, Tensor other)",
+          lambda input, other: F.where((input == 0) * F.logical_not(F.isfinite(other)), 0, other), lambda input: input,
+          scalar=lambda input, other: F.where(input == 0, 0, input * other), function=False, method=False, inplace=False,
+          kinks=(0.0,), doc="An adjoint times a partial derivative, 0 where the adjoint is: the law of strong zeros.")
 pointwise("identity(Tensor input)", lambda: 1, types="number", scalar=lambda input: input, function=False, method=False,
           doc="The same value: what copies and conversions run.")
 
@@ -75,12 +80,14 @@ pointwise("identity(Tensor input)", lambda: 1, types="number", scalar=lambda inp
 for _name, _sign, _ref in (("eq", "==", "equal"), ("ne", "!=", "not_equal"), ("lt", "<", "less"), ("le", "<=", "less_equal"),
                            ("gt", ">", "greater"), ("ge", ">=", "greater_equal")):
     pointwise(f"{_name}(Tensor input, Tensor other)", types="number", result="bool", operator=_sign, ref=_ref,
-              aliases=() if _name == "eq" else (_ref,),
+              inplace=True, numbers="second", aliases=() if _name == "eq" else (_ref,),
               doc=f"Comparison, a bool tensor.  y = input {_sign} other")
 for _name in ("logical_and", "logical_or", "logical_xor"):
     pointwise(f"{_name}(Tensor input, Tensor other)", types="number", result="bool", ref=_name,
+              inplace=True, numbers="none",
               doc=f"Elementwise {_name.replace('_', ' ')} of truth values (nonzero is true), a bool tensor.")
-pointwise("logical_not(Tensor input)", types="number", result="bool", ref="logical_not", doc="Elementwise not, a bool tensor.")
+pointwise("logical_not(Tensor input)", types="number", result="bool", ref="logical_not", inplace=True,
+          doc="Elementwise not, a bool tensor.")
 for _name, _sign in (("bitwise_and", "&"), ("bitwise_or", "|"), ("bitwise_xor", "^")):
     pointwise(f"{_name}(Tensor input, Tensor other)", types="integer", operator=_sign, ref=_name,
               doc=f"Bits of integers and bools.  y = input {_sign} other")
@@ -95,32 +102,58 @@ for _name in ("isnan", "isinf", "isfinite"):
 
 # ---- choosing -------------------------------------------------------------------------------------------------------
 
-pointwise("where(Tensor condition, Tensor input, Tensor other)", None, lambda condition: F.where(condition, 1, 0),
-          lambda condition: F.where(condition, 0, 1), types="number", method=False, ref="where", wrapper="where",
+pointwise("where(Tensor condition, Tensor input, Tensor other)", None, lambda v, condition: F.where(condition, v, 0),
+          lambda v, condition: F.where(condition, 0, v), types="number", method=False, ref="where", wrapper="where",
           inplace=False, doc="Choose.  y = input where condition is true, else other")
-pointwise("maximum(Tensor input, Tensor other)", lambda input, other: (input > other) + 0.5 * (input == other),
-          lambda input, other: (input < other) + 0.5 * (input == other), types="number", ref="maximum", inplace=False,
-          kinks=("equal",), doc="Elementwise maximum; NaN propagates; ties share the gradient.")
-pointwise("minimum(Tensor input, Tensor other)", lambda input, other: (input < other) + 0.5 * (input == other),
-          lambda input, other: (input > other) + 0.5 * (input == other), types="number", ref="minimum", inplace=False,
-          kinks=("equal",), doc="Elementwise minimum; NaN propagates; ties share the gradient.")
-pointwise("fmax(Tensor input, Tensor other)", lambda input, other: F.where((input >= other) + F.isnan(other), 1, 0),
-          lambda input, other: F.where((input >= other) + F.isnan(other), 0, 1), ref="fmax", inplace=False,
-          kinks=("equal",), doc="Elementwise maximum that ignores NaN.")
-pointwise("fmin(Tensor input, Tensor other)", lambda input, other: F.where((input <= other) + F.isnan(other), 1, 0),
-          lambda input, other: F.where((input <= other) + F.isnan(other), 0, 1), ref="fmin", inplace=False,
-          kinks=("equal",), doc="Elementwise minimum that ignores NaN.")
+pointwise("maximum(Tensor input, Tensor other)",
+          lambda v, input, other: F.where(input < other, 0, F.where(input == other, 0.5 * v, v)),
+          lambda v, input, other: F.where(input > other, 0, F.where(input == other, 0.5 * v, v)), types="number",
+          ref="maximum", inplace=False, kinks=("equal",), numbers="none",
+          doc="Elementwise maximum; NaN propagates; ties share the gradient.")
+pointwise("minimum(Tensor input, Tensor other)",
+          lambda v, input, other: F.where(input > other, 0, F.where(input == other, 0.5 * v, v)),
+          lambda v, input, other: F.where(input < other, 0, F.where(input == other, 0.5 * v, v)), types="number",
+          ref="minimum", inplace=False, kinks=("equal",), numbers="none",
+          doc="Elementwise minimum; NaN propagates; ties share the gradient.")
+pointwise("fmax(Tensor input, Tensor other)", lambda v, input, other: F.where((input >= other) + F.isnan(other), v, 0),
+          lambda v, input, other: F.where((input >= other) + F.isnan(other), 0, v), types="number", ref="fmax", inplace=False,
+          kinks=("equal",), numbers="none", doc="Elementwise maximum that ignores NaN.")
+pointwise("fmin(Tensor input, Tensor other)", lambda v, input, other: F.where((input <= other) + F.isnan(other), v, 0),
+          lambda v, input, other: F.where((input <= other) + F.isnan(other), 0, v), types="number", ref="fmin", inplace=False,
+          kinks=("equal",), numbers="none", doc="Elementwise minimum that ignores NaN.")
 pointwise("clamp(Tensor input, Scalar? min=None, Scalar? max=None)",
-          lambda input, min, max: F.where((input >= min) * (input <= max), 1, 0), types="number",
+          lambda v, input, min, max: F.where((input >= min) * (input <= max), v, 0), types="number",
           kinks=(-0.5, 0.5), samples=dict(min=-0.5, max=0.5), aliases=("clip",), wrapper="clamp",
           doc="Limit to an interval.  y = min(max(input, min), max)")
 
-pointwise("clamp_min(Tensor input, Tensor min)", lambda input, min: F.where(input >= min, 1, 0),
-          lambda input, min: F.where(input >= min, 0, 1), scalar="maximum", types="number", kinks=("equal",),
-          doc="y = max(input, min)")
-pointwise("clamp_max(Tensor input, Tensor max)", lambda input, max: F.where(input <= max, 1, 0),
-          lambda input, max: F.where(input <= max, 0, 1), scalar="minimum", types="number", kinks=("equal",),
-          doc="y = min(input, max)")
+pointwise("clamp_min(Tensor input, Tensor min)", lambda v, input, min: F.where(input >= min, v, 0),
+          lambda v, input, min: F.where(input >= min, 0, v), scalar="maximum", types="number", kinks=("equal",),
+          numbers="second", doc="y = max(input, min)")
+pointwise("clamp_max(Tensor input, Tensor max)", lambda v, input, max: F.where(input <= max, v, 0),
+          lambda v, input, max: F.where(input <= max, 0, v), scalar="minimum", types="number", kinks=("equal",),
+          numbers="second", doc="y = min(input, max)")
+pointwise("heaviside_values(Tensor input, Tensor values)", types="number", scalar="heaviside", ref="heaviside", function=False,
+          method=False, inplace=False, doc="y = 0 where input < 0, 1 where input > 0, values where it is 0")
+pointwise("nextafter(Tensor input, Tensor other)", lambda v, input, other: F.where(input == other, 0, v), lambda: 0,
+          kinks=("equal",), ref="nextafter", numbers="none",
+          doc="The next floating number after input, towards other.")
+pointwise("gcd(Tensor input, Tensor other)", types="integer", ref="gcd", numbers="none",
+          doc="Greatest common divisor, not negative.")
+pointwise("lcm(Tensor input, Tensor other)", types="integer", ref="lcm", numbers="none",
+          doc="Least common multiple, not negative.")
+pointwise("signbit(Tensor input)", types="number", result="bool", ref="signbit",
+          doc="True where the sign is minus, also of -0.0.")
+pointwise("isposinf(Tensor input)", types="number", result="bool", ref="isposinf", doc="True where the value is +infinity.")
+pointwise("isneginf(Tensor input)", types="number", result="bool", ref="isneginf", doc="True where the value is -infinity.")
+pointwise("sgn(Tensor input)", lambda: 0, types="number", scalar="sign", kinks=(0.0,), doc="Sign: -1, 0 or 1.")
+pointwise("angle(Tensor input)", lambda: 0, kinks=(0.0,), inplace=False, ref="angle",
+          doc="Angle of a real number: 0, or pi where it is negative; the derivative is 0.")
+pointwise("deg2rad(Tensor input)", lambda: pi / 180, ref="deg2rad", scalar=lambda input: input * (pi / 180),
+          doc="Degrees to radians.  y = input * pi / 180")
+pointwise("rad2deg(Tensor input)", lambda: 180 / pi, ref="rad2deg", scalar=lambda input: input * (180 / pi),
+          doc="Radians to degrees.  y = input * 180 / pi")
+pointwise("exponent_of(Tensor input)", function=False, method=False,
+          doc="The exponent e of input = m 2**e with 0.5 <= |m| < 1; 0 for 0, infinities and NaN.")
 
 # ---- rounding: derivative zero --------------------------------------------------------------------------------------
 
@@ -128,6 +161,7 @@ for _name, _what in (("floor", "down"), ("ceil", "up"), ("trunc", "towards zero"
     pointwise(f"{_name}(Tensor input)", lambda: 0, types="rounding", ref=_name, kinks=("integers",),
               aliases=("fix",) if _name == "trunc" else (), doc=f"Rounded {_what}; the derivative is 0.")
 pointwise("round(Tensor input)", lambda: 0, types="rounding", ref="rint", kinks=("halves",), wrapper="round",
+          aliases=("special_round",),
           doc="Rounded to the nearest integer, halves to even; the derivative is 0.")
 pointwise("frac(Tensor input)", lambda: 1, scalar=lambda input: input - F.trunc(input), kinks=("integers",),
           doc="Fractional part.  y = input - trunc(input)")
@@ -135,20 +169,25 @@ pointwise("frac(Tensor input)", lambda: 1, scalar=lambda input: input - F.trunc(
 # ---- powers, exponentials, logarithms -------------------------------------------------------------------------------
 
 pointwise("sqrt(Tensor input)", lambda y: 0.5 / y, domain=(0.2, 3.0), ref="sqrt", doc="Square root.")
-pointwise("rsqrt(Tensor input)", lambda y: -0.5 * y * y * y, domain=(0.2, 3.0), singular=True,
+pointwise("rsqrt(Tensor input)", lambda y: -0.5 * y * y * y, domain=(0.2, 3.0),
           doc="Reciprocal square root.  y = 1 / sqrt(input)")
 pointwise("exp(Tensor input)", lambda y: y, ref="exp", doc="Exponential.  y = e ** input")
-pointwise("exp2(Tensor input)", lambda y: y * log(2), ref="exp2", doc="y = 2 ** input")
-pointwise("expm1(Tensor input)", lambda y: y + 1, ref="expm1", doc="Exponential minus one, accurate near 0.  y = e ** input - 1")
+pointwise("exp2(Tensor input)", lambda y: y * log(2), ref="exp2", aliases=("special_exp2",),
+          doc="y = 2 ** input")
+pointwise("expm1(Tensor input)", lambda y: y + 1, ref="expm1", aliases=("special_expm1",),
+          doc="Exponential minus one, accurate near 0.  y = e ** input - 1")
 pointwise("log(Tensor input)", lambda input: 1 / input, domain=(0.2, 3.0), ref="log", doc="Natural logarithm.")
 pointwise("log2(Tensor input)", lambda input: 1 / (input * log(2)), domain=(0.2, 3.0), ref="log2", doc="Logarithm to base 2.")
 pointwise("log10(Tensor input)", lambda input: 1 / (input * log(10)), domain=(0.2, 3.0), ref="log10", doc="Logarithm to base 10.")
-pointwise("log1p(Tensor input)", lambda input: 1 / (input + 1), domain=(-0.7, 3.0), ref="log1p",
+pointwise("log1p(Tensor input)", lambda input: 1 / (input + 1), domain=(-0.7, 3.0), ref="log1p", aliases=("special_log1p",),
           doc="log(1 + input), accurate near 0.")
+pointwise("logaddexp2(Tensor input, Tensor other)", lambda input, y: F.exp2(input - y), lambda other, y: F.exp2(other - y),
+          ref="logaddexp2", inplace=False, numbers="none", doc="y = log2(2**input + 2**other), stable")
 pointwise("logaddexp(Tensor input, Tensor other)", lambda input, y: F.exp(input - y), lambda other, y: F.exp(other - y),
-          ref="logaddexp", inplace=False, doc="y = log(exp(input) + exp(other)), stable")
+          ref="logaddexp", inplace=False, numbers="none", doc="y = log(exp(input) + exp(other)), stable")
 pointwise("xlogy(Tensor input, Tensor other)", lambda input, other: F.where((input == 0) * (other <= 0), 0, F.log(other)),
-          lambda input, other: input / other, domain=(0.2, 3.0), ref="xlogy", doc="y = input * log(other), 0 where input is 0")
+          lambda input, other: input / other, domain=(0.2, 3.0), ref="xlogy",
+          aliases=("special_xlogy",), doc="y = input * log(other), 0 where input is 0")
 
 # ---- trigonometry and hyperbolic functions --------------------------------------------------------------------------
 
@@ -163,31 +202,32 @@ pointwise("atan(Tensor input)", lambda input: 1 / (1 + input * input), ref="arct
           doc="Inverse tangent, radians.")
 pointwise("atan2(Tensor input, Tensor other)", lambda input, other: other / (input * input + other * other),
           lambda input, other: -input / (input * input + other * other), ref="arctan2", domain=(0.3, 2.0),
-          aliases=("arctan2",), doc="Angle of the point (other, input), radians.")
+          numbers="none", aliases=("arctan2",), doc="Angle of the point (other, input), radians.")
 pointwise("sinh(Tensor input)", lambda input: F.cosh(input), ref="sinh", doc="Hyperbolic sine.")
 pointwise("cosh(Tensor input)", lambda input: F.sinh(input), ref="cosh", doc="Hyperbolic cosine.")
 pointwise("tanh(Tensor input)", lambda y: (1 - y) * (1 + y), ref="tanh",
           doc="Hyperbolic tangent, the activation of the first networks.",
           source="LeCun et al., Efficient BackProp, 1998")
-pointwise("asinh(Tensor input)", lambda input: F.rsqrt(input * input + 1), ref="arcsinh", aliases=("arcsinh",), singular=False,
+pointwise("asinh(Tensor input)", lambda input: F.rsqrt(input * input + 1), ref="arcsinh", aliases=("arcsinh",),
           doc="Inverse hyperbolic sine.")
 pointwise("acosh(Tensor input)", lambda input: F.rsqrt((input - 1) * (input + 1)), domain=(1.3, 3.0), ref="arccosh",
           aliases=("arccosh",), doc="Inverse hyperbolic cosine.")
 pointwise("atanh(Tensor input)", lambda input: 1 / ((1 - input) * (1 + input)), domain=(-0.7, 0.7), ref="arctanh",
           aliases=("arctanh",), doc="Inverse hyperbolic tangent.")
 pointwise("hypot(Tensor input, Tensor other)", lambda input, y: input / y, lambda other, y: other / y, ref="hypot",
-          domain=(0.3, 2.0), doc="y = sqrt(input**2 + other**2), without overflow")
+          numbers="none", domain=(0.3, 2.0), doc="y = sqrt(input**2 + other**2), without overflow")
 pointwise("copysign(Tensor input, Tensor other)", lambda input, y: F.sign(input) * F.sign(y), lambda: 0, ref="copysign",
-          kinks=(0.0,), doc="|input| with the sign of other.")
+          numbers="second", kinks=(0.0,), doc="|input| with the sign of other.")
 
 # ---- activations ----------------------------------------------------------------------------------------------------
 
-pointwise("sigmoid(Tensor input)", lambda y: y * (1 - y), ref="expit", doc="Logistic function.  y = 1 / (1 + exp(-input))",
+pointwise("sigmoid(Tensor input)", lambda y: y * (1 - y), ref="expit", aliases=("special_expit",),
+          doc="Logistic function.  y = 1 / (1 + exp(-input))",
           source="Rumelhart, Hinton and Williams, 1986")
-pointwise("relu(Tensor input)", lambda y: F.where(y > 0, 1, 0), types="number", kinks=(0.0,),
+pointwise("relu(Tensor input)", lambda v, y: F.where(y <= 0, 0, v), types="number", kinks=(0.0,),
           doc="Rectified linear unit; the derivative at 0 is 0.  y = max(input, 0)", source="Nair and Hinton, 2010")
 pointwise("leaky_relu(Tensor input, Scalar negative_slope=0.01)",
-          lambda input, negative_slope: F.where(input > 0, 1, negative_slope), kinks=(0.0,),
+          lambda v, input, negative_slope: F.where(input > 0, v, v * negative_slope), kinks=(0.0,),
           scalar=lambda input, negative_slope: F.where(input > 0, input, input * negative_slope), method=False,
           doc="y = input where positive, else negative_slope * input", source="Maas et al., 2013")
 pointwise("elu(Tensor input, Scalar alpha=1.0)",
@@ -195,7 +235,8 @@ pointwise("elu(Tensor input, Scalar alpha=1.0)",
           scalar=lambda input, alpha: F.where(input > 0, input, alpha * F.expm1(F.minimum(input, 0))),
           doc="y = input where positive, else alpha * (exp(input) - 1)", source="Clevert et al., 2016")
 pointwise("hardtanh(Tensor input, Scalar min_val=-1.0, Scalar max_val=1.0)",
-          lambda input, min_val, max_val: F.where((input > min_val) * (input < max_val), 1, 0), kinks=(-1.0, 1.0),
+          lambda v, input, min_val, max_val: F.where((input <= min_val) + (input >= max_val), 0, v),
+          kinks=(-1.5, 1.5), types="number", casts=True,
           scalar=lambda input, min_val, max_val: F.clamp(input, min_val, max_val), method=False,
           doc="y = min(max(input, min_val), max_val)")
 pointwise("silu(Tensor input)", lambda input: F.sigmoid(input) * (1 + input * (1 - F.sigmoid(input))), method=False,
@@ -223,16 +264,40 @@ pointwise("mish(Tensor input)",
           scalar=lambda input: input * F.tanh(F.softplus(input)), method=False,
           doc="y = input * tanh(softplus(input))", source="Misra, 2019")
 
-# ---- special functions ----------------------------------------------------------------------------------------------
-
-pointwise("erf(Tensor input)", lambda input: (2 / sqrt(pi)) * F.exp(-input * input), ref="erf", doc="Error function.")
-pointwise("erfc(Tensor input)", lambda input: (-2 / sqrt(pi)) * F.exp(-input * input), ref="erfc",
-          doc="Complementary error function.")
-pointwise("erfinv(Tensor input)", lambda y: (0.5 * sqrt(pi)) * F.exp(y * y), domain=(-0.8, 0.8), singular=True,
-          ref="erfinv", doc="Inverse error function.")
-pointwise("lgamma(Tensor input)", lambda input: F.digamma(input), domain=(0.3, 3.0), ref="gammaln", doc="Logarithm of |gamma|.")
-pointwise("digamma(Tensor input)", lambda input: F.polygamma(input, 1), domain=(0.3, 3.0), ref="psi", singular=True,
-          doc="Derivative of lgamma.")
-pointwise("polygamma(Tensor input, Scalar n)", lambda input, n: F.polygamma(input, n + 1), domain=(0.5, 3.0), singular=True,
-          samples=dict(n=2), inplace=False, method=False, wrapper="polygamma",
-          doc="Derivative number n of digamma.  y = (-1)^(n + 1) n! sum over k >= 0 of (input + k)^-(n + 1)")
+pointwise("elu_scaled(Tensor input, Scalar alpha, Scalar scale, Scalar input_scale)",
+          lambda input, alpha, scale, input_scale: F.where(
+              input > 0, scale, scale * alpha * input_scale * F.exp(F.minimum(input, 0) * input_scale)),
+          scalar=lambda input, alpha, scale, input_scale: F.where(
+              input > 0, scale * input, scale * alpha * F.expm1(F.minimum(input, 0) * input_scale)),
+          function=False, method=False, kinks=(0.0,),
+          doc="y = scale * input where positive, else scale * alpha * (exp(input * input_scale) - 1): ELU, CELU and SELU")
+pointwise("hardshrink(Tensor input, Scalar lambd=0.5)",
+          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-0.75, 0.75), inplace=False,
+          scalar=lambda input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, input),
+          doc="y = 0 where |input| <= lambd, else input")
+pointwise("softshrink_values(Tensor input, Scalar lambd)",
+          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-1.5, 1.5), method=False, function=False,
+          scalar=lambda input, lambd: F.where(input > lambd, input - lambd, F.where(input < -lambd, input + lambd, input * 0)),
+          doc="y = input - lambd above lambd, input + lambd below -lambd, else 0")
+pointwise("hardsigmoid(Tensor input)", lambda v, input: F.where((input > -3) * (input < 3), v * (1 / 6), 0), method=False,
+          kinks=(-3.0, 3.0), domain=(-5.0, 5.0), scalar=lambda input: F.minimum(F.maximum(input + 3, 0), 6) / 6,
+          doc="y = min(max(input + 3, 0), 6) / 6")
+pointwise("hardswish(Tensor input)",
+          lambda v, input: F.where(input <= -3, 0, F.where(input < 3, v * (input * (1 / 3) + 0.5), v)),
+          method=False, kinks=(-3.0, 3.0), domain=(-5.0, 5.0),
+          scalar=lambda input: input * F.minimum(F.maximum(input + 3, 0), 6) / 6,
+          doc="y = input * min(max(input + 3, 0), 6) / 6", source="Howard et al., 2019")
+pointwise("softsign(Tensor input)", lambda input: 1 / ((1 + F.abs(input)) * (1 + F.abs(input))), method=False, kinks=(0.0,),
+          scalar=lambda input: input / (1 + F.abs(input)), doc="y = input / (1 + |input|)")
+pointwise("tanhshrink(Tensor input)", lambda input: F.tanh(input) * F.tanh(input), method=False,
+          scalar=lambda input: input - F.tanh(input), doc="y = input - tanh(input)")
+pointwise("threshold(Tensor input, Scalar threshold, Scalar value)",
+          lambda v, input, threshold: F.where(input <= threshold, 0, v), types="number", casts=True, method=False, kinks=(0.3,),
+          scalar=lambda input, threshold, value: F.where(input <= threshold, value, input),
+          samples=dict(threshold=0.3, value=-0.4),
+          doc="y = input above the threshold, else value")
+pointwise("prelu_values(Tensor input, Tensor weight)", lambda v, input, weight: F.where(input > 0, v, F.weigh(v, weight)),
+          lambda v, input: F.where(input > 0, 0, F.weigh(v, input)), function=False, method=False, kinks=(0.0,),
+          scalar=lambda input, weight: F.where(input > 0, input, weight * input),
+          doc="y = input where positive, else weight * input",
+          source="He et al., 2015")

@@ -276,7 +276,8 @@ pointwise("hardshrink(Tensor input, Scalar lambd=0.5)",
           scalar=lambda input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, input),
           doc="y = 0 where |input| <= lambd, else input")
 pointwise("softshrink_values(Tensor input, Scalar lambd)",
-          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-1.5, 1.5), method=False, function=False,
+          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-1.5, 1.5), method=False,
+          function=False,
           scalar=lambda input, lambd: F.where(input > lambd, input - lambd, F.where(input < -lambd, input + lambd, input * 0)),
           doc="y = input - lambd above lambd, input + lambd below -lambd, else 0")
 pointwise("hardsigmoid(Tensor input)", lambda v, input: F.where((input > -3) * (input < 3), v * (1 / 6), 0), method=False,

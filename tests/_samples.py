@@ -7,6 +7,7 @@ function of its own is reached; `REFERENCES` gives formulas for primitives that 
 
 import fastbp
 import numpy as np
+import samples_index
 import samples_nn
 import samples_point
 from fastbp import _core
@@ -284,7 +285,7 @@ SAMPLES = {
     "triu": lambda rng: [(rng.standard_normal((3, 4)), 0), (rng.standard_normal((2, 3, 3)), 1)],
 }
 SAMPLES["log_softmax"] = SAMPLES["softmax"]
-SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES
+SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES
 
 
 def samples_of(row, seed=0):
@@ -315,7 +316,7 @@ DOORS = {
     "gelu_tanh": lambda input: _core.gelu(input, approximate="tanh"),
     "view_write": _view_write,
     "copy_values": _copy_values,
-    **samples_nn.DOORS, **samples_point.DOORS,
+    **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS,
 }
 
 

@@ -25,7 +25,8 @@ POINTWISE = [r for r in ROWS if r.kind == "pointwise"]
 FUSED = [r for r in ROWS if r.kind == "fused" and r.composition is not None]
 LINEAR = [r for r in ROWS if r.kind == "linear"]
 MULTILINEAR = ("matmul", "linear")      # linear in each argument by itself, not in all of them together
-WITHOUT_DERIVATIVE = ("argmax", "argmin", "all", "any", "one_hot", *samples_point.WITHOUT_DERIVATIVE)
+WITHOUT_DERIVATIVE = ("argmax", "argmin", "all", "any", "one_hot", "argwhere", "bincount", "tril_indices", "triu_indices",
+                      "unravel_index", *samples_point.WITHOUT_DERIVATIVE)
 
 
 def differentiable(row):
@@ -823,7 +824,7 @@ def test_error_dim(row):
     names = [a.name for a in row.arguments]
     k = names.index("dim" if "dim" in names else "dims")
     args = tensors_of(samples_of(row)[0])
-    name = {"scatter_src": "scatter"}.get(row.name, row.name)
+    name = {"scatter_src": "scatter", "scatter_fold": "scatter_reduce"}.get(row.name, row.name)
     for bad in (17, -9):
         args[k] = (bad,) * len(args[k]) if isinstance(args[k], tuple) else bad
         with pytest.raises(IndexError, match=rf"{name}: dim {bad} is out of range"):

@@ -8,7 +8,7 @@ serialization are imported when a program first names them.
 from math import e, inf, nan, pi
 
 from fastbp import _core, autograd, random
-from fastbp._core import bool_, float16, float32, float64, int16, int32, int64
+from fastbp._core import Tensor, bool_, float16, float32, float64, int16, int32, int64
 from fastbp._version import __version__
 from fastbp.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
@@ -58,6 +58,8 @@ def __getattr__(name):
     if name in _IN_PLACE:           # sin_(x) is x.sin_()
         return getattr(_core.Tensor, name)
     if name not in _LATER:
+        if name[-1] == "_" and name[0] != "_" and hasattr(Tensor, name):        # `torch.relu_(x)` is `x.relu_()`
+            return getattr(Tensor, name)
         raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
     from importlib import import_module
     module = import_module("fastbp." + _LATER[name])
@@ -74,7 +76,7 @@ _INTERNAL = frozenset("""
     AccumulateGrad CPU Dual Extreme Frexp Node RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit
     live_bytes live_nodes live_tensors logsumexp_any new_empty new_full new_ones new_tensor new_zeros node_visits optimizer_step
-    os py repeat reshape_as restore_dims sgd_step sys to type_as view_as
+    os py repeat reshape_as restore_dims unfold sgd_step sys to type_as view_as
 """.split())
 _OPERATIONS = [n for n in vars(_core) if n[0] != "_" and n[-1] != "_" and n not in _INTERNAL
                and not n.startswith(("linalg_", "fft_", "special_"))]       # in modules of these names

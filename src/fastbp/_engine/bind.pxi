@@ -57,10 +57,14 @@ cdef _numpy_door(door, row):
     return call
 
 
-cdef _out_door(door):
+cdef _out_door(door, out_):
     """A composed row's function with PyTorch's `out=`."""
+    cdef bint apart_ = out_ == "apart"
+
     @cython.binding(True)
     def call(*args, out=None, **kwargs):
+        if apart_ and out is not None:
+            check_apart(door.__name__, out, args)
         y = door(*args, **kwargs)
         if out is None:
             return y
@@ -113,7 +117,7 @@ cdef _bind():
             setattr(namespace, row.name, door)
             door = _numpy_door(door, row)
             if row.function:
-                global_names[row.name] = _out_door(door) if row.out else door
+                global_names[row.name] = _out_door(door, row.out) if row.out else door
             if row.method:
                 install_method(row.name, door)
                 if row.inplace:
@@ -137,8 +141,8 @@ cdef _bind():
                     PyType_Modified(<PyTypeObject*>Tensor)
     for f in (narrow, select, unbind, split, chunk, flatten, unflatten, expand_as, view_as, reshape_as, movedim, repeat, tile,
               broadcast_to, max, min, mm, bmm, mv, dot, scatter, index_put, index_put_, nonzero, fill_, zero_, copy_, to, type_as,
-              cpu, cuda, new_tensor, new_zeros, new_ones, new_empty, new_full, scatter_, scatter_add_, index_add_, index_fill,
-              masked_fill_, uniform_, normal_, bernoulli_, bernoulli, multinomial, isclose, allclose, equal, clamp_, div_,
+              cpu, cuda, new_tensor, new_zeros, new_ones, new_empty, new_full, scatter_, scatter_add_, index_add_, index_copy_, unfold,
+              transpose_, t_, squeeze_, unsqueeze_, as_strided_, uniform_, normal_, bernoulli_, bernoulli, multinomial, isclose, allclose, equal, clamp_, div_,
               logsumexp_any):
         install_method("logsumexp" if f is logsumexp_any else f.__name__, f)
     install_method("clip_", clamp_)
@@ -148,9 +152,8 @@ cdef _bind():
     for name, f in (("__div__", div), ("__idiv__", div_), ("__rdiv__", _rdiv), ("where", _where_method),
                     ("polygamma_", polygamma_)):
         install_method(name, f)
-    install_method("swapaxes", transpose)
-    install_method("swapdims", transpose)
-    install_method("ravel", flatten)
+    install_method("swapaxes_", transpose_)
+    install_method("swapdims_", transpose_)
     for name, d in (("float", float32), ("double", float64), ("long", int64), ("int", int32), ("short", int16), ("char", int8),
                     ("byte", uint8), ("bool", bool_), ("half", float16), ("bfloat16", bfloat16)):
         install_method(name, _cast_method(d))

@@ -131,7 +131,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         if data.dtype.byteorder == ">":
             data = data.astype(data.dtype.newbyteorder("="))
         if data.dtype.kind == "f" and data.dtype.itemsize == 2 or any_negative(data.strides):
-            data = numpy.ascontiguousarray(data)
+            data = data.copy(order="C")
         x = from_numpy(data)
         return made(copied(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
     if dtype is None:
@@ -254,8 +254,17 @@ def full_like(Tensor input not None, fill_value, *, dtype=None, device=None, req
     return made(t, requires_grad)
 
 
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None):
-    """start, start + step, ... below end.  int64 for ints, float32 when any of them is a float."""
+cdef object number_of(str op, object x):
+    """A Python number or a tensor of one element as a Python number."""
+    if isinstance(x, Tensor):
+        return x.item()
+    if not is_number(x) and not hasattr(x, "__float__") and not hasattr(x, "__index__"):
+        raise DTypeError(f"{op}: expected a number, got {describe(x)}.")
+    return x.item() if hasattr(x, "item") else x
+
+
+def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+    """start, start + step, ... below end.  int64 for ints, the default floating dtype when any of them is a float."""
     cdef Tensor t
     cdef int64_t n, i, a, s
     cdef double fa, fs
@@ -263,15 +272,23 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     check_device(device)
     if end is None:
         start, end = 0, start
-    numbers = tuple([x.item() if isinstance(x, Tensor) else x for x in (start, end, step)])
-    start, end, step = numbers
+    numbers = tuple([number_of("arange", x) for x in (start, end, step)])
+    if dtype is None and out is not None:
+        dtype = out.dtype
+    code = dtype_code(dtype) if dtype is not None else (DEFAULT_FLOAT if any_float(numbers) else DT_I64)
+    start, end, step = (int(x) for x in numbers) if code == DT_I64 else numbers
     if step == 0:
         raise ValueError("arange: step must not be zero.")
-    code = dtype_code(dtype) if dtype is not None else (DEFAULT_FLOAT if any_float(numbers) else DT_I64)
+    for x in numbers:
+        if isinstance(x, float) and not -1e300 < x < 1e300:
+            raise ValueError(f"arange: {x} is not finite.")
     if (end - start) * step < 0:
         raise ValueError(f"arange: from {start} to {end} is against the sign of step {step}.")
     import math
-    n = math.ceil((end - start) / step) if any_float(numbers) else -((start - end) // step)
+    size = math.ceil((end - start) / step) if any_float((start, end, step)) else -((start - end) // step)
+    if size > 1 << 46:
+        raise MemoryError(f"arange: {size} elements are too many.")
+    n = size
     if CATEGORY[code] == 2:
         t = fresh(DT_F64, 1, &n)
         fa = start
@@ -284,7 +301,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
         s = int(step)
         for i in range(n):
             (<int64_t*>t.ptr)[i] = a + i * s
-    return made(t if t.code == code else copied(t, code), requires_grad)
+    t = t if t.code == code else copied(t, code)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
 cdef bint any_float(tuple xs):
@@ -294,25 +312,40 @@ cdef bint any_float(tuple xs):
     return False
 
 
-def linspace(start, end, int64_t steps, *, dtype=None, device=None, requires_grad=False, out=None):
+def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """`steps` values from start to end, both included."""
     cdef Tensor t
-    cdef int64_t i, half = steps // 2
-    cdef double a = start, b = end, s
+    cdef int64_t i, n, half
+    cdef double a, b, s
     check_device(device)
-    if steps < 0:
-        raise ValueError(f"linspace: steps {steps} must not be negative.")
-    t = fresh(DT_F64, 1, &steps)
-    s = (b - a) / (steps - 1) if steps > 1 else 0.0
-    for i in range(steps):              # symmetric, so that both ends are exact
-        (<double*>t.ptr)[i] = a + i * s if i < half or steps == 1 else b - (steps - 1 - i) * s
-    return made(copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT), requires_grad)
+    if isinstance(start, Tensor) and (<Tensor>start).nd or isinstance(end, Tensor) and (<Tensor>end).nd:
+        raise ShapeError("linspace: start and end must be numbers or 0-d tensors.")
+    if not hasattr(steps, "__index__"):
+        raise DTypeError(f"linspace: steps must be an int, got {describe(steps)}.")
+    a = number_of("linspace", start)
+    b = number_of("linspace", end)
+    n = steps
+    if n < 0:
+        raise ValueError(f"linspace: steps {n} must not be negative.")
+    half = n // 2
+    t = fresh(DT_F64, 1, &n)
+    s = (b - a) / (n - 1) if n > 1 else 0.0
+    for i in range(n):                  # symmetric, so that both ends are exact
+        (<double*>t.ptr)[i] = a + i * s if i < half or n == 1 else b - (n - 1 - i) * s
+    if dtype is None and out is not None:
+        dtype = out.dtype
+    t = copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
-def logspace(start, end, int64_t steps, base=10.0, *, dtype=None, device=None, requires_grad=False, out=None):
+def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False, out=None, layout=None,
+             pin_memory=False):
     """base to the powers of linspace(start, end, steps)."""
     t = binary(OP_pow, float(base), linspace(start, end, steps, dtype=float64))
-    return made(copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT), requires_grad)
+    if dtype is None and out is not None:
+        dtype = out.dtype
+    t = copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
 def eye(int64_t n, m=None, *, dtype=None, device=None, requires_grad=False, out=None):
@@ -378,7 +411,7 @@ def fill_(Tensor self not None, value):
         if (<Tensor>value).nd:
             raise ShapeError(f"fill_: the value {describe(value)} must be a number or a 0-d tensor.")
         return copy_tensor(self, value)
-    if GRAD_MODE and tracked(self):
+    if GRAD_MODE and tracked(self) or self.bits & B_DUAL:
         return copy_tensor(self, tensor(value, dtype=DTYPES[self.code]))
     check_writable("fill_", self)
     fill_tensor(self, value)
@@ -470,22 +503,11 @@ def scatter_add_(Tensor self not None, dim, Tensor index not None, Tensor src no
     return copy_tensor(self, c_scatter_add(self, dim, index, src))
 
 
+def index_copy_(Tensor self not None, dim, Tensor index not None, Tensor source not None):
+    """In-place version of `index_copy`; returns self."""
+    return copy_tensor(self, c_index_copy(self, dim, index, source))
+
+
 def index_add_(Tensor self not None, dim, Tensor index not None, Tensor source not None, *, alpha=1):
     """In-place version of `index_add`; returns self."""
     return copy_tensor(self, index_add(self, dim, index, source, alpha=alpha))
-
-
-def index_fill(Tensor input not None, dim, Tensor index not None, value):
-    """A copy of input with one value written at the positions `index` of a dimension."""
-    if input.nd == 0:
-        return c_reshape(index_fill(c_reshape(input, (1,)), 0, index, value), ())
-    y = c_clone(input)
-    key = [slice(None)] * input.nd
-    key[wrap_dim("index_fill", dim, input.nd)] = index
-    y[tuple(key)] = value
-    return y
-
-
-def masked_fill_(Tensor self not None, Tensor mask not None, value):
-    """In-place version of `masked_fill`; returns self."""
-    return copy_tensor(self, pointwise_general(OP_where, (mask, value, self), ()))

@@ -626,6 +626,27 @@ cdef rebase(Tensor t, Node n):
     node_of(t)              # t is now a view of the new base
 
 
+cdef int check_apart(str op, object out, tuple inputs) except -1:
+    """An `out=` that is written while the inputs are read at computed places may share no memory with them."""
+    cdef Tensor t
+    if not isinstance(out, Tensor):
+        raise DTypeError(f"{op}: out: expected a Tensor, got {describe(out)}.")
+    for x in inputs:
+        if isinstance(x, Tensor):
+            t = x
+            if t.st is (<Tensor>out).st and t.n and (<Tensor>out).n and t.ptr <= last_byte(out) and (<Tensor>out).ptr <= last_byte(t):
+                raise ValueError(f"{op}: out {describe(out)} shares memory with {describe(t)}; clone() one of them.")
+    return 0
+
+
+cdef inline char* last_byte(Tensor t) noexcept:
+    cdef char* p = t.ptr
+    cdef int d
+    for d in range(t.nd):
+        p += (t.dims[d] - 1) * t.steps[d] * ITEM[t.code]
+    return p
+
+
 cdef object into(object result, object out):
     """PyTorch's `out=`: the result written into a given tensor."""
     cdef Tensor y, t
@@ -640,6 +661,8 @@ cdef object into(object result, object out):
     if CATEGORY[y.code] > CATEGORY[t.code]:
         raise DTypeError(f"out: the result {describe(y)} cannot be written into {describe(t)}.")
     if t.nd != y.nd or memcmp(t.dims, y.dims, y.nd * sizeof(int64_t)):
+        if t.base is not None:
+            raise ShapeError(f"out: {describe(t)} is a view and cannot take the shape of the result {describe(y)}.")
         t.data = empty(*y.shape, dtype=DTYPES[t.code])
     check_writable("out", t)
     copy_into(t, y)

@@ -98,25 +98,39 @@ cdef Tensor c_index_select(Tensor x, int64_t dim, Tensor index):
     return y
 
 
-cdef Tensor c_index_add(Tensor x, int64_t dim, Tensor index, Tensor source):
-    cdef int d = wrap_dim("index_add", dim, x.nd), k
+cdef Tensor indexed(int op, Tensor x, int64_t dim, Tensor index, Tensor source, bint add):
+    """index_add and index_copy: a copy of x with source added, or written, at the positions `index` of a dimension."""
+    cdef str name = op_name(op)
+    cdef int d = wrap_dim(name, dim, x.nd), k
     cdef Tensor y, at
-    if x.nd == 0 or index.nd > 1 or source.nd != x.nd or source.code != x.code:
-        raise ShapeError(f"index_add: index must be a vector, and source {describe(source)} must have the dimensions and dtype "
+    if index.nd > 1 or source.code != x.code:
+        raise ShapeError(f"{name}: index {describe(index)} must be a vector, and source {describe(source)} must have the dtype "
                          f"of input {describe(x)}.")
+    if x.nd == 0 and source.n == 1 and source.nd < 2:
+        return c_reshape(indexed(op, c_reshape(x, (1,)), 0, index, c_reshape(source, (1,)), add), ())
+    if source.nd == 0 and x.nd == 1:
+        source = c_reshape(source, (1,))
+    if source.nd != x.nd:
+        raise ShapeError(f"{name}: source {describe(source)} must have the dimensions of input {describe(x)}.")
     for k in range(x.nd):
         if source.dims[k] != (index.n if k == d else x.dims[k]):
-            raise ShapeError(f"index_add: source {describe(source)} must have size {index.n if k == d else x.dims[k]} "
-                             f"at dim {k}.")
+            raise ShapeError(f"{name}: source {describe(source)} must have size {index.n if k == d else x.dims[k]} at dim {k}.")
     if (x.bits | source.bits) & B_DUAL:
-        return lift(OP_index_add, (x, d, index, source))
-    at = positions("index_add", index, x.dims[d])
+        return lift(op, (x, d, index, source))
+    at = positions(name, index, x.dims[d])
     y = copied(x, x.code)
-    put_rows(OP_index_add, y, at, whole(source), shape_product(d, x.dims), x.dims[d],
-             shape_product(x.nd - d - 1, x.dims + d + 1), True)
+    put_rows(op, y, at, whole(source), shape_product(d, x.dims), x.dims[d], shape_product(x.nd - d - 1, x.dims + d + 1), add)
     if GRAD_MODE and (tracked(x) or tracked(source)):
-        record_rule(OP_index_add, y, (x, d, at, source))
+        record_rule(op, y, (x, d, at, source))
     return y
+
+
+cdef Tensor c_index_add(Tensor x, int64_t dim, Tensor index, Tensor source):
+    return indexed(OP_index_add, x, dim, index, source, True)
+
+
+cdef Tensor c_index_copy(Tensor x, int64_t dim, Tensor index, Tensor source):
+    return indexed(OP_index_copy, x, dim, index, source, False)
 
 
 def index_add(Tensor input not None, dim, Tensor index not None, Tensor source not None, *, alpha=1, out=None):
@@ -124,7 +138,17 @@ def index_add(Tensor input not None, dim, Tensor index not None, Tensor source n
 
     index: int64 vector; source: input's shape with index's length at dim.
     """
-    return into(c_index_add(input, dim, index, source if alpha == 1 else source * alpha), out)
+    if alpha is not 1:
+        source = c_cast(binary(OP_mul, source, alpha), DTYPES[source.code])
+    return into(c_index_add(input, dim, index, source), out)
+
+
+def index_copy(Tensor input not None, dim, Tensor index not None, Tensor source not None, *, out=None):
+    """A copy of input with source written at the positions `index` of a dimension; of repeated positions the last wins.
+
+    index: int64 vector; source: input's shape with index's length at dim.
+    """
+    return into(c_index_copy(input, dim, index, source), out)
 
 
 # ---- gather and scatter ---------------------------------------------------------------------------------------------
@@ -142,9 +166,11 @@ cdef int check_gather(str op, Tensor x, int dim, Tensor index) except -1:
     cdef int d
     if CATEGORY[index.code] != 1:
         raise DTypeError(f"{op}: index {describe(index)} must be an integer tensor; convert with .long().")
-    if x.nd != index.nd:
+    if index.n == 0:
+        return 0
+    if (x.nd or 1) != (index.nd or 1):
         raise ShapeError(f"{op}: index {describe(index)} must have as many dimensions as {describe(x)}.")
-    for d in range(x.nd):
+    for d in range(x.nd if index.nd else 0):
         if d != dim and index.dims[d] > x.dims[d]:
             raise ShapeError(f"{op}: index {describe(index)} is larger than {describe(x)} at dim {d}; only dim {dim} may be.")
     return 0
@@ -178,9 +204,14 @@ cdef Tensor c_gather(Tensor x, int64_t dim, Tensor index):
     check_gather("gather", x, d, index)
     if x.bits & B_DUAL:
         return lift(OP_gather, (x, d, index))
-    if x.nd == 0:
-        positions("gather", index, 1)
-        return c_clone(x)
+    if index.n == 0:
+        y = fresh(x.code, index.nd, index.dims)
+        if must_record(x):
+            record_rule(OP_gather, y, (x, d, index))
+        return y
+    if x.nd == 0 or index.nd == 0:
+        y = c_index_select(c_reshape(x, (-1,)), 0, c_reshape(index, (-1,)))
+        return c_reshape(y, tuple_of(index.nd, index.dims))
     at = positions("gather", index, x.dims[d])
     source = whole(fitted(detached(x), at, d))
     y = fresh(x.code, at.nd, at.dims)
@@ -196,14 +227,27 @@ def gather(Tensor input not None, dim, Tensor index not None, *, sparse_grad=Fal
     index: integer tensor with input's number of dimensions, not larger than input except at dim.  Returns a copy of
     index's shape.  Errors: IndexError for positions outside the dimension.
     """
+    if out is not None:
+        check_apart("gather", out, (input, index))
+        if (<Tensor>out).code != input.code:
+            raise DTypeError(f"gather: out {describe(out)} must have the dtype of {describe(input)}.")
     return into(c_gather(input, dim, index), out)
 
 
 cdef Tensor scattered(int kernel, int op, Tensor x, int d, Tensor index, Tensor src):
     """A copy of x with src written (or added) at index."""
-    cdef Tensor at = positions(op_name(op), index, x.dims[d] if x.nd else 1), y, part, source
+    cdef Tensor at, y, part, source
     cdef int k
     cdef bint smaller = False
+    if index.n == 0:
+        return copied(x, x.code)
+    at = positions(op_name(op), index, x.dims[d] if x.nd else 1)
+    if (src.nd or 1) != (index.nd or 1):
+        raise ShapeError(f"{op_name(op)}: src {describe(src)} must have as many dimensions as index {describe(index)}.")
+    if index.nd == 0 or src.nd == 0 or x.nd == 0:      # a 0-d tensor counts as a vector of one element
+        y = scattered(kernel, op, detached(c_reshape(detached(x), (-1,))), 0, detached(c_reshape(at, (-1,))),
+                      detached(c_reshape(detached(src), (-1,))))
+        return tensor_of(y.st, y.ptr, y.code, x.nd, x.dims)
     for k in range(x.nd):
         if src.nd != index.nd or src.dims[k] < index.dims[k]:
             raise ShapeError(f"{op_name(op)}: src {describe(src)} must be at least as large as index {describe(index)} in every "
@@ -214,11 +258,6 @@ cdef Tensor scattered(int kernel, int op, Tensor x, int d, Tensor index, Tensor 
     if kernel == K_scatter_add and COMPUTE[x.code] != x.code:
         return copied(scattered(kernel, op, copied(x, COMPUTE[x.code]), d, index, copied(src, COMPUTE[x.code])), x.code)
     y = copied(x, x.code)
-    if x.nd == 0:
-        y = tensor_of(y.st, y.ptr, y.code, 1, &y.n)
-        at = tensor_of(at.st, at.ptr, at.code, 1, &at.n)
-        run_gather(kernel, op, y, at, whole(src), y, at, 0)
-        return tensor_of(y.st, y.ptr, y.code, 0, NULL)
     source = detached(src)
     for k in range(x.nd):
         if source.dims[k] != index.dims[k]:
@@ -259,16 +298,57 @@ cdef Tensor c_scatter_src(Tensor x, int64_t dim, Tensor index, Tensor src):
 
 
 def scatter(Tensor input not None, dim, Tensor index not None, src=None, *, value=None, reduce=None, out=None):
-    """A copy of input with src (a tensor, or a number) written at index along a dimension; reduce="add" adds instead."""
+    """A copy of input with src (a tensor, or a number) written at index along a dimension.
+
+    reduce: None (written), "add" or "multiply".  index: integers, at most as large as input except at dim.
+    Errors: IndexError for positions outside the dimension.
+    """
+    cdef int k
     if src is None:
         src = value
+    elif value is not None:
+        raise ValueError("scatter: give src or value, not both.")
+    if reduce not in (None, "add", "multiply"):
+        raise ValueError(f"scatter: reduce {reduce!r}; choose None, 'add' or 'multiply'.")
     if not isinstance(src, Tensor):
-        src = c_expand(tensor(src, dtype=DTYPES[input.code]), tuple_of(index.nd, index.dims))
+        if not is_number(src):
+            raise DTypeError(f"scatter: src must be a tensor or a number, got {describe(src)}.")
+        src = c_expand(c_cast(tensor(src), DTYPES[input.code]), tuple_of(index.nd, index.dims))
     if reduce is None:
         return into(c_scatter_src(input, dim, index, src), out)
     if reduce == "add":
         return into(c_scatter_add(input, dim, index, src), out)
-    raise ValueError(f"scatter: reduce {reduce!r}; choose None or 'add'.")
+    return into(_F.scatter_reduce(input, dim, index, src, "prod"), out)
+
+
+cdef Tensor c_scatter_fold(Tensor x, int64_t dim, Tensor index, Tensor src, object mode):
+    """x with src multiplied in, or the greater or smaller kept, at index; all of one shape but at dim."""
+    cdef int d = wrap_dim("scatter_reduce", dim, x.nd)
+    cdef Tensor y, at
+    cdef Instr I
+    if (x.bits | src.bits) & B_DUAL:
+        return lift(OP_scatter_fold, (x, d, index, src, mode))
+    at = positions("scatter_reduce", index, x.dims[d])
+    if COMPUTE[x.code] != x.code:
+        return copied(c_scatter_fold(copied(x, COMPUTE[x.code]), d, at, copied(src, COMPUTE[x.code]), mode), x.code)
+    y = copied(x, x.code)
+    start(&I, K_scatter_fold, OP_scatter_fold, y.code, 1, 3)
+    source = whole(src)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], at)
+    set_operand(&I.arg[2], source)
+    I.shape[0] = shape_product(d, x.dims)
+    I.shape[1] = x.dims[d]
+    I.shape[2] = shape_product(x.nd - d - 1, x.dims + d + 1)
+    I.shape[3] = at.dims[d]
+    I.c[0].i = {"prod": 0, "amax": 1, "amin": 2}[mode]
+    I.n = I.shape[0] * I.shape[2]
+    I.cost = 3.0 * I.shape[3]
+    if at.n:
+        execute(&I)
+    if GRAD_MODE and (tracked(x) or tracked(src)):
+        record_rule(OP_scatter_fold, y, (x, d, at, src, mode))
+    return y
 
 
 def fit(Tensor t not None, shape):
@@ -455,7 +535,9 @@ cdef object parse_key(Tensor x, object key, Slice* s):
             add_dim(s, d, (b - a + c - 1) // c if b > a else 0, tensors)
             d += 1
         elif isinstance(k, bool):
-            raise IndexError("indexing: with True or False is not supported; use a bool tensor.")
+            advanced = True
+            add_dim(s, -1, 1, tensors)
+            tensors[len(tensors) - 1] = tensor([0] if k else [], dtype=int64)
         elif isinstance(k, int) or (hasattr(k, "__index__") and not isinstance(k, Tensor) and not getattr(k, "ndim", 0)):
             i = k.__index__()
             if i < -x.dims[d] or i >= x.dims[d]:
@@ -566,15 +648,11 @@ cdef object get_item(Tensor x, object key):
 
 cdef int set_item(Tensor x, object key, object value) except -1:
     cdef Slice s
-    cdef Tensor y, v, p
+    cdef Tensor y, v
     tensors = parse_key(x, key, &s)
     if x.bits & B_DUAL:
         raise GraphError("indexing: dual tensors cannot be written in place; use index_put or where().")
-    y = sliced(x, s.begin, s.step, s.nd, s.source, s.dims)
-    if y.base is None:
-        y.base = x if x.base is None else x.base        # also under no_grad, the base's graph must be kept
-        y.base_node = y.base.node
-        y.base_epoch = y.base.epoch
+    y = viewed(x, &s)
     check_writable("setitem", y)
     if not isinstance(value, Tensor):
         if tensors is None and is_number(value):
@@ -591,19 +669,19 @@ cdef int set_item(Tensor x, object key, object value) except -1:
             v = c_squeeze(v, 0)
         copy_tensor(y, v)
         return 0
-    order, index, lead, at = linear_positions(y, tensors)
-    p = c_permute(y, order) if order != list(range(y.nd)) else y
-    n = (<Tensor>index).nd
-    shape = tuple(index.shape) + tuple(p.shape)[lead:]
-    if at:
-        v = c_expand(v, shape[n:n + at] + shape[:n] + shape[n + at:])
-        v = c_permute(v, list(range(at, at + n)) + list(range(at)) + list(range(at + n, len(shape))))
-    else:
-        while v.nd > len(shape) and v.dims[0] == 1:
-            v = c_squeeze(v, 0)
-        v = c_expand(v, shape)
-    write_flat(p, index, v, lead, False)
+    order, index, v, lead = put_parts(y, tensors, v)
+    write_flat(c_permute(y, order) if order != list(range(y.nd)) else y, index, v, lead, False)
     return 0
+
+
+cdef Tensor viewed(Tensor x, Slice* s):
+    """The basic part of a key, to be written into: also under no_grad it is known as a view, so that the base's graph is kept."""
+    cdef Tensor y = sliced(x, s.begin, s.step, s.nd, s.source, s.dims)
+    if y.base is None:
+        y.base = x if x.base is None else x.base
+        y.base_node = y.base.node
+        y.base_epoch = y.base.epoch
+    return y
 
 
 cdef int write_flat(Tensor p, Tensor index, Tensor v, int lead, bint accumulate) except -1:
@@ -634,8 +712,7 @@ cdef Tensor copy_tensor(Tensor t, Tensor x):
     cdef Node n
     cdef Plan p
     if (t.bits | x.bits) & B_DUAL:
-        raise GraphError("copy_: dual tensors cannot be written in place or be the source of an in-place write; use where() or "
-                         "index_put().")
+        return copy_dual(t, x)
     check_writable("copy_", t)
     broadcast_shape(OP_copy_values, (t, x), &p)
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
@@ -658,32 +735,99 @@ cdef Tensor copy_tensor(Tensor t, Tensor x):
     return t
 
 
+cdef Tensor copy_dual(Tensor t, Tensor x):
+    """copy_tensor where one of them carries a tangent.  The tangent of t is replaced, not written: others may share it."""
+    cdef int level = top_level((t, x))
+    cdef Tensor primal, tangent
+    if t.base is not None or (t.dual is not None and (t.dual.level != level or t.dual.primal.base is not None)):
+        raise GraphError("copy_: a view of dual tensors cannot be written in place; use where() or index_put().")
+    if t.dual is None:
+        primal = detached(t)
+        primal.node = t.node
+        primal.slot = t.slot
+        primal.bits |= t.bits & B_GRAD
+    else:
+        primal = t.dual.primal
+    copy_tensor(primal, primal_of(x, level))
+    if CATEGORY[t.code] != 2:
+        return t
+    tangent = tangent_of(x, level)
+    tangent = zeros_of(t.code, t.nd, t.dims) if tangent is None else c_clone(c_expand(c_cast(tangent, DTYPES[t.code]), t.shape))
+    t.node = primal.node
+    t.slot = primal.slot
+    t.bits |= (primal.bits & B_GRAD) | B_DUAL
+    t.dual = Dual.__new__(Dual)
+    t.dual.level = level
+    t.dual.primal = primal
+    t.dual.tangent = tangent
+    return t
+
+
 cdef object bw_copy(Node n, Tensor v, int i):
     cdef Tensor g = sum_to(v, <int>n.aux[0], n.aux + 1)
     return g if g.code == n.compute else c_cast(g, DTYPES[n.compute])
 
 
+cdef tuple put_key(Tensor x, object indices):
+    """index_put's indices as a key: None stands for a whole dimension."""
+    if isinstance(indices, Tensor) or not isinstance(indices, (tuple, list)):
+        raise DTypeError(f"index_put: indices must be a tuple of tensors, got {describe(indices)}.")
+    if len(indices) > x.nd:
+        raise IndexError(f"index_put: {len(indices)} indices for {describe(x)} of {x.nd} dimensions.")
+    return tuple([slice(None) if k is None else k for k in indices])
+
+
+cdef tuple put_parts(Tensor y, list tensors, Tensor v):
+    """(dimensions of y in their order for rows, linear index, values spread over the rows, number of indexed dimensions)."""
+    cdef int k
+    order, index, lead, at = linear_positions(y, tensors)
+    n = (<Tensor>index).nd
+    rest = tuple([y.dims[<int>d] for d in order[lead:]])
+    if at:                              # index dimensions stand where the first index stood
+        v = c_expand(v, rest[:at] + tuple(index.shape) + rest[at:])
+        v = c_permute(v, list(range(at, at + n)) + list(range(at)) + list(range(at + n, v.nd)))
+    else:
+        while v.nd > n + len(rest) and v.dims[0] == 1:
+            v = c_squeeze(v, 0)
+        v = c_expand(v, tuple(index.shape) + rest)
+    return order, index, v, lead
+
+
 def index_put(Tensor input not None, indices, Tensor values not None, accumulate=False):
-    """A copy of input with values written (or added) at a tuple of index tensors."""
-    y = c_clone(input)
-    return index_put_(y, indices, values, accumulate)
+    """A copy of input with values written (or added, with accumulate) at a tuple of index tensors; values broadcast."""
+    cdef Slice s
+    cdef Tensor y
+    tensors = parse_key(input, put_key(input, indices), &s)
+    if values.code != input.code:
+        raise DTypeError(f"index_put: values {describe(values)} must have the dtype of input {describe(input)}.")
+    if tensors is None:
+        return index_put_(c_clone(input), indices, values, accumulate)
+    y = slice_any(input, s.begin, s.step, s.nd, s.source, s.dims)
+    order, index, v, lead = put_parts(y, tensors, values)
+    if order == list(range(y.nd)):
+        return c_put_flat(y, index, v, lead, accumulate)
+    y = c_put_flat(c_permute(y, order), index, v, lead, accumulate)
+    return c_permute(y, [order.index(d) for d in range(y.nd)])
 
 
 def index_put_(Tensor self not None, indices, Tensor values not None, accumulate=False):
     """In place: self[indices] = values, or += with accumulate; returns self."""
     cdef Slice s
-    cdef Tensor y, p, v
+    cdef Tensor y
+    key = put_key(self, indices)
+    if values.code != self.code:
+        raise DTypeError(f"index_put_: values {describe(values)} must have the dtype of {describe(self)}.")
     if not accumulate:
-        set_item(self, tuple(indices), values)
+        set_item(self, key, values)
         return self
+    if self.bits & B_DUAL:
+        raise GraphError("index_put_: dual tensors cannot be written in place; use index_put.")
     check_writable("index_put_", self)
-    tensors = parse_key(self, tuple(indices), &s)
-    y = sliced(self, s.begin, s.step, s.nd, s.source, s.dims)
+    tensors = parse_key(self, key, &s)
+    y = viewed(self, &s)
     if tensors is None:                 # integers and slices only: nothing can repeat
         inplace(OP_add, (y, values), ())
         return self
-    order, index, lead, at = linear_positions(y, tensors)
-    p = c_permute(y, order) if order != list(range(y.nd)) else y
-    v = c_expand(values, tuple(index.shape) + tuple(p.shape)[lead:])
-    write_flat(p, index, v, lead, True)
+    order, index, v, lead = put_parts(y, tensors, values)
+    write_flat(c_permute(y, order) if order != list(range(y.nd)) else y, index, v, lead, True)
     return self

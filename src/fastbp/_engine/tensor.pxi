@@ -187,6 +187,24 @@ cdef class Tensor:
     @property
     def mT(self):
         """The last two dimensions swapped, a view."""
+        if self.nd < 2:
+            raise ShapeError(f"mT: {describe(self)} must have at least two dimensions.")
+        return c_transpose(self, -2, -1)
+
+    @property
+    def H(self):
+        """The (conjugate) transpose of a matrix, a view."""
+        if self.nd != 2 and self.nd != 0:
+            raise ShapeError(f"H: {describe(self)} must be a matrix; use mH for batches of matrices.")
+        return c_t(self)
+
+    @property
+    def mH(self):
+        """The last two dimensions swapped (and conjugated), a view."""
+        if self.nd == 0:
+            return self
+        if self.nd < 2:
+            raise ShapeError(f"mH: {describe(self)} must have at least two dimensions.")
         return c_transpose(self, -2, -1)
 
     @property

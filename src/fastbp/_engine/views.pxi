@@ -371,7 +371,7 @@ cdef object bw_as_strided(Node n, Tensor v, int i):
 cdef Tensor strided_add(Tensor v, int64_t* a, bint dual):
     cdef Tensor g, place
     cdef int xnd = <int>a[0], nd = <int>a[1]
-    if v.bits & B_GRAD and GRAD_MODE or v.bits & B_DUAL:
+    if v.bits & B_GRAD and GRAD_MODE or v.bits & B_DUAL or may_overlap(nd, a + 3 + xnd, a + 3 + xnd + nd):
         return lift_strided_add(v, a)
     g = zeros_of(v.code, xnd, a + 3)
     place = view_of(g, nd, a + 3 + xnd, a + 3 + xnd + nd, g.ptr + a[2] * ITEM[g.code])
@@ -379,8 +379,30 @@ cdef Tensor strided_add(Tensor v, int64_t* a, bint dual):
     return g
 
 
+cdef bint may_overlap(int nd, const int64_t* dims, const int64_t* steps) noexcept:
+    """Whether two elements of a view may share memory: adding to it in blocks would lose some of them."""
+    cdef int64_t reach = 0, last = 0, step
+    cdef int d
+    while True:                         # dimensions by ascending stride: each must step over all that came before
+        step = 0
+        for d in range(nd):
+            if dims[d] > 1 and steps[d] > last and (step == 0 or steps[d] < step):
+                step = steps[d]
+        for d in range(nd):
+            if dims[d] > 1 and steps[d] == 0:
+                return True
+        if step == 0:
+            return False
+        for d in range(nd):
+            if dims[d] > 1 and steps[d] == step:
+                if step <= reach:
+                    return True
+                reach += (dims[d] - 1) * step
+        last = step
+
+
 cdef Tensor lift_strided_add(Tensor v, int64_t* a):
-    """The same on the tape: as an in-place write to a view of zeros."""
+    """The same by linear positions: on the tape, and where elements of the view share memory."""
     cdef int xnd = <int>a[0], nd = <int>a[1]
     cdef Tensor flat = arange_of(shape_product(xnd, a + 3))
     cdef Tensor at = detached(strided_view(flat, nd, a + 3 + xnd, a + 3 + xnd + nd, a[2]))
@@ -411,6 +433,120 @@ cdef object bw_view_write(Node n, Tensor v, int i):
     g = detached(c_clone(v))
     fill_tensor(view_of(g, nd, a + 3 + xnd, a + 3 + xnd + nd, g.ptr + a[2] * ITEM[g.code]), 0)
     return g
+
+
+# ---- diagonals and windows: views whose strides are sums and copies of the input's -------------------------------------
+
+cdef Tensor combined_view(int op, Tensor x, int nd, const int64_t* dims, const int64_t* steps, const int64_t* plain,
+                          int64_t offset, int64_t plain_offset):
+    """A recorded view; plain: the strides that it would have if x lay in C order."""
+    cdef Tensor y = view_of(x, nd, dims, steps, x.ptr + offset * ITEM[x.code])
+    cdef Node n
+    if must_record(x):
+        n = node_new(op, 1, x.code)
+        strided_aux(n, x, nd, dims, plain, plain_offset)
+        set_edge(n, 0, x)
+        attach(y, n)
+    return y
+
+
+cdef inline void plain_steps(Tensor x, int64_t* steps) noexcept:
+    """The strides that x would have in C order."""
+    cdef int64_t n = 1
+    cdef int d
+    for d in range(x.nd - 1, -1, -1):
+        steps[d] = n
+        n *= x.dims[d]
+
+
+cdef Tensor c_diagonal(Tensor x, int64_t offset, int64_t dim1, int64_t dim2):
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t steps[MAXDIM]
+    cdef int64_t plain[MAXDIM]
+    cdef int64_t full[MAXDIM]
+    cdef int64_t n
+    cdef int a, b, d, nd = 0
+    if x.nd < 2:
+        raise ShapeError(f"diagonal: {describe(x)} must have at least two dimensions.")
+    a = wrap_dim("diagonal", dim1, x.nd)
+    b = wrap_dim("diagonal", dim2, x.nd)
+    if a == b:
+        raise ShapeError(f"diagonal: dim1 and dim2 are both {a}; they must be different dimensions of {describe(x)}.")
+    if x.bits & B_DUAL:
+        return lift(OP_diagonal, (x, offset, dim1, dim2))
+    n = py.max(0, py.min(x.dims[a], x.dims[b] - offset) if offset >= 0 else py.min(x.dims[a] + offset, x.dims[b]))
+    plain_steps(x, full)
+    for d in range(x.nd):
+        if d != a and d != b:
+            dims[nd] = x.dims[d]
+            steps[nd] = x.steps[d]
+            plain[nd] = full[d]
+            nd += 1
+    dims[nd] = n
+    steps[nd] = x.steps[a] + x.steps[b]
+    plain[nd] = full[a] + full[b]
+    d = b if offset >= 0 else a
+    if n == 0:
+        offset = 0
+    offset = offset if offset >= 0 else -offset
+    return combined_view(OP_diagonal, x, nd + 1, dims, steps, plain, offset * x.steps[d], offset * full[d])
+
+
+cdef Tensor c_diag_embed(Tensor x, int64_t offset, int64_t dim1, int64_t dim2):
+    cdef int64_t dims[MAXDIM]
+    cdef Tensor y
+    cdef int a, b, d, k = 0
+    if x.nd == 0 or x.nd == MAXDIM:
+        raise ShapeError(f"diag_embed: {describe(x)} must have at least one dimension and at most {MAXDIM - 1}.")
+    a = wrap_dim("diag_embed", dim1, x.nd + 1)
+    b = wrap_dim("diag_embed", dim2, x.nd + 1)
+    if a == b:
+        raise ShapeError(f"diag_embed: dim1 and dim2 are both {a}; they must be different dimensions of the result.")
+    if x.bits & B_DUAL:
+        return lift(OP_diag_embed, (x, offset, dim1, dim2))
+    for d in range(x.nd + 1):
+        if d == a or d == b:
+            dims[d] = x.dims[x.nd - 1] + (offset if offset >= 0 else -offset)
+        else:
+            dims[d] = x.dims[k]
+            k += 1
+    y = zeros_of(x.code, x.nd + 1, dims)
+    copy_into(detached(c_diagonal(y, offset, a, b)), detached(x))
+    if must_record(x):
+        record_rule(OP_diag_embed, y, (x, offset, dim1, dim2))
+    return y
+
+
+cdef Tensor c_windows(Tensor x, int64_t dimension, int64_t size, int64_t step):
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t steps[MAXDIM]
+    cdef int64_t plain[MAXDIM]
+    cdef int d = wrap_dim("unfold", dimension, x.nd), k
+    cdef int64_t n = x.dims[d] if x.nd else 1
+    if size < 0 or size > n or step <= 0:
+        raise ShapeError(f"unfold: size {size} and step {step} do not fit dim {d} of {describe(x)}: size must be in [0, {n}], "
+                         f"step positive.")
+    if x.nd == MAXDIM:
+        raise ShapeError(f"unfold: more than {MAXDIM} dimensions are not supported.")
+    if x.bits & B_DUAL:
+        return lift(OP_windows, (x, dimension, size, step))
+    plain_steps(x, plain)
+    for k in range(x.nd):
+        dims[k] = x.dims[k]
+        steps[k] = x.steps[k]
+    dims[x.nd] = size
+    steps[x.nd] = x.steps[d] if x.nd else 1
+    plain[x.nd] = plain[d] if x.nd else 1
+    if x.nd:
+        dims[d] = (n - size) // step + 1
+        steps[d] *= step
+        plain[d] *= step
+    return combined_view(OP_windows, x, x.nd + 1, dims, steps, plain, 0, 0)
+
+
+def unfold(Tensor self not None, dimension, size, step):
+    """Windows of a dimension, as a view: `size` elements at every `step`, in a new last dimension."""
+    return c_windows(self, dimension, size, step)
 
 
 # ---- basic indexing -------------------------------------------------------------------------------------------------
@@ -534,7 +670,12 @@ cdef Tensor selected(Tensor x, int dim, int64_t index):
 def narrow(Tensor input not None, dim, start, length):
     """`length` slices of a dimension from `start`, as a view."""
     cdef int d = wrap_dim("narrow", dim, input.nd)
-    cdef int64_t b = int(start), n = length
+    cdef int64_t b, n = length
+    if isinstance(start, Tensor) and (CATEGORY[(<Tensor>start).code] != 1 or (<Tensor>start).nd):
+        raise DTypeError(f"narrow: start {describe(start)} must be an int or a 0-d integer tensor.")
+    if input.nd == 0:
+        raise ShapeError("narrow: a 0-d tensor has no dimension to narrow.")
+    b = int(start)
     if b < 0:
         b += input.dims[d]
     if n < 0 or b < 0 or b + n > input.dims[d]:
@@ -623,6 +764,7 @@ cdef Tensor c_cat(object tensors, int64_t dim):
     dims[d] = 0
     for x in parts:
         t = x
+        record = record or must_record(t)
         if t.nd == 1 and t.n == 0:
             continue                    # PyTorch lets an empty vector pass among others
         if t.nd != first.nd:
@@ -632,7 +774,6 @@ cdef Tensor c_cat(object tensors, int64_t dim):
                 raise ShapeError(f"cat: {describe(t)} and {describe(first)} differ at dim {k}; sizes must be equal except at "
                                  f"dim {d}.")
         dims[d] += t.dims[d]
-        record = record or must_record(t)
     y = fresh(code, first.nd, dims)
     if record:
         n = node_new(OP_cat, <int>len(parts), code)
@@ -779,6 +920,54 @@ cdef object bw_cast(Node n, Tensor v, int i):
 def clone(Tensor input not None, *, memory_format=None):
     """A contiguous copy that stays on the tape."""
     return c_clone(input)
+
+
+# ---- views in place -----------------------------------------------------------------------------------------------------
+
+cdef Tensor become(str op, Tensor t, Tensor y):
+    """t takes the shape, strides and history of y, a view of it."""
+    cdef int d
+    if t.bits & B_DUAL:
+        raise GraphError(f"{op}: dual tensors cannot be changed in place; use the out-of-place form.")
+    if GRAD_MODE and tracked(t) and t.node is None:
+        raise GraphError(f"{op}: a leaf that requires grad ({describe(t)}) is changed in place; use the out-of-place form.")
+    t.n = y.n
+    t.nd = y.nd
+    t.ptr = y.ptr
+    for d in range(y.nd):
+        t.dims[d] = y.dims[d]
+        t.steps[d] = y.steps[d]
+    t.bits = (t.bits & ~<uint32_t>B_CONTIGUOUS) | (y.bits & B_CONTIGUOUS)
+    t.epoch += 1                        # what was saved of it, and its views, knew it in the other shape
+    if y.node is not None:
+        t.node = y.node
+        t.slot = y.slot
+    return t
+
+
+def transpose_(Tensor self not None, dim0, dim1):
+    """In-place version of `transpose`; returns self."""
+    return become("transpose_", self, c_transpose(self, dim0, dim1))
+
+
+def t_(Tensor self not None):
+    """In-place version of `t`; returns self."""
+    return become("t_", self, c_t(self))
+
+
+def squeeze_(Tensor self not None, *dim):
+    """In-place version of `squeeze`; returns self."""
+    return become("squeeze_", self, c_squeeze(self, unpack(dim) if dim else None))
+
+
+def unsqueeze_(Tensor self not None, dim):
+    """In-place version of `unsqueeze`; returns self."""
+    return become("unsqueeze_", self, c_unsqueeze(self, dim))
+
+
+def as_strided_(Tensor self not None, size, stride, storage_offset=None):
+    """In-place version of `as_strided`; returns self."""
+    return become("as_strided_", self, c_as_strided(self, size, stride, storage_offset))
 
 
 # ---- small doors ----------------------------------------------------------------------------------------------------

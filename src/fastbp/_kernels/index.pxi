@@ -221,6 +221,45 @@ cdef int scatter_add(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     else: return ST_UNSUPPORTED
     return ST_OK
 
+cdef enum:
+    FOLD_PROD = 0
+    FOLD_MAX = 1
+    FOLD_MIN = 2
+
+cdef void idx_scatter_fold(number* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const int64_t* idx
+    cdef const number* src
+    cdef int64_t size = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t how = I.c[0].i
+    cdef int64_t o, j, i, e, c
+    cdef number* d
+    cdef number* q
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        e = min(inner, j + hi - lo)
+        idx = <const int64_t*>I.arg[1].data + o * m * inner
+        src = <const number*>I.arg[2].data + o * m * inner
+        d = dst + o * size * inner
+        for i in range(m):
+            for c in range(j, e):
+                q = d + idx_from_end(idx[c], size) * inner + c
+                if how == FOLD_PROD: q[0] = k_mul(q[0], src[c])
+                elif how == FOLD_MAX: q[0] = k_maximum(q[0], src[c])
+                else: q[0] = k_minimum(q[0], src[c])
+            idx += inner
+            src += inner
+        lo = o * inner + e
+
+cdef int scatter_fold(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: idx_scatter_fold(<float*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_F64: idx_scatter_fold(<double*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_I64: idx_scatter_fold(<int64_t*>I.arg[0].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
 # ---------------------------------------------------------------- checks and masks
 
 cdef int index_check(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

@@ -54,10 +54,11 @@ cdef extern from *:
         if ((b & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((b >> 16) | 0x40u);
         return (uint16_t)((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
     }
-    /* float -> integer as C does it, without its undefined cases: NaN gives 0, too large saturates */
+    /* float -> integer as C does it; its undefined cases (NaN, too large) give the smallest integer, as on x86 */
     static inline int64_t fbp_to_int(double x) {
-        return x != x ? 0 : x >= 9223372036854775807.0 ? INT64_MAX : x <= -9223372036854775808.0 ? INT64_MIN : (int64_t)x;
+        return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? (int64_t)x : INT64_MIN;
     }
+    static inline int32_t fbp_to_int32(double x) { return x > -2147483649.0 && x < 2147483648.0 ? (int32_t)x : INT32_MIN; }
     """
     ctypedef const float* f32_in
     ctypedef float* f32_out
@@ -72,6 +73,7 @@ cdef extern from *:
     float fbp_bfloat_to_float(uint16_t) noexcept nogil
     uint16_t fbp_float_to_bfloat(float) noexcept nogil
     int64_t fbp_to_int(double) noexcept nogil
+    int32_t fbp_to_int32(double) noexcept nogil
 
 
 cdef inline number k_trunc_divide(number a, number b) noexcept nogil:
@@ -128,13 +130,17 @@ cdef inline void store_run(const number* y, stored* x, int64_t stride, int64_t n
             x[i * stride] = x[i * stride] + <stored>y[i]
     elif stride == 1:
         for i in range(n):
-            if (number is float or number is double) and not (stored is float or stored is double):
+            if (number is float or number is double) and (stored is int32_t or stored is int16_t or stored is int8_t):
+                x[i] = <stored>fbp_to_int32(y[i])
+            elif (number is float or number is double) and (stored is int64_t or stored is uint8_t):
                 x[i] = <stored>fbp_to_int(y[i])
             else:
                 x[i] = <stored>y[i]
     else:
         for i in range(n):
-            if (number is float or number is double) and not (stored is float or stored is double):
+            if (number is float or number is double) and (stored is int32_t or stored is int16_t or stored is int8_t):
+                x[i * stride] = <stored>fbp_to_int32(y[i])
+            elif (number is float or number is double) and (stored is int64_t or stored is uint8_t):
                 x[i * stride] = <stored>fbp_to_int(y[i])
             else:
                 x[i * stride] = <stored>y[i]

@@ -255,7 +255,7 @@ def door(row, method):
         if a.name in other and k == last:
             parameters.append(f"{a.name}=None")         # required, under either name
         elif a.type == "int[]*" and (variadic or (method and k == len(arguments) - 1)):
-            parameters.append(f"*{a.name}")
+            parameters.append(f"*args, {a.name}=None")
         else:
             parameters.append(parameter(a, method, k == 0 and a.is_tensor))
     if other and not starred:
@@ -270,7 +270,7 @@ def door(row, method):
         if method and k == 0:
             others.append("self")
         elif a.type == "int[]*" and method:
-            others.append(f"unpack({a.name})")
+            others.append(f"unpack(args) if {a.name} is None else {a.name}")
         else:
             others.append(a.name)
     yield f"    return c_{row.name}({', '.join(others)})"

@@ -105,7 +105,7 @@ def row_parameters(row, method):
             parts.append("*")
             starred = True
         if a.type == "int[]*" and method:
-            parts.append(f"*{a.name}: _Ints")
+            parts.append(f"*args: _Ints, {a.name}: _Ints | None = ...")
             continue
         kind = "_Operand" if row.kind == "pointwise" and a.type == "Tensor" and len(row.tensors) > 1 else ROW_TYPES[a.type]
         optional = a.optional or a.default == "None"
@@ -143,6 +143,10 @@ def composed_parameters(row, method):
         if p.kind is p.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
+        if p.kind is p.VAR_POSITIONAL:
+            parts.append(f"*{p.name}: Any")
+            starred = True
+            continue
         kind = types.get(p.name, "Any")
         kind += " | None" if p.default is None and "None" not in kind else " | str" if isinstance(p.default, str) else ""
         parts.append(f"{p.name}: {kind}" + ("" if p.default is p.empty else " = ..."))

@@ -176,6 +176,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "take": lambda: with_gradients(lambda x: x.index_select(0, indices(300, 5000)), floats(300, 250)),
     "gather": lambda: with_gradients(lambda x: x.gather(1, indices(500, 700, 400)), floats(700, 500)),
     "scatter": scatter_program("scatter_src"), "scatter_add": scatter_program("scatter_add"),
+    "scatter_fold": lambda: [fastbp.scatter_reduce(floats(700, 500, grad=False), 1, indices(500, 700, 400),
+                                                   floats(700, 400, grad=False), "amax")],
     "put_add": lambda: [fastbp.index_add(floats(300, 1500, grad=False), 0, indices(300, 5000), floats(5000, 1500, grad=False))],
     "put": lambda: [_core._call_put_flat(floats(3000, 1500, grad=False), indices(3000, 2000), floats(2000, 1500, grad=False),
                                          1, False)],

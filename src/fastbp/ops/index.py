@@ -450,10 +450,6 @@ composed("embedding_bag(Tensor input, Tensor weight, Tensor? offsets=None, bool 
          "Tensor? per_sample_weights=None, bool include_last_offset=False, int? padding_idx=None)", _embedding_bag, method=False,
          doc="Sum, mean or largest of the rows weight[i] for the positions i in each bag: [bags, D].  Bags are the rows of input "
              "[B, N], or stretches of input [N] that begin at offsets [B]; the position padding_idx does not count.")
-composed("masked_fill(Tensor input, Tensor mask, Tensor value)", _masked_fill, doc="value where mask is true, else input.")
-composed("masked_select(Tensor input, Tensor mask)", _masked_select, doc="The elements where mask is true, as a vector.")
-
-
 composed("masked_fill(Tensor input, Tensor mask, Tensor value)", _masked_fill, inplace=True,
          doc="value where mask is true, else input.")
 composed("masked_select(Tensor input, Tensor mask)", _masked_select, out="apart",

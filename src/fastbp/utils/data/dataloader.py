@@ -1,104 +1,22 @@
 """Floor 3, utils.data: DataLoader, which turns a data set into batches.
 
 A TensorDataset (or a Subset of one) with the default collate function takes the short way: one index tensor for each
-pass, and one compiled gather for each tensor and batch.  Everything else follows PyTorch sample by sample.
+pass, and one compiled gather for each tensor and batch, in a thread that works ahead when there are workers.  Everything else
+follows PyTorch sample by sample, here or in worker processes.
+
+The order of a pass and the seed of its workers are drawn when the pass begins.  So a position is the state of the generators at
+that moment and a number of batches: `state_dict` says both, and a loader that loads it goes on with the very next batch.
 """
 
-import copy
-from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 
-import numpy
-from fastbp._core import Tensor, float64, from_numpy, int64, stack, tensor, where
+from fastbp._core import Generator, Tensor, default_generator, int64, randint, tensor, where
+from fastbp.utils.data.collate import default_collate, default_convert
 from fastbp.utils.data.dataset import IterableDataset, Subset, TensorDataset
 from fastbp.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler
+from fastbp.utils.data.worker import End, Fetcher, Team, ahead_of, get_worker_info
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
-
-
-def _collate_strings(kind):
-    raise TypeError("default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found "
-                    f"{kind}; pass a collate_fn of your own")
-
-
-def default_collate(batch):
-    """Joins samples into a batch: tensors and arrays are stacked, numbers become one tensor, containers are joined
-    member by member (tuples become lists), strings are left in a list.
-
-    Args: batch: non-empty list of samples of one structure.
-    Errors: TypeError for a sample of another type; RuntimeError when sequences differ in length.
-    Source: torch.utils.data.default_collate
-
-    >>> default_collate([(1, "a"), (2, "b")])
-    [tensor([1, 2]), ('a', 'b')]
-    """
-    first = batch[0]
-    kind = type(first)
-    if isinstance(first, Tensor):
-        return stack(list(batch), 0)
-    if isinstance(first, numpy.ndarray):
-        if first.dtype.kind in "SUO":
-            _collate_strings(first.dtype)
-        return from_numpy(numpy.stack(batch))
-    if isinstance(first, (numpy.bool_, numpy.number)):
-        return from_numpy(numpy.array(batch))
-    if isinstance(first, float):
-        return tensor(batch, dtype=float64)
-    if isinstance(first, int):
-        return tensor(batch)
-    if isinstance(first, (str, bytes)):
-        return batch
-    if isinstance(first, Mapping):
-        joined = {key: default_collate([sample[key] for sample in batch]) for key in first}
-        try:
-            if isinstance(first, MutableMapping):
-                clone = copy.copy(first)
-                clone.update(joined)
-                return clone
-            return kind(joined)
-        except TypeError:       # a mapping that cannot be made from a dictionary
-            return joined
-    if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return kind(*map(default_collate, zip(*batch)))
-    if isinstance(first, Sequence):
-        if any(len(sample) != len(first) for sample in batch):
-            raise RuntimeError("each element in list of batch should be of equal size")
-        joined = [default_collate(members) for members in zip(*batch)]
-        if isinstance(first, tuple):
-            return joined
-        try:
-            if isinstance(first, MutableSequence):
-                clone = copy.copy(first)
-                for k, member in enumerate(joined):
-                    clone[k] = member
-                return clone
-            return kind(joined)
-        except TypeError:       # a sequence that cannot be made from a list
-            return joined
-    return _collate_strings(kind)
-
-
-def default_convert(data):
-    """Arrays to tensors, inside containers too; everything else is left as it is.
-
-    Source: torch.utils.data.default_convert
-    """
-    if isinstance(data, numpy.ndarray):
-        return data if data.dtype.kind in "SUO" else from_numpy(data)
-    if isinstance(data, (numpy.bool_, numpy.number)):
-        return tensor(data)
-    if isinstance(data, Mapping):
-        return {key: default_convert(value) for key, value in data.items()}
-    if isinstance(data, tuple):
-        converted = [default_convert(d) for d in data]
-        return type(data)(*converted) if hasattr(data, "_fields") else converted
-    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
-        return [default_convert(d) for d in data]
-    return data
-
-
-def get_worker_info():
-    """None: data is always loaded by the process that asks for it.  Source: torch.utils.data.get_worker_info"""
 
 
 class DataLoader:
@@ -109,13 +27,20 @@ class DataLoader:
         batch_size: samples in a batch; None passes single samples on.
         shuffle: a new random order in every pass.
         sampler, batch_sampler: the order, or the batches, in place of shuffle (and batch_size).
-        num_workers: accepted; batches are made in this process and thread, and worker_init_fn is not called.
+        num_workers: 0 makes batches here.  Otherwise a TensorDataset is gathered by a thread that works ahead; for anything else
+            that many processes are started, by fork on Linux, elsewhere by spawn if the data set can be pickled, threads if not.
         collate_fn: joins a list of samples into a batch; `default_collate` by default.
         drop_last: leave out a last, shorter batch.
-        generator: source of random numbers; the library's by default.
-        pin_memory, timeout, multiprocessing_context, prefetch_factor, persistent_workers, pin_memory_device, in_order:
-            accepted for compatibility.
-    Errors: ValueError for options that exclude each other or are out of range.
+        timeout: seconds to wait for a worker's batch; 0: any time.
+        worker_init_fn: called with its number in each worker.  Without it the random numbers of Python, NumPy and fastbp in a
+            worker depend on the batch alone, not on the number of workers.
+        multiprocessing_context: start method ("fork", "spawn", "forkserver") or context of the workers.
+        generator: source of the order and of the workers' seeds; the library's by default.
+        prefetch_factor: batches that each worker is ahead, 2 by default.
+        persistent_workers: keep the workers from one pass to the next.
+        pin_memory, pin_memory_device: accepted for compatibility; in_order=False too: batches always come in order.
+    Errors: ValueError for options that exclude each other or are out of range; what a worker raises is raised here, with the
+        worker's traceback; RuntimeError when one dies or takes longer than `timeout`.
     Source: torch.utils.data.DataLoader
 
     >>> import fastbp
@@ -145,6 +70,7 @@ class DataLoader:
             raise ValueError("multiprocessing_context can only be used with multi-process loading (num_workers > 0), "
                              f"but got num_workers={num_workers}")
         iterable = isinstance(dataset, IterableDataset)
+        _check_context(multiprocessing_context)
         if iterable:
             for name, value in (("shuffle", shuffle or None), ("sampler", sampler), ("batch_sampler", batch_sampler)):
                 if value is not None:
@@ -184,6 +110,7 @@ class DataLoader:
         self.persistent_workers = persistent_workers
         self.in_order = in_order
         self._iterable = iterable
+        self._present = self._resume = None
         self._initialized = True
 
     def __class_getitem__(cls, item):
@@ -204,53 +131,195 @@ class DataLoader:
         return len(self.sampler if self.batch_sampler is None else self.batch_sampler)
 
     def __iter__(self):
-        if self._iterable:
-            return self._stream()
-        batches = self.batch_sampler
-        if self.collate_fn is default_collate and type(batches) is BatchSampler:
+        return _Pass(self)
+
+    # ---- the three ways to a batch ----------------------------------------------------------------------------------
+
+    def _batches(self, skip):
+        """The batches of one pass from number `skip` on.  Draws all that is random before it returns: the order, then a seed for
+        workers, also when there are none, so that the program's numbers do not depend on how many there are."""
+        batches, source = self.batch_sampler, None
+        if not self._iterable and self.collate_fn is default_collate and type(batches) is BatchSampler:
             if type(batches.sampler) in (RandomSampler, SequentialSampler, SubsetRandomSampler):
                 source = _tensors_behind(self.dataset)
-                if source is not None:
-                    return self._gather(*source, batches)
-        return self._fetch()
+        if source is not None:
+            tasks = _gather(*source, batches, skip)
+        else:
+            tasks = repeat(None) if self._iterable else _drawn(self.sampler if batches is None else batches, skip)
+        seed = int(randint(0, 1 << 62, (), generator=self.generator).item())
+        if source is not None:
+            return ahead_of(tasks, self.prefetch_factor) if self.num_workers else tasks
+        if self.num_workers:
+            return self._by_workers(tasks, seed, skip)
+        return islice(self._here(tasks), skip, None) if self._iterable else self._here(tasks)
 
-    def _gather(self, tensors, chosen, batches):
-        """The short way.  `chosen`: positions in the tensors of the data set's samples, or None for all in order."""
-        size, sampler = batches.batch_size, batches.sampler
-        if chosen is None and type(sampler) is SequentialSampler:
-            count = len(sampler)
-            for start in range(0, count - size + 1 if batches.drop_last else count, size):
-                yield [t.narrow(0, start, min(size, count - start)).clone() for t in tensors]
-            return
+    def _here(self, tasks):
+        fetch = Fetcher(self.dataset, self.collate_fn, self._iterable, self.batch_size, self.drop_last)
+        for task in tasks:
+            batch = fetch(task)
+            if isinstance(batch, End):
+                return
+            yield batch
+
+    def _by_workers(self, tasks, seed, skip):
+        team = self.__dict__.get("_team")
+        if team is None or not team.workers:
+            team = Team(self, seed)
+        if self.persistent_workers:
+            self.__dict__["_team"] = team
+
+        def run():
+            try:
+                yield from team.batches(tasks, seed, self.prefetch_factor, self.timeout, skip)
+            finally:
+                if not self.persistent_workers:
+                    team.close()
+        return run()
+
+    # ---- where it stands --------------------------------------------------------------------------------------------
+
+    def _generators(self):
+        """Every source of random numbers of this loader, the library's first."""
+        found = [default_generator]
+        for owner in (self, self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, Generator) and all(generator is not g for g in found):
+                found.append(generator)
+        return found
+
+    def state_dict(self):
+        """Where the loader stands: plain numbers and tensors, for `fastbp.save`.
+
+        Returns: {"batches": how many of the present pass were handed out, "begin": states of the generators when it began,
+            "own": states now of generators that belong to this loader alone}.  The library's generator is the program's:
+            keep `fastbp.get_rng_state()` beside it.
+
+        >>> import fastbp
+        >>> loader = DataLoader(fastbp.utils.data.TensorDataset(fastbp.arange(6)), 2, shuffle=True)
+        >>> batches = iter(loader)
+        >>> _ = next(batches)
+        >>> state = loader.state_dict()
+        >>> rest = [b[0].tolist() for b in batches]
+        >>> loader.load_state_dict(state)
+        >>> [b[0].tolist() for b in loader] == rest
+        True
+        """
+        generators = self._generators()
+        begun = self._present is not None
+        return {"batches": self._present.done if begun else 0,
+                "begin": list(self._present.begin) if begun else None,
+                "own": [g.get_state() for g in generators[1:]]}
+
+    def load_state_dict(self, state):
+        """The next pass goes on where `state` was taken; later ones are whole.
+
+        Errors: ValueError when the state is that of a loader with other generators.
+        """
+        generators = self._generators()
+        batches, begin, own = state["batches"], state["begin"], state["own"]
+        if not isinstance(batches, int) or batches < 0 or len(own) != len(generators) - 1 or (
+                begin is not None and len(begin) != len(generators)):
+            raise ValueError(f"DataLoader.load_state_dict: the state has {len(own)} generators, this loader has "
+                             f"{len(generators) - 1} besides the library's; build it as the one that was saved")
+        for generator, then in zip(generators[1:], own):
+            generator.set_state(then)
+        self._present = None
+        self._resume = None if begin is None else _Position(list(begin), batches)
+
+    def check_worker_number_rationality(self):
+        """Does nothing: any number of workers is taken."""
+
+
+def _check_context(context):
+    if context is None:
+        return
+    import multiprocessing
+    methods = multiprocessing.get_all_start_methods()
+    if isinstance(context, str) and context not in methods:
+        raise ValueError("multiprocessing_context option should specify a valid start method in "
+                         f"{methods!r}, but got multiprocessing_context={context!r}")
+    if not isinstance(context, (str, multiprocessing.context.BaseContext)):
+        raise TypeError("multiprocessing_context option should be a valid context object or a string specifying the start "
+                        f"method, but got multiprocessing_context={context}")
+
+
+class _Position:
+    """Where a pass stands: the states of the generators when it began, and how many batches it has handed out."""
+
+    def __init__(self, begin, done):
+        self.begin, self.done = begin, done
+
+
+class _Pass:
+    """One pass over a loader; it counts what it hands out."""
+
+    def __init__(self, loader):
+        self.loader = loader
+        generators = loader._generators()
+        now = [g.get_state() for g in generators]
+        resume, loader._resume = loader._resume, None
+        if resume is None:
+            self.position = _Position(now, 0)
+            self.batches = loader._batches(0)
+        else:           # draw the order as it was drawn then, and leave the generators as they are now
+            self.position = resume
+            try:
+                for generator, then in zip(generators, resume.begin):
+                    generator.set_state(then)
+                self.batches = loader._batches(resume.done)
+            finally:
+                for generator, state in zip(generators, now):
+                    generator.set_state(state)
+        loader._present = self.position
+
+    def __iter__(self):
+        return self
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __next__(self):
+        try:
+            batch = next(self.batches)
+        except StopIteration:
+            if self.loader._present is self.position:
+                self.loader._present = None
+            raise
+        self.position.done += 1
+        return batch
+
+
+def _drawn(sampler, skip):
+    """What a sampler visits from number `skip` on.  It is asked for the first one now: samplers draw their order then."""
+    if type(sampler) is BatchSampler and hasattr(sampler.sampler, "_order"):
+        plain = sampler.sampler
+        sampler = BatchSampler(range(len(plain)) if type(plain) is SequentialSampler else list(plain), sampler.batch_size,
+                               sampler.drop_last)
+    tasks = islice(iter(sampler), skip, None)
+    return chain([first], tasks) if (first := next(tasks, None)) is not None else iter(())
+
+
+def _gather(tensors, chosen, batches, skip):
+    """The short way.  `chosen`: positions in the tensors of the data set's samples, or None for all in order."""
+    size, sampler = batches.batch_size, batches.sampler
+    whole = chosen is None and type(sampler) is SequentialSampler
+    order = None
+    if not whole:
         order = sampler._order()
         if chosen is not None:
             order = chosen.index_select(0, order)
-        count = len(order)
-        for start in range(0, count - size + 1 if batches.drop_last else count, size):
-            index = order.narrow(0, start, min(size, count - start))
-            yield [t.index_select(0, index) for t in tensors]
+    count = len(sampler) if whole else len(order)
+    starts = range(skip * size, count - size + 1 if batches.drop_last else count, size)
 
-    def _fetch(self):
-        dataset, collate = self.dataset, self.collate_fn
-        if self.batch_sampler is None:
-            for index in self.sampler:
-                yield collate(dataset[index])
-            return
-        whole = getattr(dataset, "__getitems__", None)
-        for indices in self.batch_sampler:
-            yield collate(whole(indices) if whole else [dataset[index] for index in indices])
-
-    def _stream(self):
-        samples, collate = iter(self.dataset), self.collate_fn
-        if self.batch_size is None:
-            yield from map(collate, samples)
-            return
-        while batch := list(islice(samples, self.batch_size)):
-            if len(batch) == self.batch_size or not self.drop_last:
-                yield collate(batch)
-
-    def check_worker_number_rationality(self):
-        """Does nothing: there are no worker processes."""
+    def run():
+        for start in starts:
+            n = min(size, count - start)
+            if whole:
+                yield [t.narrow(0, start, n).clone() for t in tensors]
+            else:
+                index = order.narrow(0, start, n)
+                yield [t.index_select(0, index) for t in tensors]
+    return run()
 
 
 def _tensors_behind(dataset):

@@ -5,13 +5,15 @@ what the loader needs to gather batches without a Python number for each sample.
 """
 
 import math
+import os
 from bisect import bisect_right
 from itertools import accumulate, islice
 
-from fastbp._core import Tensor, arange, cat, float64, int64, rand, randint, randperm, tensor
+from fastbp._core import Generator, Tensor, arange, cat, float64, int64, rand, randint, randperm, tensor
 
 __all__ = [
-    "BatchSampler", "RandomSampler", "Sampler", "SequentialSampler", "SubsetRandomSampler", "WeightedRandomSampler",
+    "BatchSampler", "DistributedSampler", "RandomSampler", "Sampler", "SequentialSampler", "SubsetRandomSampler",
+    "WeightedRandomSampler",
 ]
 
 
@@ -209,3 +211,55 @@ class BatchSampler(Sampler):
     def __len__(self):
         count = len(self.sampler)
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+
+class DistributedSampler(Sampler):
+    """The share of one of several processes: every num_replicas-th position, the same number for each.
+
+    Args:
+        dataset: anything with a length.
+        num_replicas, rank: how many processes, and which one this is; by default what the environment variables WORLD_SIZE and
+            RANK say, else 1 and 0.
+        shuffle, seed: a random order, which `set_epoch` renews; the same seed in all processes.
+        drop_last: leave positions out, instead of visiting some twice, so that shares are equal.
+    Errors: ValueError when rank is not below num_replicas.
+    Source: torch.utils.data.distributed.DistributedSampler
+
+    >>> [list(DistributedSampler(range(5), 2, rank, shuffle=False)) for rank in (0, 1)]
+    [[0, 2, 4], [1, 3, 0]]
+    """
+
+    def __init__(self, dataset, num_replicas=None, rank=None, shuffle=True, seed=0, drop_last=False):
+        num_replicas = int(os.environ.get("WORLD_SIZE", "1")) if num_replicas is None else num_replicas
+        rank = int(os.environ.get("RANK", "0")) if rank is None else rank
+        if rank >= num_replicas or rank < 0:
+            raise ValueError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
+        self.dataset = dataset
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.epoch = 0
+        self.drop_last = drop_last
+        n = len(dataset)
+        self.num_samples = n // num_replicas if drop_last else -(-n // num_replicas)
+        self.total_size = self.num_samples * num_replicas
+        self.shuffle = shuffle
+        self.seed = seed
+
+    def __iter__(self):
+        n = len(self.dataset)
+        if self.shuffle:
+            generator = Generator()
+            generator.manual_seed(self.seed + self.epoch)
+            indices = randperm(n, generator=generator).tolist()
+        else:
+            indices = list(range(n))
+        if not self.drop_last and indices:
+            indices = (indices * -(-self.total_size // n))[:self.total_size]
+        return iter(indices[self.rank:self.total_size:self.num_replicas])
+
+    def __len__(self):
+        return self.num_samples
+
+    def set_epoch(self, epoch):
+        """Another order for another epoch; call it in all processes before each pass."""
+        self.epoch = epoch

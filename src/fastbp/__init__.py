@@ -15,7 +15,7 @@ from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rn
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
-    from fastbp import amp, backends, cuda, fft, func, jit, linalg, nn, optim, serialization, special, utils  # noqa: F401
+    from fastbp import amp, backends, cuda, fft, func, jit, linalg, nn, optim, serialization, special, training, utils  # noqa: F401
     from fastbp._core import *  # noqa: F403
     from fastbp.amp import autocast  # noqa: F401
     from fastbp.compiler import compile  # noqa: F401
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from fastbp.nn.functional import conv1d  # noqa: F401
     from fastbp.serialization import load, save  # noqa: F401
     from fastbp.settings import *  # noqa: F403
+    from fastbp.training import fit  # noqa: F401
 
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
     _dynamo accelerator amp backends compiler cuda distributed fft func hub jit legacy linalg mps multiprocessing nn onnx optim
-    serialization settings special utils version xpu
+    serialization settings special training utils version xpu
 """.split()
 _PLACES = {
     "amp": "autocast", "compiler": "compile", "nn.functional": "celu_ conv1d rrelu_ selu_ threshold_",
-    "serialization": "load save",
+    "serialization": "load save", "training": "fit",
     "legacy": """
         BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor
         set_default_tensor_type

@@ -16,6 +16,17 @@ def _attention(rng):
     yield n((2, 4, 3, 2)), n((2, 2, 3, 2)), n((2, 1, 3, 2)), None, 0.0, False, None, True
 
 
+def _tiles(rng):
+    """Lengths above and below the 64 of a tile."""
+    n = rng.standard_normal
+    allowed = rng.random((70, 1)) < 0.8
+    yield n((2, 70, 3)), n((2, 66, 3)), n((2, 66, 2)), None, False, 0.6
+    yield n((2, 1, 70, 3)), n((2, 1, 66, 3)), n((2, 1, 66, 2)), rng.random((70, 66)) < 0.5, False, 0.6
+    yield n((3, 4)), n((5, 4)), n((5, 4)), None, True, 0.6
+    yield n((70, 2)), n((70, 2)), n((70, 3)), None, True, 0.6
+    yield n((2, 70, 2)), n((2, 5, 2)), n((2, 5, 3)), allowed, False, 0.6
+
+
 def _many_heads(rng):
     n = rng.standard_normal
     x = n((3, 2, 4))
@@ -103,6 +114,7 @@ SAMPLES = {
                                          (rng.standard_normal(5), np.array([3, 2]), True, 0.0, 0)],
     "pad_sequence": lambda rng: [([rng.standard_normal((2, 3)), rng.standard_normal((4, 3))], True, 0.5, "left"),
                                  ([rng.standard_normal((2, 3)), rng.standard_normal((0, 3))], False, 0.0, "right")],
+    "attention": _tiles,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _many_heads,
     "embedding_bag": _bags,

@@ -149,6 +149,13 @@ def gemm_program():
     return out
 
 
+def attention_program():
+    mask = indices(5, 300, 200) > 0
+    q, k, v = floats(3, 300, 40), floats(3, 200, 40, seed=1), floats(3, 200, 30, seed=2)
+    return (with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, mask), q, k, v)
+            + with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, is_causal=True), q, k, v))
+
+
 def norm_program():
     return with_gradients(lambda x, w, b: _core.layer_norm(x, (700,), w, b), floats(500, 700), floats(700), floats(700, seed=1))
 
@@ -168,7 +175,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "gemm": gemm_program,
     "softmax": lambda: with_gradients(lambda x: _core.softmax(x, 1), floats(500, 700)),
     "log_softmax": lambda: with_gradients(lambda x: _core.log_softmax(x, 0), floats(500, 700)),
-    "cross_entropy": cross_entropy_program, "layer_norm": norm_program,
+    "attention": attention_program, "cross_entropy": cross_entropy_program, "layer_norm": norm_program,
     "dropout": lambda: with_gradients(lambda x: _core.dropout(x, 0.3), floats(MANY)),
     "conv2d": conv_program,
     "max_pool2d": lambda: with_gradients(lambda x: _core.max_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),

@@ -379,6 +379,8 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
 cdef list several_gradients(Node n, list adjoints, dict targets):
     if n.op == OP_custom_function:
         return custom_gradients(n, adjoints)
+    if n.op < N_OP:
+        return together_gradients(n, adjoints, targets)
     return external_gradients(n, adjoints, targets)
 
 

@@ -82,3 +82,4 @@ ctypedef struct KernelTable:
     Kernel kernel[N_KERNEL]
     void (*gemm_plan)(Instr* I, int threads) noexcept nogil    # chooses the tiles of a K_gemm instruction
     int64_t (*conv_workspace)(const Instr* I) noexcept nogil   # bytes that a K_conv2d* instruction needs a thread
+    int64_t (*attention_workspace)(const Instr* I) noexcept nogil

@@ -16,6 +16,7 @@ include "conv.pxi"
 include "reduce.pxi"
 include "scan.pxi"
 include "rows.pxi"
+include "attention.pxi"
 include "index.pxi"
 include "rng.pxi"
 include "optim.pxi"
@@ -26,5 +27,6 @@ fill_table(&TABLE)
 TABLE.isa = ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_workspace = conv_workspace
+TABLE.attention_workspace = attention_workspace
 
 table = PyCapsule_New(&TABLE, "fastbp.kernels", NULL)

@@ -3,7 +3,7 @@
 import math
 import warnings
 
-from ._declare import F, composed
+from ._declare import F, composed, fused
 
 # ---- one attention --------------------------------------------------------------------------------------------------
 
@@ -21,6 +21,16 @@ def _attention_weights(query, key, mask, is_causal, scale):
     e = F.exp(s - F.where(top == -math.inf, 0.0, top))
     total = e.sum(-1, True)
     return e / F.where(total == 0, 1.0, total)
+
+
+def _attention(query, key, value, mask, is_causal, scale):
+    return F.matmul(_attention_weights(query, key, mask, is_causal, scale), value)
+
+
+fused("attention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool is_causal, float scale)",
+      ("attention", "attention_backward"), _attention, function=False, method=False,
+      doc="softmax(query key^T scale + mask) value, for equal batch dimensions; the scores are never in memory at once.",
+      source="Dao et al., 2022; Milakov and Gimelshein, 2018")
 
 
 def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None,
@@ -43,6 +53,7 @@ def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0
             raise ValueError(f"{op}: explicit attn_mask should not be set when is_causal=True; add the causal mask to attn_mask.")
         if attn_mask.dtype != F.bool_ and attn_mask.dtype != query.dtype:
             raise F.DTypeError(f"{op}: attn_mask {list(attn_mask.shape)} is {attn_mask.dtype}; it must be bool or {query.dtype}.")
+    grouped = False
     if enable_gqa:
         if min(query.ndim, key.ndim, value.ndim) < 3:
             raise F.ShapeError(f"{op}: enable_gqa needs a dimension of heads: query {list(query.shape)}, key {list(key.shape)}, "
@@ -51,7 +62,12 @@ def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0
         for name, t in (("key", key), ("value", value)):
             if t.shape[-3] == 0 or heads % t.shape[-3]:
                 raise F.ShapeError(f"{op}: the heads of {name} {list(t.shape)} must divide those of query {list(query.shape)}.")
-        key, value = _repeat_heads(key, heads), _repeat_heads(value, heads)
+        if key.shape[-3] == value.shape[-3] and key.shape[-3] != heads:
+            query, attn_mask = _group_heads(query, key.shape[-3]), _group_heads(attn_mask, key.shape[-3])
+            key, value = key.unsqueeze(-3), value.unsqueeze(-3)
+            grouped = True
+        else:
+            key, value = _repeat_heads(key, heads), _repeat_heads(value, heads)
     try:
         lead = F.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
         weights = (*F.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
@@ -64,8 +80,19 @@ def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0
                            + " do not broadcast to one batch.")
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1]) if query.shape[-1] else math.inf
-    w = _attention_weights(query, key, attn_mask, is_causal, scale)
-    return F.matmul(F.dropout(w, dropout_p) if dropout_p else w, value)
+    if dropout_p:
+        w = _attention_weights(query, key, attn_mask, is_causal, scale)
+        y = F.matmul(F.dropout(w, dropout_p), value)
+    else:
+        y = F.attention(*[t.expand(*lead, *t.shape[-2:]) for t in (query, key, value)], attn_mask, is_causal, scale)
+    return y.flatten(-4, -3) if grouped else y
+
+
+def _group_heads(t, groups):
+    """[..., heads, n, m] as [..., groups, heads / groups, n, m]; a mask may have one head, or none."""
+    if t is None or t.ndim < 3:
+        return t
+    return t.unsqueeze(-3) if t.shape[-3] == 1 else t.unflatten(-3, (groups, t.shape[-3] // groups))
 
 
 def _repeat_heads(t, heads):

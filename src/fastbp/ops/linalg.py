@@ -1,26 +1,714 @@
-"""Floor 0: the matrix products.  Each is linear in every one of its arguments; all run through one GEMM kernel."""
+"""Floor 0: matrix products, norms and distances.  One kernel multiplies matrices; the rest is compositions around it."""
+
+from math import inf, prod
 
 from ._declare import F, composed, linear
 
 linear("matmul(Tensor input, Tensor other)", {"input": "bw_matmul", "other": "bw_matmul"}, kernels=("gemm",),
-       doc="Matrix product with PyTorch's rules for vectors and batches.  y = input @ other")
+       aliases=("linalg_matmul",), doc="Matrix product with PyTorch's rules for vectors and batches.  y = input @ other")
 linear("linear(Tensor input, Tensor weight, Tensor? bias=None)",
        {"input": "bw_linear", "weight": "bw_linear", "bias": "bw_linear"}, kernels=("gemm",), method=False,
        doc="Affine map of the last dimension, the bias added in the product's epilogue.  y = input @ weight.T + bias")
 
 
+# ---- what compositions here share -----------------------------------------------------------------------------------
+
+
+def tell(*tensors):
+    """Tensors as messages name them: `float32[3, 4] and int64[2]`."""
+    return " and ".join(f"{str(t.dtype).rpartition('.')[2]}{list(t.shape)}" if isinstance(t, F.Tensor) else repr(t) for t in tensors)
+
+
+def check_tensors(name, *tensors):
+    for t in tensors:
+        if not isinstance(t, F.Tensor):
+            raise F.DTypeError(f"{name}: expected a Tensor, got {type(t).__name__} {t!r}.")
+
+
+def check_floating(name, *tensors):
+    """Tensors of one dtype that is computed in: float32 or float64."""
+    check_tensors(name, *tensors)
+    for t in tensors:
+        if t.dtype not in (F.float32, F.float64):
+            raise F.DTypeError(f"{name}: {tell(t)}: expected a float32 or float64 tensor; convert with .float() or .double().")
+        if t.dtype != tensors[0].dtype:
+            raise F.DTypeError(f"{name}: {tell(tensors[0], t)} must have the same dtype; convert one with .to(dtype).")
+
+
+def check_same_dtype(name, *tensors):
+    check_tensors(name, *tensors)
+    for t in tensors[1:]:
+        if t.dtype != tensors[0].dtype:
+            raise F.DTypeError(f"{name}: {tell(tensors[0], t)} must have the same dtype; convert one with .to(dtype).")
+
+
+def check_ranks(name, *pairs):
+    for t, rank in pairs:
+        if t.ndim != rank:
+            raise F.ShapeError(f"{name}: {tell(t)} must have {rank} dimension{'s' if rank > 1 else ''}, it has {t.ndim}.")
+
+
+def dim_of(name, dim, ndim):
+    """A dimension counted from the front."""
+    if not -max(ndim, 1) <= dim < max(ndim, 1):
+        raise IndexError(f"{name}: dim {dim} is out of range for a tensor of {ndim} dimensions; it must be in "
+                         f"[{-max(ndim, 1)}, {max(ndim, 1) - 1}].")
+    return dim % max(ndim, 1)
+
+
+def dims_of(name, dim, ndim):
+    """Distinct dimensions counted from the front; None or an empty list: all."""
+    if dim is None or isinstance(dim, (tuple, list)) and not dim:
+        return tuple(range(ndim))
+    dims = tuple(dim_of(name, d, ndim) for d in ((dim,) if isinstance(dim, int) else dim))
+    if len(set(dims)) != len(dims):
+        raise ValueError(f"{name}: a dimension appears twice in dim={dim}.")
+    return dims
+
+
+def diagonal_of(x, offset=0):
+    """The diagonals of the last two dimensions, as a new last one."""
+    m, n = x.shape[-2:]
+    size = max(min(m + min(offset, 0), n - max(offset, 0)), 0)
+    if size == 0:
+        return x.narrow(-2, 0, 0).sum(-2).narrow(-1, 0, 0)
+    x = x.narrow(-2, max(-offset, 0), size).narrow(-1, max(offset, 0), size)
+    return x.reshape((*x.shape[:-2], size * size))[..., ::size + 1]
+
+
+def diagonal_matrix(d):
+    """Matrices with d, the last dimension, on the diagonal."""
+    return F.where(F.eye(d.shape[-1], dtype=F.bool_), d.unsqueeze(-1), F.zeros((), dtype=d.dtype))
+
+
+# ---- products with a sum --------------------------------------------------------------------------------------------
+
+
+def _scale(name, factor, dtype):
+    """beta and alpha as torch reads them: whole numbers for integer tensors."""
+    return factor if dtype in (F.float32, F.float64) else int(factor)
+
+
+def _plus(name, input, product, beta, alpha):
+    """beta * input + alpha * product, input broadcast to the product; beta = 0 ignores the input, NaN and all."""
+    check_same_dtype(name, input, product)
+    shape = product.shape
+    if input.ndim > len(shape) or any(n not in (1, m) for n, m in zip(reversed(input.shape), reversed(shape))):
+        raise F.ShapeError(f"{name}: {tell(input)} cannot be expanded to the shape of the product, {list(shape)}.")
+    beta, alpha = _scale(name, beta, product.dtype), _scale(name, alpha, product.dtype)
+    y = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return y
+    return y + (input if beta == 1 else input * beta)
+
+
+def _check_product(name, a, b):
+    check_same_dtype(name, a, b)
+    k = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != k:
+        raise F.ShapeError(f"{name}: {tell(a)} @ {tell(b)}: the sizes {a.shape[-1]} and {k} must be equal.")
+
+
 def _addmm(input, mat1, mat2, *, beta=1, alpha=1):
-    y = F.matmul(mat1, mat2)
-    y = y if alpha == 1 else y * alpha
-    return y if beta == 0 else y + (input if beta == 1 else input * beta)
+    check_same_dtype("addmm", mat1, mat2, input)
+    check_ranks("addmm", (mat1, 2), (mat2, 2))
+    _check_product("addmm", mat1, mat2)
+    return _plus("addmm", input, F.matmul(mat1, mat2), beta, alpha)
+
+
+def _addmv(input, mat, vec, *, beta=1, alpha=1):
+    check_same_dtype("addmv", mat, vec, input)
+    check_ranks("addmv", (mat, 2), (vec, 1))
+    _check_product("addmv", mat, vec)
+    return _plus("addmv", input, F.matmul(mat, vec), beta, alpha)
+
+
+def _addr(input, vec1, vec2, *, beta=1, alpha=1):
+    check_tensors("addr", input, vec1, vec2)
+    check_ranks("addr", (vec1, 1), (vec2, 1))
+    dtype = F.result_type(vec1, vec2)
+    dtype = F.promote_types(input.dtype, dtype)
+    if not dtype.is_floating_point and (isinstance(beta, float) or isinstance(alpha, float)):
+        raise F.DTypeError(f"addr: beta={beta} and alpha={alpha} must be whole numbers for tensors of dtype {dtype}.")
+    if dtype == F.bool_:
+        product = F.logical_and(vec1.unsqueeze(-1), vec2)
+        return _plus("addr", input.to(F.int64), product.to(F.int64), bool(beta), bool(alpha)) != 0
+    return _plus("addr", input.to(dtype), vec1.to(dtype).unsqueeze(-1) * vec2.to(dtype), beta, alpha)
+
+
+def _check_batches(name, a, b):
+    check_ranks(name, (a, 3), (b, 3))
+    if a.shape[0] != b.shape[0]:
+        raise F.ShapeError(f"{name}: {tell(a)} and {tell(b)} must have the same batch size.")
+    _check_product(name, a, b)
+
+
+def _baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    check_same_dtype("baddbmm", batch1, batch2, input)
+    _check_batches("baddbmm", batch1, batch2)
+    return _plus("baddbmm", input, F.matmul(batch1, batch2), beta, alpha)
+
+
+def _addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    check_same_dtype("addbmm", batch1, batch2, input)
+    _check_batches("addbmm", batch1, batch2)
+    b, n, m = batch1.shape
+    # the sum over batches is one product along batch and inner dimension together
+    product = F.matmul(batch1.permute(1, 0, 2).reshape(n, b * m), batch2.reshape(b * m, batch2.shape[2]))
+    return _plus("addbmm", input, product, beta, alpha)
+
+
+for _name, _f, _arguments, _doc in (
+        ("addmm", _addmm, "Tensor mat1, Tensor mat2", "y = beta * input + alpha * mat1 @ mat2"),
+        ("addmv", _addmv, "Tensor mat, Tensor vec", "y = beta * input + alpha * mat @ vec"),
+        ("addr", _addr, "Tensor vec1, Tensor vec2", "y = beta * input + alpha * outer(vec1, vec2)"),
+        ("addbmm", _addbmm, "Tensor batch1, Tensor batch2", "y = beta * input + alpha * sum over i of batch1[i] @ batch2[i]"),
+        ("baddbmm", _baddbmm, "Tensor batch1, Tensor batch2", "y[i] = beta * input[i] + alpha * batch1[i] @ batch2[i]")):
+    composed(f"{_name}(Tensor input, {_arguments}, *, Scalar beta=1, Scalar alpha=1)", _f, inplace=True, out=True, doc=_doc)
+
+
+# ---- products of vectors --------------------------------------------------------------------------------------------
 
 
 def _outer(input, vec2):
-    return input.reshape(-1, 1) * vec2.reshape(1, -1)
+    check_tensors("outer", input, vec2)
+    check_ranks("outer", (input, 1), (vec2, 1))
+    return input.unsqueeze(-1) * vec2
 
 
-composed("addmm(Tensor input, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1)", _addmm,
-         doc="y = beta * input + alpha * mat1 @ mat2")
-composed("baddbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)", _addmm,
-         doc="y = beta * input + alpha * batch1 @ batch2")
-composed("outer(Tensor input, Tensor vec2)", _outer, aliases=("ger",), doc="Outer product.  y[i, j] = input[i] * vec2[j]")
+def _vdot(input, other):
+    return F.dot(input, other)
+
+
+def _vecdot(x, y, *, dim=-1):
+    for t in (x, y):
+        check_floating("linalg.vecdot", t)
+    dim_of("linalg.vecdot", dim, max(x.ndim, y.ndim))
+    return (x * y).sum(dim)
+
+
+def _inner(input, other):
+    check_tensors("inner", input, other)
+    if input.ndim == 0 or other.ndim == 0:
+        return input * other
+    check_same_dtype("inner", input, other)
+    if input.shape[-1] != other.shape[-1]:
+        raise F.ShapeError(f"inner: the last sizes of {tell(input)} and {tell(other)} must be equal.")
+    return _tensordot(input, other, ([-1], [-1]))
+
+
+def _kron(input, other):
+    check_tensors("kron", input, other)
+    rank = max(input.ndim, other.ndim)
+    a, b = ([1] * (rank - t.ndim) + list(t.shape) for t in (input, other))
+    left = input.reshape([n for m in a for n in (m, 1)])
+    right = other.reshape([n for m in b for n in (1, m)])
+    return (left * right).reshape([m * n for m, n in zip(a, b)])
+
+
+def _cross(a, b, dim):
+    def turned(x, k):                   # x[(i + k) % 3] along dim
+        return F.cat((x.narrow(dim, k, 3 - k), x.narrow(dim, 0, k)), dim)
+    return turned(a, 1) * turned(b, 2) - turned(a, 2) * turned(b, 1)
+
+
+def _linalg_cross(input, other, *, dim=-1):
+    check_same_dtype("linalg.cross", input, other)
+    if input.ndim != other.ndim:
+        raise F.ShapeError(f"linalg.cross: {tell(input)} and {tell(other)} must have the same number of dimensions.")
+    d = dim_of("linalg.cross", dim, input.ndim)
+    if input.ndim == 0 or input.shape[d] != 3 or other.shape[d] != 3:
+        raise F.ShapeError(f"linalg.cross: dimension {dim} of {tell(input)} and {tell(other)} must have size 3.")
+    return _cross(*F.broadcast_tensors(input, other), d)
+
+
+def _cross_default(input, other, dim=None):
+    check_tensors("cross", input, other)
+    if dim is None:
+        if input.ndim != other.ndim:
+            raise F.ShapeError(f"cross: {tell(input)} and {tell(other)} must have the same number of dimensions.")
+        dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
+        if dim is None:
+            raise F.ShapeError(f"cross: {tell(input)} has no dimension of size 3.")
+    return _linalg_cross(input, other, dim=dim)
+
+
+composed("outer(Tensor input, Tensor vec2)", _outer, aliases=("ger",), out=True,
+         doc="Outer product.  y[i, j] = input[i] * vec2[j]")
+composed("vdot(Tensor input, Tensor other)", _vdot, out=True, doc="Inner product of two vectors.  y = sum(input * other)")
+composed("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", _vecdot, method=False, out=True,
+         doc="Inner products along a dimension, with broadcasting.  y = sum(x * y, dim)")
+composed("inner(Tensor input, Tensor other)", _inner, out=True,
+         doc="Products summed over the last dimension.  y[i, j] = sum over k of input[i, k] * other[j, k]")
+composed("kron(Tensor input, Tensor other)", _kron, out=True, doc="Kronecker product: blocks input[i, j] * other.")
+composed("cross(Tensor input, Tensor other, int? dim=None)", _cross_default, out=True,
+         doc="Cross products of vectors of size 3 along dim (default: the first dimension of that size).")
+composed("linalg_cross(Tensor input, Tensor other, *, int dim=-1)", _linalg_cross, method=False, out=True,
+         doc="Cross products of vectors of size 3 along dim, with broadcasting.")
+
+
+# ---- contractions ---------------------------------------------------------------------------------------------------
+
+
+def _tensordot(a, b, dims=2):
+    check_same_dtype("tensordot", a, b)
+    if isinstance(dims, F.Tensor):
+        dims = dims.tolist()
+    if isinstance(dims, int):
+        if dims < 0 or dims > min(a.ndim, b.ndim):
+            raise ValueError(f"tensordot: dims={dims} must be in [0, {min(a.ndim, b.ndim)}] for {tell(a)} and {tell(b)}.")
+        dims_a, dims_b = range(a.ndim - dims, a.ndim), range(dims)
+    else:
+        dims_a, dims_b = ((d,) if isinstance(d, int) else d for d in dims)
+    if len(dims_a) != len(dims_b):
+        raise ValueError(f"tensordot: as many dimensions of both must be contracted, got dims={dims}.")
+    dims_a = [dim_of("tensordot", d, a.ndim) for d in dims_a]
+    dims_b = [dim_of("tensordot", d, b.ndim) for d in dims_b]
+    if len(set(dims_a)) != len(dims_a) or len(set(dims_b)) != len(dims_b):
+        raise ValueError(f"tensordot: a dimension appears twice in dims={dims}.")
+    for i, j in zip(dims_a, dims_b):
+        m, n = a.shape[i], b.shape[j]
+        if m != n and 1 not in (m, n):
+            raise F.ShapeError(f"tensordot: {tell(a)} and {tell(b)}: the contracted sizes {m} (dim {i}) and {n} (dim {j}) must be "
+                               f"equal.")
+        if m == 1 != n:
+            b = b.sum(j, True)
+        elif n == 1 != m:
+            a = a.sum(i, True)
+    free_a = [d for d in range(a.ndim) if d not in dims_a]
+    free_b = [d for d in range(b.ndim) if d not in dims_b]
+    rows, columns = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b]
+    inner = prod(a.shape[d] for d in dims_a)
+    y = F.matmul(a.permute(free_a + dims_a).reshape(prod(rows), inner), b.permute(dims_b + free_b).reshape(inner, prod(columns)))
+    return y.reshape(rows + columns)
+
+
+def _multi_dot(tensors):
+    tensors = list(tensors)
+    if len(tensors) < 2:
+        raise ValueError(f"linalg.multi_dot: expected at least 2 tensors, got {len(tensors)}.")
+    check_same_dtype("linalg.multi_dot", *tensors)
+    for k, t in enumerate(tensors):
+        ends = k in (0, len(tensors) - 1)
+        if t.ndim != 2 and not (ends and t.ndim == 1):
+            raise F.ShapeError(f"linalg.multi_dot: tensor {k}, {tell(t)}, must have {'1 or 2' if ends else '2'} dimensions.")
+    shape = ([] if tensors[0].ndim == 1 else [tensors[0].shape[0]]) + ([] if tensors[-1].ndim == 1 else [tensors[-1].shape[1]])
+    if tensors[0].ndim == 1:
+        tensors[0] = tensors[0].unsqueeze(0)
+    if tensors[-1].ndim == 1:
+        tensors[-1] = tensors[-1].unsqueeze(1)
+    for a, b in zip(tensors, tensors[1:]):
+        if a.shape[1] != b.shape[0]:
+            raise F.ShapeError(f"linalg.multi_dot: {tell(a)} and {tell(b)} cannot be multiplied.")
+    return _chain(tensors).reshape(shape)
+
+
+def _chain(tensors):
+    """The product of matrices in the cheapest order."""
+    n = len(tensors)
+    sizes = [t.shape[0] for t in tensors] + [tensors[-1].shape[1]]
+    cost = {(i, i): 0 for i in range(n)}        # multiplications for the product of tensors i to j
+    cut = {}
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            cost[i, j], cut[i, j] = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
+                                        for k in range(i, j))
+
+    def multiply(i, j):
+        return tensors[i] if i == j else F.matmul(multiply(i, cut[i, j]), multiply(cut[i, j] + 1, j))
+    return multiply(0, n - 1)
+
+
+def _chain_matmul(*matrices):
+    if not matrices:
+        raise ValueError("chain_matmul: expected at least 1 matrix.")
+    check_ranks("chain_matmul", *((m, 2) for m in matrices))
+    return F.alias(matrices[0]) if len(matrices) == 1 else _multi_dot(matrices)
+
+
+composed("tensordot(Tensor a, Tensor b, object dims=2)", _tensordot, method=False, out=True,
+         doc="Products summed over pairs of dimensions: the last `dims` of a with the first of b, or the two lists given.")
+composed("linalg_multi_dot(Tensor[] tensors)", _multi_dot, method=False, out=True,
+         doc="Product of several matrices, in the order that needs the fewest multiplications.",
+         source="Cormen, Leiserson, Rivest, Stein, Introduction to Algorithms, section 15.2")
+composed("chain_matmul(Tensor[] matrices)", _chain_matmul, method=False, out=True,
+         doc="Product of several matrices, in the order that needs the fewest multiplications.")
+
+
+# ---- einsum ---------------------------------------------------------------------------------------------------------
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def _sublist(labels):
+    """One list of the sublist form as letters: 0 is A."""
+    out = []
+    for k in labels:
+        if k is not Ellipsis and not 0 <= k < len(LETTERS):
+            raise ValueError(f"einsum: {k} in a sublist is not in [0, {len(LETTERS)}).")
+        out.append("..." if k is Ellipsis else LETTERS[k])
+    return "".join(out)
+
+
+def _subscripts(text, what):
+    """`"ij...k"` as a list of letters, with "..." as one."""
+    out, rest = [], text.replace(" ", "")
+    while rest:
+        out.append("..." if rest.startswith("...") else rest[0])
+        if out[-1] != "..." and out[-1] not in LETTERS:
+            raise ValueError(f"einsum: invalid subscript {out[-1]!r} in {what} {text!r}; subscripts are letters or '...'.")
+        rest = rest[len(out[-1]):]
+    if out.count("...") > 1:
+        raise ValueError(f"einsum: {what} {text!r} has more than one ellipsis.")
+    return out
+
+
+def _equation(args):
+    """The two forms of a call as (list of input subscripts, output subscripts or None, operands)."""
+    if not args:
+        raise ValueError("einsum: expected an equation and operands.")
+    if not isinstance(args[0], str):
+        operands, lists = list(args[0::2]), list(args[1::2])
+        output = _sublist(operands.pop()) if len(args) % 2 else None
+        return [_subscripts(_sublist(x), "operand") for x in lists], None if output is None else _subscripts(output, "output"), operands
+    equation, *operands = args
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = list(operands[0])
+    left, arrow, right = equation.partition("->")
+    return [_subscripts(x, "operand") for x in left.split(",")], _subscripts(right, "output") if arrow else None, operands
+
+
+def _einsum(*args):
+    inputs, output, operands = _equation(args)
+    if not operands:
+        raise ValueError("einsum: expected at least one operand.")
+    check_tensors("einsum", *operands)
+    if len(inputs) != len(operands):
+        raise ValueError(f"einsum: {len(inputs)} operands in the equation, {len(operands)} given.")
+    counts = [x.ndim - len(s) + 1 if "..." in s else 0 for s, x in zip(inputs, operands)]
+    wide = max(counts)                  # dimensions that the ellipsis stands for: labels 0, 1, ..., aligned at the right
+    labels = []
+    for s, x, n in zip(inputs, operands, counts):
+        if n < 0 or "..." not in s and len(s) != x.ndim:
+            raise ValueError(f"einsum: the subscripts {''.join(s)!r} do not fit {tell(x)}: they name {len(s)} dimensions.")
+        labels.append([label for c in s for label in (range(wide - n, wide) if c == "..." else (c,))])
+    if output is None:
+        flat = [c for s in inputs for c in s if c != "..."]
+        final = [*range(wide), *sorted(c for c in set(flat) if flat.count(c) == 1)]
+    else:
+        final = [label for c in output for label in (range(wide) if c == "..." else (c,))]
+        for c in output:
+            if output.count(c) > 1:
+                raise ValueError(f"einsum: output subscript {c!r} appears more than once.")
+            if c != "..." and not any(c in s for s in inputs):
+                raise ValueError(f"einsum: output subscript {c!r} appears in no operand.")
+    sizes = {}
+    for s, x in zip(labels, operands):
+        for label, n in zip(s, x.shape):
+            m = sizes.get(label, 1)
+            if n != m and 1 not in (n, m):
+                raise F.ShapeError(f"einsum: the sizes {m} and {n} of subscript {label!r} do not broadcast.")
+            sizes[label] = n if m == 1 else m
+    terms = []
+    for k, (s, x) in enumerate(zip(labels, operands)):
+        x, s = _without_repeats(x, s)
+        others = {c for j, r in enumerate(labels) if j != k for c in r}
+        terms.append(_summed(x, s, others.union(final)))
+    while len(terms) > 1:
+        i, j = _cheapest(terms, final, sizes)
+        (b, rb), (a, ra) = terms.pop(j), terms.pop(i)
+        terms.append(_contract(a, ra, b, rb, {c for _, r in terms for c in r}.union(final)))
+    (y, s), = terms
+    order = [s.index(c) for c in final]
+    y = y.permute(order) if order != list(range(y.ndim)) else y
+    return F.alias(y) if any(y is x for x in operands) else y
+
+
+def _without_repeats(x, s):
+    """A label that stands twice in one operand takes the diagonal."""
+    for c in dict.fromkeys(s):
+        while s.count(c) > 1:
+            i = s.index(c)
+            j = s.index(c, i + 1)
+            m, n = x.shape[i], x.shape[j]
+            if m != n:
+                raise F.ShapeError(f"einsum: subscript {c!r} is repeated for dimensions of sizes {m} and {n}.")
+            order = [d for d in range(x.ndim) if d not in (i, j)]
+            x = diagonal_of(x.permute([*order, i, j]))
+            s = [s[d] for d in order] + [c]
+    return x, s
+
+
+def _summed(x, s, keep):
+    """x without the labels that nobody else has."""
+    gone = [d for d, c in enumerate(s) if c not in keep]
+    return (x.sum(gone) if gone else x), [c for c in s if c in keep]
+
+
+def _cheapest(terms, final, sizes):
+    """The pair whose contraction makes the smallest result, compared with what it replaces."""
+    if len(terms) == 2:
+        return 0, 1
+    best = None
+    for j in range(1, len(terms)):
+        for i in range(j):
+            ra, rb = terms[i][1], terms[j][1]
+            keep = {c for k, (_, r) in enumerate(terms) if k not in (i, j) for c in r}.union(final)
+            made = prod(sizes[c] for c in {*ra, *rb} & keep) - terms[i][0].numel() - terms[j][0].numel()
+            work = prod(sizes[c] for c in {*ra, *rb})
+            if best is None or (made, work) < best[:2]:
+                best = made, work, i, j
+    return best[2:]
+
+
+def _contract(a, ra, b, rb, keep):
+    """The product of two operands, summed over what is in both and not kept: one (batched) matrix product."""
+    for c in [c for c in ra if c in rb]:            # a size of 1 broadcasts: as if the operand had no such dimension
+        m, n = a.shape[ra.index(c)], b.shape[rb.index(c)]
+        if m == 1 != n:
+            a, ra = a.squeeze(ra.index(c)), [x for x in ra if x != c]
+        elif n == 1 != m:
+            b, rb = b.squeeze(rb.index(c)), [x for x in rb if x != c]
+    a, ra = _summed(a, ra, keep.union(rb))
+    b, rb = _summed(b, rb, keep.union(ra))
+    both = [c for c in ra if c in rb]
+    batch, inner = [c for c in both if c in keep], [c for c in both if c not in keep]
+    left, right = [c for c in ra if c not in both], [c for c in rb if c not in both]
+    size = {**dict(zip(rb, b.shape)), **dict(zip(ra, a.shape))}
+
+    def arranged(x, s, *groups):
+        order = [s.index(c) for g in groups for c in g]
+        x = x if order == list(range(x.ndim)) else x.permute(order)
+        return x.reshape([size[c] for c in groups[0]] + [prod(size[c] for c in g) for g in groups[1:]])
+    if not inner and (not left or not right):       # nothing to sum: elementwise
+        first = arranged(a, ra, batch, left) if left else arranged(a, ra, batch).unsqueeze(-1)
+        second = arranged(b, rb, batch, right) if right else arranged(b, rb, batch).unsqueeze(-1)
+        check_same_dtype("einsum", a, b)
+        y = first * second
+    else:
+        y = F.matmul(arranged(a, ra, batch, left, inner), arranged(b, rb, batch, inner, right))
+    s = batch + left + right
+    return y.reshape([size[c] for c in s]), s
+
+
+composed("einsum(object args)", _einsum, method=False, source="Einstein, 1916; the greedy order of Smith and Gray, 2018",
+         doc="Products of operands named by subscripts, summed over those that are not in the output; several operands are "
+             "contracted pairwise by matrix products, the smallest result first.  einsum('bij,bjk->bik', a, b) = a @ b")
+
+
+# ---- norms ----------------------------------------------------------------------------------------------------------
+
+
+def _power(x, p, dims, keepdim):
+    """(sum |x|^p)^(1/p); its gradient is 0 where the norm, or for p < 2 an element, is 0."""
+    one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
+    if p == 2:
+        s = (x * x).sum(dims, keepdim)
+        none = s == 0
+        return F.where(none, zero, F.sqrt(F.where(none, one, s)))
+    a = F.abs(x)
+    none = a == 0
+    s = F.where(none, zero if p > 0 else one / 0, F.pow(F.where(none, one, a), p)).sum(dims, keepdim)
+    none = s == (0 if p > 0 else inf)
+    return F.where(none, zero, F.pow(F.where(none, one, s), 1.0 / p))
+
+
+def _order(name, ord):
+    if isinstance(ord, bool) or not isinstance(ord, (int, float)):
+        raise F.DTypeError(f"{name}: the order {ord!r} must be a number.")
+    return float(ord)
+
+
+def _vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+    x = _in_dtype("linalg.vector_norm", x, dtype)
+    p, dims = _order("linalg.vector_norm", ord), dims_of("linalg.vector_norm", dim, x.ndim)
+    if x.ndim == 0:
+        y = _vector_norm(x.unsqueeze(0), p, 0)
+        return y
+    if (p < 0 or p == inf) and any(x.shape[d] == 0 for d in dims) and (dim is None or x.numel() == 0):
+        raise F.ShapeError(f"linalg.vector_norm: the {p} norm of {tell(x)} has no value: a reduced dimension is empty.")
+    if p == inf:
+        return F.amax(F.abs(x), dims, keepdim)
+    if p == -inf:
+        return F.amin(F.abs(x), dims, keepdim)
+    if p == 1:
+        return F.abs(x).sum(dims, keepdim)
+    if p == 0:
+        return F.where(x == 0, x * 0, F.ones((), dtype=x.dtype)).sum(dims, keepdim)
+    return _power(x, p, dims, keepdim)
+
+
+def _in_dtype(name, x, dtype):
+    check_tensors(name, x)
+    if dtype is not None:
+        if not dtype.is_floating_point:
+            raise F.DTypeError(f"{name}: dtype must be a floating dtype, got {dtype}.")
+        if F.promote_types(x.dtype, dtype) != dtype:
+            raise F.DTypeError(f"{name}: {tell(x)} cannot be narrowed to {dtype}.")
+        x = x.to(dtype)
+    if not x.dtype.is_floating_point:
+        raise F.DTypeError(f"{name}: expected a floating tensor, got {tell(x)}; convert with .float().")
+    return x
+
+
+def _matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
+    A = _in_dtype("linalg.matrix_norm", A, dtype)
+    if A.ndim < 2:
+        raise F.ShapeError(f"linalg.matrix_norm: {tell(A)} must have at least 2 dimensions.")
+    if isinstance(dim, int) or len(dim) != 2:
+        raise ValueError(f"linalg.matrix_norm: dim must be two dimensions, got {dim}.")
+    rows, columns = dims_of("linalg.matrix_norm", dim, A.ndim)
+    if ord == "fro":
+        return _power(A, 2, (rows, columns), keepdim)
+    if ord == "nuc" or not isinstance(ord, str) and abs(ord) == 2:
+        rest = [d for d in range(A.ndim) if d not in (rows, columns)]
+        if ord != "nuc" and 0 in (A.shape[rows], A.shape[columns]):
+            raise F.ShapeError(f"linalg.matrix_norm: order {ord} of {tell(A)} has no value: the matrix is empty.")
+        s = F.linalg_svdvals(A.permute([*rest, rows, columns]))
+        y = s.sum(-1) if ord == "nuc" else F.amax(s, -1) if ord > 0 else F.amin(s, -1)
+        if keepdim:
+            for d in sorted((rows, columns)):
+                y = y.unsqueeze(d)
+        return y
+    if isinstance(ord, str) or abs(ord) not in (1, inf):
+        raise ValueError(f"linalg.matrix_norm: order {ord!r} is none of 'fro', 'nuc', 1, -1, 2, -2, inf, -inf.")
+    if abs(ord) == inf:
+        rows, columns = columns, rows
+    if A.shape[columns] == 0:
+        raise F.ShapeError(f"linalg.matrix_norm: order {ord} of {tell(A)} has no value: the matrix is empty.")
+    y = F.abs(A).sum(rows, True)
+    y = F.amax(y, columns, True) if ord > 0 else F.amin(y, columns, True)
+    return y if keepdim else F.drop_dims(y, (rows, columns))
+
+
+def _linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
+    check_tensors("linalg.norm", A)
+    dims = None if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    if dims is not None and len(dims) not in (1, 2):
+        raise ValueError(f"linalg.norm: dim must be one or two dimensions, got {dim}.")
+    if ord is None:
+        if dims is None and keepdim:
+            dims = tuple(range(A.ndim))
+        return _vector_norm(A, 2, dims, keepdim, dtype=dtype)
+    if dims is None:
+        if A.ndim not in (1, 2):
+            raise F.ShapeError(f"linalg.norm: with an order and without dim, {tell(A)} must have 1 or 2 dimensions.")
+        dims = tuple(range(A.ndim))
+    if len(dims) == 1:
+        if isinstance(ord, str):
+            raise ValueError(f"linalg.norm: order {ord!r} is for matrices; give two dimensions, or a number.")
+        return _vector_norm(A, ord, dims, keepdim, dtype=dtype)
+    return _matrix_norm(A, ord, dims, keepdim, dtype=dtype)
+
+
+composed("linalg_vector_norm(Tensor x, Scalar ord=2, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", _vector_norm,
+         method=False, out=True, doc="Norm over dimensions.  y = sum(|x|^ord)^(1/ord); largest and smallest |x| for inf and -inf, "
+                                     "the number of nonzero elements for 0.  The gradient at 0 is 0.")
+composed("linalg_matrix_norm(Tensor A, object ord='fro', int[] dim=(-2, -1), bool keepdim=False, *, dtype? dtype=None)", _matrix_norm,
+         method=False, out=True, doc="Norm of matrices: 'fro', 'nuc' (sum of singular values), 2 and -2 (largest and smallest of "
+                                     "them), 1 and -1 (of column sums), inf and -inf (of row sums).")
+composed("linalg_norm(Tensor A, object ord=None, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", _linalg_norm,
+         method=False, out=True, doc="vector_norm or matrix_norm, as the number of dimensions says.")
+
+
+# ---- distances ------------------------------------------------------------------------------------------------------
+
+LARGE = 1 << 24             # elements of the tensor of all differences from which on cdist multiplies matrices instead
+
+
+def _check_p(name, p):
+    if p < 0:
+        raise ValueError(f"{name}: p must not be negative, got {p}.")
+
+
+def _cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
+    check_floating("cdist", x1, x2)
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise F.ShapeError(f"cdist: {tell(x1)} and {tell(x2)} must have at least 2 dimensions and the same last size.")
+    _check_p("cdist", p)
+    modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+    if compute_mode not in modes and compute_mode is not None:
+        raise ValueError(f"cdist: {compute_mode!r} is no valid compute_mode; it must be one of {modes}.")
+    batch = F.broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
+    n, m, k = x1.shape[-2], x2.shape[-2], x1.shape[-1]
+    if p == 2 and k and compute_mode != modes[2] and (compute_mode == modes[1] or prod(batch) * n * m * k > LARGE):
+        centre = x2.mean(-2, True).detach()         # differences do not change, and what cancels is smaller
+        a, b = x1 - centre, x2 - centre
+        s = (a * a).sum(-1, True) + (b * b).sum(-1).unsqueeze(-2) - 2 * F.matmul(a, b.mT)
+        none = s <= 0
+        return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
+    return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p)
+
+
+def _distance(difference, p):
+    if difference.shape[-1] == 0:
+        return difference.sum(-1)
+    return _vector_norm(difference, p, -1)
+
+
+def _pdist(input, p=2.0):
+    check_floating("pdist", input)
+    if input.ndim != 2:
+        raise F.ShapeError(f"pdist: {tell(input)} must have 2 dimensions.")
+    _check_p("pdist", p)
+    n = input.shape[0]
+    if n < 2:
+        return input.sum(-1).narrow(0, 0, 0)
+    first = [i for i in range(n) for _ in range(i + 1, n)]
+    second = [j for i in range(n) for j in range(i + 1, n)]
+    return _distance(F.index_select(input, 0, F.tensor(first)) - F.index_select(input, 0, F.tensor(second)), p)
+
+
+def _pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
+    check_tensors("pairwise_distance", x1, x2)
+    d = x1 - x2 + eps
+    return _vector_norm(d, p, -1, keepdim)
+
+
+def _cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    check_tensors("cosine_similarity", x1, x2)
+    dtype = F.promote_types(x1.dtype, x2.dtype)
+    if not dtype.is_floating_point:
+        raise F.DTypeError(f"cosine_similarity: {tell(x1)} and {tell(x2)}: expected a floating dtype; convert with .float().")
+    x1, x2 = F.broadcast_tensors(x1.to(dtype), x2.to(dtype))
+    dim_of("cosine_similarity", dim, x1.ndim)
+
+    def unit(x):            # the norm's value is at least eps, its derivative that of the norm
+        n = _vector_norm(x, 2, dim, True)
+        return x / (n + (F.clamp(n, min=eps) - n).detach())
+    return (unit(x1) * unit(x2)).sum(dim)
+
+
+def _normalize(input, p=2.0, dim=1, eps=1e-12):
+    return input / F.clamp(_vector_norm(input, p, dim, True), min=eps)
+
+
+def _bilinear(input1, input2, weight, bias=None):
+    check_same_dtype("bilinear", *([input1, input2, weight] + ([] if bias is None else [bias])))
+    if weight.ndim != 3 or input1.ndim == 0 or input1.shape[:-1] != input2.shape[:-1]:
+        raise F.ShapeError(f"bilinear: {tell(input1)}, {tell(input2)} and weight {tell(weight)}: the inputs must have equal leading "
+                           f"sizes, the weight three dimensions.")
+    o, i1, i2 = weight.shape
+    if input1.shape[-1] != i1 or input2.shape[-1] != i2:
+        raise F.ShapeError(f"bilinear: the last sizes of {tell(input1)} and {tell(input2)} must be {i1} and {i2}, as in the weight.")
+    if bias is not None and tuple(bias.shape) != (o,):
+        raise F.ShapeError(f"bilinear: bias {tell(bias)} must have shape [{o}].")
+    # x1 [N, I1] times A as [I1, O*I2] gives [N, O, I2]; its product with x2 [N, I2, 1] is [N, O, 1]
+    n = prod(input1.shape[:-1])
+    left = F.matmul(input1.reshape(n, i1), weight.permute(1, 0, 2).reshape(i1, o * i2)).reshape(n, o, i2)
+    y = F.matmul(left, input2.reshape(n, i2, 1)).reshape((*input1.shape[:-1], o))
+    return y if bias is None else y + bias
+
+
+composed("cdist(Tensor x1, Tensor x2, float p=2.0, str compute_mode='use_mm_for_euclid_dist_if_necessary')", _cdist, method=False,
+         doc="Distances between all rows of x1 and all rows of x2.  y[i, j] = ||x1[i] - x2[j]||_p")
+composed("pdist(Tensor input, float p=2.0)", _pdist, method=False, doc="Distances between all pairs of rows, i < j, as a vector.")
+composed("pairwise_distance(Tensor x1, Tensor x2, float p=2.0, float eps=1e-6, bool keepdim=False)", _pairwise_distance,
+         method=False, doc="y = ||x1 - x2 + eps||_p over the last dimension.")
+composed("cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-8)", _cosine_similarity, method=False,
+         doc="y = x1 . x2 / (max(||x1||, eps) * max(||x2||, eps)) along dim.")
+composed("normalize(Tensor input, float p=2.0, int dim=1, float eps=1e-12)", _normalize, method=False, out=True,
+         doc="y = input / max(||input||_p, eps) along dim.")
+composed("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None)", _bilinear, method=False,
+         doc="y[k] = x1^T weight[k] x2 + bias[k]; shapes [*, I1], [*, I2], [O, I1, I2], [O] -> [*, O].")

@@ -4,5 +4,6 @@ from fastbp import _core
 
 _NAMES = {name.removeprefix("linalg_"): name for name in vars(_core) if name.startswith("linalg_")}
 globals().update({short: getattr(_core, name) for short, name in _NAMES.items()})
+LinAlgError = _core._lin_alg_error()
 
-__all__ = sorted(_NAMES)
+__all__ = ["LinAlgError", *sorted(_NAMES)]

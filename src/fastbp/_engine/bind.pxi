@@ -97,6 +97,11 @@ cdef _inplace_door(door):
     return call
 
 
+cdef bint alias_is_method(row, str alias):
+    """`linalg_det` is no method, its other name `det` is one."""
+    return alias[:7] != "linalg_" and (row.method or row.name[:7] == "linalg_")
+
+
 cdef _bind():
     global_names = globals()
     fill_ops()
@@ -134,7 +139,7 @@ cdef _bind():
         for alias in row.aliases:
             if row.function and row.name in global_names:
                 global_names[alias] = global_names[row.name]
-            if row.method and row.name in global_names:
+            if alias_is_method(row, alias) and row.name in global_names:
                 install_method(alias, global_names[row.name])
                 if row.inplace and hasattr(Tensor, row.name + "_"):
                     (<object>(<PyTypeObject*>Tensor).tp_dict)[alias + "_"] = getattr(Tensor, row.name + "_")
@@ -163,6 +168,7 @@ cdef _bind():
     for name, row in _TABLE.items():
         if row.ref is not None and row.name in global_names:
             UFUNCS[row.ref] = getattr(namespace, row.name)
+    namespace.lin_alg_error = _lin_alg_error
     _F.bind(namespace)
     for name, value in list(global_names.items()):      # what is no operation: F.float32, F.Tensor
         if name[0] != "_" and isinstance(value, (dtype, type)):

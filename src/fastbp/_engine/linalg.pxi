@@ -152,6 +152,9 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
     if w.nd == 1:
         y = c_matmul(x, w)
         return y if b is None else binary(OP_add, y, b)
+    if w.nd == 2 and x.code == w.code and CATEGORY[x.code] == 1 and (b is None or b.code == x.code):
+        y = c_matmul(x, c_transpose(w, 0, 1))
+        return y if b is None else binary(OP_add, y, b)
     if (w.nd != 2 or x.nd == 0 or x.code != w.code or x.dims[nd - 1] != w.dims[1] or x.code > DT_F64
             or (b is not None and (b.code != x.code or b.nd > 1 or (b.nd == 1 and b.dims[0] != w.dims[0])))):
         fail_linear(x, w, b)

@@ -128,7 +128,12 @@ cdef object external(int op, object function, tuple args):
     cdef int k, i = 0
     if top_level(args):
         return lift_external(op, args)
-    found = function(*[detached(a).numpy() if isinstance(a, Tensor) else a for a in args])
+    import numpy
+    try:
+        with numpy.errstate(all="ignore"):
+            found = function(*[external_operand(a) if isinstance(a, Tensor) else a for a in args])
+    except numpy.linalg.LinAlgError as e:
+        raise _lin_alg_error()(f"{ROWS[op].name.rstrip('_')}: {e}") from None
     several = isinstance(found, tuple)
     outs = tuple([from_numpy(external_array(a)) for a in (found if several else (found,))])
     if GRAD_MODE and any_tracked(args):
@@ -139,10 +144,11 @@ cdef object external(int op, object function, tuple args):
             if isinstance(args[k], Tensor):
                 t = args[k]
                 set_edge(n, i, t)
-                save_input(n, i, t)
+                if KEEP[op][0][k] == 1:
+                    save_input(n, i, t)
             i += 1
-        n.args = tuple([None if isinstance(a, Tensor) else a for a in args])
-        n.extra = tuple([detached(<Tensor>y) for y in outs])
+        n.args = tuple([size_tuple((<Tensor>a).nd, (<Tensor>a).dims) if isinstance(a, Tensor) else a for a in args])
+        n.extra = tuple([(detached(<Tensor>y), version_of(<Tensor>y)) for y in outs]) if KEEP[op][1] else ()
         k = 0
         for y in outs:
             if CATEGORY[(<Tensor>y).code] == 2:
@@ -150,6 +156,27 @@ cdef object external(int op, object function, tuple args):
                 (<Tensor>y).slot = k
             k += 1
     return outs if several else outs[0]
+
+
+cdef object external_operand(Tensor t):
+    """A contiguous array that a library reads: its results depend on no layout."""
+    return (detached(t) if t.bits & B_CONTIGUOUS else copied(t, t.code)).detach().numpy()
+
+
+LIN_ALG_ERROR = None
+
+
+def _lin_alg_error():
+    """The class of the errors of linear algebra, made when it is first asked for: NumPy is imported by then."""
+    global LIN_ALG_ERROR
+    if LIN_ALG_ERROR is None:
+        from numpy import linalg
+
+        class LinAlgError(linalg.LinAlgError, RuntimeError):
+            """A matrix without what was asked of it: singular, or not positive definite."""
+            __module__ = "fastbp.linalg"
+        LIN_ALG_ERROR = LinAlgError
+    return LIN_ALG_ERROR
 
 
 cdef object external_array(object a):
@@ -171,8 +198,10 @@ cdef tuple external_results(Node n):
     cdef Tensor y
     cdef int k = 0
     outs = []
-    for kept in n.extra:
+    for kept, version in n.extra:
         y = detached(<Tensor>kept)
+        if version_of(y) != version:
+            overwritten(n, y.st, version, f"its result {k} ({describe(y)})")
         if CATEGORY[y.code] == 2:
             y.node = n
             y.slot = k
@@ -208,7 +237,7 @@ cdef list external_gradients(Node n, object v, dict targets):
                 outs = external_results(n)
                 values.append(outs if len(outs) > 1 else outs[0])
             elif code >= NEED_SHAPE:
-                values.append(argument_of(n, code - NEED_SHAPE).shape)
+                values.append(n.args[code - NEED_SHAPE])
             else:
                 values.append(argument_of(n, code))
         grads.append(entry[0](*values))
@@ -226,7 +255,7 @@ cdef object external_backward(Node n, Tensor v, int i):
     values = []
     for code in only[1]:
         values.append(v if code == NEED_V else external_results(n)[0] if code == NEED_Y
-                      else argument_of(n, code - NEED_SHAPE).shape if code >= NEED_SHAPE else argument_of(n, code))
+                      else n.args[code - NEED_SHAPE] if code >= NEED_SHAPE else argument_of(n, code))
     return only[0](*values)
 
 

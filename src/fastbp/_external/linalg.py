@@ -1,11 +1,196 @@
-"""Floor 1: LAPACK, through NumPy."""
+"""Floor 1: LAPACK, through NumPy, and what NumPy leaves out: triangular systems, LU, the matrix exponential.
+
+Arrays [..., m, n] with any batch.  `info`, where it is returned, is 0 or LAPACK's number of what failed, for each matrix.
+"""
 
 import numpy as np
 
+LinAlgError = np.linalg.LinAlgError
+BLOCK = 32          # columns that LU handles one by one between two matrix products
+
+
+def _each(compute, info_of, a, *more):
+    """compute(a, ...) for a batch; where it fails, matrix by matrix: NaN and the info of those that fail."""
+    batch = a.shape[:-2]
+    try:
+        return compute(a, *more), np.zeros(batch, np.int32)
+    except LinAlgError:
+        pass
+    flat = [x.reshape(-1, *x.shape[-2:]) for x in (a, *more)]
+    info = np.zeros(len(flat[0]), np.int32)
+    out = np.full_like(flat[-1], np.nan)
+    for k, arrays in enumerate(zip(*flat)):
+        try:
+            out[k] = compute(*arrays)
+        except LinAlgError:
+            info[k] = info_of(arrays[0])
+    return out.reshape((a, *more)[-1].shape), info.reshape(batch)
+
+
+def _zero_pivot(a):
+    return int(lu(a, True)[3])
+
 
 def inv(a):
-    return np.linalg.inv(a)
+    return _each(np.linalg.inv, _zero_pivot, a)
 
 
-def eigh(a):
-    return tuple(np.linalg.eigh(a))
+def solve(a, b):
+    return _each(np.linalg.solve, _zero_pivot, a, b)
+
+
+def solve_triangular(a, b, upper, unitriangular):
+    """Back substitution: LAPACK's LU leaves an upper triangular matrix as it is.  A lower one is turned upside down."""
+    if not upper:
+        a, b = a[..., ::-1, ::-1], b[..., ::-1, :]
+    a = np.triu(a)
+    if unitriangular:
+        i = np.arange(a.shape[-1])
+        a[..., i, i] = 1
+    try:
+        x = np.linalg.solve(a, b)
+    except LinAlgError:             # zeros on the diagonal: infinities, as division gives them
+        x = b.copy()
+        for i in reversed(range(a.shape[-1])):
+            x[..., i, :] -= (a[..., i:i + 1, i + 1:] @ x[..., i + 1:, :])[..., 0, :]
+            x[..., i, :] /= a[..., i, i, None]
+    return x if upper else x[..., ::-1, :]
+
+
+def cholesky(a, upper):
+    """The factor and the order of the first minor that is not positive definite."""
+    if upper:
+        factor, info = cholesky(a.swapaxes(-2, -1), False)
+        return factor.swapaxes(-2, -1), info
+    return _each(np.linalg.cholesky, _bad_minor, a)
+
+
+def _bad_minor(a):
+    low, high = 1, len(a)           # minors beyond the first bad one are bad too
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            np.linalg.cholesky(a[:middle, :middle])
+            low = middle + 1
+        except LinAlgError:
+            high = middle
+    return low
+
+
+def lu(a, pivot):
+    """(L and U in one matrix, pivots counted from 1, order of rows, info), by Gauss with partial pivoting, in blocks."""
+    batch, (m, n) = a.shape[:-2], a.shape[-2:]
+    a = a.reshape(-1, m, n).copy()
+    k, at = min(m, n), np.arange(len(a))
+    pivots = np.zeros((len(a), k), np.int32)
+    order = np.tile(np.arange(m), (len(a), 1))
+    for start in range(0, k if len(a) else 0, BLOCK):
+        stop = min(start + BLOCK, k)
+        for j in range(start, stop):
+            p = j + np.argmax(np.abs(a[:, j:, j]), axis=1) if pivot else np.full(len(a), j)
+            pivots[:, j] = p + 1
+            for x in (a, order):
+                x[at, j], x[at, p] = x[at, p], x[at, j].copy()
+            d = a[:, j, j]
+            a[:, j + 1:, j] /= np.where(d == 0, 1, d)[:, None]
+            a[:, j + 1:, j + 1:stop] -= a[:, j + 1:, j, None] * a[:, None, j, j + 1:stop]
+        if stop < n:
+            for i in range(start + 1, stop):
+                a[:, i, stop:] -= (a[:, i, None, start:i] @ a[:, start:i, stop:])[:, 0]
+            a[:, stop:, stop:] -= a[:, stop:, start:stop] @ a[:, start:stop, stop:]
+    diagonal = np.arange(k)
+    zero = a[:, diagonal, diagonal] == 0
+    info = np.where(zero.any(-1), zero.argmax(-1) + 1 if k else 0, 0).astype(np.int32)
+    return a.reshape(*batch, m, n), pivots.reshape(*batch, k), order.reshape(*batch, m), info.reshape(batch)
+
+
+def unpack_pivots(pivots, rows):
+    """The order of rows after the swaps i <-> pivots[i] - 1."""
+    flat = pivots.reshape(int(np.prod(pivots.shape[:-1])), pivots.shape[-1])
+    order, at = np.tile(np.arange(rows), (len(flat), 1)), np.arange(len(flat))
+    for i in range(flat.shape[1]):
+        p = np.clip(flat[:, i] - 1, 0, rows - 1)
+        order[at, i], order[at, p] = order[at, p], order[at, i].copy()
+    return order.reshape(*pivots.shape[:-1], rows)
+
+
+def inverse_order(order):
+    return np.argsort(order, axis=-1)
+
+
+def slogdet(a):
+    return tuple(np.linalg.slogdet(a))
+
+
+def det(a):
+    return np.linalg.det(a)
+
+
+def cofactor(a):
+    """U diag(products of the other singular values) V^T, times the sign of det(U) det(V)."""
+    n = a.shape[-1]
+    u, s, vh = np.linalg.svd(a)
+    others = np.ones_like(s)
+    for i in range(n):
+        others[..., i] = np.prod(np.delete(s, i, -1), axis=-1)
+    sign = np.rint(np.linalg.det(u) * np.linalg.det(vh)).astype(a.dtype)
+    return sign[..., None, None] * ((u * others[..., None, :]) @ vh)
+
+
+def qr(a, mode):
+    m, n = a.shape[-2:]
+    if mode == "r":
+        return np.zeros(0, a.dtype), np.linalg.qr(a, "r") if m and n else np.zeros((*a.shape[:-2], min(m, n), n), a.dtype)
+    if m and n:
+        return tuple(np.linalg.qr(a, mode))
+    k = m if mode == "complete" else 0
+    return np.broadcast_to(np.eye(m, k, dtype=a.dtype), (*a.shape[:-2], m, k)), np.zeros((*a.shape[:-2], k, n), a.dtype)
+
+
+def eigh(a, UPLO):
+    return tuple(np.linalg.eigh(a, UPLO))
+
+
+def svd(a, full_matrices):
+    return tuple(np.linalg.svd(a, full_matrices))
+
+
+def pinv(a, atol, rtol, hermitian):
+    if 0 in a.shape[-2:]:
+        return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
+    if hermitian:
+        w, q = np.linalg.eigh(a)
+        size = np.abs(w)
+        small = size <= np.maximum(atol, rtol * size.max(-1))[..., None]
+        return (q * np.where(small, 0, 1 / np.where(small, 1, w))[..., None, :]) @ q.swapaxes(-2, -1)
+    u, s, vh = np.linalg.svd(a, False)
+    small = s <= np.maximum(atol, rtol * s.max(-1))[..., None]
+    inverse = np.where(small, 0, 1 / np.where(small, 1, s))
+    return (vh.swapaxes(-2, -1) * inverse[..., None, :]) @ u.swapaxes(-2, -1)
+
+
+PADE = (64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000, 10559470521600, 670442572800,
+        33522128640, 1323241920, 40840800, 960960, 16380, 182, 1)
+THETA = 5.371920351148152           # the 1-norm up to which that approximant has full precision in float64
+
+
+def matrix_exp(a):
+    """[13/13] Pade approximant of a matrix scaled to a small norm, then squared; in float64."""
+    if a.size == 0:
+        return a
+    x = a.astype(np.float64)
+    norm = np.abs(x).sum(-2).max(-1)
+    norm = np.where(np.isfinite(norm), norm, 0)
+    squarings = np.maximum(0, np.ceil(np.log2(np.maximum(norm, 1e-300) / THETA))).astype(int)
+    x = x * np.ldexp(1.0, -squarings)[..., None, None]
+    one = np.eye(x.shape[-1])
+    x2 = x @ x
+    x4 = x2 @ x2
+    x6 = x2 @ x4
+    b = PADE
+    odd = x @ (x6 @ (b[13] * x6 + b[11] * x4 + b[9] * x2) + b[7] * x6 + b[5] * x4 + b[3] * x2 + b[1] * one)
+    even = x6 @ (b[12] * x6 + b[10] * x4 + b[8] * x2) + b[6] * x6 + b[4] * x4 + b[2] * x2 + b[0] * one
+    y = np.linalg.solve(even - odd, even + odd)
+    for k in range(squarings.max()):
+        y = np.where((squarings > k)[..., None, None], y @ y, y)
+    return y.astype(a.dtype)

@@ -254,12 +254,7 @@ def bilinear(input1, input2, weight, bias=None):
 
     Errors: a shape error when the sizes do not match.  Source: torch.nn.functional.bilinear
     """
-    o, i1, i2 = weight.shape
-    lead = input1.shape[:-1]
-    # x1 [N, I1] times A as [I1, O*I2] gives [N, O, I2]; its product with x2 [N, I2, 1] is [N, O, 1]
-    left = (input1.reshape(-1, i1) @ weight.permute(1, 0, 2).reshape(i1, o * i2)).reshape(-1, o, i2)
-    y = (left @ input2.reshape(-1, i2, 1)).reshape(*lead, o)
-    return y if bias is None else y + bias
+    return _core.bilinear(input1, input2, weight, bias)
 
 
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
@@ -444,9 +439,7 @@ def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
 
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     """y = x / max(||x||_p, eps) along `dim`; any shape.  Source: torch.nn.functional.normalize"""
-    if out is not None:
-        return out.copy_(normalize(input, p, dim, eps))
-    return input / input.norm(p, dim, True).clamp(min=eps)
+    return _core.normalize(input, p, dim, eps, out=out)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------

@@ -140,6 +140,10 @@ def composed_parameters(row, method):
         if method and k == 0:
             parts.append(p.name)
             continue
+        if p.kind is p.VAR_POSITIONAL:
+            parts.append(f"*{p.name}: Any")
+            starred = True
+            continue
         if p.kind is p.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
@@ -309,10 +313,10 @@ def table_methods(package, functions):
             for prefix in ("", "r", "i") if row.inplace else ("", "r"):
                 result = "Self" if prefix == "i" else "Tensor"
                 yield f"def __{prefix}{names[row.operator]}__(self, other: _Operand, /) -> {result}: ..."
-        if row.method:
-            for alias in row.aliases:
+        for alias in row.aliases:
+            if (row.method or row.name.startswith("linalg_")) and not alias.startswith("linalg_"):
                 if row.kind == "composed":
-                    yield f"def {alias}({composed_parameters(row, True)}) -> Tensor: ..."
+                    yield f"def {alias}({composed_parameters(row, True)}) -> {result_of(row.name)}: ..."
                     continue
                 yield f"{alias} = {row.name}"
                 if inplace:

@@ -16,7 +16,8 @@ linear("linear(Tensor input, Tensor weight, Tensor? bias=None)",
 
 def tell(*tensors):
     """Tensors as messages name them: `float32[3, 4] and int64[2]`."""
-    return " and ".join(f"{str(t.dtype).rpartition('.')[2]}{list(t.shape)}" if isinstance(t, F.Tensor) else repr(t) for t in tensors)
+    return " and ".join([f"{str(t.dtype).rpartition('.')[2]}{list(t.shape)}" if isinstance(t, F.Tensor) else repr(t)
+                         for t in tensors])
 
 
 def check_tensors(name, *tensors):
@@ -58,7 +59,7 @@ def dim_of(name, dim, ndim):
 
 def dims_of(name, dim, ndim):
     """Distinct dimensions counted from the front; None or an empty list: all."""
-    if dim is None or isinstance(dim, (tuple, list)) and not dim:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
     dims = tuple(dim_of(name, d, ndim) for d in ((dim,) if isinstance(dim, int) else dim))
     if len(set(dims)) != len(dims):
@@ -206,6 +207,13 @@ def _kron(input, other):
     return (left * right).reshape([m * n for m, n in zip(a, b)])
 
 
+def _adjoint(input):
+    check_tensors("adjoint", input)
+    if input.ndim < 2:
+        raise F.ShapeError(f"adjoint: {tell(input)} must have at least 2 dimensions.")
+    return F.transpose(input, -2, -1)
+
+
 def _cross(a, b, dim):
     def turned(x, k):                   # x[(i + k) % 3] along dim
         return F.cat((x.narrow(dim, k, 3 - k), x.narrow(dim, 0, k)), dim)
@@ -240,6 +248,7 @@ composed("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", _vecdot, method=Fal
          doc="Inner products along a dimension, with broadcasting.  y = sum(x * y, dim)")
 composed("inner(Tensor input, Tensor other)", _inner, out=True,
          doc="Products summed over the last dimension.  y[i, j] = sum over k of input[i, k] * other[j, k]")
+composed("adjoint(Tensor input)", _adjoint, doc="The last two dimensions swapped (and conjugated, were it complex), a view.")
 composed("kron(Tensor input, Tensor other)", _kron, out=True, doc="Kronecker product: blocks input[i, j] * other.")
 composed("cross(Tensor input, Tensor other, int? dim=None)", _cross_default, out=True,
          doc="Cross products of vectors of size 3 along dim (default: the first dimension of that size).")
@@ -269,8 +278,8 @@ def _tensordot(a, b, dims=2):
     for i, j in zip(dims_a, dims_b):
         m, n = a.shape[i], b.shape[j]
         if m != n and 1 not in (m, n):
-            raise F.ShapeError(f"tensordot: {tell(a)} and {tell(b)}: the contracted sizes {m} (dim {i}) and {n} (dim {j}) must be "
-                               f"equal.")
+            raise F.ShapeError(f"tensordot: {tell(a)} and {tell(b)}: the contracted sizes {m} (dim {i}) and {n} (dim {j}) "
+                               f"must be equal.")
         if m == 1 != n:
             b = b.sum(j, True)
         elif n == 1 != m:
@@ -279,7 +288,8 @@ def _tensordot(a, b, dims=2):
     free_b = [d for d in range(b.ndim) if d not in dims_b]
     rows, columns = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b]
     inner = prod(a.shape[d] for d in dims_a)
-    y = F.matmul(a.permute(free_a + dims_a).reshape(prod(rows), inner), b.permute(dims_b + free_b).reshape(inner, prod(columns)))
+    y = F.matmul(a.permute(free_a + dims_a).reshape(prod(rows), inner),
+                 b.permute(dims_b + free_b).reshape(inner, prod(columns)))
     return y.reshape(rows + columns)
 
 
@@ -370,8 +380,8 @@ def _equation(args):
         raise ValueError("einsum: expected an equation and operands.")
     if not isinstance(args[0], str):
         operands, lists = list(args[0::2]), list(args[1::2])
-        output = _sublist(operands.pop()) if len(args) % 2 else None
-        return [_subscripts(_sublist(x), "operand") for x in lists], None if output is None else _subscripts(output, "output"), operands
+        output = _subscripts(_sublist(operands.pop()), "output") if len(args) % 2 else None
+        return [_subscripts(_sublist(x), "operand") for x in lists], output, operands
     equation, *operands = args
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = list(operands[0])
@@ -390,7 +400,7 @@ def _einsum(*args):
     wide = max(counts)                  # dimensions that the ellipsis stands for: labels 0, 1, ..., aligned at the right
     labels = []
     for s, x, n in zip(inputs, operands, counts):
-        if n < 0 or "..." not in s and len(s) != x.ndim:
+        if n < 0 or ("..." not in s and len(s) != x.ndim):
             raise ValueError(f"einsum: the subscripts {''.join(s)!r} do not fit {tell(x)}: they name {len(s)} dimensions.")
         labels.append([label for c in s for label in (range(wide - n, wide) if c == "..." else (c,))])
     if output is None:
@@ -561,7 +571,7 @@ def _matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
     rows, columns = dims_of("linalg.matrix_norm", dim, A.ndim)
     if ord == "fro":
         return _power(A, 2, (rows, columns), keepdim)
-    if ord == "nuc" or not isinstance(ord, str) and abs(ord) == 2:
+    if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
         rest = [d for d in range(A.ndim) if d not in (rows, columns)]
         if ord != "nuc" and 0 in (A.shape[rows], A.shape[columns]):
             raise F.ShapeError(f"linalg.matrix_norm: order {ord} of {tell(A)} has no value: the matrix is empty.")
@@ -602,12 +612,14 @@ def _linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
     return _matrix_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
-composed("linalg_vector_norm(Tensor x, Scalar ord=2, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", _vector_norm,
-         method=False, out=True, doc="Norm over dimensions.  y = sum(|x|^ord)^(1/ord); largest and smallest |x| for inf and -inf, "
-                                     "the number of nonzero elements for 0.  The gradient at 0 is 0.")
-composed("linalg_matrix_norm(Tensor A, object ord='fro', int[] dim=(-2, -1), bool keepdim=False, *, dtype? dtype=None)", _matrix_norm,
-         method=False, out=True, doc="Norm of matrices: 'fro', 'nuc' (sum of singular values), 2 and -2 (largest and smallest of "
-                                     "them), 1 and -1 (of column sums), inf and -inf (of row sums).")
+composed("linalg_vector_norm(Tensor x, Scalar ord=2, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+         _vector_norm, method=False, out=True,
+         doc="Norm over dimensions.  y = sum(|x|^ord)^(1/ord); largest and smallest |x| for inf and -inf, the number of "
+             "nonzero elements for 0.  The gradient at 0 is 0.")
+composed("linalg_matrix_norm(Tensor A, object ord='fro', int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+         _matrix_norm, method=False, out=True,
+         doc="Norm of matrices: 'fro', 'nuc' (sum of singular values), 2 and -2 (largest and smallest of them), 1 and -1 "
+             "(of column sums), inf and -inf (of row sums).")
 composed("linalg_norm(Tensor A, object ord=None, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", _linalg_norm,
          method=False, out=True, doc="vector_norm or matrix_norm, as the number of dimensions says.")
 
@@ -687,11 +699,12 @@ def _normalize(input, p=2.0, dim=1, eps=1e-12):
 def _bilinear(input1, input2, weight, bias=None):
     check_same_dtype("bilinear", *([input1, input2, weight] + ([] if bias is None else [bias])))
     if weight.ndim != 3 or input1.ndim == 0 or input1.shape[:-1] != input2.shape[:-1]:
-        raise F.ShapeError(f"bilinear: {tell(input1)}, {tell(input2)} and weight {tell(weight)}: the inputs must have equal leading "
-                           f"sizes, the weight three dimensions.")
+        raise F.ShapeError(f"bilinear: {tell(input1)}, {tell(input2)} and weight {tell(weight)}: the inputs must have equal "
+                           f"leading sizes, the weight three dimensions.")
     o, i1, i2 = weight.shape
     if input1.shape[-1] != i1 or input2.shape[-1] != i2:
-        raise F.ShapeError(f"bilinear: the last sizes of {tell(input1)} and {tell(input2)} must be {i1} and {i2}, as in the weight.")
+        raise F.ShapeError(f"bilinear: the last sizes of {tell(input1)} and {tell(input2)} must be those of the weight, {i1} and "
+                           f"{i2}.")
     if bias is not None and tuple(bias.shape) != (o,):
         raise F.ShapeError(f"bilinear: bias {tell(bias)} must have shape [{o}].")
     # x1 [N, I1] times A as [I1, O*I2] gives [N, O, I2]; its product with x2 [N, I2, 1] is [N, O, 1]

@@ -163,10 +163,23 @@ cdef object linear_tangent(int op, object row, tuple args, tuple primals, int le
     return CALLS[op](*changed) if hit else None
 
 
+cdef bint recorded(tuple args):
+    """Whether a result would be on the tape: for its value's or its tangents' sake."""
+    for a in args:
+        if isinstance(a, Tensor):
+            if tracked(<Tensor>a):
+                return True
+            if (<Tensor>a).dual is not None and recorded(((<Tensor>a).dual.primal, (<Tensor>a).dual.tangent)):
+                return True
+        elif isinstance(a, (tuple, list)) and recorded(tuple(a)):
+            return True
+    return False
+
+
 cdef object transposed_tangent(int op, object row, tuple args, tuple primals, int level):
     """The backward rule is linear in the adjoint; its transpose applied to the tangent is the forward rule."""
     global GRAD_MODE
-    cdef bint mode = GRAD_MODE
+    cdef bint mode = GRAD_MODE, create = mode and recorded(args)
     total = None
     walls = []
     for k in TENSORS[op]:
@@ -175,7 +188,7 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
             continue
         GRAD_MODE = True
         try:
-            changed = [c_alias(x) if mode and isinstance(x, Tensor) else fresh_leaf(x, False) if isinstance(x, Tensor) else x
+            changed = [c_alias(x) if create and isinstance(x, Tensor) else fresh_leaf(x, False) if isinstance(x, Tensor) else x
                        for x in primals]
             if not tracked(changed[k]):
                 changed[k] = fresh_leaf(changed[k], True)
@@ -186,7 +199,7 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
             u = zeros_like(y)
             (<Tensor>u).bits |= B_GRAD
             g = gradients([y], [changed[k]], [u], True, True, True)[0]
-            term = None if g is None else gradients([g], [u], [t], mode, mode, True)[0]
+            term = None if g is None else gradients([g], [u], [t], create, create, True)[0]
         finally:
             GRAD_MODE = mode
             for wall in walls:
@@ -199,7 +212,7 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
 cdef list transposed_tangents(object function, object places, tuple args, tuple primals, int level, bint several, int count):
     """Tangents of the results of a function that has a backward rule alone: its transpose, applied to the tangents."""
     global GRAD_MODE
-    cdef bint mode = GRAD_MODE
+    cdef bint mode = GRAD_MODE, create = mode and recorded(args)
     tangents = [None] * count
     walls = []
     for k in places:
@@ -208,7 +221,7 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
             continue
         GRAD_MODE = True
         try:
-            changed = [c_alias(x) if mode and isinstance(x, Tensor) else fresh_leaf(x, False) if isinstance(x, Tensor) else x
+            changed = [c_alias(x) if create and isinstance(x, Tensor) else fresh_leaf(x, False) if isinstance(x, Tensor) else x
                        for x in primals]
             if not tracked(changed[k]):
                 changed[k] = fresh_leaf(changed[k], True)
@@ -221,7 +234,7 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
             for u in us:
                 (<Tensor>u).bits |= B_GRAD
             g = gradients([x for j, x in floats], [changed[k]], us, True, True, True)[0] if floats else None
-            terms = [None] * len(us) if g is None else gradients([g], us, [t], mode, mode, True)
+            terms = [None] * len(us) if g is None else gradients([g], us, [t], create, create, True)
         finally:
             GRAD_MODE = mode
             for wall in walls:

@@ -8,6 +8,7 @@ function of its own is reached; `REFERENCES` gives formulas for primitives that 
 import fastbp
 import numpy as np
 import samples_index
+import samples_linalg
 import samples_nn
 import samples_point
 from fastbp import _core
@@ -245,9 +246,6 @@ SAMPLES = {
         ((3, 4), (2, 4, 2)))],
     "linear": lambda rng: [(*map(rng.standard_normal, s), None if k else rng.standard_normal(2)) for k, s in enumerate((
         ((3, 4), (2, 4)), ((2, 3, 4), (2, 4)), ((4,), (2, 4))))],
-    "addmm": lambda rng: [(*map(rng.standard_normal, ((2,), (3, 4), (4, 2))), 0.5, 2.0)],
-    "baddbmm": lambda rng: [(*map(rng.standard_normal, ((2, 3, 2), (2, 3, 4), (2, 4, 2))), 0.5, 2.0)],
-    "outer": _normal((3,), (4,)),
     "sum": lambda rng: [(*c, None) for c in _several(rng)],
     "mean": lambda rng: [(*c, None) for c in _several(rng)],
     "cumsum": lambda rng: [(rng.standard_normal((3, 4)), 1, None), (rng.standard_normal((2, 3, 4)), -2, None)],
@@ -285,7 +283,7 @@ SAMPLES = {
     "triu": lambda rng: [(rng.standard_normal((3, 4)), 0), (rng.standard_normal((2, 3, 3)), 1)],
 }
 SAMPLES["log_softmax"] = SAMPLES["softmax"]
-SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES
+SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES | samples_linalg.SAMPLES
 
 
 def samples_of(row, seed=0):
@@ -316,7 +314,7 @@ DOORS = {
     "gelu_tanh": lambda input: _core.gelu(input, approximate="tanh"),
     "view_write": _view_write,
     "copy_values": _copy_values,
-    **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS,
+    **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS, **samples_linalg.DOORS,
 }
 
 

@@ -175,6 +175,7 @@ def _lin_alg_error():
         class LinAlgError(linalg.LinAlgError, RuntimeError):
             """A matrix without what was asked of it: singular, or not positive definite."""
             __module__ = "fastbp.linalg"
+            __qualname__ = "LinAlgError"
         LIN_ALG_ERROR = LinAlgError
     return LIN_ALG_ERROR
 

@@ -16,7 +16,7 @@ def _each(compute, info_of, a, *more):
         return compute(a, *more), np.zeros(batch, np.int32)
     except LinAlgError:
         pass
-    flat = [x.reshape(-1, *x.shape[-2:]) for x in (a, *more)]
+    flat = [x.reshape(int(np.prod(batch)), *x.shape[-2:]) for x in (a, *more)]
     info = np.zeros(len(flat[0]), np.int32)
     out = np.full_like(flat[-1], np.nan)
     for k, arrays in enumerate(zip(*flat)):
@@ -80,7 +80,7 @@ def _bad_minor(a):
 def lu(a, pivot):
     """(L and U in one matrix, pivots counted from 1, order of rows, info), by Gauss with partial pivoting, in blocks."""
     batch, (m, n) = a.shape[:-2], a.shape[-2:]
-    a = a.reshape(-1, m, n).copy()
+    a = a.reshape(int(np.prod(batch)), m, n).copy()
     k, at = min(m, n), np.arange(len(a))
     pivots = np.zeros((len(a), k), np.int32)
     order = np.tile(np.arange(m), (len(a), 1))
@@ -100,8 +100,8 @@ def lu(a, pivot):
             a[:, stop:, stop:] -= a[:, stop:, start:stop] @ a[:, start:stop, stop:]
     diagonal = np.arange(k)
     zero = a[:, diagonal, diagonal] == 0
-    info = np.where(zero.any(-1), zero.argmax(-1) + 1 if k else 0, 0).astype(np.int32)
-    return a.reshape(*batch, m, n), pivots.reshape(*batch, k), order.reshape(*batch, m), info.reshape(batch)
+    info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0) if k else np.zeros(len(a))
+    return a.reshape(*batch, m, n), pivots.reshape(*batch, k), order.reshape(*batch, m), info.reshape(batch).astype(np.int32)
 
 
 def unpack_pivots(pivots, rows):

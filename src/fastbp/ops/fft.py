@@ -79,12 +79,12 @@ def _hfftn(input, s=None, dim=None, norm=None):
     return _transform("fft.hfftn", input, s, dim, norm, False)
 
 
-for _name, _f, _where in (("irfft", _irfft, "int? n=None, int dim=-1"), ("hfft", _hfft, "int? n=None, int dim=-1"),
-                          ("irfft2", _irfft2, "int[]? s=None, int[]? dim=None"), ("hfft2", _hfft2, "int[]? s=None, int[]? dim=None"),
-                          ("irfftn", _irfftn, "int[]? s=None, int[]? dim=None"), ("hfftn", _hfftn, "int[]? s=None, int[]? dim=None")):
+_ONE, _SEVERAL = "int? n=None, int dim=-1", "int[]? s=None, int[]? dim=None"
+for _name, _f, _where in (("irfft", _irfft, _ONE), ("irfft2", _irfft2, _SEVERAL), ("irfftn", _irfftn, _SEVERAL),
+                          ("hfft", _hfft, _ONE), ("hfft2", _hfft2, _SEVERAL), ("hfftn", _hfftn, _SEVERAL)):
     composed(f"fft_{_name}(Tensor input, {_where}, str? norm=None)", _f, method=False, out=True,
-             doc=("Inverse" if _name[0] == "i" else "Forward") + " Fourier transform of a symmetric spectrum, given by its first half, "
-                 "which is real here: the result is real.")
+             doc=("Inverse" if _name[0] == "i" else "Forward") + " Fourier transform of a symmetric spectrum, given by its first "
+                 "half, which is real here: the result is real.")
 
 
 def _shift(name, input, dim, sign):

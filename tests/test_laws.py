@@ -256,7 +256,8 @@ def results():
                 args = (args[0] > 0, *args[1:])
             for dtype in (np.float32, np.float64):
                 xs = [fastbp.tensor(a.astype(dtype) if a.dtype.kind == "f" else a) if isinstance(a, np.ndarray)
-                      else [fastbp.tensor(x.astype(dtype)) for x in a] if isinstance(a, list) else a for a in args]
+                      else [fastbp.tensor(x.astype(dtype)) if isinstance(x, np.ndarray) else x for x in a]
+                      if isinstance(a, list) else a for a in args]
                 # the adjoint of conv2d and the like: gradients come with their own rows, so values are enough
                 fastbp.manual_seed(0)
                 out[f"{row.kind}.{row.name}.{k}.{dtype.__name__}"] = door(row)(*xs).numpy()

@@ -209,6 +209,7 @@ SAMPLES = {
     "linalg_vander": lambda rng: [(rng.standard_normal(3), None), (rng.standard_normal((2, 3)), 4)],
     "linalg_tensorinv": lambda rng: [(matrices(rng, 6, 6).reshape(6, 2, 3), 1)],
     "linalg_tensorsolve": lambda rng: [(matrices(rng, 6, 6).reshape(2, 3, 6), rng.standard_normal((2, 3)), None)],
+    "linalg_diagonal": lambda rng: [(rng.standard_normal((3, 4)), 0, -2, -1), (rng.standard_normal((2, 3, 4)), 1, 0, 2)],
 
     "half_to_real_": lambda rng: [(rng.standard_normal((2, 3)), (5,), (1,)), (rng.standard_normal((3, 4)), (4, 6), (1, 0))],
     "real_to_half_": lambda rng: [(rng.standard_normal((2, 5)), (2, 4), (1,)), (rng.standard_normal((6, 4)), (3, 4), (1, 0))],

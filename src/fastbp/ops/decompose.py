@@ -850,6 +850,10 @@ def _tensorsolve(A, B, dims=None):
     return X.reshape(last)
 
 
+def _linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
+    return F.diagonal(A, offset, dim1, dim2)
+
+
 composed("linalg_matrix_exp(Tensor A)", _matrix_exp, method=False, aliases=("matrix_exp",),
          doc="Exponential of square matrices.  y = I + A + A^2/2! + ...")
 composed("linalg_matrix_power(Tensor A, int n)", _matrix_power, method=False, out=True, aliases=("matrix_power",),
@@ -859,3 +863,5 @@ composed("linalg_tensorinv(Tensor A, int ind=2)", _tensorinv, method=False, out=
          doc="Inverse of A as a map of tensors: tensordot(y, A, ind) is the identity.")
 composed("linalg_tensorsolve(Tensor A, Tensor B, int[]? dims=None)", _tensorsolve, method=False, out=True,
          doc="X with tensordot(A, X, X.ndim) = B.")
+composed("linalg_diagonal(Tensor A, *, int offset=0, int dim1=-2, int dim2=-1)", _linalg_diagonal, method=False,
+         doc="Diagonals of matrices, a view.")

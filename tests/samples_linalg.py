@@ -126,7 +126,6 @@ SAMPLES = {
     "linalg_vecdot": lambda rng: [(rng.standard_normal((3, 4)), rng.standard_normal(4), -1)],
     "inner": lambda rng: [tuple(map(rng.standard_normal, s)) for s in (((4,), (4,)), ((2, 3), (4, 3)), ((), (2, 3)))],
     "kron": lambda rng: [tuple(map(rng.standard_normal, s)) for s in (((2, 3), (3, 2)), ((2,), (2, 1, 3)))],
-    "adjoint": _normal((2, 3, 4)),
     "cross": lambda rng: [(rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), None)],
     "linalg_cross": lambda rng: [(rng.standard_normal((4, 3)), rng.standard_normal((1, 3)), -1)],
     "tensordot": lambda rng: [(rng.standard_normal((2, 3, 4)), rng.standard_normal((3, 4, 5)), 2),

@@ -208,18 +208,6 @@ cdef class Tensor:
         return c_transpose(self, -2, -1)
 
     @property
-    def mH(self):
-        """The last two dimensions swapped (and conjugated, were it complex), a view."""
-        return c_transpose(self, -2, -1)
-
-    @property
-    def H(self):
-        """The transpose of a matrix (conjugated, were it complex), a view."""
-        if self.nd not in (0, 2):
-            raise ShapeError(f"H: {describe(self)} must be a matrix, of 2 dimensions; use mH for batches of matrices.")
-        return c_permute(self, tuple(range(self.nd - 1, -1, -1)))
-
-    @property
     def _version(self):
         return self.st.version
 

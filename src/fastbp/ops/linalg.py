@@ -207,13 +207,6 @@ def _kron(input, other):
     return (left * right).reshape([m * n for m, n in zip(a, b)])
 
 
-def _adjoint(input):
-    check_tensors("adjoint", input)
-    if input.ndim < 2:
-        raise F.ShapeError(f"adjoint: {tell(input)} must have at least 2 dimensions.")
-    return F.transpose(input, -2, -1)
-
-
 def _cross(a, b, dim):
     def turned(x, k):                   # x[(i + k) % 3] along dim
         return F.cat((x.narrow(dim, k, 3 - k), x.narrow(dim, 0, k)), dim)
@@ -248,7 +241,6 @@ composed("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", _vecdot, method=Fal
          doc="Inner products along a dimension, with broadcasting.  y = sum(x * y, dim)")
 composed("inner(Tensor input, Tensor other)", _inner, out=True,
          doc="Products summed over the last dimension.  y[i, j] = sum over k of input[i, k] * other[j, k]")
-composed("adjoint(Tensor input)", _adjoint, doc="The last two dimensions swapped (and conjugated, were it complex), a view.")
 composed("kron(Tensor input, Tensor other)", _kron, out=True, doc="Kronecker product: blocks input[i, j] * other.")
 composed("cross(Tensor input, Tensor other, int? dim=None)", _cross_default, out=True,
          doc="Cross products of vectors of size 3 along dim (default: the first dimension of that size).")

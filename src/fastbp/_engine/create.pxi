@@ -187,31 +187,33 @@ cdef Tensor sized(str op, tuple size, object d, object default):
     return fresh(dtype_code(d) if d is not None else <int>default, nd, dims)
 
 
-def empty(*size, dtype=None, device=None, requires_grad=False, pin_memory=False, memory_format=None, out=None):
+def empty(*sizes, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
+          memory_format=None):
     """An uninitialised tensor of the given size."""
     check_device(device)
-    return made(sized("empty", size, dtype, DEFAULT_FLOAT), requires_grad)
+    t = sized("empty", sizes if size is None else (size,), dtype, DEFAULT_FLOAT)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
-def zeros(*size, dtype=None, device=None, requires_grad=False, out=None):
+def zeros(*sizes, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """A tensor of zeros of the given size."""
     cdef Tensor t
     check_device(device)
-    t = sized("zeros", size, dtype, DEFAULT_FLOAT)
+    t = sized("zeros", sizes if size is None else (size,), dtype, DEFAULT_FLOAT)
     memset(t.ptr, 0, t.n * ITEM[t.code])
     return made(t, requires_grad) if out is None else into(t, out)
 
 
-def ones(*size, dtype=None, device=None, requires_grad=False, out=None):
+def ones(*sizes, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """A tensor of ones of the given size."""
     cdef Tensor t
     check_device(device)
-    t = sized("ones", size, dtype, DEFAULT_FLOAT)
+    t = sized("ones", sizes if size is None else (size,), dtype, DEFAULT_FLOAT)
     fill_tensor(t, 1)
     return made(t, requires_grad) if out is None else into(t, out)
 
 
-def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=None):
+def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """A tensor of the given size filled with one value."""
     cdef Tensor t
     cdef int code = DT_BOOL if PyBool_Check(fill_value) else DT_I64 if PyLong_Check(fill_value) else DEFAULT_FLOAT
@@ -473,22 +475,23 @@ def new_tensor(Tensor self not None, data, *, dtype=None, device=None, requires_
     return tensor(data, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
-def new_zeros(Tensor self not None, *size, dtype=None, device=None, requires_grad=False):
+def new_zeros(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
     """Zeros in self's dtype unless given."""
-    return zeros(*size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
-def new_ones(Tensor self not None, *size, dtype=None, device=None, requires_grad=False):
+def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
     """Ones in self's dtype unless given."""
-    return ones(*size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
-def new_empty(Tensor self not None, *size, dtype=None, device=None, requires_grad=False):
+def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
     """An uninitialised tensor in self's dtype unless given."""
-    return empty(*size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
-def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
+             pin_memory=False):
     """One value in self's dtype unless given."""
     return full(size, fill_value, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
 

@@ -111,16 +111,18 @@ def set_rng_state(Tensor new_state not None):
     DEFAULT.set_state(new_state)
 
 
-def rand(*size, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """Uniform numbers in [0, 1)."""
     check_device(device)
-    return made(random_like(K_rand_uniform, sized("rand", size, dtype, DEFAULT_FLOAT), generator, 0.0, 1.0), requires_grad)
+    t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), dtype, DEFAULT_FLOAT), generator, 0.0, 1.0)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
-def randn(*size, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958."""
     check_device(device)
-    return made(random_like(K_rand_normal, sized("randn", size, dtype, DEFAULT_FLOAT), generator, 0.0, 1.0), requires_grad)
+    t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), dtype, DEFAULT_FLOAT), generator, 0.0, 1.0)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
 def rand_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):

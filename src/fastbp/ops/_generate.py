@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import TABLE
 from ._declare import Sym, symbolic, trace
-from ._stub import stub
+from ._stub import TAKE_OUT, numpy_names, stub
 
 HEAD = "# Printed by fastbp/ops/_generate.py from the operation table: change the row, not this file.\n\n"
 TYPES = (("F32", "float", "f"), ("F64", "double", "f"), ("I64", "int64_t", "i"))
@@ -220,7 +220,6 @@ def cost_of(e):
 
 # ---- doors ----------------------------------------------------------------------------------------------------------
 
-NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims"}       # PyTorch takes NumPy's names of these keywords, too
 CTYPE = {"Tensor": "Tensor", "int": "Py_ssize_t", "float": "double", "bool": "bint"}
 
 
@@ -246,21 +245,21 @@ def door(row, method):
         return
     variadic = method and len(arguments) == 2 and arguments[1].type == "int[]*"
     parameters, starred = [], False
-    last = max((k for k, a in enumerate(arguments) if a.default is None and not a.optional), default=0)
-    other = {a.name: NUMPY_NAMES[a.name] for k, a in enumerate(arguments) if a.name in NUMPY_NAMES and k >= last}
+    other = numpy_names(row)
     for k, a in enumerate(arguments):
         if a.keyword and not starred:
             parameters.append("*")
             starred = True
-        if a.name in other and k == last:
+        if a.name in other and a.default is None and not a.optional:
             parameters.append(f"{a.name}=None")         # required, under either name
         elif a.type == "int[]*" and (variadic or (method and k == len(arguments) - 1)):
             parameters.append(f"*args, {a.name}=None")
         else:
             parameters.append(parameter(a, method, k == 0 and a.is_tensor))
-    if other and not starred:
+    out = not method and row.name in TAKE_OUT
+    if (other or out) and not starred:
         parameters.append("*")
-    parameters += [f"{name}=None" for name in other.values()]
+    parameters += [f"{name}=None" for name in other.values()] + (["out=None"] if out else [])
     yield f"def {row.name}({', '.join(parameters)}):"
     yield from docstring(row)
     for name, numpy_name in other.items():
@@ -273,7 +272,8 @@ def door(row, method):
             others.append(f"unpack(args) if {a.name} is None else {a.name}")
         else:
             others.append(a.name)
-    yield f"    return c_{row.name}({', '.join(others)})"
+    call = f"c_{row.name}({', '.join(others)})"
+    yield f"    return {f'into({call}, out)' if out else call}"
 
 
 def pointwise_door(row, method):

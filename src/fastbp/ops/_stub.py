@@ -93,6 +93,15 @@ HIDDEN = ("__dealloc__", "__getbuffer__", "__releasebuffer__", "__richcmp__", "_
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
+NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims"}       # PyTorch takes NumPy's names of these keywords, too
+TAKE_OUT = frozenset("amax amin argmax argmin cat cumprod cumsum index_select logsumexp matmul mean prod sum".split())
+
+
+def numpy_names(row):
+    """{argument: NumPy's name} of a compiled row's door; a required argument must be the last that is required."""
+    last = max((k for k, a in enumerate(row.arguments) if a.default is None and not a.optional), default=0)
+    return {a.name: NUMPY_NAMES[a.name] for k, a in enumerate(row.arguments) if a.name in NUMPY_NAMES and k >= last}
+
 
 def row_parameters(row, method):
     """The parameters of a row's door, typed."""
@@ -108,11 +117,15 @@ def row_parameters(row, method):
             parts.append(f"*args: _Ints, {a.name}: _Ints | None = ...")
             continue
         kind = "_Operand" if row.kind == "pointwise" and a.type == "Tensor" and len(row.tensors) > 1 else ROW_TYPES[a.type]
-        optional = a.optional or a.default == "None"
+        optional = a.optional or a.default == "None" or (row.kind != "pointwise" and a.name in numpy_names(row) and a.default is None)
         parts.append(f"{a.name}: {kind}{' | None' if optional else ''}" + (" = ..." if a.default is not None or optional else ""))
     if row.kind == "pointwise":
         parts += [] if starred else ["*"]
         parts += (["alpha: _Float = ..."] if row.wrapper_alpha else []) + ["out: Tensor | None = ..."]
+    else:
+        more = [f"{name}: {'_Ints | None' if name == 'axis' else '_Bool | None'} = ..." for name in numpy_names(row).values()]
+        more += ["out: Tensor | None = ..."] if not method and row.name in TAKE_OUT else []
+        parts += ([] if starred or not more else ["*"]) + more
     return ", ".join(parts)
 
 

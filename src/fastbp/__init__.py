@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
-    _dynamo accelerator amp backends compiler cuda distributed fft func hub jit legacy linalg mps multiprocessing nn onnx optim
-    serialization settings special training utils version xpu
+    _dynamo accelerator amp backends compiler cuda distributed distributions fft func hub jit legacy linalg mps multiprocessing
+    nn onnx optim serialization settings special training utils version xpu
 """.split()
 _PLACES = {
     "amp": "autocast", "compiler": "compile", "nn.functional": "celu_ conv1d rrelu_ selu_ threshold_",

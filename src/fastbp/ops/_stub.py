@@ -34,7 +34,8 @@ _Operand: TypeAlias = Tensor | float | ndarray[Any, Any]
 
 # parameter of the table -> type
 ROW_TYPES = {"Tensor": "Tensor", "Tensor[]": "Sequence[Tensor]", "int": "_Int", "float": "_Float", "bool": "_Bool",
-             "Scalar": "_Float", "int[]": "_Ints", "int[]*": "_Ints", "str": "str", "dtype": "_Dtype", "object": "Any"}
+             "Scalar": "_Float", "int[]": "_Ints", "int[]*": "_Ints", "str": "str", "dtype": "_Dtype", "object": "Any",
+             "Generator": "Generator"}
 # parameter of an engine's function: C type -> type; None where no object may be passed
 C_TYPES = {"Tensor": "Tensor | None", "int": "_Int", "int64_t": "_Int", "Py_ssize_t": "_Int", "bint": "_Bool", "double": "_Float",
            "str": "str", "list": "list[Any]", "tuple": "tuple[Any, ...]"}
@@ -117,7 +118,8 @@ def row_parameters(row, method):
             parts.append(f"*args: _Ints, {a.name}: _Ints | None = ...")
             continue
         kind = "_Operand" if row.kind == "pointwise" and a.type == "Tensor" and len(row.tensors) > 1 else ROW_TYPES[a.type]
-        optional = a.optional or a.default == "None" or (row.kind != "pointwise" and a.name in numpy_names(row) and a.default is None)
+        either = row.kind != "pointwise" and a.default is None and a.name in numpy_names(row)       # required, under either name
+        optional = a.optional or a.default == "None" or either
         parts.append(f"{a.name}: {kind}{' | None' if optional else ''}" + (" = ..." if a.default is not None or optional else ""))
     if row.kind == "pointwise":
         parts += [] if starred else ["*"]

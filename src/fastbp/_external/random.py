@@ -1,0 +1,20 @@
+"""Floor 1: random numbers of distributions that take rejection, through NumPy: the seed is drawn by the caller."""
+
+import numpy as np
+
+
+def _source(seed):
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def standard_gamma(concentration, seed):
+    y = _source(seed).standard_gamma(concentration.astype(np.float64))
+    return np.asarray(y, concentration.dtype)
+
+
+def poisson(rate, seed):
+    return np.asarray(_source(seed).poisson(rate.astype(np.float64)), rate.dtype)
+
+
+def binomial(count, prob, seed):
+    return np.asarray(_source(seed).binomial(count.astype(np.int64), prob.astype(np.float64)), prob.dtype)

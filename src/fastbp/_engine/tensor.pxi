@@ -419,7 +419,7 @@ cdef class Tensor:
     def __format__(self, spec):
         if not isinstance(spec, str):
             raise TypeError(f"format: expected a format such as '.3f', got {describe(spec)}.")
-        return format(self.item(), spec) if self.nd == 0 and spec else to_text(self)
+        return format(self.item(), spec) if self.nd == 0 else to_text(self)
 
     def __hash__(self):
         return <Py_ssize_t>(<size_t><void*>self >> 4)

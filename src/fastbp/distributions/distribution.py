@@ -45,7 +45,8 @@ class Distribution:
                 value = getattr(self, name)
                 if not bool(constraint.check(value).all()):
                     raise ValueError(f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of "
-                                     f"distribution {self!r} to satisfy the constraint {constraint!r}, but found invalid values:\n{value}")
+                                     f"distribution {self!r} to satisfy the constraint {constraint!r}, but found invalid "
+                                     f"values:\n{value}")
 
     def _new(self, _instance, batch_shape, event_shape=None):
         """An instance of the class without its `__init__`, for `expand`."""

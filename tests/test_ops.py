@@ -26,8 +26,9 @@ POINTWISE = [r for r in ROWS if r.kind == "pointwise"]
 FUSED = [r for r in ROWS if r.kind == "fused" and r.composition is not None]
 LINEAR = [r for r in ROWS if r.kind == "linear"]
 MULTILINEAR = ("matmul", "linear")      # linear in each argument by itself, not in all of them together
-WITHOUT_DERIVATIVE = ("argmax", "argmin", "all", "any", "one_hot", "argwhere", "bincount", "tril_indices", "triu_indices",
-                      "unravel_index", *samples_point.WITHOUT_DERIVATIVE, *samples_linalg.WITHOUT_DERIVATIVE)
+RANDOM = ("binomial", "binomial_", "poisson", "poisson_", "_standard_gamma", "standard_gamma_")      # test_distributions.py
+WITHOUT_DERIVATIVE = (*RANDOM, "argmax", "argmin", "all", "any", "one_hot", "argwhere", "bincount", "tril_indices",
+                      "triu_indices", "unravel_index", *samples_point.WITHOUT_DERIVATIVE, *samples_linalg.WITHOUT_DERIVATIVE)
 
 
 def differentiable(row):

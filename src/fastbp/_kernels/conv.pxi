@@ -1,12 +1,12 @@
-# Floor 1, the room of convolution and pooling over N x C x H x W, contiguous.
+# Floor 1, the room of convolution and pooling over N x C x D x H x W, contiguous; images have D = 1, signals H = 1 too.
 #
 # Convolution is a product with shifted operands, and nothing is unfolded: an image is copied once into zero-padded
-# planes,
-# one for each phase of the stride, and the tap (c, kh, kw) of all output pixels is then that plane read from another
-# place, given by a table of offsets (MmTaps and MmSpread in tile.pxi).  The adjoint by the data is the same for each
-# phase of its result, with the taps that reach that phase.  **Law**: an image, or an output channel of the gradient by
-# the weight, has the same bits whatever range it is computed in: bands and chains depend on the shapes alone.
-# Safe to tune: CV_BAND.
+# planes, one for each phase of the stride, and the tap (c, kd, kh, kw) of all pixels of an output plane is then that
+# plane read from another place, given by a table of offsets (MmTaps and MmSpread in tile.pxi).  Depth adds no work of
+# its own: an output plane reads some of the input's planes, those that lie inside, as if they were channels.  The
+# adjoint by the data is the same for each phase of its result, with the taps that reach that phase.  **Law**: an output
+# plane, or an output channel of the gradient by the weight, has the same bits whatever range it is computed in: bands
+# and chains depend on the shapes alone.  Safe to tune: CV_BAND.
 
 from libc.math cimport INFINITY
 from libc.string cimport memset
@@ -17,47 +17,61 @@ cdef enum:
 ctypedef struct Conv:
     int64_t N
     int64_t C
+    int64_t D
     int64_t H
     int64_t W
     int64_t O
+    int64_t KD
     int64_t KH
     int64_t KW
+    int64_t OD
     int64_t OH
     int64_t OW
+    int64_t sd
     int64_t sh
     int64_t sw
+    int64_t pd
     int64_t ph
     int64_t pw
+    int64_t dd
     int64_t dh
     int64_t dw
     int64_t groups
     int64_t Cg          # channels and outputs of a group
     int64_t Og
-    int64_t T           # taps of a channel
-    bint plain          # stride 1 and no padding: the image is its own plane
+    int64_t T           # taps of a plane
+    int64_t K           # taps of an output
+    bint plain          # stride 1 and no padding: the image is its own planes
 
 
 cdef void cv_shape(const Instr* I, Conv* v) noexcept nogil:
     v.N = I.c[0].i
     v.C = I.c[1].i
-    v.H = I.c[2].i
-    v.W = I.c[3].i
-    v.O = I.c[4].i
-    v.KH = I.c[5].i
-    v.KW = I.c[6].i
-    v.OH = I.c[7].i
-    v.OW = I.c[8].i
-    v.sh = I.c[9].i
-    v.sw = I.c[10].i
-    v.ph = I.c[11].i
-    v.pw = I.c[12].i
-    v.dh = I.c[13].i
-    v.dw = I.c[14].i
-    v.groups = I.c[15].i
+    v.D = I.c[2].i
+    v.H = I.c[3].i
+    v.W = I.c[4].i
+    v.O = I.c[5].i
+    v.KD = I.c[6].i
+    v.KH = I.c[7].i
+    v.KW = I.c[8].i
+    v.OD = I.c[9].i
+    v.OH = I.c[10].i
+    v.OW = I.c[11].i
+    v.sd = I.c[12].i
+    v.sh = I.c[13].i
+    v.sw = I.c[14].i
+    v.pd = I.c[15].i
+    v.ph = I.c[16].i
+    v.pw = I.c[17].i
+    v.dd = I.c[18].i
+    v.dh = I.c[19].i
+    v.dw = I.c[20].i
+    v.groups = I.c[21].i
     v.Cg = v.C // v.groups if v.groups > 0 else 0
     v.Og = v.O // v.groups if v.groups > 0 else 0
     v.T = v.KH * v.KW
-    v.plain = v.sh == 1 and v.sw == 1 and v.ph == 0 and v.pw == 0
+    v.K = v.Cg * v.KD * v.T
+    v.plain = v.sh == 1 and v.sw == 1 and v.pd == 0 and v.ph == 0 and v.pw == 0
 
 
 cdef inline int64_t cv_ceil(int64_t a, int64_t b) noexcept nogil:      # a / b rounded up, b > 0, any sign of a
@@ -86,12 +100,11 @@ cdef void cv_row(const real* x, int64_t W, int64_t step, int64_t shift, real* ou
         out[t] = 0
 
 
-# Padded planes [phase][channel][rows][Wp] of `channels` channels: row r of phase (qy, qx) is row (r0 + r) * sh + qy -
-# top
-# of the image, its column t is column t * sw + qx - left.  Phases that no tap reads are left alone.
-cdef void cv_planes(const real* x, int64_t channels, int64_t H, int64_t W, const Conv* v, int64_t sh, int64_t sw,
-                    int64_t top,
-                    int64_t left, int64_t r0, int64_t rows, int64_t Wp, real* out) noexcept nogil:
+# Padded planes [phase][plane][rows][Wp] of the planes of x that begin at first[0], first[1], ...: row r of phase (qy, qx)
+# is row (r0 + r) * sh + qy - top of the plane, its column t is column t * sw + qx - left.  Phases that no tap reads are
+# left alone.
+cdef void cv_planes(const real* x, const int64_t* first, int64_t planes, int64_t H, int64_t W, const Conv* v, int64_t sh,
+                    int64_t sw, int64_t top, int64_t left, int64_t r0, int64_t rows, int64_t Wp, real* out) noexcept nogil:
     cdef int64_t qy, qx, c, r, y, k
     cdef real* to
     cdef bint used
@@ -107,12 +120,12 @@ cdef void cv_planes(const real* x, int64_t channels, int64_t H, int64_t W, const
                 used = used or k * v.dw % sw == qx
             if not used:
                 continue
-            for c in range(channels):
-                to = out + ((qy * sw + qx) * channels + c) * rows * Wp
+            for c in range(planes):
+                to = out + ((qy * sw + qx) * planes + c) * rows * Wp
                 for r in range(rows):
                     y = (r0 + r) * sh + qy - top
                     if 0 <= y < H:
-                        cv_row(x + (c * H + y) * W, W, sw, qx - left, to + r * Wp, Wp)
+                        cv_row(x + first[c] + y * W, W, sw, qx - left, to + r * Wp, Wp)
                     else:
                         memset(to + r * Wp, 0, Wp * sizeof(real))
 
@@ -195,13 +208,17 @@ ctypedef struct Planes:
     int64_t more
     int64_t band
     int64_t size        # elements of one plane
+    int64_t k0          # taps in depth that lie inside the input: [k0, k1)
+    int64_t k1
+    int64_t count       # planes read: Cg * (k1 - k0)
+    int64_t K           # taps: count * T
 
 
 # chain: pixels added up before their sum joins the others (float32 sums of thousands lose digits); 0: any.
 cdef void cv_forward_planes(const Conv* v, int64_t temps, int64_t chain, int64_t itemsize, Planes* p) noexcept nogil:
     p.more = max(v.KH - 1, 0) * v.dh // v.sh
     p.Wp = v.OW + max(v.KW - 1, 0) * v.dw // v.sw
-    p.band = cv_band(v.OH, p.Wp, p.more, v.sh * v.sw * v.Cg, temps, itemsize)
+    p.band = cv_band(v.OH, p.Wp, p.more, v.sh * v.sw * v.Cg * v.KD, temps, itemsize)
     if chain > 0:
         p.band = min(p.band, max(chain // max(v.OW, 1), 1))
     p.size = (p.band + p.more) * p.Wp
@@ -210,22 +227,36 @@ cdef void cv_forward_planes(const Conv* v, int64_t temps, int64_t chain, int64_t
         p.size = v.H * v.W
 
 
-cdef void cv_forward_taps(const Conv* v, const Planes* p, int64_t* off) noexcept nogil:
-    cdef int64_t c, i, j, k = 0
-    for c in range(v.Cg):
-        for i in range(v.KH):
-            for j in range(v.KW):
-                off[2 * k] = k
-                off[2 * k + 1] = ((i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * v.Cg + c) * p.size \
-                    + i * v.dh // v.sh * p.Wp + j * v.dw // v.sw
-                k += 1
+# The table of output plane od.  first[plane]: where planes begin, from the group's first channel; off: weight and place
+# of each tap, in the order (kd, c, kh, kw).
+cdef void cv_forward_taps(const Conv* v, Planes* p, int64_t od, int64_t* first, int64_t* off) noexcept nogil:
+    cdef int64_t c, i, j, kd, k = 0, z = od * v.sd - v.pd, plane
+    p.k0 = min(max(cv_ceil(-z, v.dd), 0), v.KD)
+    p.k1 = min(max(cv_floor(v.D - 1 - z, v.dd) + 1, p.k0), v.KD)
+    p.count = (p.k1 - p.k0) * v.Cg
+    p.K = p.count * v.T
+    for kd in range(p.k0, p.k1):
+        for c in range(v.Cg):
+            plane = (kd - p.k0) * v.Cg + c
+            first[plane] = (c * v.D + z + kd * v.dd) * v.H * v.W
+            for i in range(v.KH):
+                for j in range(v.KW):
+                    off[2 * k] = ((c * v.KD + kd) * v.KH + i) * v.KW + j
+                    off[2 * k + 1] = i * v.dh // v.sh * p.Wp + j * v.dw // v.sw
+                    if v.plain:
+                        off[2 * k + 1] += first[plane]
+                    else:
+                        off[2 * k + 1] += ((i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * p.count + plane) * p.size
+                    k += 1
 
 
+# Units: output planes (n, od).
 cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Planes p
-    cdef int64_t n, q, r, rows, K
+    cdef int64_t u, n, od, q, r, rows, known = -1
     cdef int64_t* off
+    cdef int64_t* first
     cdef real* planes
     cdef real* tmp
     cdef const real* x
@@ -233,16 +264,20 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
     cdef const real* at
     cdef real* y
     cv_shape(I, &v)
-    K = v.Cg * v.T
     cv_forward_planes(&v, v.Og, 0, sizeof(real), &p)
-    off = <int64_t*>cv_take(&ws, 16 * K)
+    off = <int64_t*>cv_take(&ws, 16 * v.K)
+    first = <int64_t*>cv_take(&ws, 8 * v.Cg * v.KD)
     tmp = <real*>cv_take(&ws, v.Og * p.band * p.Wp * sizeof(real))
     planes = <real*>ws
-    cv_forward_taps(&v, &p, off)
-    for n in range(lo, hi):
+    for u in range(lo, hi):
+        n = u // v.OD
+        od = u % v.OD
+        if od != known:
+            cv_forward_taps(&v, &p, od, first, off)
+            known = od
         for q in range(v.groups):
-            x = <const real*>I.arg[1].data + (n * v.C + q * v.Cg) * v.H * v.W
-            y = <real*>I.arg[0].data + (n * v.O + q * v.Og) * v.OH * v.OW
+            x = <const real*>I.arg[1].data + (n * v.C + q * v.Cg) * v.D * v.H * v.W
+            y = <real*>I.arg[0].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW
             bias = NULL
             if I.narg > 3 and I.arg[3].data != NULL:
                 bias = <const real*>I.arg[3].data + q * v.Og
@@ -252,10 +287,9 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
                 at = x + r * v.W
                 if not v.plain:
                     at = planes
-                    cv_planes(x, v.Cg, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, p.band + p.more, p.Wp, planes)
-                cv_core(v.Og, K, <const real*>I.arg[2].data + q * v.Og * K, K, off, at, p.Wp, rows, v.OW, bias,
-                        y + r * v.OW,
-                        v.OH * v.OW, v.OW, 1, tmp)
+                    cv_planes(x, first, p.count, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, p.band + p.more, p.Wp, planes)
+                cv_core(v.Og, p.K, <const real*>I.arg[2].data + q * v.Og * v.K, v.K, off, at, p.Wp, rows, v.OW, bias,
+                        y + r * v.OW, v.OD * v.OH * v.OW, v.OW, 1, tmp)
                 r += rows
 
 
@@ -277,17 +311,18 @@ cdef void cv_back_planes(const Conv* v, int64_t itemsize, Back* p) noexcept nogi
     p.x1 = cv_floor(v.sw - 1 + v.pw, v.sw)
     p.rows = cv_ceil(v.H, v.sh)
     p.Wp = cv_ceil(v.W, v.sw) + max(p.x1 - p.x0, 0)
-    p.band = cv_band(p.rows, p.Wp, max(p.y1 - p.y0, 0), v.Og, v.Cg, itemsize)
+    p.band = cv_band(p.rows, p.Wp, max(p.y1 - p.y0, 0), v.Og * v.KD, v.Cg, itemsize)
 
 
-# gx[ci, r * sh + qy, t * sw + qx] = sum of w[co, ci, i, j] * gy[co, r + sy, t + sx] over the taps whose shifts are
-# whole numbers,
-# sy = (qy + ph - i * dh) / sh.
+# gx[ci, z, r * sh + qy, t * sw + qx] = sum of w[co, ci, kd, i, j] * gy[co, od, r + sy, t + sx] over the taps whose shifts
+# are whole numbers, od = (z + pd - kd * dd) / sd, sy = (qy + ph - i * dh) / sh.  Units: planes (n, z) of the result.
 cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Back p
-    cdef int64_t n, q, r, rows, K, qy, qx, co, i, j, sy, sx, size
+    cdef int64_t u, n, z, od, q, r, rows, K, qy, qx, co, kd, k, i, j, sy, sx, size, count
     cdef int64_t* off
+    cdef int64_t* first
+    cdef int64_t* depth
     cdef real* planes
     cdef real* tmp
     cdef const real* gy
@@ -295,67 +330,81 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
     cv_shape(I, &v)
     cv_back_planes(&v, sizeof(real), &p)
     size = (p.band + max(p.y1 - p.y0, 0)) * p.Wp
-    off = <int64_t*>cv_take(&ws, 16 * v.Og * v.T)
+    off = <int64_t*>cv_take(&ws, 16 * v.Og * v.KD * v.T)
+    first = <int64_t*>cv_take(&ws, 8 * v.Og * v.KD)
+    depth = <int64_t*>cv_take(&ws, 8 * v.KD)
     tmp = <real*>cv_take(&ws, v.Cg * p.band * p.Wp * sizeof(real))
     planes = <real*>ws
-    for n in range(lo, hi):
+    for u in range(lo, hi):
+        n = u // v.D
+        z = u % v.D
+        count = 0
+        for kd in range(v.KD):
+            od = z + v.pd - kd * v.dd
+            if od >= 0 and od % v.sd == 0 and od // v.sd < v.OD:
+                depth[count] = kd
+                for co in range(v.Og):
+                    first[count * v.Og + co] = (co * v.OD + od // v.sd) * v.OH * v.OW
+                count += 1
         for q in range(v.groups):
-            gy = <const real*>I.arg[1].data + (n * v.O + q * v.Og) * v.OH * v.OW
-            gx = <real*>I.arg[0].data + (n * v.C + q * v.Cg) * v.H * v.W
+            gy = <const real*>I.arg[1].data + (n * v.O + q * v.Og) * v.OD * v.OH * v.OW
+            gx = <real*>I.arg[0].data + ((n * v.C + q * v.Cg) * v.D + z) * v.H * v.W
             r = 0
             while r < p.rows:
                 rows = min(p.band, p.rows - r)
-                cv_planes(gy, v.Og, v.OH, v.OW, &v, 1, 1, -p.y0, -p.x0, r, p.band + max(p.y1 - p.y0, 0), p.Wp, planes)
+                cv_planes(gy, first, count * v.Og, v.OH, v.OW, &v, 1, 1, -p.y0, -p.x0, r, p.band + max(p.y1 - p.y0, 0), p.Wp,
+                          planes)
                 for qy in range(v.sh):
                     for qx in range(v.sw):
                         K = 0
-                        for co in range(v.Og):
-                            for i in range(v.KH):
-                                sy = qy + v.ph - i * v.dh
-                                if sy % v.sh != 0:
-                                    continue
-                                sy = sy // v.sh
-                                for j in range(v.KW):
-                                    sx = qx + v.pw - j * v.dw
-                                    if sx % v.sw != 0:
+                        for k in range(count):
+                            for co in range(v.Og):
+                                for i in range(v.KH):
+                                    sy = qy + v.ph - i * v.dh
+                                    if sy % v.sh != 0:
                                         continue
-                                    sx = sx // v.sw
-                                    off[2 * K] = (co * v.Cg * v.KH + i) * v.KW + j
-                                    off[2 * K + 1] = co * size + (sy - p.y0) * p.Wp + sx - p.x0
-                                    K += 1
-                        cv_core(v.Cg, K, <const real*>I.arg[2].data + q * v.Og * v.Cg * v.T, v.T, off,
+                                    sy = sy // v.sh
+                                    for j in range(v.KW):
+                                        sx = qx + v.pw - j * v.dw
+                                        if sx % v.sw != 0:
+                                            continue
+                                        sx = sx // v.sw
+                                        off[2 * K] = ((co * v.Cg * v.KD + depth[k]) * v.KH + i) * v.KW + j
+                                        off[2 * K + 1] = (k * v.Og + co) * size + (sy - p.y0) * p.Wp + sx - p.x0
+                                        K += 1
+                        cv_core(v.Cg, K, <const real*>I.arg[2].data + q * v.Og * v.K, v.KD * v.T, off,
                                 <const real*>planes, p.Wp,
                                 min(rows, cv_ceil(v.H - qy, v.sh) - r), cv_ceil(v.W - qx, v.sw), <const real*>NULL,
-                                gx + (r * v.sh + qy) * v.W + qx, v.H * v.W, v.sh * v.W, v.sw, tmp)
+                                gx + (r * v.sh + qy) * v.W + qx, v.D * v.H * v.W, v.sh * v.W, v.sw, tmp)
                 r += rows
 
 
-# gw[o, k] = sum over images and pixels of gy[o, pixel] * tap k of that pixel: tiles of taps by a chunk of channels o,
-# gy
-# turned so that they are adjacent, added up image by image.
+# gw[o, k] = sum over images and pixels of gy[o, pixel] * tap k of that pixel: tiles of taps by a chunk of channels o, gy
+# turned so that they are adjacent, added up image by image and plane by plane.
 cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Planes p
     cdef MmGeo g
-    cdef int64_t n, q, r, rows, K, i, j, o, pixel, oc = 2 * MM_WIDTH(sizeof(real))
+    cdef int64_t n, od, q, r, rows, c, kd, i, j, o, oc = 2 * MM_WIDTH(sizeof(real))
     cdef int m, nc
     cdef int64_t* off
+    cdef int64_t* first
     cdef real* planes
     cdef real* turned
     cdef real* acc
+    cdef real* to
     cdef const real* x
     cdef const real* at
     cdef const real* gy
     cdef const real* start
     cdef real* gw
     cv_shape(I, &v)
-    K = v.Cg * v.T
     cv_forward_planes(&v, oc, 1024, sizeof(real), &p)
-    off = <int64_t*>cv_take(&ws, 16 * K)
-    acc = <real*>cv_take(&ws, K * oc * sizeof(real))
+    off = <int64_t*>cv_take(&ws, 16 * v.K)
+    first = <int64_t*>cv_take(&ws, 8 * v.Cg * v.KD)
+    acc = <real*>cv_take(&ws, v.K * oc * sizeof(real))
     turned = <real*>cv_take(&ws, p.band * v.OW * oc * sizeof(real))
     planes = <real*>ws
-    cv_forward_taps(&v, &p, off)
     o = lo
     while o < hi:
         q = o // v.Og
@@ -366,32 +415,38 @@ cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) n
         g.ldc = nc
         g.lds = nc
         g.count = 1
-        for i in range(K * nc):
+        for i in range(v.K * nc):
             acc[i] = 0
-        for n in range(v.N):
-            x = <const real*>I.arg[2].data + (n * v.C + q * v.Cg) * v.H * v.W
-            gy = <const real*>I.arg[1].data + (n * v.O + o) * v.OH * v.OW
-            r = 0
-            while r < v.OH:
-                rows = min(p.band, v.OH - r)
-                at = x + r * v.W
-                if not v.plain:
-                    at = planes
-                    cv_planes(x, v.Cg, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, p.band + p.more, p.Wp, planes)
-                mm_pack(nc, rows * v.OW, gy + r * v.OW, v.OH * v.OW, 1, turned, nc)
-                g.lines = rows
-                i = 0
-                while i < K:
-                    m = mm_next_rows(K - i, MM_MR)
-                    g.off = off + 2 * i
-                    start = acc + i * nc
-                    mm_any_tile(<MmSpread*>NULL, m, nc, &g, at, <const real*>turned, start, acc + i * nc)
-                    i += m
-                r += rows
-        gw = <real*>I.arg[0].data + o * K
-        for i in range(K):
-            for j in range(nc):
-                gw[j * K + i] = acc[i * nc + j]
+        for od in range(v.OD):
+            cv_forward_taps(&v, &p, od, first, off)
+            for n in range(v.N):
+                x = <const real*>I.arg[2].data + (n * v.C + q * v.Cg) * v.D * v.H * v.W
+                gy = <const real*>I.arg[1].data + ((n * v.O + o) * v.OD + od) * v.OH * v.OW
+                r = 0
+                while r < v.OH:
+                    rows = min(p.band, v.OH - r)
+                    at = x + r * v.W
+                    if not v.plain:
+                        at = planes
+                        cv_planes(x, first, p.count, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, p.band + p.more, p.Wp,
+                                  planes)
+                    mm_pack(nc, rows * v.OW, gy + r * v.OW, v.OD * v.OH * v.OW, 1, turned, nc)
+                    g.lines = rows
+                    i = 0
+                    while i < p.K:
+                        m = mm_next_rows(p.K - i, MM_MR)
+                        g.off = off + 2 * i
+                        to = acc + (p.k0 * v.Cg * v.T + i) * nc
+                        start = to
+                        mm_any_tile(<MmSpread*>NULL, m, nc, &g, at, <const real*>turned, start, to)
+                        i += m
+                    r += rows
+        gw = <real*>I.arg[0].data + o * v.K
+        for kd in range(v.KD):
+            for c in range(v.Cg):
+                for i in range(v.T):
+                    for j in range(nc):
+                        gw[j * v.K + (c * v.KD + kd) * v.T + i] = acc[((kd * v.Cg + c) * v.T + i) * nc + j]
         o += nc
 
 
@@ -399,20 +454,19 @@ cdef int64_t conv_workspace(const Instr* I) noexcept nogil:
     cdef Conv v
     cdef Planes p
     cdef Back b
-    cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8, K, oc = 2 * MM_WIDTH(itemsize), forward, weight, data
+    cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8, oc = 2 * MM_WIDTH(itemsize), forward, weight, data, planes
     cv_shape(I, &v)
-    K = v.Cg * v.T
     cv_forward_planes(&v, v.Og, 0, itemsize, &p)
-    forward = 16 * K + (v.Og * p.band * p.Wp + (0 if v.plain else v.sh * v.sw * v.Cg * p.size)) * itemsize
+    planes = 0 if v.plain else v.sh * v.sw * v.Cg * v.KD
+    forward = 16 * v.K + (v.Og * p.band * p.Wp + planes * p.size) * itemsize
     cv_forward_planes(&v, oc, 1024, itemsize, &p)
-    weight = (16 + oc * itemsize) * K + oc * p.band * v.OW * itemsize
-    weight += 0 if v.plain else v.sh * v.sw * v.Cg * p.size * itemsize
+    weight = (16 + oc * itemsize) * v.K + (oc * p.band * v.OW + planes * p.size) * itemsize
     cv_back_planes(&v, itemsize, &b)
-    data = 16 * v.Og * v.T + (v.Cg * b.band + v.Og * (b.band + max(b.y1 - b.y0, 0))) * b.Wp * itemsize
-    return max(forward, max(weight, data)) + 512
+    data = 16 * v.Og * v.KD * v.T + (v.Cg * b.band + v.Og * v.KD * (b.band + max(b.y1 - b.y0, 0))) * b.Wp * itemsize
+    return max(forward, max(weight, data)) + 8 * (v.Cg + v.Og + 1) * v.KD + 1024
 
 
-cdef int conv2d(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         cv_forward(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -422,7 +476,7 @@ cdef int conv2d(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil
     return ST_OK
 
 
-cdef int conv2d_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         cv_data(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -432,7 +486,7 @@ cdef int conv2d_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) 
     return ST_OK
 
 
-cdef int conv2d_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int conv_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         cv_weight(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -442,7 +496,7 @@ cdef int conv2d_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws
     return ST_OK
 
 
-# ---- pooling: n = planes; tap by tap over a row of outputs, so that the inner loops run along the row
+# ---- pooling: n = channels of images; tap by tap over a row of outputs, so that the inner loops run along the row
 
 # The outputs [x0, x1) whose tap at column `shift` of their window lies inside the image.
 cdef inline void pool_inside(int64_t W, int64_t OW, int64_t step, int64_t shift, int64_t* x0,
@@ -451,10 +505,15 @@ cdef inline void pool_inside(int64_t W, int64_t OW, int64_t step, int64_t shift,
     x1[0] = min(max(cv_floor(W - 1 - shift, step) + 1, x0[0]), OW)
 
 
+# The first place of a window inside the image, if it begins in the padding.
+cdef inline int64_t pool_first(int64_t at, int64_t dilation) noexcept nogil:
+    return at + cv_ceil(-at, dilation) * dilation if at < 0 else at
+
+
 # As torch: the window starts at its first place inside the image; a later value wins if it is larger, or NaN.
 cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef Conv v
-    cdef int64_t n, oy, ox, i, j, y, x, x0, x1, first
+    cdef int64_t n, oz, oy, ox, k, i, j, z, y, x, x0, x1, first, place
     cdef const real* row
     cdef real* best
     cdef int64_t* at
@@ -463,66 +522,74 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nog
     cv_shape(I, &v)
     low = -INFINITY
     for n in range(lo, hi):
-        for oy in range(v.OH):
-            best = <real*>I.arg[0].data + (n * v.OH + oy) * v.OW
-            at = <int64_t*>I.arg[1].data + (n * v.OH + oy) * v.OW
-            y = oy * v.sh - v.ph
-            if y < 0:
-                y += cv_ceil(-y, v.dh) * v.dh
-            for ox in range(v.OW):
-                x = ox * v.sw - v.pw
-                if x < 0:
-                    x += cv_ceil(-x, v.dw) * v.dw
-                best[ox] = low
-                at[ox] = y * v.W + x if y < v.H and x < v.W else -1     # -1: all of it lies in the padding
-            for i in range(v.KH):
-                y = oy * v.sh - v.ph + i * v.dh
-                if y < 0 or y >= v.H:
-                    continue
-                row = <const real*>I.arg[2].data + (n * v.H + y) * v.W
-                for j in range(v.KW):
-                    first = j * v.dw - v.pw
-                    pool_inside(v.W, v.OW, v.sw, first, &x0, &x1)
-                    for ox in range(x0, x1):
-                        value = row[ox * v.sw + first]
-                        wins = (value > best[ox]) | (value != value)
-                        best[ox] = value if wins else best[ox]
-                        at[ox] = y * v.W + ox * v.sw + first if wins else at[ox]
+        for oz in range(v.OD):
+            for oy in range(v.OH):
+                best = <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
+                at = <int64_t*>I.arg[1].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
+                z = pool_first(oz * v.sd - v.pd, v.dd)
+                y = pool_first(oy * v.sh - v.ph, v.dh)
+                for ox in range(v.OW):
+                    x = pool_first(ox * v.sw - v.pw, v.dw)
+                    best[ox] = low
+                    # -1: all of it lies in the padding
+                    at[ox] = (z * v.H + y) * v.W + x if z < v.D and y < v.H and x < v.W else -1
+                for k in range(v.KD):
+                    z = oz * v.sd - v.pd + k * v.dd
+                    if z < 0 or z >= v.D:
+                        continue
+                    for i in range(v.KH):
+                        y = oy * v.sh - v.ph + i * v.dh
+                        if y < 0 or y >= v.H:
+                            continue
+                        row = <const real*>I.arg[2].data + ((n * v.D + z) * v.H + y) * v.W
+                        for j in range(v.KW):
+                            first = j * v.dw - v.pw
+                            place = (z * v.H + y) * v.W + first
+                            pool_inside(v.W, v.OW, v.sw, first, &x0, &x1)
+                            for ox in range(x0, x1):
+                                value = row[ox * v.sw + first]
+                                wins = (value > best[ox]) | (value != value)
+                                best[ox] = value if wins else best[ox]
+                                at[ox] = place + ox * v.sw if wins else at[ox]
 
 
 cdef void pool_max_back(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef Conv v
-    cdef int64_t n, i
+    cdef int64_t n, i, size, outs
     cdef real* gx
     cdef const real* gy
     cdef const int64_t* at
     cv_shape(I, &v)
+    size = v.D * v.H * v.W
+    outs = v.OD * v.OH * v.OW
     for n in range(lo, hi):
-        gx = <real*>I.arg[0].data + n * v.H * v.W
-        gy = <const real*>I.arg[1].data + n * v.OH * v.OW
-        at = <const int64_t*>I.arg[2].data + n * v.OH * v.OW
-        memset(gx, 0, v.H * v.W * sizeof(real))
-        for i in range(v.OH * v.OW):
+        gx = <real*>I.arg[0].data + n * size
+        gy = <const real*>I.arg[1].data + n * outs
+        at = <const int64_t*>I.arg[2].data + n * outs
+        memset(gx, 0, size * sizeof(real))
+        for i in range(outs):
             if at[i] >= 0:
                 gx[at[i]] += gy[i]
 
 
-# What the sum of a window is divided by: the given divisor, or its places inside the image, or inside the padded image.
-cdef inline int64_t pool_count(const Conv* v, bint pad, int64_t divisor, int64_t oy, int64_t ox) noexcept nogil:
-    cdef int64_t y0 = oy * v.sh - v.ph, x0 = ox * v.sw - v.pw, y1, x1
+# Places of a window along one dimension: inside the image, or inside the padded image.
+cdef inline int64_t pool_span(bint pad, int64_t o, int64_t step, int64_t padding, int64_t k, int64_t size) noexcept nogil:
+    cdef int64_t a = o * step - padding, b = min(a + k, size + padding)
+    return b - a if pad else min(b, size) - max(a, 0)
+
+
+# What the sum of a window is divided by: the given divisor, or its places.
+cdef inline int64_t pool_count(const Conv* v, bint pad, int64_t divisor, int64_t oz, int64_t oy, int64_t ox) noexcept nogil:
     if divisor != 0:
         return divisor
-    y1 = min(y0 + v.KH, v.H + v.ph)
-    x1 = min(x0 + v.KW, v.W + v.pw)
-    if pad:
-        return (y1 - y0) * (x1 - x0)
-    return (min(y1, v.H) - max(y0, 0)) * (min(x1, v.W) - max(x0, 0))
+    return (pool_span(pad, oz, v.sd, v.pd, v.KD, v.D) * pool_span(pad, oy, v.sh, v.ph, v.KH, v.H)
+            * pool_span(pad, ox, v.sw, v.pw, v.KW, v.W))
 
 
 cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, bint back) noexcept nogil:
     cdef Conv v
-    cdef int64_t n, oy, ox, i, j, y, x0, x1, first, divisor = I.c[17].i
-    cdef bint pad = I.c[16].i != 0
+    cdef int64_t n, oz, oy, ox, k, i, j, z, y, x0, x1, first, divisor = I.c[23].i
+    cdef bint pad = I.c[22].i != 0
     cdef const real* row
     cdef real* out
     cdef real* gx
@@ -531,35 +598,40 @@ cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, bint back) n
     cv_shape(I, &v)
     for n in range(lo, hi):
         if back:
-            memset(<real*>I.arg[0].data + n * v.H * v.W, 0, v.H * v.W * sizeof(real))
-        for oy in range(v.OH):
-            out = <real*>I.arg[0].data + (n * v.OH + oy) * v.OW
-            gy = <const real*>I.arg[1].data + (n * v.OH + oy) * v.OW
-            if not back:
-                memset(out, 0, v.OW * sizeof(real))
-            for i in range(v.KH):
-                y = oy * v.sh - v.ph + i
-                if y < 0 or y >= v.H:
-                    continue
-                row = <const real*>I.arg[1].data + (n * v.H + y) * v.W
-                gx = <real*>I.arg[0].data + (n * v.H + y) * v.W
-                for j in range(v.KW):
-                    first = j - v.pw
-                    pool_inside(v.W, v.OW, v.sw, first, &x0, &x1)
-                    if back:
-                        for ox in range(x0, x1):
-                            g = gy[ox] / <real>pool_count(&v, pad, divisor, oy, ox)
-                            gx[ox * v.sw + first] += g
-                    else:
-                        for ox in range(x0, x1):
-                            out[ox] += row[ox * v.sw + first]
-            if not back:
-                for ox in range(v.OW):
-                    if out[ox] != 0:
-                        out[ox] = out[ox] / <real>pool_count(&v, pad, divisor, oy, ox)
+            memset(<real*>I.arg[0].data + n * v.D * v.H * v.W, 0, v.D * v.H * v.W * sizeof(real))
+        for oz in range(v.OD):
+            for oy in range(v.OH):
+                out = <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
+                gy = <const real*>I.arg[1].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
+                if not back:
+                    memset(out, 0, v.OW * sizeof(real))
+                for k in range(v.KD):
+                    z = oz * v.sd - v.pd + k
+                    if z < 0 or z >= v.D:
+                        continue
+                    for i in range(v.KH):
+                        y = oy * v.sh - v.ph + i
+                        if y < 0 or y >= v.H:
+                            continue
+                        row = <const real*>I.arg[1].data + ((n * v.D + z) * v.H + y) * v.W
+                        gx = <real*>I.arg[0].data + ((n * v.D + z) * v.H + y) * v.W
+                        for j in range(v.KW):
+                            first = j - v.pw
+                            pool_inside(v.W, v.OW, v.sw, first, &x0, &x1)
+                            if back:
+                                for ox in range(x0, x1):
+                                    g = gy[ox] / <real>pool_count(&v, pad, divisor, oz, oy, ox)
+                                    gx[ox * v.sw + first] += g
+                            else:
+                                for ox in range(x0, x1):
+                                    out[ox] += row[ox * v.sw + first]
+                if not back:
+                    for ox in range(v.OW):
+                        if out[ox] != 0:
+                            out[ox] = out[ox] / <real>pool_count(&v, pad, divisor, oz, oy, ox)
 
 
-cdef int max_pool2d(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int max_pool(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         pool_max(<float*>NULL, I, lo, hi)
     elif I.dtype == DT_F64:
@@ -569,7 +641,7 @@ cdef int max_pool2d(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
     return ST_OK
 
 
-cdef int max_pool2d_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int max_pool_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         pool_max_back(<float*>NULL, I, lo, hi)
     elif I.dtype == DT_F64:
@@ -579,7 +651,7 @@ cdef int max_pool2d_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) n
     return ST_OK
 
 
-cdef int avg_pool2d(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int avg_pool(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         pool_avg(<float*>NULL, I, lo, hi, False)
     elif I.dtype == DT_F64:
@@ -589,7 +661,7 @@ cdef int avg_pool2d(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
     return ST_OK
 
 
-cdef int avg_pool2d_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+cdef int avg_pool_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
         pool_avg(<float*>NULL, I, lo, hi, True)
     elif I.dtype == DT_F64:

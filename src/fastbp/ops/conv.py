@@ -1,1 +1,296 @@
-"""Floor 0: convolution in one, two and three dimensions, transposed, and padding, unfold and fold."""
+"""Floor 0: convolution, its transpose, windows and padding, over one to three spatial dimensions.
+
+The rows of the kernels take [N, C, spatial...] and tuples with one number for each spatial dimension; the doors that check
+and fill these in are in _engine/conv.pxi.  Each derivative of a convolution is one of the three rows again.
+"""
+
+from itertools import product
+
+from ._declare import F, composed, fused
+
+
+def _each(name, what, value, n, least=None):
+    """One int for all of n dimensions or one for each -> a tuple of n."""
+    value = (value,) * n if isinstance(value, int) else tuple(value)
+    if len(value) == 1:
+        value = value * n
+    if len(value) != n:
+        raise F.ShapeError(f"{name}: {what} {value!r} must be one int or {n}.")
+    if least is not None and any(v < least for v in value):
+        raise ValueError(f"{name}: {what} {value!r} must be at least {least}.")
+    return value
+
+
+def _batched(name, input, n, function):
+    """function(input) of [N, C, spatial...]; an input without batch dimension gets one for the time being."""
+    if input.ndim == n + 2:
+        return function(input)
+    if input.ndim != n + 1:
+        raise F.ShapeError(f"{name}: input of shape {list(input.shape)} must have {n} spatial dimensions: [N, C, "
+                           f"{', '.join('DHW'[3 - n:])}] or without N.")
+    y = function(input.unsqueeze(0))
+    return tuple(t.squeeze(0) for t in y) if isinstance(y, tuple) else y.squeeze(0)
+
+
+def _taps(x, kernel, stride, dilation, out):
+    """(place in the kernel, strided slice of x that this place sees); windows over the last dimensions of x."""
+    for place in product(*map(range, kernel)):
+        yield place, x[(..., *(slice(k * d, k * d + (o - 1) * s + 1, s)
+                               for k, s, d, o in zip(place, stride, dilation, out)))]
+
+
+def _conv(input, weight, bias, stride, padding, dilation, groups):
+    """The definition: a sum over taps of strided slices times weights."""
+    n = len(stride)
+    o, cg, *kernel = weight.shape
+    x = F.zero_pad(input, ((0, 0), (0, 0), *((p, p) for p in padding)))
+    sizes = x.shape[2:]
+    out = [(size - d * (k - 1) - 1) // s + 1 for size, k, s, d in zip(sizes, kernel, stride, dilation)]
+    x = x.reshape(x.shape[0], groups, 1, cg, *sizes)
+    w = weight.reshape(1, groups, o // groups, cg, *kernel)
+    y = F.zeros((input.shape[0], groups, o // groups, *out), dtype=input.dtype)
+    for place, tap in _taps(x, kernel, stride, dilation, out):
+        y = y + (tap * w[(..., *place)].reshape(1, groups, o // groups, cg, *(1,) * n)).sum(3)
+    y = y.reshape(input.shape[0], o, *out)
+    return y if bias is None else y + bias.reshape(1, o, *(1,) * n)
+
+
+def _cut(y, shape):
+    """The first elements of each dimension: a transposed convolution with output_padding leaves the last ones out."""
+    return y if tuple(y.shape) == tuple(shape) else y[tuple(slice(0, n) for n in shape)]
+
+
+def _conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups):
+    return F.composition_gradient(lambda x, w: _cut(_conv(x, w, None, stride, padding, dilation, groups), v.shape), v,
+                                  input_shape, weight)
+
+
+def _conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups):
+    return F.composition_gradient(lambda w, x: _cut(_conv(x, w, None, stride, padding, dilation, groups), v.shape), v,
+                                  weight_shape, input)
+
+
+fused("conv_forward(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups)",
+      ("conv",), _conv,
+      {"input": lambda v, weight, input_shape, stride, padding, dilation, groups:
+       F.conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups),
+       "weight": lambda v, input, weight_shape, stride, padding, dilation, groups:
+       F.conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups),
+       "bias": lambda v: v.sum((0, *range(2, v.ndim)))}, function=False, method=False,
+      doc="Cross-correlation of images [N, C, spatial...] with filters [O, C/groups, kernel...].", source="LeCun et al., 1989")
+fused("conv_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] stride, int[] padding, int[] dilation, "
+      "int groups)",
+      ("conv_backward_data",), _conv_backward_data,
+      {"grad": lambda v, weight, grad_shape, stride, padding, dilation, groups:
+       _cut(F.conv_forward(v, weight, None, stride, padding, dilation, groups), grad_shape),
+       "weight": lambda v, grad, weight_shape, stride, padding, dilation, groups:
+       F.conv_backward_weight(grad, v, weight_shape, stride, padding, dilation, groups)}, function=False, method=False,
+      doc="Adjoint of a convolution with respect to its input: the transposed convolution.")
+fused("conv_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, "
+      "int groups)",
+      ("conv_backward_weight",), _conv_backward_weight,
+      {"grad": lambda v, input, grad_shape, stride, padding, dilation, groups:
+       _cut(F.conv_forward(input, v, None, stride, padding, dilation, groups), grad_shape),
+       "input": lambda v, grad, input_shape, stride, padding, dilation, groups:
+       F.conv_backward_data(grad, v, input_shape, stride, padding, dilation, groups)}, function=False, method=False,
+      doc="Adjoint of a convolution with respect to its weight.")
+
+# ---- transposed convolution -----------------------------------------------------------------------------------------
+
+
+def _conv_transpose(name, n, input, weight, bias, stride, padding, output_padding, groups, dilation):
+    stride, padding = _each(name, "stride", stride, n, 1), _each(name, "padding", padding, n, 0)
+    dilation, extra = _each(name, "dilation", dilation, n, 1), _each(name, "output_padding", output_padding, n, 0)
+    if weight.ndim != n + 2:
+        raise F.ShapeError(f"{name}: weight of shape {list(weight.shape)} must be [C, O/groups, {n} kernel sizes].")
+    if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
+        raise F.DTypeError(f"{name}: input {input.dtype}, weight {weight.dtype} and bias must have one dtype; convert with "
+                           f".to(dtype).")
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
+        raise ValueError(f"{name}: output_padding {extra!r} must be smaller than stride or dilation.")
+
+    def run(x):
+        if groups < 1 or x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+            raise F.ShapeError(f"{name}: input of shape {list(x.shape)} has {x.shape[1]} channels; weight "
+                               f"{list(weight.shape)} needs {weight.shape[0]}, and groups={groups} must divide them.")
+        o = weight.shape[1] * groups
+        if bias is not None and tuple(bias.shape) != (o,):
+            raise F.ShapeError(f"{name}: bias of shape {list(bias.shape)} must have shape [{o}].")
+        out = [(size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in
+               zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, extra)]
+        if min(out) < 1:
+            raise F.ShapeError(f"{name}: input of shape {list(x.shape)} gives an output of sizes {out}; use less padding.")
+        if x.dtype.is_floating_point:
+            y = F.conv_backward_data(x, weight, (x.shape[0], o, *out), stride, padding, dilation, groups)
+        else:
+            y = _conv_transpose_integers(x, weight, out, stride, padding, dilation, groups)
+        return y if bias is None else y + bias.reshape(1, o, *(1,) * n)
+
+    return _batched(name, input, n, run)
+
+
+def _conv_transpose_integers(input, weight, out, stride, padding, dilation, groups):
+    """By a convolution of the input, spread by zeros, with the flipped filters."""
+    n = len(stride)
+    spread = F.zeros((*input.shape[:2], *((size - 1) * s + 1 for size, s in zip(input.shape[2:], stride))), dtype=input.dtype)
+    spread[(..., *(slice(None, None, s) for s in stride))] = input
+    pads = [(0, 0), (0, 0)]
+    for size, k, p, d, o in zip(spread.shape[2:], weight.shape[2:], padding, dilation, out):
+        before = d * (k - 1) - p
+        pads.append((before, o + d * (k - 1) - size - before))
+    c, og, *kernel = weight.shape
+    w = weight.flip(tuple(range(2, n + 2))).reshape(groups, c // groups, og, *kernel).transpose(1, 2)
+    return _conv(F.zero_pad(spread, pads), w.reshape(groups * og, c // groups, *kernel), None, (1,) * n, (0,) * n, dilation,
+                 groups)
+
+
+def _conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    return _conv_transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def _conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    return _conv_transpose("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def _conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    return _conv_transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+for _n, _function in ((1, _conv_transpose1d), (2, _conv_transpose2d), (3, _conv_transpose3d)):
+    composed(f"conv_transpose{_n}d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
+             "int[] output_padding=0, int groups=1, int[] dilation=1)", _function, method=False,
+             doc=f"Transposed convolution over {_n} dimensions: the adjoint of a convolution with weight [C, O/groups, kernel] "
+                 "applied to input [N, C, ...].  Output size: (size - 1) stride - 2 padding + dilation (kernel - 1) + "
+                 "output_padding + 1.", source="Zeiler et al., 2010")
+
+# ---- windows as columns ---------------------------------------------------------------------------------------------
+
+
+def _columns(name, sizes, kernel, dilation, padding, stride):
+    """Number of windows along each dimension, and the flat place, in the padded image, of each tap of each window."""
+    out = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, d, p, s in zip(sizes, kernel, dilation, padding, stride)]
+    if min(out) < 1:
+        raise F.ShapeError(f"{name}: kernel_size {kernel!r} (dilation {dilation!r}) is larger than the padded image of sizes "
+                           f"{list(sizes)}.")
+    (kh, kw), (dh, dw), (sh, sw), (oh, ow) = kernel, dilation, stride, out
+    rows = F.arange(kh).reshape(kh, 1, 1, 1) * dh + F.arange(oh).reshape(1, 1, oh, 1) * sh
+    columns = F.arange(kw).reshape(1, kw, 1, 1) * dw + F.arange(ow).reshape(1, 1, 1, ow) * sw
+    return out, (rows * (sizes[1] + 2 * padding[1]) + columns).reshape(-1)
+
+
+def _window_arguments(name, kernel_size, dilation, padding, stride):
+    return (_each(name, "kernel_size", kernel_size, 2, 1), _each(name, "dilation", dilation, 2, 1),
+            _each(name, "padding", padding, 2, 0), _each(name, "stride", stride, 2, 1))
+
+
+def _unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+    window = _window_arguments("unfold", kernel_size, dilation, padding, stride)
+
+    def run(x):
+        out, places = _columns("unfold", x.shape[2:], *window)
+        x = F.zero_pad(x, ((0, 0), (0, 0), *((p, p) for p in window[2])))
+        y = F.index_select(x.flatten(2), 2, places)
+        return y.reshape(x.shape[0], x.shape[1] * window[0][0] * window[0][1], out[0] * out[1])
+
+    return _batched("unfold", input, 2, run)
+
+
+def _fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    sizes = _each("fold", "output_size", output_size, 2, 1)
+    window = _window_arguments("fold", kernel_size, dilation, padding, stride)
+    taps = window[0][0] * window[0][1]
+
+    def run(x):
+        out, places = _columns("fold", sizes, *window)
+        if x.shape[1] % taps or x.shape[2] != out[0] * out[1]:
+            raise F.ShapeError(f"fold: input of shape {list(x.shape)} must be [N, C * {taps}, {out[0] * out[1]}] for "
+                               f"output_size {sizes!r} and kernel_size {window[0]!r}.")
+        (h, w), (ph, pw) = sizes, window[2]
+        c = x.shape[1] // taps
+        y = F.zeros((x.shape[0], c, (h + 2 * ph) * (w + 2 * pw)), dtype=x.dtype)
+        y = F.index_add(y, 2, places, x.reshape(x.shape[0], c, taps * out[0] * out[1]))
+        return y.reshape(x.shape[0], c, h + 2 * ph, w + 2 * pw)[:, :, ph:ph + h, pw:pw + w].clone()
+
+    return _batched("fold", input, 1, run)
+
+
+composed("im2col(Tensor input, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1)", _unfold,
+         function=False, method=False,
+         doc="Windows of images [N, C, H, W] as columns [N, C KH KW, L] (nn.functional.unfold).")
+composed("col2im(Tensor input, int[] output_size, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1)",
+         _fold, function=False, method=False,
+         doc="Columns [N, C KH KW, L] added up at the places of their windows (nn.functional.fold): the transpose of im2col.")
+
+# ---- padding --------------------------------------------------------------------------------------------------------
+
+
+def _fill(input, pads, value):
+    """Constant borders; a negative number of elements is cut off."""
+    for dim, (before, after) in enumerate(pads):
+        if before < 0 or after < 0:
+            size = input.shape[dim] + min(before, 0) + min(after, 0)
+            input = input.narrow(dim, -min(before, 0), size)
+        if before > 0 or after > 0:
+            shape = list(input.shape)
+            parts = []
+            for n in (before, None, after):
+                if n is None:
+                    parts.append(input)
+                elif n > 0:
+                    shape[dim] = n
+                    parts.append(F.full(shape, value, dtype=input.dtype))
+            input = F.cat(parts, dim)
+    return input
+
+
+def _border(mode, size, before, after):
+    """Positions along one dimension with a border: of 0 1 2 and two on either side reflect makes 2 1 0 1 2 1 0,
+    replicate 0 0 0 1 2 2 2, circular 1 2 0 1 2 0 1."""
+    positions = F.arange(-before, size + after)
+    if mode == "circular":
+        return positions % size
+    if mode == "reflect":
+        return (size - 1) - ((size - 1) - positions.abs()).abs()
+    return positions.clamp(0, size - 1)
+
+
+def _pad(input, pad, mode="constant", value=None):
+    pad = tuple(int(p) for p in pad)
+    n = len(pad) // 2
+    if len(pad) % 2 or n > input.ndim:
+        raise ValueError(f"pad: pad {pad!r} must hold (before, after) of up to {input.ndim} dimensions of input "
+                         f"{list(input.shape)}, the last one first.")
+    pairs = [(0, 0)] * (input.ndim - n) + [pad[2 * k:2 * k + 2] for k in range(n)][::-1]
+    for size, (before, after) in zip(input.shape, pairs):
+        if size + before + after < 0 or (mode != "constant" and (before or after) and size + before + after < 1):
+            raise F.ShapeError(f"pad: pad {pad!r} cuts more than input {list(input.shape)} has.")
+    if mode == "constant":
+        y = _fill(input, pairs, 0 if value is None else value)
+        return y.clone() if y is input or not any(p > 0 for p in pad) else y
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"pad: mode {mode!r}; choose 'constant', 'reflect', 'replicate' or 'circular'.")
+    if value is not None and value != 0:
+        raise ValueError(f"pad: mode {mode!r} takes no value.")
+    if not 1 <= n <= 3 or input.ndim not in (n + 1, n + 2):
+        raise NotImplementedError(f"pad: mode {mode!r} pads the last 1 to 3 dimensions of inputs with one or two more; got "
+                                  f"{n} for input {list(input.shape)}.")
+    for dim, (before, after) in enumerate(pairs):
+        size = input.shape[dim]
+        if size == 0 and dim >= input.ndim - n:
+            raise F.ShapeError(f"pad: mode {mode!r} cannot pad dimension {dim} of input {list(input.shape)}: it is empty.")
+        limit = size - 1 if mode == "reflect" else size
+        if mode != "replicate" and max(before, after) > limit:
+            raise F.ShapeError(f"pad: mode {mode!r} takes at most {limit} on either side of dimension {dim} of input "
+                               f"{list(input.shape)}, got {(before, after)}.")
+        if before or after:
+            input = F.index_select(input, dim, _border(mode, size, before, after))
+    return input if any(pad) else input.clone()
+
+
+composed("pad(Tensor input, int[] pad, str mode='constant', Scalar? value=None)", _pad, function=False, method=False,
+         doc="Borders around the last dimensions; pad holds (before, after) of each, the last dimension first; negative "
+             "numbers cut.  mode: 'constant' (value), 'reflect', 'replicate' or 'circular'.")
+composed("zero_pad(Tensor input, int[] pads)", lambda input, pads: _fill(input, pads, 0), function=False, method=False,
+         doc="Zeros around a tensor; pads holds (before, after) for each dimension; negative numbers cut.")
+composed("constant_pad_nd(Tensor input, int[] pad, Scalar value=0)", lambda input, pad, value=0: F.pad(input, pad, "constant", value),
+         method=False, doc="`nn.functional.pad` with a constant.")

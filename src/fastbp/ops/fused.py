@@ -50,23 +50,6 @@ composed("gumbel_softmax(Tensor logits, float tau=1.0, bool hard=False, float ep
          "softmax((logits + g) / tau) with Gumbel noise g; hard: that vertex itself, with the gradient of the point.",
          source="Jang, Gu and Poole, 2017; Maddison, Mnih and Teh, 2017")
 
-# ---- normalization --------------------------------------------------------------------------------------------------
-
-
-def _layer_norm(input, weight, bias, eps):
-    """Over the last dimension; `layer_norm` flattens the normalized ones into it."""
-    d = input - input.mean(-1, True)
-    y = d * F.rsqrt((d * d).mean(-1, True) + eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
-
-
-fused("layer_norm_rows(Tensor input, Tensor? weight, Tensor? bias, float eps)",
-      ("layer_norm", "layer_norm_backward", "layer_norm_backward_affine"), _layer_norm,
-      {"input": "bw_layer_norm", "weight": "bw_layer_norm", "bias": "bw_layer_norm"}, function=False, method=False,
-      doc="Layer normalization of the rows of a matrix.  y = (x - mean) / sqrt(var + eps) * weight + bias",
-      source="Ba, Kiros and Hinton, 2016")
-
 # ---- dropout --------------------------------------------------------------------------------------------------------
 
 fused("dropout_mask(Tensor input, float p)", ("dropout",), None, {"input": "bw_dropout"}, function=False, method=False,
@@ -134,95 +117,6 @@ composed("norm_except_dim(Tensor v, int pow=2, int dim=0)", _norm_except_dim, me
 composed("_weight_norm(Tensor v, Tensor g, int dim=0)", lambda v, g, dim=0: v * (g / _norm_except_dim(v, 2, dim)), method=False,
          doc="A weight from direction and length.  w = g * v / |v|, the norm over all dimensions but dim",
          source="Salimans and Kingma, 2016")
-
-# ---- convolution and pooling ----------------------------------------------------------------------------------------
-
-
-def _conv2d(input, weight, bias, stride, padding, dilation, groups):
-    """The definition: a sum over taps of strided slices times weights."""
-    n, _, h, w = input.shape
-    o, cg, kh, kw = weight.shape
-    (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
-    oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
-    x = F.zero_pad(input, ((0, 0), (0, 0), (ph, ph), (pw, pw))).reshape(n, groups, 1, cg, h + 2 * ph, w + 2 * pw)
-    k = weight.reshape(1, groups, o // groups, cg, kh, kw)
-    y = None
-    for i in range(kh):
-        for j in range(kw):
-            tap = x[:, :, :, :, i * dh:i * dh + (oh - 1) * sh + 1:sh, j * dw:j * dw + (ow - 1) * sw + 1:sw]
-            term = (tap * k[:, :, :, :, i, j].reshape(1, groups, o // groups, cg, 1, 1)).sum(3)
-            y = term if y is None else y + term
-    y = y.reshape(n, o, oh, ow)
-    return y if bias is None else y + bias.reshape(1, o, 1, 1)
-
-
-def _conv2d_backward_data(v, weight, input_shape, stride, padding, dilation, groups):
-    return F.composition_gradient(lambda x, w: _conv2d(x, w, None, stride, padding, dilation, groups), v, input_shape, weight)
-
-
-def _conv2d_backward_weight(v, input, weight_shape, stride, padding, dilation, groups):
-    return F.composition_gradient(lambda w, x: _conv2d(x, w, None, stride, padding, dilation, groups), v, weight_shape, input)
-
-
-fused("conv2d_nchw(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups)",
-      ("conv2d",), _conv2d,
-      {"input": lambda v, weight, input_shape, stride, padding, dilation, groups:
-       F.conv2d_backward_data(v, weight, input_shape, stride, padding, dilation, groups),
-       "weight": lambda v, input, weight_shape, stride, padding, dilation, groups:
-       F.conv2d_backward_weight(v, input, weight_shape, stride, padding, dilation, groups),
-       "bias": lambda v: v.sum((0, 2, 3))}, function=False, method=False,
-      doc="Cross-correlation of images [N, C, H, W] with filters [O, C/groups, KH, KW].", source="LeCun et al., 1989")
-fused("conv2d_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] stride, int[] padding, int[] dilation, "
-      "int groups)",
-      ("conv2d_backward_data",), _conv2d_backward_data,
-      {"grad": lambda v, weight, stride, padding, dilation, groups:
-       F.conv2d_nchw(v, weight, None, stride, padding, dilation, groups),
-       "weight": lambda v, grad, weight_shape, stride, padding, dilation, groups:
-       F.conv2d_backward_weight(grad, v, weight_shape, stride, padding, dilation, groups)}, function=False, method=False,
-      doc="Adjoint of conv2d with respect to its input.")
-fused("conv2d_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, "
-      "int groups)",
-      ("conv2d_backward_weight",), _conv2d_backward_weight,
-      {"grad": lambda v, input, stride, padding, dilation, groups:
-       F.conv2d_nchw(input, v, None, stride, padding, dilation, groups),
-       "input": lambda v, grad, input_shape, stride, padding, dilation, groups:
-       F.conv2d_backward_data(grad, v, input_shape, stride, padding, dilation, groups)}, function=False, method=False,
-      doc="Adjoint of conv2d with respect to its weight.")
-
-fused("max_pool2d_indices(Tensor input, int[] kernel_size, int[] stride, int[] padding, int[] dilation, bool ceil_mode)",
-      ("max_pool2d", "max_pool2d_backward"), None, {"input": "bw_max_pool2d"}, function=False, method=False,
-      doc="Largest value of each window, and where it was; padding counts as -inf.")
-fused("avg_pool2d_nchw(Tensor input, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, "
-      "bool count_include_pad, int? divisor)",
-      ("avg_pool2d",), None,
-      {"input": lambda v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor:
-       F.avg_pool2d_backward(v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)},
-      function=False, method=False, doc="Mean of each window.")
-fused("avg_pool2d_backward(Tensor grad, int[] input_shape, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, "
-      "bool count_include_pad, int? divisor)",
-      ("avg_pool2d_backward",), None,
-      {"grad": lambda v, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor:
-       F.avg_pool2d_nchw(v, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)},
-      function=False, method=False, doc="Adjoint of avg_pool2d: its transpose.")
-
-composed("zero_pad(Tensor input, int[] pads)", lambda input, pads: _zero_pad(input, pads), function=False, method=False,
-         doc="Zeros around a tensor; pads holds (before, after) for each dimension.")
-
-
-def _zero_pad(input, pads):
-    for dim, (before, after) in enumerate(pads):
-        if before or after:
-            shape = list(input.shape)
-            parts = []
-            for n in (before, None, after):
-                if n is None:
-                    parts.append(input)
-                elif n:
-                    shape[dim] = n
-                    parts.append(F.zeros(shape, dtype=input.dtype))
-            input = F.cat(parts, dim)
-    return input
-
 
 # ---- optimizers and random numbers: kernels without derivatives -----------------------------------------------------
 

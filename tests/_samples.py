@@ -7,6 +7,7 @@ function of its own is reached; `REFERENCES` gives formulas for primitives that 
 
 import fastbp
 import numpy as np
+import samples_conv
 import samples_index
 import samples_linalg
 import samples_nn
@@ -87,43 +88,6 @@ def _distinct(rng, *shape):
     """Values that differ by at least 0.05: extremes stay where they are under small steps."""
     n = int(np.prod(shape))
     return (rng.permutation(n) * 0.1 - 0.05 * n + rng.uniform(0, 0.04, n)).reshape(shape)
-
-
-def _geometry(rng):
-    n = rng.standard_normal
-    yield n((2, 4, 5, 6)), n((6, 2, 3, 2)), n(6), (2, 1), (1, 2), (1, 2), 2
-    yield n((1, 2, 4, 4)), n((3, 2, 3, 3)), None, (1, 1), (0, 0), (1, 1), 1
-
-
-def _output_shape(x, w, stride, padding, dilation):
-    return (x.shape[0], w.shape[0], *((x.shape[2 + k] + 2 * padding[k] - dilation[k] * (w.shape[2 + k] - 1) - 1) // stride[k]
-                                      + 1 for k in range(2)))
-
-
-def _conv_data(rng):
-    for x, w, _, *rest in _geometry(rng):
-        yield rng.standard_normal(_output_shape(x, w, *rest[:3])), w, x.shape, *rest
-
-
-def _conv_weight(rng):
-    for x, w, _, *rest in _geometry(rng):
-        yield rng.standard_normal(_output_shape(x, w, *rest[:3])), x, w.shape, *rest
-
-
-def _pooling(rng):
-    yield (2, 3), (2, 3), (0, 0), False
-    yield (3, 2), (2, 1), (1, 1), True
-
-
-def _avg_pool(rng):
-    for k, (size, stride, padding, ceil) in enumerate(_pooling(rng)):
-        yield rng.standard_normal((2, 2, 5, 6)), size, stride, padding, ceil, bool(k), 7 if k else None
-
-
-def _avg_pool_backward(rng):
-    for x, *rest in _avg_pool(rng):
-        y = _core._call_avg_pool2d_nchw(fastbp.tensor(x), *rest)
-        yield rng.standard_normal(y.shape), x.shape, *rest
 
 
 def _rows(rng):
@@ -213,14 +177,6 @@ SAMPLES = {
     "_weight_norm": lambda rng: [(rng.standard_normal((3, 4)), rng.standard_normal((3, 1)), 0),
                                  (rng.standard_normal((3, 4)), rng.standard_normal(()), -1)],
     "feature_alpha_dropout": lambda rng: [(rng.standard_normal((3, 4, 2)), 0.4, True)],
-    "conv2d_nchw": _geometry,
-    "conv2d_backward_data": _conv_data,
-    "conv2d_backward_weight": _conv_weight,
-    "max_pool2d_indices": lambda rng: [(_distinct(rng, 2, 2, 5, 6), size, stride, padding, (1, 1), ceil)
-                                       for size, stride, padding, ceil in _pooling(rng)],
-    "avg_pool2d_nchw": _avg_pool,
-    "avg_pool2d_backward": _avg_pool_backward,
-    "zero_pad": lambda rng: [(rng.standard_normal((2, 3)), ((1, 0), (2, 1)))],
     "index_select": lambda rng: [(rng.standard_normal((3, 4)), 0, np.array([2, 0, 2, -1])),
                                  (rng.standard_normal((2, 3, 4)), 1, np.array([1, 1]))],
     "index_add": lambda rng: [(rng.standard_normal((3, 4)), 0, np.array([2, 0, 2]), rng.standard_normal((3, 4))),
@@ -283,6 +239,7 @@ SAMPLES = {
     "triu": lambda rng: [(rng.standard_normal((3, 4)), 0), (rng.standard_normal((2, 3, 3)), 1)],
 }
 SAMPLES["log_softmax"] = SAMPLES["softmax"]
+SAMPLES |= samples_conv.SAMPLES
 SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES | samples_linalg.SAMPLES
 
 
@@ -314,6 +271,7 @@ DOORS = {
     "gelu_tanh": lambda input: _core.gelu(input, approximate="tanh"),
     "view_write": _view_write,
     "copy_values": _copy_values,
+    **samples_conv.DOORS,
     **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS, **samples_linalg.DOORS,
 }
 

@@ -138,7 +138,19 @@ def scatter_program(name):
 
 def conv_program():
     x, w, b = floats(5, 4, 33, 35), floats(40, 2, 3, 3, seed=1), floats(40, seed=2)
-    return with_gradients(lambda x, w, b: _core.conv2d(x, w, b, (1, 2), 1, 1, 2), x, w, b)
+    out = with_gradients(lambda x, w, b: _core.conv2d(x, w, b, (1, 2), 1, 1, 2), x, w, b)
+    x, w = floats(3, 4, 9, 17, 18), floats(8, 4, 3, 3, 3, seed=1)
+    return out + with_gradients(lambda x, w: _core.conv3d(x, w, None, (2, 1, 1), 1), x, w)
+
+
+def batch_norm_program():
+    out = []
+    for shape in ((30, 70, 300), (500, 700)):
+        mean, var = fastbp.zeros(shape[1]), fastbp.ones(shape[1])
+        out += with_gradients(lambda x, w, b, mean=mean, var=var: _core.batch_norm(x, w, b, mean, var, True, 0.1, 1e-5),
+                              floats(*shape), floats(shape[1]), floats(shape[1], seed=1))
+        out += [mean, var]
+    return out
 
 
 def gemm_program():
@@ -177,9 +189,10 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "log_softmax": lambda: with_gradients(lambda x: _core.log_softmax(x, 0), floats(500, 700)),
     "attention": attention_program, "cross_entropy": cross_entropy_program, "layer_norm": norm_program,
     "dropout": lambda: with_gradients(lambda x: _core.dropout(x, 0.3), floats(MANY)),
-    "conv2d": conv_program,
-    "max_pool2d": lambda: with_gradients(lambda x: _core.max_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
-    "avg_pool2d": lambda: with_gradients(lambda x: _core.avg_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
+    "conv": conv_program,
+    "batch_norm": batch_norm_program,
+    "max_pool": lambda: with_gradients(lambda x: _core.max_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
+    "avg_pool": lambda: with_gradients(lambda x: _core.avg_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
     "take": lambda: with_gradients(lambda x: x.index_select(0, indices(300, 5000)), floats(300, 250)),
     "gather": lambda: with_gradients(lambda x: x.gather(1, indices(500, 700, 400)), floats(700, 500)),
     "scatter": scatter_program("scatter_src"), "scatter_add": scatter_program("scatter_add"),
@@ -206,8 +219,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
 WITH = {        # kernels that run in another kernel's program
     "pointwise": "test_same_bits_pointwise", "softmax_backward": "softmax", "log_softmax_backward": "log_softmax",
     "cross_entropy_backward": "cross_entropy", "layer_norm_backward": "layer_norm", "layer_norm_backward_affine": "layer_norm",
-    "conv2d_backward_data": "conv2d", "conv2d_backward_weight": "conv2d", "max_pool2d_backward": "max_pool2d",
-    "avg_pool2d_backward": "avg_pool2d", "mask_index": "mask_count",
+    "conv_backward_data": "conv", "conv_backward_weight": "conv", "max_pool_backward": "max_pool",
+    "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
 }
 
 
@@ -273,7 +286,7 @@ def results():
                     leaves = [x for x, a in zip(xs, row.tensors) if a.name in row.rules]
                     for k, g in enumerate(_core._grad([y], leaves, [fastbp.ones_like(y)])):
                         out[f"gradient.{row.name}.{k}.{dtype.__name__}"] = g.numpy()
-    for kernel in ("gemm", "softmax", "layer_norm", "conv2d", "max_pool2d", "rand_uniform", "rand_int", "rand_normal",
+    for kernel in ("gemm", "softmax", "layer_norm", "batch_norm", "conv", "max_pool", "rand_uniform", "rand_int", "rand_normal",
                    "bernoulli", "dropout", "cross_entropy", "sgd", "adam"):
         fastbp.manual_seed(7)
         for k, t in enumerate(PROGRAMS[kernel]()):

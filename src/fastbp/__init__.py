@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fastbp.amp import autocast  # noqa: F401
     from fastbp.compiler import compile  # noqa: F401
     from fastbp.legacy import *  # noqa: F403
-    from fastbp.nn.functional import conv1d  # noqa: F401
     from fastbp.serialization import load, save  # noqa: F401
     from fastbp.settings import *  # noqa: F403
     from fastbp.training import fit  # noqa: F401
@@ -31,7 +30,7 @@ _MODULES = """
     nn onnx optim serialization settings special training utils version xpu
 """.split()
 _PLACES = {
-    "amp": "autocast", "compiler": "compile", "nn.functional": "celu_ conv1d rrelu_ selu_ threshold_",
+    "amp": "autocast", "compiler": "compile", "nn.functional": "celu_ rrelu_ selu_ threshold_",
     "serialization": "load save", "training": "fit",
     "legacy": """
         BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor

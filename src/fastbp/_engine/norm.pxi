@@ -154,8 +154,7 @@ cdef Tensor c_batch_norm_channels(Tensor x, object weight, object bias, object r
                 written(<Tensor>t, OP_batch_norm_channels)
             else:
                 copy_tensor(<Tensor>t, <Tensor>s)
-    if GRAD_MODE and (tracked(x) or (weight is not None and tracked(<Tensor>weight))
-                      or (bias is not None and tracked(<Tensor>bias))):
+    if GRAD_MODE and any_tracked((x, weight, bias) if training else (x, weight, bias, running_mean, running_var)):
         n = record_rule(OP_batch_norm_channels, y, (x, weight, bias, None if training else running_mean,
                                                     None if training else running_var, training, momentum, eps))
         n.extra = [mean, rstd, None, None]

@@ -14,12 +14,14 @@ from fastbp.nn import (
     loss,
     module,
     normalization,
+    padding,
     parallel,
     parameter,
     pooling,
     rnn,
     sparse,
     transformer,
+    upsampling,
     utils,
 )
 from fastbp.nn.activation import *  # noqa: F403
@@ -32,15 +34,17 @@ from fastbp.nn.linear import *  # noqa: F403
 from fastbp.nn.loss import *  # noqa: F403
 from fastbp.nn.module import *  # noqa: F403
 from fastbp.nn.normalization import *  # noqa: F403
+from fastbp.nn.padding import *  # noqa: F403
 from fastbp.nn.parallel import DataParallel
 from fastbp.nn.parameter import *  # noqa: F403
 from fastbp.nn.pooling import *  # noqa: F403
 from fastbp.nn.rnn import *  # noqa: F403
 from fastbp.nn.sparse import *  # noqa: F403
 from fastbp.nn.transformer import *  # noqa: F403
+from fastbp.nn.upsampling import *  # noqa: F403
 
-_ROOMS = (activation, container, conv, distance, dropout, lazy, linear, loss, module, normalization, parameter, pooling, rnn,
-          sparse, transformer)
+_ROOMS = (activation, container, conv, distance, dropout, lazy, linear, loss, module, normalization, padding,
+          parameter, pooling, rnn, sparse, transformer, upsampling)
 
 __all__ = ["DataParallel", "attention", "functional", "init", "parallel", "utils", *(n for room in _ROOMS for n in room.__all__)]
 

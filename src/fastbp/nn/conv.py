@@ -2,40 +2,28 @@
 
 import math
 
-from fastbp._core import arange, empty
 from fastbp._core import conv2d as _conv2d
+from fastbp._core import empty
 from fastbp.nn import functional as F
 from fastbp.nn import init
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 
-__all__ = ["Conv1d", "Conv2d"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Fold", "Unfold"]
 
 
 def _tuple(value, n):
     return (value,) * n if isinstance(value, int) else tuple(value)
 
 
-def _border(mode, size, before, after):
-    """Positions along one dimension with a border: of 0 1 2 and two on either side reflect makes 2 1 0 1 2 1 0,
-    replicate 0 0 0 1 2 2 2, circular 1 2 0 1 2 0 1."""
-    if max(before, after) > (size - 1 if mode == "reflect" else size) and mode != "replicate":
-        raise ValueError(f"padding_mode={mode!r}: padding {max(before, after)} is too large for size {size}")
-    positions = arange(-before, size + after)
-    if mode == "circular":
-        return positions % size
-    if mode == "reflect":
-        return (size - 1) - ((size - 1) - positions.abs()).abs()
-    return positions.clamp(0, size - 1)
-
-
 class _Conv(Module):
     """What the convolutions share: `n` spatial dimensions, the arguments and their checks, the parameters."""
 
     n = 0
+    transposed = False
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
-                 padding_mode="zeros", device=None, dtype=None):
+                 padding_mode="zeros", device=None, dtype=None, output_padding=0):
         super().__init__()
         if groups <= 0:
             raise ValueError("groups must be a positive integer")
@@ -57,11 +45,11 @@ class _Conv(Module):
         self.stride = _tuple(stride, self.n)
         self.padding = padding if isinstance(padding, str) else _tuple(padding, self.n)
         self.dilation = _tuple(dilation, self.n)
-        self.transposed = False
-        self.output_padding = (0,) * self.n
+        self.output_padding = _tuple(output_padding, self.n)
         self.groups = groups
         self.padding_mode = padding_mode
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
+        shape = (*channels, *self.kernel_size)
         self.weight = Parameter(empty(shape, device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
@@ -83,15 +71,14 @@ class _Conv(Module):
         """(input with its border added, the padding that is left to do)."""
         if self.padding_mode == "zeros":
             return input, self.padding
-        for k in range(self.n):
+        pads = []
+        for k in reversed(range(self.n)):
             if self.padding == "same":
                 total = self.dilation[k] * (self.kernel_size[k] - 1)
-                before, after = total // 2, total - total // 2
+                pads += [total // 2, total - total // 2]
             else:
-                before = after = 0 if self.padding == "valid" else self.padding[k]
-            dim = input.dim() - self.n + k
-            input = input.index_select(dim, _border(self.padding_mode, input.shape[dim], before, after))
-        return input, 0
+                pads += [0 if self.padding == "valid" else self.padding[k]] * 2
+        return F.pad(input, pads, self.padding_mode), 0
 
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -99,6 +86,8 @@ class _Conv(Module):
             text += f", padding={self.padding}"
         if self.dilation != (1,) * self.n:
             text += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * self.n:
+            text += f", output_padding={self.output_padding}"
         if self.groups != 1:
             text += f", groups={self.groups}"
         if self.bias is None:
@@ -158,3 +147,133 @@ class Conv2d(_Conv):
         if self.padding_mode != "zeros":
             input, padding = self._pad(input)
         return _conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class Conv3d(_Conv):
+    """Cross-correlation of volumes with a bank of filters.
+
+    Formula and args: as Conv2d, with one more dimension: ints or tuples of three.
+    Parameters: weight (O, C / groups, KD, KH, KW) and bias (O) from U(-k, k), k = 1/sqrt(fan_in).
+    Shapes: (N, C, D, H, W) or (C, D, H, W) -> (N, O, D', H', W').
+    Source: torch.nn.Conv3d
+
+    >>> import fastbp
+    >>> tuple(fastbp.nn.Conv3d(2, 3, (3, 1, 1))(fastbp.ones(1, 2, 5, 4, 4)).shape)
+    (1, 3, 3, 4, 4)
+    """
+
+    n = 3
+
+    def forward(self, input):
+        input, padding = self._pad(input)
+        return F.conv3d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class _ConvTranspose(_Conv):
+    """What the transposed convolutions share."""
+
+    transposed = True
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
+                 dilation=1, padding_mode="zeros", device=None, dtype=None):
+        if padding_mode != "zeros":
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
+        if isinstance(padding, str):
+            raise TypeError(f"{type(self).__name__}: padding {padding!r} must be an int or a tuple of ints.")
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device,
+                         dtype, output_padding)
+
+    def _output_padding(self, input, output_size):
+        """What must be added at one side of each dimension so that the output has the sizes asked for."""
+        if output_size is None:
+            return self.output_padding
+        sizes = tuple(output_size)
+        if len(sizes) == input.dim():
+            sizes = sizes[-self.n:]
+        if len(sizes) != self.n:
+            raise ValueError(f"{type(self).__name__}: for {input.dim()}D input, output_size must have {self.n} or {input.dim()} "
+                             f"elements (got {len(sizes)})")
+        extra = []
+        for k, size in enumerate(sizes):
+            least = ((input.shape[k - self.n] - 1) * self.stride[k] - 2 * self.padding[k]
+                     + self.dilation[k] * (self.kernel_size[k] - 1) + 1)
+            if not least <= size <= least + self.stride[k] - 1:
+                raise ValueError(f"requested an output size of {sizes}, but valid sizes of dimension {k} range from {least} to "
+                                 f"{least + self.stride[k] - 1} (for an input of {tuple(input.shape)})")
+            extra.append(size - least)
+        return tuple(extra)
+
+
+def _transposed(n, dims):
+    """The class of transposed convolutions over n dimensions."""
+    function = getattr(F, f"conv_transpose{n}d")
+
+    def forward(self, input, output_size=None):
+        """output_size: the sizes wanted, where a stride leaves several to choose from."""
+        return function(input, self.weight, self.bias, self.stride, self.padding, self._output_padding(input, output_size),
+                        self.groups, self.dilation)
+
+    name = f"ConvTranspose{n}d"
+    return type(name, (_ConvTranspose,), {
+        "n": n, "forward": forward, "__module__": __name__, "__qualname__": name,
+        "__doc__": f"""The adjoint of Conv{n}d with respect to its input, as a layer of its own.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as Conv{n}d.
+        output_padding: added to one side of the output's sizes, of which a stride leaves several to choose from.
+    Parameters: weight (in_channels, out_channels / groups, kernel...) and bias (out_channels) from U(-k, k),
+        k = 1/sqrt(fan_in).
+    Shapes: (N, C, {dims}) or (C, {dims}) -> (N, O, ...), each size
+        (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
+    Source: Zeiler et al., 2010; torch.nn.{name}
+    """})
+
+
+ConvTranspose1d, ConvTranspose2d, ConvTranspose3d = _transposed(1, "L"), _transposed(2, "H, W"), _transposed(3, "D, H, W")
+
+
+class Unfold(Module):
+    """Windows of images as columns.
+
+    Args: kernel_size, dilation, padding, stride: int or pair.
+    Shapes: (N, C, H, W) or (C, H, W) -> (N, C KH KW, L), L the number of windows.
+    Source: torch.nn.Unfold
+    """
+
+    def __init__(self, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input):
+        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self):
+        return (f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, "
+                f"stride={self.stride}")
+
+
+class Fold(Module):
+    """Columns added up at the places of their windows: the transpose of Unfold.
+
+    Args: output_size: (H, W) of the images; kernel_size, dilation, padding, stride: int or pair.
+    Shapes: (N, C KH KW, L) or (C KH KW, L) -> (N, C, H, W).
+    Source: torch.nn.Fold
+    """
+
+    def __init__(self, output_size, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.output_size = output_size
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input):
+        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self):
+        return (f"output_size={self.output_size}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
+                f"padding={self.padding}, stride={self.stride}")

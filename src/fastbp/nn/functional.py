@@ -7,13 +7,23 @@ import warnings
 
 from fastbp import _core
 from fastbp._core import (
+    adaptive_avg_pool1d,
+    avg_pool1d,
     avg_pool2d,
+    avg_pool3d,
+    channel_shuffle,
+    conv1d,
     conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
     cosine_embedding_loss,
     ctc_loss,
     gaussian_nll_loss,
     gelu,
     glu,
+    group_norm,
     gumbel_softmax,
     hardshrink,
     hinge_embedding_loss,
@@ -22,13 +32,20 @@ from fastbp._core import (
     linear_cross_entropy,
     logsigmoid,
     margin_ranking_loss,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool3d,
     multi_head_attention_forward,
     multi_margin_loss,
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
     one_hot,
+    pixel_shuffle,
+    pixel_unshuffle,
     poisson_nll_loss,
     prelu,
+    rms_norm,
     scaled_dot_product_attention,
     sigmoid,
     soft_margin_loss,
@@ -41,18 +58,26 @@ from fastbp._core import (
     triplet_margin_with_distance_loss,
 )
 from fastbp.autograd.grad_mode import no_grad
+from fastbp.ops import F as _rows
 
 __all__ = [
-    "avg_pool2d", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_", "conv1d",
-    "conv2d", "cosine_embedding_loss", "cross_entropy", "ctc_loss", "dropout", "elu", "elu_", "embedding",
-    "embedding_bag", "gaussian_nll_loss", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu",
-    "leaky_relu_", "linear", "linear_cross_entropy", "log_softmax", "logsigmoid", "margin_ranking_loss", "max_pool2d",
-    "max_pool2d_with_indices", "mish", "mse_loss", "multi_head_attention_forward", "multi_margin_loss",
-    "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "poisson_nll_loss",
-    "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_", "sigmoid",
-    "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
-    "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d", "affine_grid", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "cross_entropy", "ctc_loss", "dropout", "elu", "elu_", "embedding", "embedding_bag", "fold", "gaussian_nll_loss",
+    "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "linear_cross_entropy", "local_response_norm",
+    "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d",
+    "max_pool1d_with_indices", "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot",
+    "pad", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm",
+    "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample",
+    "upsample_bilinear", "upsample_nearest",
 ]
 
 
@@ -234,8 +259,7 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
 
 # What the core has under the same name and with the same arguments is looked up there when it is first used.
 _SAME = frozenset("""
-    channel_shuffle cosine_similarity glu hardshrink native_channel_shuffle pairwise_distance pdist pixel_shuffle pixel_unshuffle
-    prelu softshrink softsign tanhshrink
+    cosine_similarity glu hardshrink native_channel_shuffle pairwise_distance pdist prelu softshrink softsign tanhshrink
 """.split())
 
 
@@ -333,41 +357,94 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2.0, sca
                                padding_idx)
 
 
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """Cross-correlation of signals: `conv2d` with images of height 1.
+# ---- convolution, pooling, normalization, resampling: rows of the table under PyTorch's names ---------------------------
 
-    Args: input (N, C, L) or (C, L); weight (O, C/groups, K); bias (O); the others ints or tuples of one.
-    Returns: Tensor (N, O, L') with L' = (L + 2 padding - dilation (K - 1) - 1) // stride + 1.
-    Source: torch.nn.functional.conv1d
-    """
-    one = lambda v: (v if isinstance(v, int) else v[0])
-    padding = padding if isinstance(padding, str) else (0, one(padding))
-    return conv2d(input.unsqueeze(-2), weight.unsqueeze(-2), bias, (1, one(stride)), padding, (1, one(dilation)),
-                  groups).squeeze(-2)
-
-
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """Largest value of each window.
-
-    Args:
-        input: (N, C, H, W) or (C, H, W).
-        kernel_size, stride, padding, dilation: int or pair; stride is kernel_size when None; padding counts as -inf.
-        ceil_mode: round the output size up.
-        return_indices: also return the flat positions h * W + w (int64).
-    Returns: Tensor (N, C, H', W'), or a pair.
-    Source: torch.nn.functional.max_pool2d
-
-    >>> import fastbp
-    >>> max_pool2d(fastbp.arange(4.0).reshape(1, 1, 2, 2), 2).item()
-    3.0
-    """
-    return _core.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+adaptive_avg_pool2d = _rows.adaptive_avg_pool2d
+adaptive_avg_pool3d = _rows.adaptive_avg_pool3d
+adaptive_max_pool1d = _rows.adaptive_max_pool1d
+adaptive_max_pool2d = _rows.adaptive_max_pool2d
+adaptive_max_pool3d = _rows.adaptive_max_pool3d
+affine_grid = _rows.affine_grid
+fold = _rows.col2im
+grid_sample = _rows.grid_sample
+interpolate = _rows.interpolate
+local_response_norm = _rows.local_response_norm
+lp_pool1d = _rows.lp_pool1d
+lp_pool2d = _rows.lp_pool2d
+lp_pool3d = _rows.lp_pool3d
+max_unpool1d = _rows.max_unpool1d
+max_unpool2d = _rows.max_unpool2d
+max_unpool3d = _rows.max_unpool3d
+pad = _rows.pad
+unfold = _rows.im2col
 
 
 def max_pool2d_with_indices(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
                             return_indices=False):
     """`max_pool2d` that always returns the pair (values, indices).  Source: torch.nn.functional"""
-    return _core.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+    return max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def max_pool3d_with_indices(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+                            return_indices=False):
+    """`max_pool3d` that always returns the pair (values, indices).  Source: torch.nn.functional"""
+    return max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Normalizes each channel by the batch or by running statistics.  y = (x - mean) / sqrt(var + eps) * weight + bias
+
+    Args:
+        input: (N, C, ...).
+        running_mean, running_var: (C) or None; updated in place when training: (1 - momentum) old + momentum new, the
+            new variance with divisor n - 1.
+        weight, bias: (C) or None.
+        training: use the mean and (biased) variance of the batch.
+    Returns: Tensor of input's shape.
+    Errors: ValueError when training with one value per channel; a shape error when sizes do not match.
+    Source: Ioffe and Szegedy, 2015; torch.nn.functional.batch_norm
+
+    >>> import fastbp
+    >>> x = fastbp.tensor([[1.0], [3.0]])
+    >>> [round(v, 3) for v in batch_norm(x, None, None, training=True).flatten().tolist()]
+    [-1.0, 1.0]
+    """
+    return _core.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+
+
+def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True,
+                  momentum=0.1, eps=1e-5):
+    """Normalizes each channel of each instance of (N, C, ...) by itself, or by running statistics.
+
+    Args: as for `batch_norm`; use_input_stats: use each instance's mean and variance.
+    Source: Ulyanov, Vedaldi and Lempitsky, 2016; torch.nn.functional.instance_norm
+    """
+    return _core.instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
+
+
+def _deprecated(name):
+    warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3)
+
+
+def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
+    """`interpolate`, under its old name.  Source: torch.nn.functional.upsample"""
+    _deprecated("upsample")
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input, size=None, scale_factor=None):
+    """`interpolate` with mode "nearest".  Source: torch.nn.functional.upsample_nearest"""
+    _deprecated("upsample_nearest")
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input, size=None, scale_factor=None):
+    """`interpolate` with mode "bilinear" and aligned corners.  Source: torch.nn.functional.upsample_bilinear"""
+    _deprecated("upsample_bilinear")
+    return interpolate(input, size, scale_factor, "bilinear", True)
+
+
+# ---- dropout and the like ------------------------------------------------------------------------------------------
 
 
 def dropout(input, p=0.5, training=True, inplace=False):

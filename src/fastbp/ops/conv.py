@@ -292,5 +292,6 @@ composed("pad(Tensor input, int[] pad, str mode='constant', Scalar? value=None)"
              "numbers cut.  mode: 'constant' (value), 'reflect', 'replicate' or 'circular'.")
 composed("zero_pad(Tensor input, int[] pads)", lambda input, pads: _fill(input, pads, 0), function=False, method=False,
          doc="Zeros around a tensor; pads holds (before, after) for each dimension; negative numbers cut.")
-composed("constant_pad_nd(Tensor input, int[] pad, Scalar value=0)", lambda input, pad, value=0: F.pad(input, pad, "constant", value),
-         method=False, doc="`nn.functional.pad` with a constant.")
+composed("constant_pad_nd(Tensor input, int[] pad, Scalar value=0)",
+         lambda input, pad, value=0: F.pad(input, pad, "constant", value), method=False,
+         doc="`nn.functional.pad` with a constant.")

@@ -90,6 +90,8 @@ def _check_channels(name, input, channels, **given):
 
 def _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False):
     if input.ndim < 2:
+        if input.numel() == 0:
+            return input.clone()
         raise F.ShapeError(f"batch_norm: input of shape {list(input.shape)} must be [N, C, ...].")
     _check_channels("batch_norm", input, input.shape[1], running_mean=running_mean, running_var=running_var, weight=weight,
                     bias=bias)
@@ -97,6 +99,8 @@ def _batch_norm(input, weight, bias, running_mean, running_var, training, moment
         raise ValueError("batch_norm: running_mean and running_var come together: give both or none.")
     if running_mean is None and not training:
         raise ValueError("batch_norm: evaluation needs running_mean and running_var; give them or set training=True.")
+    if training and eps <= 0:
+        raise ValueError(f"batch_norm: eps {eps} must be positive when training.")
     if training and input.numel() == input.shape[1]:
         raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got input size "
                          f"{list(input.shape)}.")
@@ -145,7 +149,6 @@ def _local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     if input.ndim < 3:
         raise F.ShapeError(f"local_response_norm: input of shape {list(input.shape)} must have 3 or more dimensions, got "
                            f"{input.ndim}.")
-    _floating("local_response_norm", input)
     if input.numel() == 0:
         return input
     n, c = input.shape[:2]

@@ -92,8 +92,8 @@ def _interpolate(input, size=None, scale_factor=None, mode="nearest", align_corn
                  antialias=False):
     n = input.ndim - 2
     if mode not in ("nearest", "nearest-exact", "area", *_MODES):
-        raise NotImplementedError(f"interpolate: mode {mode!r}; choose nearest, nearest-exact, area, linear, bilinear, bicubic or "
-                                  "trilinear.")
+        raise NotImplementedError(f"interpolate: mode {mode!r}; choose nearest, nearest-exact, area, linear, bilinear, bicubic "
+                                  "or trilinear.")
     if mode in _MODES:
         align_corners = bool(align_corners)
     elif align_corners is not None:

@@ -1,0 +1,326 @@
+"""Convolution, pooling, padding, normalization of channels, resampling: values against NumPy or numbers worked out by
+hand, shapes, running statistics, and errors.  Derivatives are checked with the whole table in test_ops.py."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp import nn
+from fastbp.nn import functional as F
+
+# ---- convolution ----------------------------------------------------------------------------------------------------
+
+
+def naive_conv(x, w, b, stride, padding, dilation, groups):
+    """Output by output."""
+    n = w.ndim - 2
+    x = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]])
+    out = [(x.shape[2 + k] - dilation[k] * (w.shape[2 + k] - 1) - 1) // stride[k] + 1 for k in range(n)]
+    y = np.zeros((x.shape[0], w.shape[0], *out))
+    og = w.shape[0] // groups
+    for o in range(w.shape[0]):
+        channels = slice(o // og * w.shape[1], (o // og + 1) * w.shape[1])
+        for place in np.ndindex(*out):
+            window = tuple(slice(p * s, p * s + d * (k - 1) + 1, d)
+                           for p, s, d, k in zip(place, stride, dilation, w.shape[2:]))
+            y[(slice(None), o, *place)] = (x[(slice(None), channels, *window)] * w[o]).sum(tuple(range(1, n + 2)))
+    return y + (0 if b is None else b.reshape(-1, *[1] * n))
+
+
+GEOMETRIES = [      # sizes, kernel, stride, padding, dilation, groups
+    ((9,), (3,), (2,), (1,), (2,), 1), ((4,), (1,), (3,), (2,), (1,), 2),
+    ((6, 7), (3, 2), (1, 2), (2, 0), (1, 3), 2), ((5, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((4, 5, 6), (2, 3, 3), (1, 2, 1), (1, 0, 2), (2, 1, 1), 2), ((3, 3, 3), (3, 3, 3), (2, 2, 2), (3, 3, 3), (1, 1, 1), 1),
+    ((1, 4, 4), (2, 1, 1), (1, 1, 1), (2, 0, 0), (3, 1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("sizes, kernel, stride, padding, dilation, groups", GEOMETRIES)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64"])
+def test_convolution(sizes, kernel, stride, padding, dilation, groups, dtype):
+    rng = np.random.default_rng(len(sizes))
+    x, w, b = (rng.integers(-5, 5, s).astype(dtype) for s in ((2, 4, *sizes), (6, 4 // groups, *kernel), (6,)))
+    conv = getattr(F, f"conv{len(sizes)}d")
+    y = conv(*map(fastbp.tensor, (x, w, b)), stride, padding, dilation, groups)
+    assert y.dtype == getattr(fastbp, dtype)
+    np.testing.assert_array_equal(y.numpy(), naive_conv(x, w, b, stride, padding, dilation, groups))
+    one = conv(fastbp.tensor(x[0]), fastbp.tensor(w), None, stride, padding, dilation, groups)
+    np.testing.assert_array_equal(one.numpy(), naive_conv(x[:1], w, None, stride, padding, dilation, groups)[0])
+
+
+@pytest.mark.parametrize("sizes, kernel, stride, padding, dilation, groups", GEOMETRIES)
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_transposed_convolution_is_the_adjoint(sizes, kernel, stride, padding, dilation, groups, dtype):
+    """sum(conv(x) * v) = sum(x * conv_transpose(v)), with what a stride leaves over as output_padding."""
+    rng = np.random.default_rng(len(sizes))
+    x, w = (rng.integers(-5, 5, s).astype(dtype) for s in ((2, 4, *sizes), (6, 4 // groups, *kernel)))
+    y = naive_conv(x, w, None, stride, padding, dilation, groups)
+    v = rng.integers(-5, 5, y.shape).astype(dtype)
+    least = [(o - 1) * s - 2 * p + d * (k - 1) + 1 for o, s, p, d, k in zip(y.shape[2:], stride, padding, dilation, kernel)]
+    extra = tuple(size - n for size, n in zip(sizes, least))
+    back = getattr(F, f"conv_transpose{len(sizes)}d")(fastbp.tensor(v), fastbp.tensor(w), None, stride, padding, extra, groups,
+                                                      dilation)
+    assert back.shape == x.shape and back.dtype == getattr(fastbp, dtype)
+    assert (y * v).sum() == (x * back.numpy()).sum()
+
+
+def test_transposed_convolution_by_hand():
+    x, w = fastbp.tensor([[[1.0, 2.0]]]), fastbp.tensor([[[1.0, 10.0, 100.0]]])
+    assert F.conv_transpose1d(x, w, fastbp.tensor([0.5]), stride=2).tolist() == [[[1.5, 10.5, 102.5, 20.5, 200.5]]]
+    assert F.conv_transpose1d(x, w, stride=2, padding=1, output_padding=1).tolist() == [[[10.0, 102.0, 20.0, 200.0]]]
+    layer = nn.ConvTranspose1d(1, 1, 3, stride=2, bias=False)
+    assert layer(x, output_size=[6]).shape == (1, 1, 6)
+    with pytest.raises(ValueError, match="from 5 to 6"):
+        layer(x, output_size=[7])
+
+
+@pytest.mark.parametrize("kernel, dilation", [(2, 1), (3, 1), (4, 3)])
+def test_same_padding_puts_the_odd_one_last(kernel, dilation):
+    total = dilation * (kernel - 1)
+    x, w = np.arange(1.0, 8.0), np.arange(1.0, kernel + 1)
+    want = naive_conv(np.pad(x, (total // 2, total - total // 2))[None, None], w[None, None], None, (1,), (0,), (dilation,), 1)
+    y = F.conv1d(fastbp.tensor(x)[None, None], fastbp.tensor(w)[None, None], padding="same", dilation=dilation)
+    np.testing.assert_array_equal(y.numpy(), want)
+
+
+def test_empty_batches():
+    x = fastbp.zeros(0, 3, 5, 5, requires_grad=True)
+    w = fastbp.ones(2, 3, 3, 3, requires_grad=True)
+    y = F.conv2d(x, w)
+    y.sum().backward()
+    assert y.shape == (0, 2, 3, 3) and x.grad.shape == x.shape and not w.grad.any()
+    assert F.max_pool2d(x, 2).shape == F.avg_pool2d(x, 2).shape == (0, 3, 2, 2)
+    assert F.conv_transpose2d(x, fastbp.ones(3, 2, 2, 2)).shape == (0, 2, 6, 6)
+
+
+def test_fold_adds_up_what_unfold_takes():
+    x = fastbp.arange(12.0).reshape(1, 1, 3, 4)
+    columns = F.unfold(x, (2, 3), stride=(1, 1))
+    assert columns.shape == (1, 6, 4)
+    assert columns[0, :, 0].tolist() == [0, 1, 2, 4, 5, 6] and columns[0, :, 3].tolist() == [5, 6, 7, 9, 10, 11]
+    counts = F.fold(fastbp.ones(1, 6, 4), (3, 4), (2, 3))
+    assert counts[0, 0].tolist() == [[1, 2, 2, 1], [2, 4, 4, 2], [1, 2, 2, 1]]
+    assert nn.Fold((3, 4), (2, 3))(columns)[0, 0].equal(x[0, 0] * counts[0, 0])
+
+
+# ---- padding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode, name", [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap"), ("constant", None)])
+def test_pad(mode, name):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    widths = [(0, 0), (0, 0), (2, 1), (0, 3)]
+    want = np.pad(x, widths, name) if name else np.pad(x, widths, constant_values=1.5)
+    y = F.pad(fastbp.tensor(x), (0, 3, 2, 1), mode, *(() if name else (1.5,)))
+    np.testing.assert_array_equal(y.numpy(), want)
+    cut = F.pad(fastbp.tensor(x), (-1, 2, 0, 0), mode)
+    assert cut.shape == (2, 3, 4, 6) and cut[..., :4].equal(fastbp.tensor(x)[..., 1:])
+
+
+def test_pad_of_integers_and_nothing():
+    x = fastbp.arange(3)
+    assert F.pad(x, (1, 2), value=7).tolist() == [7, 0, 1, 2, 7, 7]
+    y = F.pad(x, (0, 0))
+    y += 1
+    assert x.tolist() == [0, 1, 2]
+    assert nn.ZeroPad2d((1, 0, 0, 1))(fastbp.ones(1, 1, 1)).tolist() == [[[0.0, 1.0], [0.0, 0.0]]]
+    assert nn.CircularPad1d(1)(fastbp.tensor([[1.0, 2.0, 3.0]])).tolist() == [[3.0, 1.0, 2.0, 3.0, 1.0]]
+
+
+# ---- pooling --------------------------------------------------------------------------------------------------------
+
+
+def test_max_pool_of_nan_infinity_and_integers():
+    x = fastbp.tensor([[1.0, float("nan"), 2.0, 3.0, float("-inf"), float("-inf")]])
+    y, index = F.max_pool1d(x, 2, return_indices=True)
+    assert str(y.tolist()) == "[[nan, 3.0, -inf]]" and index.tolist() == [[1, 3, 4]]
+    y, index = F.max_pool1d(fastbp.tensor([[[3, -7, 5, 1]]]), 3, 1, 1, return_indices=True)
+    assert y.tolist() == [[[3, 5, 5, 5]]] and index.tolist() == [[[0, 2, 2, 2]]] and y.dtype == fastbp.int64
+
+
+def test_pooling_of_volumes():
+    x = np.random.default_rng(0).permutation(192).astype(float).reshape(1, 2, 4, 6, 4)
+    blocks = x.reshape(1, 2, 2, 2, 3, 2, 2, 2).transpose(0, 1, 2, 4, 6, 3, 5, 7).reshape(1, 2, 2, 3, 2, 8)
+    y, index = F.max_pool3d(fastbp.tensor(x), 2, return_indices=True)
+    np.testing.assert_array_equal(y.numpy(), blocks.max(-1))
+    np.testing.assert_array_equal(np.take_along_axis(x.reshape(1, 2, -1), index.numpy().reshape(1, 2, -1), 2).reshape(y.shape),
+                                  y.numpy())
+    np.testing.assert_allclose(F.avg_pool3d(fastbp.tensor(x), 2).numpy(), blocks.mean(-1))
+    np.testing.assert_array_equal(F.max_unpool3d(y, index, 2).numpy(), np.where(np.isin(x, y.numpy()), x, 0))
+
+
+def test_average_counts():
+    x = fastbp.ones(1, 1, 4, dtype=fastbp.float64)
+    assert F.avg_pool1d(x, 3, 1, 1).tolist() == [[[2 / 3, 1.0, 1.0, 2 / 3]]]
+    assert F.avg_pool1d(x, 3, 1, 1, count_include_pad=False).tolist() == [[[1.0, 1.0, 1.0, 1.0]]]
+    assert F.avg_pool1d(x, 3, 2, 0, ceil_mode=True).tolist() == [[[1.0, 1.0]]]
+    assert F.avg_pool2d(x[None], (1, 2), divisor_override=1).tolist() == [[[[2.0, 2.0]]]]
+    assert F.avg_pool1d(fastbp.tensor([[[-3, 0]]]), 2).tolist() == [[[-1]]]       # towards zero, as PyTorch
+
+
+def test_adaptive_windows_overlap_where_sizes_do_not_divide():
+    x = fastbp.tensor([[0.0, 1.0, 2.0, 3.0, 4.0]])
+    assert F.adaptive_avg_pool1d(x, 3).tolist() == [[0.5, 2.0, 3.5]]
+    y, index = F.adaptive_max_pool1d(-x, 3, return_indices=True)
+    assert y.tolist() == [[0.0, -1.0, -3.0]] and index.tolist() == [[0, 1, 3]]
+    assert F.adaptive_avg_pool1d(x, 7).shape == (1, 7)
+    assert F.adaptive_avg_pool2d(fastbp.ones(2, 3, 4, 5), (None, 1)).shape == (2, 3, 4, 1)
+    inf = fastbp.tensor([[float("inf"), 1.0, 2.0, 3.0, 4.0]])
+    assert F.adaptive_avg_pool1d(inf, 3).tolist() == [[float("inf"), 2.0, 3.5]]
+
+
+# ---- normalization --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 70), (4, 3, 6), (2, 3, 4, 5), (2, 2, 3, 2, 2)])
+def test_batch_norm(shape):
+    rng = np.random.default_rng(0)
+    x, c, axes = rng.standard_normal(shape) * 3 + 1, shape[1], (0, *range(2, len(shape)))
+    n = x.size // c
+    layer = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[x.ndim](c, momentum=0.3).double()
+    with fastbp.no_grad():
+        layer.weight.copy_(fastbp.tensor(rng.standard_normal(c)))
+        layer.bias.copy_(fastbp.tensor(rng.standard_normal(c)))
+    side = lambda v: np.asarray(v).reshape(1, -1, *[1] * (x.ndim - 2))
+    w, b = (side(t.detach().numpy()) for t in (layer.weight, layer.bias))
+    mean, var = x.mean(axes), x.var(axes)
+    np.testing.assert_allclose(layer(fastbp.tensor(x)).detach().numpy(), (x - side(mean)) / np.sqrt(side(var) + 1e-5) * w + b,
+                               rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(layer.running_mean.numpy(), 0.3 * mean, rtol=1e-12)
+    np.testing.assert_allclose(layer.running_var.numpy(), 0.7 + 0.3 * var * n / (n - 1), rtol=1e-12)
+    assert int(layer.num_batches_tracked) == 1
+    layer.eval()
+    rm, rv = layer.running_mean.numpy().copy(), layer.running_var.numpy().copy()
+    np.testing.assert_allclose(layer(fastbp.tensor(x)).detach().numpy(), (x - side(rm)) / np.sqrt(side(rv) + 1e-5) * w + b,
+                               rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(layer.running_mean.numpy(), rm)
+
+
+def test_batch_norm_without_momentum_keeps_the_mean_of_all_batches():
+    layer = nn.BatchNorm1d(1, momentum=None)
+    for k in range(1, 4):
+        layer(fastbp.full((2, 1), float(k)) + fastbp.tensor([[1.0], [-1.0]]))
+    assert float(layer.running_mean) == pytest.approx(2.0) and float(layer.running_var) == pytest.approx(2.0)
+
+
+def test_statistics_of_a_large_mean_are_exact():
+    x = np.random.default_rng(0).standard_normal((64, 2, 100)).astype(np.float32) + 1000
+    y = F.batch_norm(fastbp.tensor(x), None, None, training=True).numpy().astype(np.float64)
+    assert np.abs(y.mean((0, 2))).max() < 1e-3 and np.abs(y.std((0, 2)) - 1).max() < 1e-3
+
+
+def test_running_statistics_of_a_view_are_updated():
+    store = fastbp.zeros(3, 2)
+    F.batch_norm(fastbp.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]), store[:, 0], store[:, 1], training=True, momentum=1.0)
+    assert store.tolist() == [[2.0, 2.0], [3.0, 2.0], [4.0, 2.0]]
+
+
+def test_instance_and_group_norm():
+    x = np.random.default_rng(0).standard_normal((2, 4, 5))
+    t = fastbp.tensor(x)
+    want = (x - x.mean(2, keepdims=True)) / np.sqrt(x.var(2, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(F.instance_norm(t).numpy(), want, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(F.group_norm(t, 4).numpy(), want, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(nn.InstanceNorm1d(4)(t[1]).numpy(), want[1], rtol=1e-10, atol=1e-12)
+    layer = nn.InstanceNorm1d(4, track_running_stats=True, momentum=1.0).double()
+    layer(t)
+    np.testing.assert_allclose(layer.running_mean.numpy(), x.mean((0, 2)), atol=1e-12)
+    np.testing.assert_allclose(layer.running_var.numpy(), x.var(2, ddof=1).mean(0), rtol=1e-12)
+
+
+def test_local_response_norm():
+    x = np.random.default_rng(0).standard_normal((1, 5, 2))
+    padded = np.pad(x ** 2, ((0, 0), (2, 1), (0, 0)))
+    mean = sum(padded[:, k:k + 5] for k in range(4)) / 4
+    np.testing.assert_allclose(nn.LocalResponseNorm(4, 0.5, 0.6, 2.0)(fastbp.tensor(x)).numpy(), x / (2 + 0.5 * mean) ** 0.6,
+                               rtol=1e-12)
+
+
+# ---- resampling -----------------------------------------------------------------------------------------------------
+
+
+def test_interpolate_by_hand():
+    x = fastbp.tensor([[[0.0, 1.0, 2.0, 3.0]]])
+    assert F.interpolate(x, 3).tolist() == [[[0.0, 1.0, 2.0]]]
+    assert F.interpolate(x, 3, mode="nearest-exact").tolist() == [[[0.0, 2.0, 3.0]]]
+    assert F.interpolate(x, 7, mode="linear", align_corners=True).tolist() == [[[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]]]
+    assert F.interpolate(x, scale_factor=2, mode="linear").tolist() == [[[0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]]]
+    assert F.interpolate(x, 2, mode="area").tolist() == [[[0.5, 2.5]]]
+    line = fastbp.arange(8.0).reshape(1, 1, 1, 8)
+    assert F.interpolate(line, (1, 15), mode="bicubic", align_corners=True)[0, 0, 0, 4:11].tolist() == [2, 2.5, 3, 3.5, 4, 4.5, 5]
+    # a triangle of half width 4 around 1.5: weights 5 7 7 5 3 1, those below 0 cut off
+    means = F.interpolate(line, (1, 2), mode="bilinear", antialias=True).flatten().tolist()
+    assert means == pytest.approx([53 / 28, 7 - 53 / 28])
+
+
+@pytest.mark.parametrize("align", [True, False])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_the_identity_grid_gives_the_image(mode, align):
+    x = fastbp.randn(2, 3, 4, 5, dtype=fastbp.float64)
+    theta = fastbp.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=fastbp.float64).expand(2, 2, 3)
+    grid = F.affine_grid(theta, x.shape, align)
+    np.testing.assert_allclose(F.grid_sample(x, grid, mode, "border", align).numpy(), x.numpy(), atol=1e-12)
+
+
+def test_grid_sample_outside():
+    x = fastbp.tensor([[[[1.0, 2.0, 3.0]]]])
+    at = lambda x0, padding: F.grid_sample(x, fastbp.tensor([[[[x0, 0.0]]]]), "nearest", padding, True).item()
+    assert [at(2.0, p) for p in ("zeros", "border", "reflection")] == [0.0, 3.0, 2.0]
+    F.grid_sample(x, fastbp.full((1, 1, 1, 2), float("nan")))       # any value, no crash
+
+
+def test_channels_and_pixels():
+    x = fastbp.arange(16.0).reshape(1, 4, 2, 2)
+    y = F.pixel_shuffle(x, 2)
+    assert y[0, 0].tolist() == [[0, 4, 1, 5], [8, 12, 9, 13], [2, 6, 3, 7], [10, 14, 11, 15]]
+    assert F.pixel_unshuffle(y, 2).equal(x)
+    assert F.channel_shuffle(x, 2)[0, :, 0, 0].tolist() == [0, 8, 4, 12]
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------
+
+ERRORS = [
+    (lambda: F.conv3d(fastbp.ones(1, 2, 4, 4), fastbp.ones(3, 2, 2, 2)), ValueError, "conv3d: .*3 spatial"),
+    (lambda: F.conv1d(fastbp.ones(1, 2, 4), fastbp.ones(3, 2, 2), padding="full"), ValueError, "conv1d: padding 'full'"),
+    (lambda: F.conv2d(fastbp.ones(1, 2, 4, 4), fastbp.ones(3, 2, 2, 2), stride=2, padding="same"), ValueError, "stride 1"),
+    (lambda: F.conv2d(fastbp.ones(1, 2, 4, 4), fastbp.ones(3, 2, 2, 2).double()), TypeError, "one dtype"),
+    (lambda: F.conv2d(fastbp.ones(1, 2, 4, 4), fastbp.ones(3, 2, 2, 2), stride=(1, 1, 1)), ValueError, "one int or 2"),
+    (lambda: F.conv_transpose2d(fastbp.ones(1, 2, 4, 4), fastbp.ones(3, 2, 2, 2)), ValueError, "2 channels.*needs 3"),
+    (lambda: F.conv_transpose1d(fastbp.ones(1, 2, 4), fastbp.ones(2, 2, 2), output_padding=1), ValueError, "output_padding"),
+    (lambda: F.conv_transpose1d(fastbp.ones(1, 2, 1), fastbp.ones(2, 2, 2), padding=1), ValueError, "less padding"),
+    (lambda: F.max_pool1d(fastbp.ones(1, 2, 4), 2, padding=2), ValueError, "max_pool1d: padding 2.*half"),
+    (lambda: F.avg_pool3d(fastbp.ones(2, 2), 2), ValueError, "avg_pool3d: .*3 spatial"),
+    (lambda: F.max_pool2d(fastbp.ones(2, 0, 4, 4), 2), ValueError, "only the batch"),
+    (lambda: F.adaptive_avg_pool2d(fastbp.ones(2, 2, 4, 4), (1, 2, 3)), ValueError, "one int or 2"),
+    (lambda: F.max_unpool1d(fastbp.ones(1, 1, 2), fastbp.tensor([[[0, 9]]]), 2), IndexError, "outside"),
+    (lambda: F.pad(fastbp.ones(2, 3), (1,)), ValueError, "pad: pad"),
+    (lambda: F.pad(fastbp.ones(2, 3), (3, 0), "reflect"), ValueError, "at most 2"),
+    (lambda: F.pad(fastbp.ones(2, 3), (-2, -2)), ValueError, "cuts more"),
+    (lambda: F.fold(fastbp.ones(1, 5, 4), (3, 3), 2), ValueError, "fold: .*4"),
+    (lambda: F.batch_norm(fastbp.ones(1, 3), None, None, training=True), ValueError, "more than 1 value per channel"),
+    (lambda: F.batch_norm(fastbp.ones(2, 3), None, None), ValueError, "running_mean"),
+    (lambda: F.batch_norm(fastbp.ones(2, 3), fastbp.ones(2), fastbp.ones(3)), ValueError, r"running_mean.*\[2\]"),
+    (lambda: F.batch_norm(fastbp.ones(2, 3), None, None, fastbp.ones(3).double(), training=True), TypeError, "dtype"),
+    (lambda: F.group_norm(fastbp.ones(2, 3), 2), ValueError, "num_groups 2"),
+    (lambda: F.instance_norm(fastbp.ones(2, 3, 1)), ValueError, "spatial element"),
+    (lambda: F.rms_norm(fastbp.ones(2, 3), (2,)), ValueError, r"rms_norm: normalized_shape \[2\]"),
+    (lambda: F.interpolate(fastbp.ones(1, 1, 3), 2, 2.0), ValueError, "either size or scale_factor"),
+    (lambda: F.interpolate(fastbp.ones(1, 1, 3), 2, align_corners=True), ValueError, "align_corners"),
+    (lambda: F.interpolate(fastbp.ones(1, 1, 3), 2, mode="bilinear"), NotImplementedError, "2 spatial"),
+    (lambda: F.grid_sample(fastbp.ones(1, 1, 3, 3), fastbp.ones(2, 3, 3, 2)), ValueError, "grid_sample"),
+    (lambda: F.pixel_shuffle(fastbp.ones(1, 3, 2, 2), 2), ValueError, "r = 2"),
+    (lambda: nn.BatchNorm2d(3)(fastbp.ones(2, 3)), ValueError, "expected 4D input"),
+    (lambda: nn.ConvTranspose2d(2, 2, 3, padding_mode="reflect"), ValueError, "zeros"),
+]
+
+
+@pytest.mark.parametrize("call, error, text", ERRORS)
+def test_errors(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_old_names_warn():
+    x = fastbp.arange(4.0).reshape(1, 1, 2, 2)
+    with pytest.warns(UserWarning, match="interpolate"):
+        assert F.upsample_nearest(x, scale_factor=2).shape == (1, 1, 4, 4)
+    assert nn.UpsamplingBilinear2d(size=(3, 3))(x)[0, 0].tolist() == [[0.0, 0.5, 1.0], [1.0, 1.5, 2.0], [2.0, 2.5, 3.0]]

@@ -280,8 +280,8 @@ def _pad(input, pad, mode="constant", value=None):
             raise F.ShapeError(f"pad: mode {mode!r} cannot pad dimension {dim} of input {list(input.shape)}: it is empty.")
         limit = size - 1 if mode == "reflect" else size
         if mode != "replicate" and max(before, after) > limit:
-            raise F.ShapeError(f"pad: mode {mode!r} takes at most {limit} on either side of dimension {dim} of input "
-                               f"{list(input.shape)}, got {(before, after)}.")
+            raise F.ShapeError(f"pad: {(before, after)} is too large for mode {mode!r}, which takes at most {limit} on either "
+                               f"side of dimension {dim} of input {list(input.shape)}.")
         if before or after:
             input = F.index_select(input, dim, _border(mode, size, before, after))
     return input if any(pad) else input.clone()

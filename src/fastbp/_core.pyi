@@ -835,11 +835,17 @@ def check_same_shape(op: str, input: Tensor, target: Tensor) -> None: ...
 def check_classes(op: str, input: Tensor, target: Tensor, ignore_index: _Int) -> None: ...
 def cross_entropy_classes(input: Tensor, target: Tensor, weight: Any, ignore_index: _Int, reduction: str, label_smoothing: _Float) -> Tensor: ...
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = ..., reduce: Any = ..., reduction: str = ..., weight: Any = ...) -> Tensor: ...
-def layer_norm(input: Tensor, normalized_shape: Any, weight: Any = ..., bias: Tensor | None = ..., eps: _Float = ...) -> Tensor: ...
 def dropout(input: Tensor, p: _Float = ..., training: _Bool = ..., inplace: _Bool = ...) -> Tensor: ...
+def layer_norm(input: Tensor, normalized_shape: Any, weight: Any = ..., bias: Tensor | None = ..., eps: _Float = ...) -> Tensor: ...
+def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = ..., stride: Any = ..., padding: Any = ..., dilation: Any = ..., groups: _Int = ...) -> Tensor: ...
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = ..., stride: Any = ..., padding: Any = ..., dilation: Any = ..., groups: _Int = ...) -> Tensor: ...
+def conv3d(input: Tensor, weight: Tensor, bias: Tensor | None = ..., stride: Any = ..., padding: Any = ..., dilation: Any = ..., groups: _Int = ...) -> Tensor: ...
+def max_pool1d(input: Tensor, kernel_size: Any, stride: Any = ..., padding: Any = ..., dilation: Any = ..., ceil_mode: _Bool = ..., return_indices: _Bool = ...) -> Any: ...
 def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = ..., padding: Any = ..., dilation: Any = ..., ceil_mode: _Bool = ..., return_indices: _Bool = ...) -> Any: ...
+def max_pool3d(input: Tensor, kernel_size: Any, stride: Any = ..., padding: Any = ..., dilation: Any = ..., ceil_mode: _Bool = ..., return_indices: _Bool = ...) -> Any: ...
+def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = ..., padding: Any = ..., ceil_mode: _Bool = ..., count_include_pad: _Bool = ...) -> Tensor: ...
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = ..., padding: Any = ..., ceil_mode: _Bool = ..., count_include_pad: _Bool = ..., divisor_override: Any = ...) -> Tensor: ...
+def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = ..., padding: Any = ..., ceil_mode: _Bool = ..., count_include_pad: _Bool = ..., divisor_override: Any = ...) -> Tensor: ...
 def _lin_alg_error() -> Tensor: ...
 def composition_gradient(function: Any, v: Tensor, shape: Any, other: Tensor) -> Tensor: ...
 def _set_anomaly(mode: _Bool) -> Tensor: ...
@@ -1273,6 +1279,19 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor, full: _Bool = 
 def poisson_nll_loss(input: Tensor, target: Tensor, log_input: _Bool = ..., full: _Bool = ..., size_average: _Bool | None = ..., eps: _Float = ..., reduce: _Bool | None = ..., reduction: str | str = ...) -> Tensor: ...
 def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = ..., weight: Tensor | None = ..., reduction: str | str = ..., ignore_index: _Int | None = ..., label_smoothing: _Float = ..., options: Any | None = ...) -> Tensor: ...
 def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: _Int = ..., reduction: str | str = ..., zero_infinity: _Bool = ...) -> Tensor: ...
+def rms_norm(input: Tensor, normalized_shape: _Ints, weight: Tensor | None = ..., eps: _Float | None = ...) -> Tensor: ...
+def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, training: _Bool, momentum: _Float, eps: _Float, cudnn_enabled: _Bool = ...) -> Tensor: ...
+def instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, use_input_stats: _Bool, momentum: _Float, eps: _Float, cudnn_enabled: _Bool = ...) -> Tensor: ...
+def group_norm(input: Tensor, num_groups: _Int, weight: Tensor | None = ..., bias: Tensor | None = ..., eps: _Float = ..., cudnn_enabled: _Bool = ...) -> Tensor: ...
+def conv_transpose1d(input: Tensor, weight: Tensor, bias: Tensor | None = ..., stride: _Ints = ..., padding: _Ints = ..., output_padding: _Ints = ..., groups: _Int = ..., dilation: _Ints = ...) -> Tensor: ...
+def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = ..., stride: _Ints = ..., padding: _Ints = ..., output_padding: _Ints = ..., groups: _Int = ..., dilation: _Ints = ...) -> Tensor: ...
+def conv_transpose3d(input: Tensor, weight: Tensor, bias: Tensor | None = ..., stride: _Ints = ..., padding: _Ints = ..., output_padding: _Ints = ..., groups: _Int = ..., dilation: _Ints = ...) -> Tensor: ...
+def constant_pad_nd(input: Tensor, pad: _Ints, value: _Operand = ...) -> Tensor: ...
+def max_pool1d_with_indices(input: Tensor, kernel_size: _Ints, stride: _Ints | None = ..., padding: _Ints = ..., dilation: _Ints = ..., ceil_mode: _Bool = ...) -> Tensor: ...
+def adaptive_avg_pool1d(input: Tensor, output_size: _Ints) -> Tensor: ...
+def pixel_shuffle(input: Tensor, upscale_factor: _Int) -> Tensor: ...
+def pixel_unshuffle(input: Tensor, downscale_factor: _Int) -> Tensor: ...
+def channel_shuffle(input: Tensor, groups: _Int) -> Tensor: ...
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: _Operand, attn_mask: Tensor | None = ..., dropout_p: _Float = ..., is_causal: _Bool = ..., *, scale: _Float | None = ..., enable_gqa: _Bool = ...) -> Tensor: ...
 def multi_head_attention_forward(query: Tensor, key: Tensor, value: _Operand, embed_dim_to_check: _Int, num_heads: _Int, in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: _Bool, dropout_p: _Float, out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: _Bool = ..., key_padding_mask: Tensor | None = ..., need_weights: _Bool = ..., attn_mask: Tensor | None = ..., use_separate_proj_weight: _Bool = ..., q_proj_weight: Tensor | None = ..., k_proj_weight: Tensor | None = ..., v_proj_weight: Tensor | None = ..., static_k: Tensor | None = ..., static_v: Tensor | None = ..., average_attn_weights: _Bool = ..., is_causal: _Bool = ...) -> Tensor: ...
 def rnn_tanh(input: Tensor, hx: Tensor, params: Sequence[Tensor], has_biases: _Bool, num_layers: _Int, dropout: _Float, train: _Bool, bidirectional: _Bool, batch_first: _Bool = ..., lengths: Tensor | None = ...) -> Tensor: ...
@@ -1294,28 +1313,30 @@ asarray = as_tensor
 __all__ = [
     "AccumulateGrad", "CPU", "DTypeError", "Dual", "Extreme", "Frexp", "FunctionCtx", "Generator", "GraphError",
     "KeepGrad", "Node", "RemovableHandle", "ReplayError", "ShapeError", "Size", "SlotHook", "Tensor", "abs", "absolute",
-    "acos", "acosh", "adam_step", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all",
-    "allclose", "allocations", "alpha_dropout", "amax", "amin", "angle", "any", "arange", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argwhere", "as_strided", "as_strided_scatter",
-    "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
-    "avg_pool2d", "baddbmm", "bernoulli", "bfloat16", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors",
-    "broadcast_to", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul", "cholesky", "cholesky_inverse",
-    "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "combinations",
-    "concat", "concatenate", "conv2d", "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cpu",
-    "cross", "cross_entropy", "ctc_loss", "cuda", "cumprod", "cumsum", "default_generator", "deg2rad", "det", "device",
-    "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "digamma", "div", "divide", "dot", "dropout",
-    "dsplit", "dstack", "dtype", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache", "empty_like",
-    "eq", "equal", "erf", "erfc", "erfinv", "executed", "exp", "exp2", "expand_as", "expm1", "eye",
-    "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift",
-    "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud", "float16", "float32",
-    "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack",
-    "from_numpy", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype",
-    "get_num_threads", "get_rng_state", "glu", "greater", "greater_equal", "gru", "gru_cell", "gt", "gumbel_softmax",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "hsplit", "hstack",
-    "huber_loss", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill", "index_put",
-    "index_reduce", "index_select", "initial_seed", "inner", "int16", "int32", "int64", "int8", "inverse",
+    "acos", "acosh", "adam_step", "adaptive_avg_pool1d", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv",
+    "addr", "adjoint", "all", "allclose", "allocations", "alpha_dropout", "amax", "amin", "angle", "any", "arange",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argwhere",
+    "as_strided", "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d",
+    "atleast_2d", "atleast_3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "bernoulli",
+    "bfloat16", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "binomial",
+    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cartesian_prod", "cat", "cdist",
+    "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk",
+    "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "combinations", "concat", "concatenate",
+    "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cpu", "cross", "cross_entropy",
+    "ctc_loss", "cuda", "cumprod", "cumsum", "default_generator", "deg2rad", "det", "device", "diag", "diag_embed",
+    "diagflat", "diagonal", "diagonal_scatter", "digamma", "div", "divide", "dot", "dropout", "dsplit", "dstack",
+    "dtype", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache", "empty_like", "eq", "equal", "erf",
+    "erfc", "erfinv", "executed", "exp", "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout",
+    "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2",
+    "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power",
+    "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack", "from_numpy", "full", "full_like",
+    "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state",
+    "glu", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "hsplit", "hstack", "huber_loss",
+    "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill", "index_put", "index_reduce",
+    "index_select", "initial_seed", "inner", "instance_norm", "int16", "int32", "int64", "int8", "inverse",
     "is_floating_point", "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf",
     "isposinf", "isreal", "kl_div", "kron", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less",
     "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det",
@@ -1328,29 +1349,29 @@ __all__ = [
     "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2", "logdet",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid", "logspace", "logsumexp", "lstm",
     "lstm_cell", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed", "margin_ranking_loss", "masked_fill",
-    "masked_scatter", "masked_select", "matmul", "matrix_exp", "matrix_power", "max", "max_pool2d", "maximum", "mean",
-    "meshgrid", "min", "minimum", "mish", "mm", "moveaxis", "movedim", "mse_loss", "mul",
-    "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
-    "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num", "narrow", "ne", "neg", "negative", "new_empty",
-    "new_full", "new_ones", "new_tensor", "new_zeros", "nextafter", "nll_loss", "node_visits", "nonzero", "norm",
-    "norm_except_dim", "normal", "normalize", "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step",
-    "orgqr", "outer", "pad_sequence", "pairwise_distance", "pdist", "permute", "pinverse", "poisson",
-    "poisson_nll_loss", "polygamma", "positive", "pow", "prelu", "prod", "promote_types", "put", "qr", "rad2deg",
-    "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder",
-    "repeat", "repeat_interleave", "reshape", "reshape_as", "result_type", "rnn_relu", "rnn_relu_cell", "rnn_tanh",
-    "rnn_tanh_cell", "roll", "rot90", "round", "row_stack", "rrelu", "rsqrt", "rsub", "scaled_dot_product_attention",
-    "scatter", "scatter_add", "scatter_reduce", "select", "select_scatter", "selu", "set_default_dtype",
-    "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sgn", "sigmoid", "sign", "signbit", "silu",
-    "sin", "sinc", "sinh", "slice_scatter", "slogdet", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus",
-    "softshrink", "softsign", "special_digamma", "special_entr", "special_erf", "special_erfc", "special_erfcx",
-    "special_erfinv", "special_exp2", "special_expit", "special_expm1", "special_gammainc", "special_gammaincc",
-    "special_gammaln", "special_i0", "special_i0e", "special_i1", "special_i1e", "special_log1p", "special_log_ndtr",
-    "special_logit", "special_multigammaln", "special_ndtr", "special_ndtri", "special_polygamma", "special_psi",
-    "special_round", "special_sinc", "special_xlog1py", "special_xlogy", "special_zeta", "split", "split_with_sizes",
-    "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "svd", "swapaxes", "swapdims", "t", "take",
-    "take_along_dim", "tan", "tanh", "tanhshrink", "tensor", "tensor_split", "tensordot", "threshold", "tile", "to",
-    "trace", "transpose", "triangular_solve", "tril", "tril_indices", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss", "triu", "triu_indices", "true_divide", "trunc", "type_as", "uint8", "unbind",
-    "unflatten", "unfold", "unravel_index", "unsqueeze", "var", "vdot", "view_as", "vsplit", "vstack", "where", "xlogy",
-    "zeros", "zeros_like",
+    "masked_scatter", "masked_select", "matmul", "matrix_exp", "matrix_power", "max", "max_pool1d",
+    "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum", "mean", "meshgrid", "min", "minimum", "mish",
+    "mm", "moveaxis", "movedim", "mse_loss", "mul", "multi_head_attention_forward", "multi_margin_loss",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num",
+    "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nextafter",
+    "nll_loss", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize", "not_equal", "numel",
+    "one_hot", "ones", "ones_like", "optimizer_step", "orgqr", "outer", "pad_sequence", "pairwise_distance", "pdist",
+    "permute", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson", "poisson_nll_loss", "polygamma", "positive",
+    "pow", "prelu", "prod", "promote_types", "put", "qr", "rad2deg", "rand", "rand_like", "randint", "randn",
+    "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder", "repeat", "repeat_interleave", "reshape",
+    "reshape_as", "result_type", "rms_norm", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90",
+    "round", "row_stack", "rrelu", "rsqrt", "rsub", "scaled_dot_product_attention", "scatter", "scatter_add",
+    "scatter_reduce", "select", "select_scatter", "selu", "set_default_dtype", "set_num_threads", "set_printoptions",
+    "set_rng_state", "sgd_step", "sgn", "sigmoid", "sign", "signbit", "silu", "sin", "sinc", "sinh", "slice_scatter",
+    "slogdet", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign", "special_digamma",
+    "special_entr", "special_erf", "special_erfc", "special_erfcx", "special_erfinv", "special_exp2", "special_expit",
+    "special_expm1", "special_gammainc", "special_gammaincc", "special_gammaln", "special_i0", "special_i0e",
+    "special_i1", "special_i1e", "special_log1p", "special_log_ndtr", "special_logit", "special_multigammaln",
+    "special_ndtr", "special_ndtri", "special_polygamma", "special_psi", "special_round", "special_sinc",
+    "special_xlog1py", "special_xlogy", "special_zeta", "split", "split_with_sizes", "sqrt", "square", "squeeze",
+    "stack", "std", "sub", "subtract", "sum", "svd", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan",
+    "tanh", "tanhshrink", "tensor", "tensor_split", "tensordot", "threshold", "tile", "to", "trace", "transpose",
+    "triangular_solve", "tril", "tril_indices", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu",
+    "triu_indices", "true_divide", "trunc", "type_as", "uint8", "unbind", "unflatten", "unfold", "unravel_index",
+    "unsqueeze", "var", "vdot", "view_as", "vsplit", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]

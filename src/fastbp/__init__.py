@@ -30,7 +30,7 @@ _MODULES = """
     nn onnx optim serialization settings special training utils version xpu
 """.split()
 _PLACES = {
-    "amp": "autocast", "compiler": "compile", "nn.functional": "celu_ rrelu_ selu_ threshold_",
+    "amp": "autocast", "func": "vmap", "compiler": "compile", "nn.functional": "celu_ rrelu_ selu_ threshold_",
     "serialization": "load save", "training": "fit",
     "legacy": """
         BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor
@@ -73,7 +73,8 @@ def __dir__():
 
 # The core's names that are its own affair; those that end in "_" are methods of Tensor.
 _INTERNAL = frozenset("""
-    AccumulateGrad CPU Dual Extreme Frexp Node RemovableHandle adam_step allocations check_classes check_reduction
+    AccumulateGrad CPU Dual Extreme Frexp FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere
+    RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit
     live_bytes live_nodes live_tensors logsumexp_any new_empty new_full new_ones new_tensor new_zeros node_visits optimizer_step
     os py repeat reshape_as restore_dims unfold sgd_step sys to type_as view_as

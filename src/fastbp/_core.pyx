@@ -11,6 +11,7 @@
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
 #   views reduce linalg index fused      builders: the other operations, one function each
 #   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
+#   batch       vmap: tensors with a hidden dimension
 #   create random optim                  tensors from numbers; Philox; one-pass updates
 # cython: language_level=3
 
@@ -67,6 +68,7 @@ include "_engine/backward.pxi"
 include "_engine/dual.pxi"
 include "_engine/function.pxi"
 include "_engine/sequence.pxi"
+include "_engine/batch.pxi"
 include "_engine/create.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"

@@ -8,14 +8,15 @@ Arguments and results may be nested containers of tensors.
 
 import functools
 
-from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, is_grad_enabled, stack, zeros_like
+from fastbp import _core
+from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, cat, is_grad_enabled, stack, zeros_like
 from fastbp.autograd import forward_ad
 from fastbp.autograd.grad_mode import enable_grad
 from fastbp.nn.utils.stateless import functional_call, stack_module_state
 from fastbp.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 __all__ = ["functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
-           "stack_module_state", "vjp"]
+           "stack_module_state", "vjp", "vmap"]
 
 
 def _chosen(name, args, argnums):
@@ -324,3 +325,104 @@ def hvp(func, primals, tangents):
     Source: Pearlmutter, Fast exact multiplication by the Hessian, 1994
     """
     return jvp(grad(func, 0 if len(primals) == 1 else tuple(range(len(primals)))), tuple(primals), tuple(tangents))
+
+
+_batch_rules = False
+
+
+def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
+    """A function of one example as a function of a batch: every operation runs once for all examples.
+
+    Formula: vmap(f)(x)[i] = f(x[i])
+    Args: in_dims: the dimension of the examples in each argument, None for an argument that all share; an int, or a tuple
+        (with nested containers) that matches the arguments; out_dims: where results get it; randomness: "error" (random
+        operations raise), "different" (each example draws its own numbers) or "same"; chunk_size: at most so many examples
+        at once, to bound memory.
+    Returns: function whose results have one more dimension.
+    Errors: ValueError for in_dims that do not fit or sizes that differ; GraphError for an operation without a batching rule, or
+        a branch or number that depends on a batched tensor: never a silent loop.
+    Source: torch.vmap; Frostig, Johnson and Leary, 2018
+
+    >>> import fastbp
+    >>> vmap(fastbp.dot)(fastbp.ones(2, 3), fastbp.arange(6.0).reshape(2, 3))
+    tensor([ 3., 12.])
+    """
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(f"vmap: randomness {randomness!r}; choose 'error', 'different' or 'same'.")
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError(f"vmap: chunk_size {chunk_size} must be positive, or None.")
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        global _batch_rules
+        if not _batch_rules:
+            from fastbp.ops import _batch
+            _core._register_batch_rules(_batch.RULES)
+            _batch_rules = True
+        leaves, spec = tree_flatten(args)
+        dims = _spread_dims(in_dims, args)
+        if not leaves or all(d is None for d in dims):
+            raise ValueError("vmap: nothing to map over: no argument has a batch dimension; in_dims names one of them.")
+        sizes = set()
+        for k, (x, d) in enumerate(zip(leaves, dims)):
+            if d is None:
+                continue
+            if not isinstance(x, Tensor):
+                raise ValueError(f"vmap: in_dims {d} for argument {k}, which is no Tensor but {type(x).__name__}; say None.")
+            if not -x.dim() <= d < x.dim():
+                raise ValueError(f"vmap: in_dims {d} for argument {k} of shape {list(x.shape)}: no such dimension.")
+            sizes.add(x.shape[d])
+        if len(sizes) > 1:
+            raise ValueError(f"vmap: expected all mapped arguments to have the same size in their batch dimension, got "
+                             f"{sorted(sizes)}.")
+        size, = sizes
+        if chunk_size is not None and chunk_size < size:
+            parts = []
+            for start in range(0, size, chunk_size):
+                length = min(chunk_size, size - start)
+                piece = [x if d is None else x.narrow(d, start, length) for x, d in zip(leaves, dims)]
+                parts.append(_run_vmap(func, tree_unflatten(piece, spec), kwargs, dims, 0, length, randomness))
+            trees = [tree_flatten(p) for p in parts]
+            joined = [cat(xs, 0) for xs in zip(*(t[0] for t in trees))]
+            outs = _spread_dims(out_dims, tree_unflatten(joined, trees[0][1]), one=True)
+            return tree_unflatten([y if d == 0 else y.movedim(0, d) for y, d in zip(joined, outs)], trees[0][1])
+        return _run_vmap(func, args, kwargs, dims, out_dims, size, randomness)
+    return wrapper
+
+
+def _spread_dims(dims, tree, one=False):
+    """One entry of in_dims (or out_dims) for each leaf of the arguments (or results)."""
+    if dims is None or isinstance(dims, int):
+        leaves = tree_flatten(tree)[0]
+        return [dims if one or isinstance(x, Tensor) else None for x in leaves]
+    if isinstance(dims, dict):
+        if not isinstance(tree, dict) or dims.keys() != tree.keys():
+            raise ValueError("vmap: in_dims is a dict that does not match its argument.")
+        return [d for k in tree for d in _spread_dims(dims[k], tree[k], one)]
+    if not isinstance(tree, (tuple, list)) or len(dims) != len(tree):
+        raise ValueError(f"vmap: in_dims or out_dims {dims} do not match {len(tree) if isinstance(tree, (tuple, list)) else 1} "
+                         f"values.")
+    return [d for a, b in zip(dims, tree) for d in _spread_dims(a, b, one)]
+
+
+def _run_vmap(func, args, kwargs, dims, out_dims, size, randomness):
+    leaves, spec = tree_flatten(args)
+    level = _core._enter_vmap(size, randomness)
+    try:
+        batched = [x if d is None else _core._make_batched(x, d % x.dim(), level) for x, d in zip(leaves, dims)]
+        result = func(*tree_unflatten(batched, spec), **kwargs)
+        ys, result_spec = tree_flatten(result)
+        found = []
+        for y, d in zip(ys, _spread_dims(out_dims, result, one=True)):
+            if not isinstance(y, Tensor):
+                raise ValueError(f"vmap: the function must return Tensors (or containers of them), got {type(y).__name__}.")
+            if d is None:
+                if _core._is_batched(y, level):
+                    raise ValueError("vmap: out_dims is None for a result that differs between examples.")
+                found.append(y)
+                continue
+            y = _core._unbatch(y, level)
+            found.append(y if d == 0 else y.movedim(0, d))
+        return tree_unflatten(found, result_spec)
+    finally:
+        _core._exit_vmap()

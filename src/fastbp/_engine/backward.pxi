@@ -669,6 +669,8 @@ cdef list gradients(list outputs, list inputs, list adjoints, bint retain, bint 
 def _backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
     """autograd.backward"""
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if BATCHING and batch_level(tensors):
+        raise GraphError("backward: inside vmap there is no .grad to add to; use func.grad.")
     backward_from(tensors, grad_tensors, create_graph if retain_graph is None else retain_graph, create_graph, inputs)
 
 
@@ -676,6 +678,10 @@ def _grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fa
     """autograd.grad for lists"""
     cdef list outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     cdef list ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if BATCHING:
+        level = batch_level(outs)
+        if level:
+            return batched_grad(level, outs, ins, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
     if allow_unused is None:
         allow_unused = materialize_grads
     elif materialize_grads and not allow_unused:
@@ -712,6 +718,8 @@ def _track(Tensor x not None):
     """x under a new name on the tape: where a transform asks for gradients, whatever x itself is part of."""
     if CATEGORY[x.code] != 2:
         raise DTypeError(f"grad: {describe(x)} cannot be differentiated; only floating dtypes can. Convert with .float().")
+    if BATCHING:
+        x = batched_everywhere(x)
     return c_alias(x) if tracked(x) else fresh_leaf(x, True)
 
 

@@ -552,8 +552,13 @@ cdef object inplace(int op, tuple xs, tuple consts):
     cdef Node n = None
     cdef int code, k
     xs = operands_of(xs)
+    if BATCHING and is_batched(t):
+        return inplace_batched(op, xs, consts)
     for x_ in xs:
         if isinstance(x_, Tensor) and (<Tensor>x_).bits & B_DUAL:
+            if BATCHING and is_batched(<Tensor>x_):
+                raise GraphError(f"{op_name(op)}_: vmap: {describe(t)} has no batch dimension, and is written with values that "
+                                 f"have one. Use {op_name(op)}, or make it from a batched tensor (zeros_like(x)).")
             raise GraphError(f"{op_name(op)}_: in-place operations on dual tensors are not supported; use {op_name(op)}.")
     check_writable(op_name(op) + "_", t)
     code = compute_code(op, xs, consts)

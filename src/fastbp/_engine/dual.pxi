@@ -12,14 +12,14 @@ cdef int LEVEL = 0
 
 @cython.final
 cdef class Dual:
-    """What makes a tensor dual."""
+    """What makes a tensor dual; or, with a level below zero and no tangent, gives it a hidden batch dimension (batch.pxi)."""
     cdef int level
     cdef Tensor primal
     cdef Tensor tangent
 
 
 cdef Tensor make_dual(Tensor primal, Tensor tangent, int level):
-    cdef Tensor t = detached(primal)
+    cdef Tensor t = shell(primal)
     t.node = primal.node
     t.slot = primal.slot
     t.bits |= (primal.bits & B_GRAD) | B_DUAL
@@ -57,7 +57,10 @@ cdef object tangent_of(object x, int level):
 
 cdef Tensor lift(int op, tuple args):
     """The operation on arguments some of which are dual."""
-    cdef int level = top_level(args)
+    cdef int level = batch_level(args) if BATCHING else 0
+    if level:
+        return lift_batched(op, args, level)
+    level = top_level(args)
     row = ROWS[op]
     primals = tuple([primal_of(a, level) for a in args])
     if row.kind == "pointwise":
@@ -248,7 +251,10 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
 cdef object lift_external(int op, tuple args):
     """An external row on arguments some of which are dual."""
     cdef bint several
-    cdef int level = top_level(args), i
+    cdef int level = batch_level(args) if BATCHING else 0, i
+    if level:
+        return lift_batched(op, args, level)
+    level = top_level(args)
     cdef Node n
     primals = tuple([primal_of(a, level) for a in args])
     ys = CALLS[op](*primals)
@@ -294,6 +300,8 @@ def _make_dual(Tensor tensor not None, Tensor tangent not None, level=None):
         raise ShapeError(f"make_dual: tangent {describe(tangent)} must have the shape and dtype of {describe(tensor)}.")
     if CATEGORY[tensor.code] != 2:
         raise DTypeError(f"make_dual: {describe(tensor)}: only floating dtypes have tangents.")
+    if BATCHING and batch_level((tensor, tangent)):
+        return batched_dual(tensor, tangent, LEVEL if level is None else level)
     if GRAD_MODE and tracked(tensor):       # a name of its own on the tape, so that gradients can be asked for the dual tensor
         tensor = c_alias(tensor)
     return make_dual(tensor, tangent, LEVEL if level is None else level)
@@ -302,6 +310,9 @@ def _make_dual(Tensor tensor not None, Tensor tangent not None, level=None):
 def _unpack_dual(Tensor tensor not None, level=None):
     """(primal, tangent or None) of a tensor at the innermost (or the given) level."""
     cdef int at = LEVEL if level is None else level
+    if BATCHING and is_batched(tensor):
+        primal, tangent = _unpack_dual(tensor.dual.primal, at)
+        return make_batched(primal, tensor.dual.level), None if tangent is None else make_batched(tangent, tensor.dual.level)
     if tensor.dual is not None and tensor.dual.level == at:
         return tensor.dual.primal, tensor.dual.tangent
     return tensor, None

@@ -17,6 +17,8 @@ cdef class FunctionCtx:
     cdef list shapes                # (shape, dtype) of each result, None where it is no tensor
     cdef list places                # positions of the tensors among the arguments
     cdef int count                  # arguments
+    cdef int level                  # under vmap: its level, and the number of examples
+    cdef Py_ssize_t size
 
     def __cinit__(self):
         self.materialize = True
@@ -96,6 +98,39 @@ cdef Tensor on_tape(Tensor t, Node n, int slot):
     return y
 
 
+cdef object apply_batched(function, tuple args, bint separate, int level):
+    """Under vmap: the class's own `vmap`, or with generate_vmap_rule forward and backward themselves, on batched tensors."""
+    cdef FunctionCtx ctx
+    pairs = [physical_of(a, level) for a in args]
+    if function._has_vmap:
+        info = VmapInfo(BATCH_SIZES[-level - 1], RANDOMNESS[-level - 1])
+        found, dims = function.vmap(info, tuple([0 if b else None for _, b in pairs]), *[p for p, _ in pairs])
+        several = isinstance(found, tuple)
+        outs = found if several else (found,)
+        dims = dims if isinstance(dims, tuple) else (dims,) * len(outs)
+        outs = tuple([y if d is None or not isinstance(y, Tensor) else make_batched(movedim(y, d, 0), level)
+                      for y, d in zip(outs, dims)])
+        return outs if several else outs[0]
+    if not function.generate_vmap_rule:
+        raise GraphError(f"vmap: {function.__name__} has no batching rule. Give the Function a `vmap` staticmethod, or set "
+                         f"generate_vmap_rule = True if forward and backward are made of operations on tensors.")
+    args = tuple([make_batched(to_physical(a, level), level) if isinstance(a, Tensor) and CATEGORY[(<Tensor>a).code] == 2
+                  and tracked(<Tensor>a) else a for a in args])
+    if has_dual([physical_of(a, level)[0] for a in args]):
+        raise GraphError(f"vmap: {function.__name__} runs in forward mode, or below another vmap; give it a `vmap` staticmethod.")
+    outs, several, ctx = run_function(function, args, separate)
+    ctx.level = level
+    ctx.size = BATCH_SIZES[-level - 1]
+    return outs if several else outs[0]
+
+
+class VmapInfo:
+    """What a Function's `vmap` is told: how many examples, and what random operations shall do."""
+
+    def __init__(self, batch_size, randomness):
+        self.batch_size, self.randomness = batch_size, randomness
+
+
 cdef bint among(object t, tuple some):
     for s in some:
         if s is t:
@@ -105,7 +140,10 @@ cdef bint among(object t, tuple some):
 
 def _apply_function(function, tuple args, bint separate):
     """Function.apply.  separate: the class has setup_context, so forward takes no ctx."""
-    cdef int level = top_level(args)
+    cdef int level = batch_level(args) if BATCHING else 0
+    if level:
+        return apply_batched(function, args, separate, level)
+    level = top_level(args)
     if level:
         return apply_dual(function, args, separate, level)
     outs, several, ctx = run_function(function, args, separate)
@@ -167,7 +205,7 @@ cdef object run_function(function, tuple args, bint separate):
         n.nout = <int>len(outs)
         n.lists = True
         for i, k in enumerate(ctx.places):
-            set_edge(n, i, <Tensor>args[k])
+            set_edge(n, i, all_examples(<Tensor>args[k]))
         n.extra = ctx
         for k in range(len(results)):
             y = results[k]
@@ -178,6 +216,9 @@ cdef object run_function(function, tuple args, bint separate):
             else:
                 attach(<Tensor>y, n)
                 (<Tensor>y).slot = k
+                if is_batched(<Tensor>y):       # the tape is that of all examples
+                    attach((<Tensor>y).dual.primal, n)
+                    (<Tensor>y).dual.primal.slot = k
     return tuple(results), several, ctx
 
 
@@ -193,6 +234,12 @@ cdef list custom_gradients(Node n, list adjoints):
     cdef FunctionCtx ctx = n.extra
     cdef Tensor g, x
     cdef int k
+    cdef bint opened = False
+    if ctx.level:
+        if len(BATCH_SIZES) < -ctx.level:       # backward outside the vmap that forward ran in
+            _enter_vmap(ctx.size, "error")
+            opened = True
+        adjoints = [None if v is None else make_batched(v, ctx.level) for v in adjoints]
     if ctx.materialize:
         for k in range(n.nout):
             if adjoints[k] is None and ctx.shapes[k] is not None:
@@ -201,8 +248,14 @@ cdef list custom_gradients(Node n, list adjoints):
     ctx.node = n
     try:
         grads = ctx.function.backward(ctx, *adjoints)
+        if ctx.level and isinstance(grads, (tuple, list)):
+            grads = [to_physical(g, ctx.level) if isinstance(g, Tensor) else g for g in grads]
+        elif ctx.level and isinstance(grads, Tensor):
+            grads = to_physical(grads, ctx.level)
     finally:
         ctx.node = None
+        if opened:
+            _exit_vmap()
     name = ctx.function.__name__
     grads = list(grads) if isinstance(grads, (tuple, list)) else [grads]
     while len(grads) > ctx.count and grads[len(grads) - 1] is None:

@@ -162,6 +162,7 @@ def check_classes(str op, Tensor input not None, Tensor target not None, int64_t
 
 
 cdef int check_targets(str op, Tensor target, int64_t classes, int64_t ignore_index) except -1:
+    target = all_examples(target)
     cdef Tensor t = whole(target if target.code == DT_I64 else copied(target, DT_I64))
     cdef const int64_t* p = <const int64_t*>t.ptr
     cdef int64_t i
@@ -371,6 +372,8 @@ cdef Tensor c_dropout_mask(Tensor x, double p):
     cdef Instr I
     cdef Tensor y, mask, z
     cdef Node n
+    if BATCHING and is_batched(x):
+        return lift_batched(OP_dropout_mask, (x, p), x.dual.level)
     if x.bits & B_DUAL:
         return binary(OP_mul, x, c_dropout_mask(ones_of(x.code, x.nd, x.dims), p))
     z = whole(x)

@@ -86,7 +86,7 @@ cdef Tensor c_index_select(Tensor x, int64_t dim, Tensor index):
         raise ShapeError(f"index_select: index {describe(index)} must be a vector.")
     if x.nd == 0:
         return c_index_select(c_reshape(x, (1,)), 0, index).reshape(())
-    if x.bits & B_DUAL:
+    if (x.bits | index.bits) & B_DUAL:
         return lift(OP_index_select, (x, d, index))
     at = positions("index_select", index, x.dims[d])
     memcpy(dims, x.dims, x.nd * sizeof(int64_t))
@@ -115,7 +115,7 @@ cdef Tensor indexed(int op, Tensor x, int64_t dim, Tensor index, Tensor source, 
     for k in range(x.nd):
         if source.dims[k] != (index.n if k == d else x.dims[k]):
             raise ShapeError(f"{name}: source {describe(source)} must have size {index.n if k == d else x.dims[k]} at dim {k}.")
-    if (x.bits | source.bits) & B_DUAL:
+    if (x.bits | source.bits | index.bits) & B_DUAL:
         return lift(op, (x, d, index, source))
     at = positions(name, index, x.dims[d])
     y = copied(x, x.code)
@@ -202,7 +202,7 @@ cdef Tensor c_gather(Tensor x, int64_t dim, Tensor index):
     cdef int d = wrap_dim("gather", dim, x.nd)
     cdef Tensor y, at, source
     check_gather("gather", x, d, index)
-    if x.bits & B_DUAL:
+    if (x.bits | index.bits) & B_DUAL:
         return lift(OP_gather, (x, d, index))
     if index.n == 0:
         y = fresh(x.code, index.nd, index.dims)
@@ -277,7 +277,7 @@ cdef Tensor c_scatter_add(Tensor x, int64_t dim, Tensor index, Tensor src):
     cdef int d = wrap_dim("scatter_add", dim, x.nd)
     cdef Tensor y
     check_gather("scatter_add", x, d, index)
-    if (x.bits | src.bits) & B_DUAL:
+    if (x.bits | src.bits | index.bits) & B_DUAL:
         return lift(OP_scatter_add, (x, d, index, src))
     y = scattered(K_scatter_add, OP_scatter_add, x, d, index, src)
     if GRAD_MODE and (tracked(x) or tracked(src)):
@@ -289,7 +289,7 @@ cdef Tensor c_scatter_src(Tensor x, int64_t dim, Tensor index, Tensor src):
     cdef int d = wrap_dim("scatter", dim, x.nd)
     cdef Tensor y
     check_gather("scatter", x, d, index)
-    if (x.bits | src.bits) & B_DUAL:
+    if (x.bits | src.bits | index.bits) & B_DUAL:
         return lift(OP_scatter_src, (x, d, index, src))
     y = scattered(K_scatter, OP_scatter_src, x, d, index, src)
     if GRAD_MODE and (tracked(x) or tracked(src)):
@@ -373,7 +373,7 @@ cdef Tensor c_take_flat(Tensor x, Tensor index, int lead):
     cdef int64_t rows = shape_product(lead, x.dims)
     if index.nd + x.nd - lead > MAXDIM:
         raise ShapeError(f"indexing: more than {MAXDIM} dimensions are not supported.")
-    if x.bits & B_DUAL:
+    if (x.bits | index.bits) & B_DUAL:
         return lift(OP_take_flat, (x, index, lead))
     at = positions("indexing", index, rows)
     memcpy(dims, index.dims, index.nd * sizeof(int64_t))
@@ -392,7 +392,7 @@ cdef int put_flat_into(Tensor y, Tensor index, Tensor source, int lead, bint acc
 
 cdef Tensor c_put_flat(Tensor x, Tensor index, Tensor source, int lead, bint accumulate):
     cdef Tensor y, at
-    if (x.bits | source.bits) & B_DUAL:
+    if (x.bits | source.bits | index.bits) & B_DUAL:
         return lift(OP_put_flat, (x, index, source, lead, accumulate))
     at = positions("indexing", index, shape_product(lead, x.dims))
     y = copied(x, x.code)
@@ -414,7 +414,7 @@ cdef Tensor c_embedding(Tensor index, Tensor weight, object padding_idx):
     cdef int64_t dims[MAXDIM]
     if weight.nd != 2:
         raise ShapeError(f"embedding: weight {describe(weight)} must have two dimensions (num_embeddings, embedding_dim).")
-    if weight.bits & B_DUAL:
+    if (weight.bits | index.bits) & B_DUAL:
         return lift(OP_embedding, (index, weight, padding_idx))
     at = positions("embedding", index, weight.dims[0])
     memcpy(dims, at.dims, at.nd * sizeof(int64_t))

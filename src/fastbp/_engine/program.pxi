@@ -43,8 +43,14 @@ cdef object RECORDER = None     # an object whose `instruction` is called with e
 cdef int64_t EXECUTED = 0       # instructions run so far
 
 
+cdef int BATCHING = 0           # levels of vmap that are open
+cdef bint LEAKED = False        # an operand has a hidden batch dimension: the builder has no way to deal with it
+
+
 cdef int execute(Instr* I) except -1:
     """Run one instruction, on one thread or the team."""
+    if BATCHING:
+        check_leak(I)
     global WORKSPACE_BUSY, EXECUTED
     cdef double ns = I.n * I.cost
     cdef int threads = 1, status
@@ -82,6 +88,8 @@ cdef int execute(Instr* I) except -1:
 
 cdef inline void set_operand(Operand* o, Tensor t) noexcept:
     """Data, owner and dtype; the builder sets strides where its kernel reads them."""
+    if BATCHING:
+        note_leak(t)
     o.data = t.ptr
     o.owner = t.st
     o.dtype = t.code

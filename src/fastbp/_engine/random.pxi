@@ -62,6 +62,8 @@ cdef int run_random(int kernel, Tensor t, Tensor p, object generator, double f2,
     if p is not None:
         set_operand(&I.arg[1], p)
     I.c[0].i = g.key
+    if BATCHING:
+        check_randomness()
     I.c[1].i = g.offset
     g.offset += (t.n + 3) // 4 * (2 if t.code == DT_F64 or kernel == K_rand_int else 1)
     if kernel == K_rand_int:

@@ -290,6 +290,8 @@ cdef Tensor c_amin(Tensor x, object dim, bint keepdim):
 
 
 cdef Tensor arg_extreme(int kernel, int op, Tensor x, object dim, bint keepdim):
+    if BATCHING and is_batched(x):
+        return lift_batched(op, (x, dim, keepdim), x.dual.level)
     cdef int mask = read_dims(op_name(op), dim, x.nd), d
     cdef Tensor z = detached(x)
     for d in range(x.nd):

@@ -126,7 +126,7 @@ cdef object external(int op, object function, tuple args):
     cdef Node n
     cdef Tensor t
     cdef int k, i = 0
-    if top_level(args):
+    if has_dual(args):
         return lift_external(op, args)
     import numpy
     try:
@@ -331,6 +331,8 @@ cdef raise_wall(Tensor t, list walls):
 cdef Tensor fresh_leaf(Tensor x, bint track):
     """x off the tape, tangents kept; the place where a gradient is asked for if `track`."""
     cdef Tensor t
+    if BATCHING and is_batched(x):
+        return make_batched(fresh_leaf(x.dual.primal, track), x.dual.level)
     if x.bits & B_DUAL:
         return make_dual(fresh_leaf(x.dual.primal, track), x.dual.tangent, x.dual.level)
     t = detached(x)

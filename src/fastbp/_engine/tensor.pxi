@@ -290,6 +290,8 @@ cdef class Tensor:
 
     def detach(self):
         """The same memory as a leaf that requires no grad; shares version and storage."""
+        if BATCHING and is_batched(self):
+            return make_batched(detached(self.dual.primal), self.dual.level)
         return detached(self)
 
     def detach_(self):
@@ -344,6 +346,8 @@ cdef class Tensor:
 
     def item(self):
         """The only element, as a Python number."""
+        if BATCHING:
+            check_concrete("item", self)
         if self.n != 1:
             raise ShapeError(f"item: {describe(self)} has {self.n} elements; only a tensor of one element is a number. "
                              f"Use tolist() or numpy().")
@@ -351,11 +355,15 @@ cdef class Tensor:
 
     def tolist(self):
         """Nested lists of Python numbers."""
+        if BATCHING:
+            check_concrete("tolist", self)
         return to_list(self, 0, self.ptr)
 
     def numpy(self, *, bint force=False):
         """A NumPy array that shares this memory (zero copy); off the tape only with force or after detach()."""
         import numpy
+        if BATCHING:
+            check_concrete("numpy", self)
         if tracked(self) and not force:
             raise GraphError("numpy: this tensor requires grad; use tensor.detach().numpy().")
         if self.code == DT_BF16:
@@ -372,6 +380,8 @@ cdef class Tensor:
         return numpy_ufunc(ufunc, method, inputs, kwargs)
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
+        if BATCHING:
+            check_concrete("memoryview", self)
         get_buffer(self, buffer, flags)
 
     def __releasebuffer__(self, Py_buffer* buffer):
@@ -395,6 +405,8 @@ cdef class Tensor:
         return iter(c_unbind(self, 0))
 
     def __bool__(self):
+        if BATCHING:
+            check_concrete("bool", self)
         if self.n != 1:
             raise GraphError(f"bool: the truth value of {describe(self)} is ambiguous; use any() or all().")
         return element(self.ptr, self.code) != 0
@@ -615,7 +627,14 @@ cdef Tensor tensor_of(Storage* s, char* ptr, int code, int nd, const int64_t* di
 
 
 cdef Tensor detached(Tensor x):
-    """The same memory, off the tape."""
+    """The same memory, off the tape; never the hidden batch of a batched tensor."""
+    if BATCHING:
+        note_leak(x)
+    return shell(x)
+
+
+cdef Tensor shell(Tensor x):
+    """A tensor of the same memory, shape and strides, and nothing else."""
     cdef Tensor t = blank()
     cdef int d
     t.code = x.code
@@ -861,6 +880,8 @@ def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=N
 cdef str to_text(Tensor t):
     """PyTorch's way of printing: tensor([...], dtype=..., requires_grad=True)."""
     import numpy
+    if BATCHING and is_batched(t):
+        return f"BatchedTensor(level={-t.dual.level}, {to_text(t.dual.primal)})"
     digits, sci = PRINTING["precision"], PRINTING["sci_mode"]
     layout = {"separator": ", ", "prefix": "tensor(", "threshold": py.min(PRINTING["threshold"], sys.maxsize),
               "edgeitems": PRINTING["edgeitems"], "max_line_width": PRINTING["linewidth"]}

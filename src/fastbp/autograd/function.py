@@ -18,6 +18,7 @@ class _FunctionMeta(type):
             cls.backward = cls.vjp
         cls._separate = cls.setup_context is not Function.setup_context if bases else False
         cls._has_jvp = cls.jvp is not Function.jvp if bases else False
+        cls._has_vmap = cls.vmap is not Function.vmap if bases else False
 
 
 class Function(metaclass=_FunctionMeta):
@@ -72,6 +73,11 @@ class Function(metaclass=_FunctionMeta):
         """The tangent of every result, given those of the arguments."""
         raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward "
                                   "mode AD.")
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        """The results for a batch, and their batch dimensions: (output, out_dims).  info: batch_size, randomness."""
+        raise NotImplementedError("vmap is not implemented for this Function.")
 
     @classmethod
     def apply(cls, *args):

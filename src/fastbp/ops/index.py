@@ -155,7 +155,7 @@ def _fold_to_src(v, y, input, dim, index, src, mode):
     if mode != "prod":
         share, _, hit = _shares(v, y, input, dim, index, src)
         return F.where(hit, F.gather(share, dim, index), 0.0)
-    if not bool((src == 0).any()):
+    if not F.anywhere(src == 0):
         return F.gather(v * y, dim, index) / src
     if not src.numel():
         return F.zeros_like(src)

@@ -340,7 +340,7 @@ def _gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean
     F.check_reduction("gaussian_nll_loss", reduction)
     if not isinstance(var, F.Tensor):
         var = F.full_like(input, var, dtype=input.dtype)
-    if bool((var < 0).any()):
+    if F.anywhere(var < 0):
         raise ValueError("gaussian_nll_loss: var has negative entry/entries")
     if var.shape != input.shape:
         if var.shape == input.shape[:-1]:

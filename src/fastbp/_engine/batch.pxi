@@ -1,0 +1,308 @@
+# vmap: tensors with a hidden batch dimension.
+#
+# A batched tensor shows the shape of one example and holds the tensor of all of them (`dual.primal`, batch dimension first).
+# An operation on it runs once on all: pointwise by aligning dimensions, the others by the row's batching rule
+# (fastbp/ops/_batch.py), a fused row without one by its composition.  Batching is always the outermost layer: tape and
+# forward mode see the tensors of all examples alone, so every mode works under vmap without knowing of it.  Levels of vmap
+# are negative levels of `Dual`; a deeper vmap wraps a tensor that may itself be batched.
+
+cdef dict BATCH_RULES = {}
+cdef list BATCH_SIZES = []          # of the open levels, outermost first
+cdef list RANDOMNESS = []           # of the open levels: "error", "different", "same"
+
+
+cdef inline bint is_batched(Tensor t) noexcept:
+    return t.dual is not None and t.dual.level < 0
+
+
+cdef bint has_dual(object xs) except -1:
+    for x in xs:
+        if isinstance(x, Tensor):
+            if (<Tensor>x).bits & B_DUAL:
+                return True
+        elif isinstance(x, (tuple, list)) and has_dual(x):
+            return True
+    return False
+
+
+cdef int batch_level(object xs) except 1:
+    """The innermost level of vmap among some tensors (a negative number), or 0."""
+    cdef int level = 0
+    for x in xs:
+        if isinstance(x, Tensor):
+            if (<Tensor>x).dual is not None and (<Tensor>x).dual.level < level:
+                level = (<Tensor>x).dual.level
+        elif isinstance(x, (tuple, list)):
+            level = py.min(level, batch_level(x))
+    return level
+
+
+cdef Tensor make_batched(Tensor physical, int level):
+    """All examples as one: its first dimension is hidden."""
+    cdef Tensor t = shell(physical)
+    cdef int d
+    t.node = physical.node
+    t.slot = physical.slot
+    t.nd = physical.nd - 1
+    for d in range(t.nd):
+        t.dims[d] = physical.dims[d + 1]
+        t.steps[d] = physical.steps[d + 1]
+    t.n = 1
+    for d in range(t.nd):
+        t.n *= t.dims[d]
+    t.bits = (B_CONTIGUOUS if is_contiguous(t.nd, t.dims, t.steps) else 0) | (physical.bits & B_GRAD) | B_DUAL
+    t.dual = Dual.__new__(Dual)
+    t.dual.level = level
+    t.dual.primal = physical
+    return t
+
+
+cdef void note_leak(Tensor t) noexcept:
+    global LEAKED
+    if t.dual is not None and t.dual.level < 0:
+        LEAKED = True
+
+
+cdef int check_leak(Instr* I) except -1:
+    global LEAKED
+    if LEAKED:
+        LEAKED = False
+        name = op_name(I.op) if I.op >= 0 else "this operation"
+        raise GraphError(f"vmap: {name} has no batching rule for these arguments. Compute it outside vmap, or with other operations.")
+    return 0
+
+
+cdef Tensor all_examples(Tensor t):
+    """What checks of values look at: the tensor of all examples."""
+    while BATCHING and is_batched(t):
+        t = t.dual.primal
+    return t
+
+
+def anywhere(Tensor mask not None):
+    """Whether a mask is true anywhere, in any example: for checks of arguments, which under vmap are checks of all examples."""
+    return bool(all_examples(mask).any())
+
+
+cdef int check_randomness() except -1:
+    if RANDOMNESS[len(RANDOMNESS) - 1] == "error":
+        raise GraphError("vmap: a random operation. Say what is meant: randomness='different' (each example draws its own numbers) or "
+                         "'same'.")
+    return 0
+
+
+cdef int check_concrete(str what, Tensor t) except -1:
+    if is_batched(t):
+        raise GraphError(f"{what}: vmap: {describe(t)} stands for a whole batch, so it is no number and no array, and no branch can "
+                         f"depend on it. Use where() for branches, and leave vmap before converting.")
+    return 0
+
+
+cdef object physical_of(object x, int level):
+    """(x with its batch dimension at `level` shown, whether it has one); lists and tuples of tensors likewise."""
+    if isinstance(x, Tensor):
+        if (<Tensor>x).dual is not None and (<Tensor>x).dual.level == level:
+            return (<Tensor>x).dual.primal, True
+        return x, False
+    if isinstance(x, (tuple, list)) and batch_level(x) == level:
+        pairs = [physical_of(e, level) for e in x]
+        return [p for p, _ in pairs], tuple([b for _, b in pairs])
+    return x, False
+
+
+cdef object wrap_results(object y, int level):
+    if isinstance(y, Tensor):
+        return make_batched(y, level)
+    if isinstance(y, (tuple, list)):
+        return type(y)(*[wrap_results(e, level) for e in y]) if hasattr(y, "_fields") else type(y)([wrap_results(e, level) for e in y])
+    return y
+
+
+cdef object lift_batched(int op, tuple args, int level):
+    """The operation on arguments some of which are batched at `level`, the innermost among them."""
+    row = ROWS[op]
+    pairs = [physical_of(a, level) for a in args]
+    if row.kind == "pointwise":
+        k = len(row.tensors)
+        xs = aligned(pairs[:k])
+        if batched_scalar(args[:k]):        # a number for each example is no tensor of one dimension to the promotion of dtypes
+            code = result_code(args[1:k] if op == OP_where else args[:k])
+            xs = tuple([c_cast(x, DTYPES[code]) if isinstance(x, Tensor) and (<Tensor>x).code != code
+                        and not (op == OP_where and j == 0) else x for j, x in enumerate(xs)])
+        return make_batched(pointwise_general(op, xs, tuple([p for p, _ in pairs[k:]])), level)
+    if op == OP_dropout_mask and check_randomness() == 0 and RANDOMNESS[-level - 1] == "same":
+        return binary(OP_mul, args[0], CALLS[op](ones_like(args[0]), args[1]))      # one mask for all examples
+    rule = BATCH_RULES.get(row.name)
+    if rule is None:
+        if row.composition is None:
+            raise GraphError(f"vmap: {row.name} has no batching rule. Compute it outside vmap, or with other operations.")
+        return row.composition(*args[:row.composition.__code__.co_argcount])
+    size = BATCH_SIZES[-level - 1]
+    y = rule(size, tuple([b for _, b in pairs]), *[p for p, _ in pairs])
+    return wrap_results(y, level)
+
+
+cdef bint batched_scalar(tuple xs):
+    """Whether a batched 0-d tensor meets another dtype."""
+    cdef Tensor t, first = None
+    cdef bint scalar = False, differ = False
+    for x in xs:
+        if isinstance(x, Tensor):
+            t = x
+            scalar = scalar or (t.nd == 0 and is_batched(t))
+            differ = differ or (first is not None and t.code != first.code)
+            first = t
+    return scalar and differ
+
+
+cdef tuple aligned(list pairs):
+    """Operands whose logical dimensions broadcast from the right, batch dimensions first."""
+    cdef int nd = 0
+    for x, b in pairs:
+        if isinstance(x, Tensor):
+            nd = py.max(nd, (<Tensor>x).nd - (1 if b else 0))
+    out = []
+    for x, b in pairs:
+        if b and (<Tensor>x).nd - 1 < nd:
+            shape = tuple((<Tensor>x).shape)
+            x = c_reshape(x, (shape[0], *(1,) * (nd - (<Tensor>x).nd + 1), *shape[1:]))
+        out.append(x)
+    return tuple(out)
+
+
+cdef object inplace_batched(int op, tuple xs, tuple consts):
+    """x_ = f(x, ...) for all examples."""
+    cdef Tensor t = xs[0]
+    cdef int level = t.dual.level
+    if batch_level(xs) != level:
+        raise GraphError(f"{op_name(op)}_: vmap: the value has a batch dimension of an inner vmap, and the tensor that is written "
+                         f"has not. Use {op_name(op)}.")
+    pairs = [physical_of(x, level) for x in xs]
+    for x, b in pairs[1:]:
+        if isinstance(x, Tensor) and (<Tensor>x).nd - (1 if b else 0) > t.nd:
+            raise ShapeError(f"{op_name(op)}_: {describe(x)} has more dimensions than {describe(t)}; an in-place operation cannot "
+                             f"change its shape.")
+    inplace(op, aligned(pairs), consts)
+    t.node = t.dual.primal.node
+    t.slot = t.dual.primal.slot
+    t.bits |= t.dual.primal.bits & B_GRAD
+    return t
+
+
+cdef Tensor to_physical(Tensor x, int level):
+    """x with a batch dimension at `level` first; one that it has not is expanded (no copy)."""
+    if x.dual is not None and x.dual.level == level:
+        return x.dual.primal
+    if x.dual is not None and x.dual.level < level:         # an inner level wraps: put the dimension below it
+        inner = to_physical(x.dual.primal, level)           # [B, inner batch, ...]
+        return make_batched(c_transpose(inner, 0, 1), x.dual.level)
+    return c_expand(x, (BATCH_SIZES[-level - 1], *tuple(x.shape)))
+
+
+cdef Tensor batched_everywhere(Tensor x):
+    """x batched at all open levels: a gradient in it is then one for each example."""
+    cdef int depth
+    cdef Tensor inside
+    if is_batched(x) and -x.dual.level == len(BATCH_SIZES):
+        inside = x.dual.primal
+        depth = len(BATCH_SIZES) - 1
+        if depth:
+            return make_batched(everywhere_below(inside, depth), x.dual.level)
+        return x
+    return everywhere_below(x, len(BATCH_SIZES))
+
+
+cdef Tensor everywhere_below(Tensor x, int depth):
+    """x batched at levels 1 .. depth, of which it may have some."""
+    cdef Tensor y
+    if depth == 0:
+        return x
+    if is_batched(x) and -x.dual.level == depth:
+        return make_batched(everywhere_below(x.dual.primal, depth - 1), -depth)
+    y = c_expand(x, (BATCH_SIZES[depth - 1], *tuple(x.shape)))
+    return make_batched(everywhere_below(y, depth - 1), -depth)
+
+
+cdef Tensor batched_dual(Tensor primal, Tensor tangent, int at):
+    """A dual tensor below the batch dimensions of its primal and its tangent."""
+    cdef int level = batch_level((primal, tangent))
+    return make_batched(_make_dual(to_physical(primal, level), to_physical(tangent, level), at), level)
+
+
+cdef object batched_grad(int level, list outs, list ins, given, retain_graph, create_graph, allow_unused, materialize_grads):
+    """autograd.grad where outputs are batched: one walk over the tape of all examples."""
+    cdef list adjoints, physical = [], inputs = []
+    if given is None:
+        given = [None] * len(outs)
+    elif isinstance(given, Tensor):
+        given = [given]
+    adjoints = []
+    for y, v in zip(outs, given):
+        if v is None and (<Tensor>y).n != 1:
+            raise GraphError(f"grad: {describe(y)} is no scalar: a gradient can be created implicitly only for a scalar. "
+                             f"Reduce it with sum() or mean(), or pass its gradient.")
+        if v is not None and (<Tensor>v).shape != (<Tensor>y).shape:
+            raise ShapeError(f"grad: the gradient {describe(v)} must have the shape of {describe(y)}.")
+        if v is None:
+            v = ones_like(y)
+        if physical_of(y, level)[1]:
+            physical.append((<Tensor>y).dual.primal)
+            adjoints.append(to_physical(v, level))
+        else:
+            physical.append(y)
+            adjoints.append(v)
+    for x in ins:
+        if not isinstance(x, Tensor) or not physical_of(x, level)[1]:
+            raise GraphError(f"grad: inside vmap, {describe(x)} is shared by all examples, so it has no gradient of one example. "
+                             f"Use func.grad, which takes it as an argument.")
+        inputs.append((<Tensor>x).dual.primal)
+    found = _grad(physical, inputs, adjoints, retain_graph, create_graph, allow_unused, materialize_grads)
+    return tuple([None if g is None else make_batched(g, level) for g in found])
+
+
+# ---- doors: vmap ----------------------------------------------------------------------------------------------------
+
+def _enter_vmap(Py_ssize_t size, str randomness):
+    """Open a level of vmap; returns its number."""
+    global BATCHING
+    BATCH_SIZES.append(size)
+    RANDOMNESS.append(randomness)
+    BATCHING = len(BATCH_SIZES)
+    return BATCHING
+
+
+def _exit_vmap():
+    """Close the innermost level."""
+    global BATCHING, LEAKED
+    BATCH_SIZES.pop()
+    RANDOMNESS.pop()
+    BATCHING = len(BATCH_SIZES)
+    LEAKED = False
+
+
+def _make_batched(Tensor x not None, int dim, int level):
+    """x with its dimension `dim` hidden at a level."""
+    return make_batched(movedim(x, dim, 0) if dim else x, -level)
+
+
+def _unbatch(Tensor x not None, int level):
+    """The tensor of all examples, batch dimension first."""
+    return to_physical(x, -level)
+
+
+def _is_batched(Tensor x not None, int level):
+    """Whether x has a batch dimension at a level."""
+    return x.dual is not None and batch_level((x,)) <= -level and has_level(x, -level)
+
+
+cdef bint has_level(Tensor x, int level) except -1:
+    while x.dual is not None and x.dual.level < 0:
+        if x.dual.level == level:
+            return True
+        x = x.dual.primal
+    return False
+
+
+def _register_batch_rules(rules):
+    """The batching rules: name of a row -> rule(size, which arguments are batched, *arguments)."""
+    BATCH_RULES.update(rules)

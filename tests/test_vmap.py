@@ -1,0 +1,203 @@
+"""vmap: every row on a batch equals a loop over its examples, forward and backward; derived from the table."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp import func
+from fastbp._core import GraphError, Tensor
+from test_ops import DIFFERENTIABLE, WITH_SAMPLES, calls, rows, small_heap  # noqa: F401
+
+# what has no batching rule, by its nature
+WITHOUT = {"as_strided": "reads the storage", "view_write": "writes to a view", "copy_values": "writes",
+           "argwhere": "as many results as there are nonzero elements",
+           "masked_select": "as many results as the mask says", "dropout_mask": "random",
+           "one_hot": "as many classes as the values say", "where": "tested below: its condition is no number"}
+N = 3
+
+
+def batches(call, rng):
+    """Arrays for N examples near the sample's."""
+    return [np.stack([a * (1 + 0.01 * rng.uniform(-1, 1)) for _ in range(N)]) for a in call.arrays]
+
+
+def parts(y):
+    return [p for p in (y if isinstance(y, (tuple, list)) else (y,)) if isinstance(p, Tensor)]
+
+
+def with_rule(some):
+    return rows([r for r in some if r.name not in WITHOUT and r.kind != "kernel"])
+
+
+@with_rule(WITH_SAMPLES)
+def test_forward_equals_a_loop(row, rng):
+    for call in calls(row):
+        if not call.arrays:
+            continue
+        arrays = batches(call, rng)
+        got = parts(func.vmap(lambda *xs, call=call: tuple(parts(call(*xs))), randomness="same")(*map(fastbp.tensor, arrays)))
+        want = [parts(call(*[fastbp.tensor(a[k]) for a in arrays])) for k in range(N)]
+        for j, y in enumerate(got):
+            np.testing.assert_allclose(y.numpy(), np.stack([w[j].numpy() for w in want]), rtol=1e-12, atol=1e-13)
+
+
+@with_rule(DIFFERENTIABLE)
+def test_gradient_equals_a_loop(row, rng):
+    for call in calls(row):
+        if not call.arrays:
+            continue
+        arrays = batches(call, rng)
+
+        def loss(*xs, call=call):
+            return sum((p.double() ** 2).sum() for p in parts(call(*xs)) if p.is_floating_point())
+        gradient = func.grad(loss, tuple(range(len(arrays))))
+        got = func.vmap(gradient, randomness="same")(*map(fastbp.tensor, arrays))
+        for k in range(N):
+            for g, w in zip(got, gradient(*[fastbp.tensor(a[k]) for a in arrays])):
+                np.testing.assert_allclose(g[k].numpy(), w.numpy(), rtol=1e-9, atol=1e-10)
+        if len(arrays) > 1:                 # the first argument shared by all
+            shared = fastbp.tensor(arrays[0][0])
+            got = func.vmap(gradient, in_dims=(None, *(0,) * (len(arrays) - 1)), randomness="same")(
+                shared, *map(fastbp.tensor, arrays[1:]))
+            for k in range(N):
+                for g, w in zip(got, gradient(shared, *[fastbp.tensor(a[k]) for a in arrays[1:]])):
+                    np.testing.assert_allclose(g[k].numpy(), w.numpy(), rtol=1e-9, atol=1e-10)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_dimensions_chunks_and_nesting(rng):
+    a = fastbp.tensor(rng.standard_normal((4, 3, 5)))
+    v = fastbp.tensor(rng.standard_normal(5))
+    x, y = a.numpy(), v.numpy()
+    np.testing.assert_allclose(func.vmap(fastbp.mv, in_dims=(0, None))(a, v).numpy(), x @ y)
+    np.testing.assert_allclose(func.vmap(lambda m: m.sum(0), in_dims=2, out_dims=1)(a).numpy(), x.sum(0))
+    np.testing.assert_allclose(func.vmap(lambda m: m * 2, chunk_size=3)(a).numpy(), x * 2)
+    product = func.vmap(lambda d: d["m"] @ d["v"], in_dims=({"m": 0, "v": None},))
+    np.testing.assert_allclose(product({"m": a, "v": v}).numpy(), x @ y)
+    np.testing.assert_allclose(func.vmap(func.vmap(fastbp.dot, in_dims=(0, None)), in_dims=(0, None))(a, v).numpy(), x @ y)
+    np.testing.assert_allclose(func.vmap(func.vmap(lambda p, q: p + q, in_dims=(None, 0)), in_dims=(0, None))(v, v).numpy(),
+                               y[:, None] + y)
+    first, second = func.vmap(lambda m: (m[0], m.sum()))(a)
+    np.testing.assert_allclose(first.numpy(), x[:, 0])
+    np.testing.assert_allclose(second.numpy(), x.sum((1, 2)))
+
+
+def test_with_the_other_transforms(rng):
+    x, w = fastbp.tensor(rng.standard_normal((4, 5))), fastbp.tensor(rng.standard_normal(5))
+    f = lambda x: (fastbp.tanh(x) * w).sum()
+    loop = lambda g, xs: np.stack([g(row).numpy() for row in xs])
+    for g in (func.grad(f), func.hessian(f), func.jacrev(func.jacfwd(f)), lambda x: func.jvp(f, (x,), (w,))[1],
+              lambda x: func.hvp(f, (x,), (w,))[1]):
+        np.testing.assert_allclose(func.vmap(g)(x).numpy(), loop(g, x), rtol=1e-12, atol=1e-14)
+    _, pull = func.vjp(lambda w: fastbp.sin(w * 2), w)                              # a batch of adjoints over one tape
+    np.testing.assert_allclose(func.vmap(lambda v: pull(v)[0])(x).numpy(), loop(lambda v: pull(v)[0], x))
+    np.testing.assert_allclose(func.vmap(lambda v: func.jvp(f, (w,), (v,))[1])(x).numpy(),
+                               loop(lambda v: func.jvp(f, (w,), (v,))[1], x))
+    total = lambda w: func.vmap(lambda x: (x * w).sum() ** 2)(x).sum()              # differentiated from outside
+    X = x.numpy()
+    np.testing.assert_allclose(func.grad(total)(w).numpy(), 2 * X.T @ (X @ w.numpy()))
+
+
+def test_gradient_of_each_example():
+    from fastbp.nn import functional as F
+    rng = np.random.default_rng(0)
+    p = {"w": fastbp.tensor(rng.standard_normal((2, 5))), "b": fastbp.tensor(rng.standard_normal(2))}
+    x, y = fastbp.tensor(rng.standard_normal((4, 5))), fastbp.tensor([0, 1, 1, 0])
+    loss = lambda p, x, y: F.cross_entropy(F.linear(x, p["w"], p["b"]).unsqueeze(0), y.unsqueeze(0))
+    got = func.vmap(func.grad(loss), in_dims=(None, 0, 0))(p, x, y)
+    for k in range(4):
+        want = func.grad(loss)(p, x[k], y[k])
+        for name in p:
+            np.testing.assert_allclose(got[name][k].numpy(), want[name].numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_in_place_where_and_mixed_dtypes():
+    x = fastbp.arange(6.0).reshape(2, 3)
+    y = func.vmap(lambda x: fastbp.where(x > 2, x, -x))(x)
+    np.testing.assert_allclose(y.numpy(), np.where(x.numpy() > 2, x.numpy(), -x.numpy()))
+
+    def f(x):
+        y = fastbp.zeros_like(x) + x
+        y += 1
+        y.mul_(x)
+        return y
+    np.testing.assert_allclose(func.vmap(f)(x).numpy(), (x.numpy() + 1) * x.numpy())
+    with pytest.raises(GraphError, match="no batch dimension"):
+        func.vmap(lambda x: fastbp.zeros(3).add_(x))(x)
+    s = fastbp.arange(2.0).double()
+    assert func.vmap(lambda s: s * fastbp.ones(3))(s).dtype is fastbp.float32       # a number for each example stays a number
+
+
+def test_random_operations():
+    x = fastbp.ones(4, 1000)
+    drop = lambda x: fastbp.nn.functional.dropout(x, 0.5)
+    with pytest.raises(GraphError, match="randomness"):
+        func.vmap(drop)(x)
+    y = func.vmap(drop, randomness="different")(x).numpy()
+    assert not np.array_equal(y[0], y[1]) and 0.4 < (y == 0).mean() < 0.6
+
+
+def test_custom_functions():
+    class Cube(fastbp.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x):
+            return x ** 3
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, v):
+            x, = ctx.saved_tensors
+            assert v.dim() == x.dim() == 1
+            return 3 * v * x ** 2
+    x = fastbp.arange(6.0).reshape(2, 3)
+    np.testing.assert_allclose(func.vmap(Cube.apply)(x).numpy(), x.numpy() ** 3)
+    np.testing.assert_allclose(func.vmap(func.grad(lambda x: Cube.apply(x).sum()))(x).numpy(), 3 * x.numpy() ** 2)
+    x.requires_grad_()
+    func.vmap(Cube.apply)(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 3 * x.detach().numpy() ** 2)
+
+    class Own(fastbp.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def vmap(info, in_dims, x):
+            assert info.batch_size == 2 and in_dims == (0,)
+            return x * 2, 0
+    np.testing.assert_allclose(func.vmap(Own.apply)(x.detach()).numpy(), 2 * x.detach().numpy())
+
+    class Neither(fastbp.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+    with pytest.raises(GraphError, match="Neither has no batching rule"):
+        func.vmap(Neither.apply)(x)
+
+
+def test_what_cannot_be_mapped_is_named():
+    x = fastbp.ones(3, 2)
+    for f, error, words in ((lambda x: x.sum().item(), GraphError, "item"),
+                            (lambda x: 1 if x.sum() > 0 else 2, GraphError, "branch"),
+                            (lambda x: np.asarray(x), GraphError, "numpy|memoryview"),
+                            (lambda x: x.nonzero(), GraphError, "nonzero|rule"),
+                            (lambda x: 3, ValueError, "Tensors")):
+        with pytest.raises(error, match=words):
+            func.vmap(f)(x)
+    for dims, words in ((2, "dimension"), (None, "nothing"), ((0, 0), "match")):
+        with pytest.raises(ValueError, match=words):
+            func.vmap(lambda x: x, in_dims=dims)(x)
+    with pytest.raises(ValueError, match="same size"):
+        func.vmap(lambda x, y: x)(x, fastbp.ones(4, 2))
+    with pytest.raises(GraphError, match="shared by all examples"):
+        w = fastbp.ones(2, requires_grad=True)
+        func.vmap(lambda x: fastbp.autograd.grad((x * w).sum(), w)[0])(x)
+    assert fastbp.ones(2).sum().item() == 2             # all levels are closed again

@@ -351,66 +351,51 @@ def unchannels(x, n):
     return F.transpose(x, 0, 1)
 
 
-def convolution(name):
+@rule("conv_forward")
+def _conv_forward(n, b, x, weight, bias, stride, padding, dilation, groups):
     """Filters shared by the examples: one larger batch.  Filters of each example: groups."""
-    @rule(name)
-    def conv(n, b, x, weight, bias, *more):
-        *more, groups = more
-        function = getattr(F, name)
-        if not b[1]:
-            y = parted(function(merged(x), weight, None if b[2] else bias, *more, groups), n) if b[0] else front(
-                function(x, weight, None if b[2] else bias, *more, groups), False, n)
-            b = (b[0], b[1], b[2] and bias is not None)
-            if not b[2]:
-                return y
-        else:
-            y = unchannels(function(channels(front(x, b[0], n)), merged(weight), None, *more, n * groups), n)
-        if bias is None:
-            return y
-        return y + F.reshape(bias, (n if b[2] else 1, 1, -1, *(1,) * (y.ndim - 3)))
+    own = None if b[2] else bias
+    if b[1]:
+        y = unchannels(F.conv_forward(channels(front(x, b[0], n)), merged(weight), None, stride, padding, dilation, n * groups), n)
+        if own is not None:
+            y = y + F.reshape(own, (1, 1, -1, *(1,) * (y.ndim - 3)))
+    elif b[0]:
+        y = parted(F.conv_forward(merged(x), weight, own, stride, padding, dilation, groups), n)
+    else:
+        y = front(F.conv_forward(x, weight, own, stride, padding, dilation, groups), False, n)
+    return y + F.reshape(bias, (n, 1, -1, *(1,) * (y.ndim - 3))) if b[2] else y
 
 
-def convolution_backward_data(name):
-    @rule(name)
-    def conv(n, b, grad, weight, input_shape, *more):
-        *more, groups = more
-        function = getattr(F, name)
-        if not b[1]:
-            return parted(function(merged(grad), weight, (n * input_shape[0], *input_shape[1:]), *more, groups), n)
-        shape = (input_shape[0], n * input_shape[1], *input_shape[2:])
-        return unchannels(function(channels(front(grad, b[0], n)), merged(weight), shape, *more, n * groups), n)
+@rule("conv_backward_data")
+def _conv_backward_data(n, b, grad, weight, input_shape, stride, padding, dilation, groups):
+    if not b[1]:
+        return parted(F.conv_backward_data(merged(grad), weight, (n * input_shape[0], *input_shape[1:]), stride, padding, dilation,
+                                           groups), n)
+    shape = (input_shape[0], n * input_shape[1], *input_shape[2:])
+    return unchannels(F.conv_backward_data(channels(front(grad, b[0], n)), merged(weight), shape, stride, padding, dilation,
+                                           n * groups), n)
 
 
-def convolution_backward_weight(name):
-    @rule(name)
-    def conv(n, b, grad, input, weight_shape, *more):
-        *more, groups = more
-        shape = (n * weight_shape[0], *weight_shape[1:])
-        return parted(getattr(F, name)(channels(front(grad, b[0], n)), channels(front(input, b[1], n)), shape, *more,
-                                       n * groups), n)
+@rule("conv_backward_weight")
+def _conv_backward_weight(n, b, grad, input, weight_shape, stride, padding, dilation, groups):
+    return parted(F.conv_backward_weight(channels(front(grad, b[0], n)), channels(front(input, b[1], n)),
+                                         (n * weight_shape[0], *weight_shape[1:]), stride, padding, dilation, n * groups), n)
 
 
-def _pool(name, result_count=1):
+def _pool(name):
     @rule(name)
     def pool(n, b, x, *more):
         y = getattr(F, name)(merged(x), *more)
         return tuple(parted(part, n) for part in y) if isinstance(y, tuple) else parted(y, n)
 
 
-for _name in TABLE:
-    if _name in ("conv_nd", "conv2d_nchw", "convolution"):
-        convolution(_name)
-    elif _name.endswith("backward_data") and _name.startswith("conv"):
-        convolution_backward_data(_name)
-    elif _name.endswith("backward_weight") and _name.startswith("conv"):
-        convolution_backward_weight(_name)
-    elif TABLE[_name].kind == "fused" and "pool" in _name and not _name.endswith("backward"):
-        _pool(_name)
+_pool("max_pool_values")
+_pool("avg_pool_windows")
 
 
-@rule("avg_pool2d_backward")
-def _avg_pool2d_backward(n, b, grad, input_shape, *more):
-    return parted(F.avg_pool2d_backward(merged(grad), (n * input_shape[0], *input_shape[1:]), *more), n)
+@rule("avg_pool_backward")
+def _avg_pool_backward(n, b, grad, input_shape, *more):
+    return parted(F.avg_pool_backward(merged(grad), (n * input_shape[0], *input_shape[1:]), *more), n)
 
 
 @rule("dropout_mask")

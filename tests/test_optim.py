@@ -396,6 +396,49 @@ def test_agrees_with_torch(name, options, dtype):
     assert repr(a) == repr(b)
 
 
+EVERY = [("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adam", {"amsgrad": True}), ("AdamW", {}), *OTHER_OPTIONS, ("Muon", {})]
+
+
+@pytest.mark.parametrize("name, options", EVERY, ids=str)
+def test_parameters_of_any_layout(name, options):
+    """A transposed parameter, with transposed gradients, takes the same way as a contiguous one, also from a saved state."""
+    rng = np.random.default_rng(5)
+    start, grads = rng.standard_normal((4, 3)), rng.standard_normal((6, 4, 3))
+    plain = nn.Parameter(fastbp.from_numpy(start.copy()))
+    turned = nn.Parameter(fastbp.from_numpy(start.T.copy()).t())
+    assert not turned.is_contiguous()
+    a, b = (getattr(optim, name)([p], **options) for p in (plain, turned))
+    for step, g in enumerate(grads):
+        plain.grad = fastbp.from_numpy(g.copy())
+        turned.grad = fastbp.from_numpy(g.T.copy()).t()
+        a.step()
+        b.step()
+        np.testing.assert_allclose(array(turned), array(plain), rtol=1e-12, atol=1e-12)
+        assert not turned.is_contiguous()
+        if step == 2:
+            state = b.state_dict()
+            for key, value in state["state"].get(0, {}).items():
+                if isinstance(value, fastbp.Tensor) and value.dim() == 2:
+                    state["state"][0][key] = value.t().contiguous().t()
+            b = getattr(optim, name)([turned], **options)
+            b.load_state_dict(state)
+
+
+def test_hooks_of_every_optimizer():
+    from fastbp.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+    calls = []
+    handles = [register_optimizer_step_pre_hook(lambda o, args, kwargs: calls.append((type(o).__name__, "before"))),
+               register_optimizer_step_post_hook(lambda o, args, kwargs: calls.append((type(o).__name__, "after")))]
+    p = nn.Parameter(fastbp.zeros(1))
+    for make in (optim.SGD, optim.Adafactor):
+        make([p]).step()
+    assert calls == [("SGD", "before"), ("SGD", "after"), ("Adafactor", "before"), ("Adafactor", "after")]
+    for handle in handles:
+        handle.remove()
+    optim.SGD([p]).step()
+    assert len(calls) == 4
+
+
 def test_groups_have_their_own_options():
     params, want = parameters(), values(0)
     opt = optim.SGD([{"params": params[:1], "lr": 0.5}, {"params": params[1:]}], lr=0.1)

@@ -86,11 +86,11 @@ class Adam(CompiledOptimizer):
             state = self._state[p]
             if not state:
                 state["step"] = tensor(0.0, dtype=_step_dtype())
-                state["exp_avg"] = zeros_like(p, requires_grad=False)
-                state["exp_avg_sq"] = zeros_like(p, requires_grad=False)
+                state["exp_avg"] = zeros_like(p, requires_grad=False).contiguous()
+                state["exp_avg_sq"] = zeros_like(p, requires_grad=False).contiguous()
             if group["amsgrad"]:
                 if "max_exp_avg_sq" not in state:
-                    state["max_exp_avg_sq"] = zeros_like(p, requires_grad=False)
+                    state["max_exp_avg_sq"] = zeros_like(p, requires_grad=False).contiguous()
                 largest.append(state["max_exp_avg_sq"])
             averages.append(state["exp_avg"])
             squares.append(state["exp_avg_sq"])
@@ -106,7 +106,7 @@ class Adam(CompiledOptimizer):
         steps = plan.steps
         steps = [steps[0] + 1] * len(steps) if plan.uniform else [t + 1 for t in steps]
         beta1, beta2 = group["betas"]
-        adam_step(plan.params, grads, *plan.slots, plan.extra, steps, group["lr"], beta1, beta2, group["eps"],
+        adam_step(plan.targets, grads, *plan.slots, plan.extra, steps, group["lr"], beta1, beta2, group["eps"],
                   group["weight_decay"], group["decoupled_weight_decay"], group["maximize"])
         plan.steps = steps
 

@@ -76,7 +76,7 @@ class OnePass(CompiledOptimizer):
                 state[name] = ones((), dtype=_step_dtype()) * value
         for name in self._slots(group):
             if name is not None and name not in state:
-                state[name] = self._first(name, p, group)
+                state[name] = self._first(name, p, group).contiguous()
         return state
 
     def _prepare(self, group, plan):
@@ -98,7 +98,7 @@ class OnePass(CompiledOptimizer):
         else:
             steps = [t + 1 for t in steps]
             constants = self._each(group, plan, steps)
-        optimizer_step(self._kernel, plan.params, grads, plan.slots, constants)
+        optimizer_step(self._kernel, plan.targets, grads, plan.slots, constants)
         plan.steps = steps
 
     def _each(self, group, plan, steps):

@@ -16,7 +16,7 @@ from fastbp._core import Tensor
 from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.utils.hooks import RemovableHandle
 
-__all__ = ["Optimizer", "required"]
+__all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required"]
 
 
 class _Required:
@@ -39,17 +39,43 @@ def _type_name(value):
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+_BEFORE_ALL, _AFTER_ALL = OrderedDict(), OrderedDict()       # hooks of every optimizer
+
+
+def register_optimizer_step_pre_hook(hook):
+    """Calls `hook(optimizer, args, kwargs)` before each step of every optimizer.  Returns: a handle with `remove()`.
+
+    Source: torch.optim.optimizer.register_optimizer_step_pre_hook
+    """
+    return _hook_all(_BEFORE_ALL, hook)
+
+
+def register_optimizer_step_post_hook(hook):
+    """Calls `hook(optimizer, args, kwargs)` after each step of every optimizer.  Returns: a handle with `remove()`.
+
+    Source: torch.optim.optimizer.register_optimizer_step_post_hook
+    """
+    return _hook_all(_AFTER_ALL, hook)
+
+
+def _hook_all(hooks, hook):
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    Optimizer._step_hooked = True
+    return handle
+
+
 def _call_hooked(step, optimizer, args, kwargs):
     """One step between its pre and post hooks; args as hooks see them begin with the optimizer itself."""
     args = (optimizer, *args)
-    for hook in list(optimizer._optimizer_step_pre_hooks.values()):
+    for hook in [*_BEFORE_ALL.values(), *optimizer._optimizer_step_pre_hooks.values()]:
         result = hook(optimizer, args, kwargs)
         if result is not None:
             if not isinstance(result, tuple) or len(result) != 2:
                 raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}.")
             args, kwargs = result
     result = step(*args, **kwargs)
-    for hook in list(optimizer._optimizer_step_post_hooks.values()):
+    for hook in [*optimizer._optimizer_step_post_hooks.values(), *_AFTER_ALL.values()]:
         hook(optimizer, args, kwargs)
     return result
 
@@ -306,8 +332,8 @@ def _fit(param, value, key=None):
     """A copy of saved state; floating tensors get the parameter's dtype, all but the step count."""
     if isinstance(value, Tensor):
         if key != "step" and param.is_floating_point():
-            return value.detach().to(param.dtype, copy=True)
-        return value.detach().clone()
+            return value.detach().to(param.dtype, copy=True).contiguous()
+        return value.detach().clone().contiguous()
     if isinstance(value, dict):
         return {k: _fit(param, v, k) for k, v in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
@@ -318,12 +344,14 @@ def _fit(param, value, key=None):
 class _Plan:
     """What one call of the core's update takes for one group, and the conditions under which it holds."""
 
-    __slots__ = ("extra", "fresh", "has_grad", "listed", "params", "slots", "steps", "uniform")
+    __slots__ = ("extra", "fresh", "has_grad", "listed", "params", "slots", "steps", "strided", "targets", "uniform")
 
     def __init__(self, listed):
         self.listed = list(listed)                              # the group's parameters
         self.has_grad = [p.grad is not None for p in listed]
         self.params = [p for p in listed if p.grad is not None]
+        self.targets = self.params                              # what the update writes to
+        self.strided = [k for k, p in enumerate(self.params) if not p.is_contiguous()]
         self.slots = self.extra = None
         self.fresh = False          # which momentum buffers the next step has to fill
         self.steps = None           # numbers of steps done
@@ -377,9 +405,23 @@ class CompiledOptimizer(Optimizer):
                 grads = plan.gradients(listed)
                 with no_grad():
                     self._prepare(group, plan)
-            if grads:
+            if grads and plan.strided:
+                self._update_strided(group, plan, grads)
+            elif grads:
                 self._update(group, plan, grads)
         return loss
+
+    @no_grad()
+    def _update_strided(self, group, plan, grads):
+        """Parameters that are not contiguous are updated in contiguous copies."""
+        copies = {k: plan.params[k].detach().contiguous() for k in plan.strided}
+        plan.targets = [copies.get(k, p) for k, p in enumerate(plan.params)]
+        try:
+            self._update(group, plan, grads)
+        finally:
+            plan.targets = plan.params
+        for k, copy in copies.items():
+            plan.params[k].copy_(copy)
 
     def _prepare(self, group, plan):
         raise NotImplementedError

@@ -65,7 +65,7 @@ class SGD(CompiledOptimizer):
             buffer = state.get("momentum_buffer")
             fresh.append(buffer is None)
             if buffer is None:
-                buffer = state["momentum_buffer"] = empty_like(p, requires_grad=False)
+                buffer = state["momentum_buffer"] = empty_like(p, requires_grad=False).contiguous()
             plan.slots.append(buffer)
         plan.fresh = fresh if any(fresh) else False
 
@@ -74,6 +74,6 @@ class SGD(CompiledOptimizer):
         if (momentum != 0) != (plan.slots is not None):     # switched on or off since the plan was made
             plan.slots = None
             self._prepare(group, plan)
-        sgd_step(plan.params, grads, plan.slots, group["lr"], momentum, group["dampening"], group["weight_decay"],
+        sgd_step(plan.targets, grads, plan.slots, group["lr"], momentum, group["dampening"], group["weight_decay"],
                  group["nesterov"], group["maximize"], plan.fresh)
         plan.fresh = False

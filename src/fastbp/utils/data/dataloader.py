@@ -309,17 +309,12 @@ def _gather(tensors, chosen, batches, skip):
         if chosen is not None:
             order = chosen.index_select(0, order)
     count = len(sampler) if whole else len(order)
-    starts = range(skip * size, count - size + 1 if batches.drop_last else count, size)
-
-    def run():
-        for start in starts:
-            n = min(size, count - start)
-            if whole:
-                yield [t.narrow(0, start, n).clone() for t in tensors]
-            else:
-                index = order.narrow(0, start, n)
-                yield [t.index_select(0, index) for t in tensors]
-    return run()
+    last = count - count % size if batches.drop_last else count
+    if whole:
+        starts = range(skip * size, last, size)
+        return ([t.narrow(0, start, min(size, count - start)).clone() for t in tensors] for start in starts)
+    parts = order.narrow(0, skip * size, last - skip * size).split(size) if skip * size < last else ()
+    return ([t.index_select(0, part) for t in tensors] for part in parts)
 
 
 def _tensors_behind(dataset):

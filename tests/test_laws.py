@@ -168,6 +168,18 @@ def attention_program():
             + with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, is_causal=True), q, k, v))
 
 
+def recurrent_program():
+    out = []
+    for name, gates in (("rnn_tanh", 1), ("gru", 3), ("lstm", 4)):
+        x, w, u, b, c, h = (floats(*s, seed=k) for k, s in enumerate(
+            ((9, 70, 12), (gates * 40, 12), (gates * 40, 40), (gates * 40,), (gates * 40,), (1, 70, 40))))
+        f = getattr(_core, name)
+        hx = (lambda h: (h, h)) if name == "lstm" else (lambda h: h)
+        out += with_gradients(lambda x, w, u, b, c, h, f=f, hx=hx: f(x, hx(h), [w, u, b, c], True, 1, 0.0, True, False)[0],
+                              x, w, u, b, c, h)
+    return out
+
+
 def norm_program():
     return with_gradients(lambda x, w, b: _core.layer_norm(x, (700,), w, b), floats(500, 700), floats(700), floats(700, seed=1))
 
@@ -187,7 +199,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "gemm": gemm_program,
     "softmax": lambda: with_gradients(lambda x: _core.softmax(x, 1), floats(500, 700)),
     "log_softmax": lambda: with_gradients(lambda x: _core.log_softmax(x, 0), floats(500, 700)),
-    "attention": attention_program, "cross_entropy": cross_entropy_program, "layer_norm": norm_program,
+    "attention": attention_program, "recurrent": recurrent_program,
+    "cross_entropy": cross_entropy_program, "layer_norm": norm_program,
     "dropout": lambda: with_gradients(lambda x: _core.dropout(x, 0.3), floats(MANY)),
     "conv": conv_program,
     "batch_norm": batch_norm_program,
@@ -221,6 +234,7 @@ WITH = {        # kernels that run in another kernel's program
     "cross_entropy_backward": "cross_entropy", "layer_norm_backward": "layer_norm", "layer_norm_backward_affine": "layer_norm",
     "conv_backward_data": "conv", "conv_backward_weight": "conv", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
+    "attention_backward": "attention", "recurrent_backward": "recurrent",
 }
 
 

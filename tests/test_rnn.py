@@ -123,6 +123,26 @@ def test_cells_are_steps(name):
     close(first(cell(x[0, 0])).detach(), first(cell(x[0]))[0].detach().numpy())
 
 
+@pytest.mark.parametrize("name, more", [("rnn_steps", (None, False, False)), ("gru_steps", (None, False)),
+                                        ("lstm_steps", (None, False))])
+def test_steps_check_their_arguments(name, more):
+    """The rows behind the layers refuse what their kernels could not read."""
+    f = getattr(fastbp._core, "_call_" + name)
+    g = {"rnn_steps": 1, "gru_steps": 3, "lstm_steps": 4}[name]
+    x, w, h = fastbp.ones(2, 3, g * 5), fastbp.ones(g * 5, 5), fastbp.ones(3, 5)
+    middle = (fastbp.ones(g * 5),) if g == 3 else ()
+    states = (h, h) if g == 4 else (h,)
+    f(x, w, *middle, *states, *more)
+    for bad in ((x[:0], w, *middle, *states), (x, w[:, :4], *middle, *states), (x[0], w, *middle, *states),
+                (x, w, *middle, *states[:-1], h[:2]), (x[:, :, 1:], w, *middle, *states)):
+        with pytest.raises(fastbp._core.ShapeError, match=name):
+            f(*bad, *more)
+    with pytest.raises(fastbp._core.DTypeError, match=name):
+        f(x, w.double(), *middle, *states, *more)
+    with pytest.raises(fastbp._core.ShapeError, match="lengths"):
+        f(x, w, *middle, *states, fastbp.tensor([1, 2]), *more[1:])
+
+
 def test_names_and_shapes():
     layer = nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2)
     shapes = {k: tuple(v.shape) for k, v in layer.state_dict().items()}

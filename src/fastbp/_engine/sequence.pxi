@@ -2,9 +2,6 @@
 # take part in the walk as nodes with several results do; on dual tensors, and where a gradient shall have a gradient, the
 # row's composition runs instead.
 
-ctypedef list (*Together)(Node node, list adjoints)      # gradients for all inputs, given the adjoints of all results
-
-
 cdef bint any_dual(tuple args):
     for a in args:
         if isinstance(a, Tensor) and (<Tensor>a).bits & B_DUAL:
@@ -38,7 +35,7 @@ cdef list together_gradients(Node n, list adjoints, dict targets):
     for v in adjoints:
         if v is not None and (<Tensor>v).bits & B_DUAL:
             return composition_gradients(n, adjoints, targets)
-    return bw_attention(n, adjoints)
+    return bw_attention(n, adjoints) if n.op == OP_attention else bw_steps(n, adjoints)
 
 
 cdef list composition_gradients(Node n, list adjoints, dict targets):
@@ -93,8 +90,8 @@ cdef int set_strided(Operand* o, Tensor x, int nd) noexcept:
     return 0
 
 
-cdef int start_attention(Instr* I, int kernel, int nout, int narg, int first, Tensor q, Tensor k, Tensor v, object mask, bint causal,
-                         double scale) except -1:
+cdef int start_attention(Instr* I, int kernel, int nout, int narg, int first, Tensor q, Tensor k, Tensor v, object mask,
+                         bint causal, double scale) except -1:
     """Constants, and the operands q, k, v, mask from number `first` on."""
     cdef int d, nd = q.nd
     cdef Tensor m
@@ -185,3 +182,168 @@ cdef list bw_attention(Node n, list adjoints):
     I.cost = 100.0 + 1.0 * I.c[2].i * I.c[3].i * (0.08 * (I.c[4].i + I.c[5].i) + 1.0) * (0.5 if I.c[1].i else 1.0)
     execute(&I)
     return [dq, dk, dv, None]
+
+
+# ---- recurrent sequences --------------------------------------------------------------------------------------------
+
+cdef enum:
+    STEPS_TANH = 0              # as in _kernels/recurrent.pxi
+    STEPS_RELU = 1
+    STEPS_GRU = 2
+    STEPS_LSTM = 3
+
+
+cdef int check_steps(str op, Tensor x, int gates, Tensor weight, object bias, tuple states, object lengths) except -1:
+    cdef int64_t h = weight.dims[1] if weight.nd == 2 else -1
+    cdef Tensor t
+    floating(op, x)
+    if x.nd != 3 or x.dims[0] == 0 or h < 0 or weight.dims[0] != gates * h or x.dims[2] != gates * h:
+        raise ShapeError(f"{op}: input {describe(x)} and weight {describe(weight)} must be [T, N, {gates} H] and [{gates} H, H], "
+                         f"with at least one step.")
+    for a in (weight, bias, *states):
+        if a is not None and (<Tensor>a).code != x.code:
+            raise DTypeError(f"{op}: {describe(a)} must have the dtype of input {describe(x)}.")
+    for a in states:
+        t = a
+        if t.nd != 2 or t.dims[0] != x.dims[1] or t.dims[1] != h:
+            raise ShapeError(f"{op}: the state {describe(t)} must be [{x.dims[1]}, {h}].")
+    if bias is not None and ((<Tensor>bias).nd != 1 or (<Tensor>bias).dims[0] != gates * h):
+        raise ShapeError(f"{op}: bias {describe(bias)} must be [{gates * h}].")
+    if lengths is not None:
+        t = lengths
+        if t.code != DT_I64 or t.nd != 1 or t.dims[0] != x.dims[1]:
+            raise ShapeError(f"{op}: lengths {describe(t)} must be int64 [{x.dims[1]}].")
+    return 0
+
+
+cdef int start_steps(Instr* I, int kernel, int op, int kind, int nout, int narg, Tensor x, int64_t h, bint reverse) except -1:
+    start(I, kernel, op, x.code, nout, narg)
+    I.c[0].i = kind
+    I.c[1].i = x.dims[0]
+    I.c[2].i = x.dims[1]
+    I.c[3].i = h
+    I.c[4].i = reverse
+    I.n = (x.dims[1] + 15) // 16
+    I.cost = 16.0 * x.dims[0] * x.dims[2] * (2.0 + 0.02 * h) if x.dims[1] else 0.0
+    I.workspace = 16 * 3 * h * 8 + 256
+    return 0
+
+
+cdef inline void optional(Operand* o, object t) noexcept:
+    if t is None:
+        no_operand(o)
+    else:
+        set_operand(o, <Tensor>t)
+
+
+cdef object run_steps(int op, int kind, int gates, tuple args, Tensor input, Tensor weight, object bias, Tensor hidden,
+                      object cell, object lengths, bint reverse):
+    """All steps by the kernel; what the backward pass reads is kept if there will be one."""
+    cdef Instr I
+    cdef Tensor x, w, h, y, saved = None, cells = None, last
+    cdef Node n
+    cdef int64_t dims[3]
+    cdef int64_t size
+    cdef bint keep = GRAD_MODE and any_tracked(args)
+    check_steps(op_name(op), input, gates, weight, bias, (hidden,) if cell is None else (hidden, cell), lengths)
+    if any_dual(args):
+        return on_duals(op, args)
+    x, h, size = whole(input), whole(hidden), weight.dims[1]
+    w = whole(c_transpose(detached(weight), 0, 1))
+    bias = None if bias is None else whole(bias)
+    cell = None if cell is None else whole(cell)
+    lengths = None if lengths is None else whole(lengths)
+    dims[0], dims[1], dims[2] = x.dims[0], x.dims[1], size
+    y = fresh(x.code, 3, dims)
+    start_steps(&I, K_recurrent, op, kind, 3, 9, x, size, reverse)
+    dims[0] = x.dims[0] if keep else 1
+    if kind == STEPS_LSTM:
+        cells = fresh(x.code, 3, dims)
+    if kind >= STEPS_GRU:
+        dims[2] = 4 * size
+        saved = fresh(x.code, 3, dims)
+    I.c[5].i = x.dims[1] * 4 * size if keep else 0
+    I.c[6].i = x.dims[1] * size if keep else 0
+    set_operand(&I.arg[0], y)
+    optional(&I.arg[1], saved)
+    optional(&I.arg[2], cells)
+    set_operand(&I.arg[3], x)
+    set_operand(&I.arg[4], w)
+    set_operand(&I.arg[5], h)
+    optional(&I.arg[6], cell)
+    optional(&I.arg[7], bias)
+    optional(&I.arg[8], lengths)
+    execute(&I)
+    outs = (y,)
+    if kind == STEPS_LSTM:
+        last = selected(cells, 0, 0 if reverse or not keep else x.dims[0] - 1)
+        outs = (y, copied(last, last.code))
+    if keep:
+        n = record_together(op, outs, args)
+        n.extra = (kind, h, cell, saved, cells, lengths, reverse)
+        save_result(n, y)
+    return outs if kind == STEPS_LSTM else y
+
+
+cdef object c_rnn_steps(Tensor input, Tensor weight, Tensor hidden, object lengths, bint reverse, bint relu):
+    return run_steps(OP_rnn_steps, STEPS_RELU if relu else STEPS_TANH, 1, (input, weight, hidden, lengths, reverse, relu), input,
+                     weight, None, hidden, None, lengths, reverse)
+
+
+cdef object c_gru_steps(Tensor input, Tensor weight, object bias, Tensor hidden, object lengths, bint reverse):
+    return run_steps(OP_gru_steps, STEPS_GRU, 3, (input, weight, bias, hidden, lengths, reverse), input, weight, bias, hidden, None,
+                     lengths, reverse)
+
+
+cdef object c_lstm_steps(Tensor input, Tensor weight, Tensor hidden, Tensor cell, object lengths, bint reverse):
+    return run_steps(OP_lstm_steps, STEPS_LSTM, 4, (input, weight, hidden, cell, lengths, reverse), input, weight, None, hidden,
+                     cell, lengths, reverse)
+
+
+cdef list bw_steps(Node n, list adjoints):
+    """The kernel makes the adjoints of the gates; those of weight and bias are products and sums over all steps."""
+    cdef Instr I
+    cdef Tensor weight, y, go, gates, part, first, w, h, hg, rest
+    cdef int64_t dims[3]
+    cdef int64_t t, b, size
+    cdef int i, kind
+    for i in range(n.nin):
+        if n.saved[i] != NULL:
+            saved_input(n, i)                           # checks that nobody has written to them since
+    kind, h, cell, saved, cells, lengths, reverse = n.extra
+    weight = whole(saved_input(n, 1))
+    size = weight.dims[1]
+    input = saved_input(n, 0)
+    t, b = (<Tensor>input).dims[0], (<Tensor>input).dims[1]
+    dims[0], dims[1], dims[2] = t, b, size
+    go = zeros_of(weight.code, 3, dims) if adjoints[0] is None else whole(adjoints[0])
+    y = detached(saved_result(n, go))
+    dims[2] = weight.dims[0]
+    gates = fresh(weight.code, 3, dims)
+    first = fresh_like(h)
+    part = fresh(weight.code, 3, dims) if kind == STEPS_GRU else fresh_like(h) if kind == STEPS_LSTM else None
+    start_steps(&I, K_recurrent_backward, n.op, kind, 3, 10, gates, size, reverse)
+    set_operand(&I.arg[0], gates)
+    optional(&I.arg[1], part)
+    set_operand(&I.arg[2], first)
+    set_operand(&I.arg[3], go)
+    v = None if len(adjoints) < 2 or adjoints[1] is None else whole(adjoints[1])
+    optional(&I.arg[4], v)
+    set_operand(&I.arg[5], cells if kind == STEPS_LSTM else y)
+    optional(&I.arg[6], saved)
+    set_operand(&I.arg[7], weight)
+    set_operand(&I.arg[8], cell if kind == STEPS_LSTM else h)
+    optional(&I.arg[9], lengths)
+    execute(&I)
+    # the hidden states that the steps began with: y one step later, and h at the start
+    hg = part if kind == STEPS_GRU else gates
+    w = c_matmul(c_transpose(hg[t - 1 if reverse else 0], 0, 1), h)
+    if t > 1:
+        rest = c_reshape(hg[:t - 1] if reverse else hg[1:], ((t - 1) * b, weight.dims[0]))
+        states = c_reshape(y[1:] if reverse else y[:t - 1], ((t - 1) * b, size))
+        w = binary(OP_add, w, c_matmul(c_transpose(rest, 0, 1), states))
+    if kind == STEPS_LSTM:
+        return [gates, w, first, part, None]
+    if kind == STEPS_GRU:
+        return [gates, w, c_sum(hg, (0, 1), False, None) if n.edge[2] != NULL else None, first, None]
+    return [gates, w, first, None]

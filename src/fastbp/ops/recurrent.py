@@ -5,7 +5,7 @@ Sequences are [T, N, features].  `lengths` [N] says how long each one is: beyond
 the last state is that of the end, and a reversed sequence begins at its own end.
 """
 
-from ._declare import F, composed
+from ._declare import F, composed, fused
 
 # ---- one step -------------------------------------------------------------------------------------------------------
 
@@ -63,13 +63,16 @@ def _lstm_steps_projected(input, weight, projection, hidden, cell, lengths, reve
     return y, state[1]
 
 
-composed("rnn_steps(Tensor input, Tensor weight, Tensor hidden, Tensor? lengths, bool reverse, bool relu)", _rnn_steps,
+fused("rnn_steps(Tensor input, Tensor weight, Tensor hidden, Tensor? lengths, bool reverse, bool relu)",
+      ("recurrent", "recurrent_backward"), _rnn_steps,
          function=False, method=False,
          doc="h[t] = tanh(input[t] + weight h[t-1]), or relu, from hidden [N, H] on: [T, N, H].", source="Elman, 1990")
-composed("gru_steps(Tensor input, Tensor weight, Tensor? bias, Tensor hidden, Tensor? lengths, bool reverse)", _gru_steps,
+fused("gru_steps(Tensor input, Tensor weight, Tensor? bias, Tensor hidden, Tensor? lengths, bool reverse)",
+      ("recurrent", "recurrent_backward"), _gru_steps,
          function=False, method=False, doc="Gated recurrent units over the steps of input [T, N, 3H], from hidden [N, H] on: "
          "[T, N, H].  bias is that of the hidden state's part.", source="Cho et al., 2014")
-composed("lstm_steps(Tensor input, Tensor weight, Tensor hidden, Tensor cell, Tensor? lengths, bool reverse)", _lstm_steps,
+fused("lstm_steps(Tensor input, Tensor weight, Tensor hidden, Tensor cell, Tensor? lengths, bool reverse)",
+      ("recurrent", "recurrent_backward"), _lstm_steps,
          function=False, method=False, doc="Long short-term memory over the steps of input [T, N, 4H], from hidden and cell "
          "[N, H] on: hidden states [T, N, H], and the last cell state.", source="Hochreiter and Schmidhuber, 1997")
 composed("lstm_steps_projected(Tensor input, Tensor weight, Tensor projection, Tensor hidden, Tensor cell, Tensor? lengths, "

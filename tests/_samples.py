@@ -12,6 +12,7 @@ import samples_index
 import samples_linalg
 import samples_nn
 import samples_point
+import samples_sort
 from fastbp import _core
 from fastbp.ops import TABLE, F
 from scipy import special
@@ -240,7 +241,7 @@ SAMPLES = {
 }
 SAMPLES["log_softmax"] = SAMPLES["softmax"]
 SAMPLES |= samples_conv.SAMPLES
-SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES | samples_linalg.SAMPLES
+SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES | samples_linalg.SAMPLES | samples_sort.SAMPLES
 
 
 def samples_of(row, seed=0):
@@ -272,7 +273,7 @@ DOORS = {
     "view_write": _view_write,
     "copy_values": _copy_values,
     **samples_conv.DOORS,
-    **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS, **samples_linalg.DOORS,
+    **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS, **samples_linalg.DOORS, **samples_sort.DOORS,
 }
 
 

@@ -196,6 +196,15 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "var": reduction(lambda x, d: x.var(d)), "logsumexp": reduction(lambda x, d: x.logsumexp(d)),
     "cumsum": reduction(lambda x, d: x.cumsum(d)),
     "cumprod": lambda: [(floats(40, 200, 130, grad=False) * 0.1 + 1).cumprod(1)],
+    "logcumsumexp": lambda: [floats(40, 200, 130, grad=False).logcumsumexp(d) for d in range(3)],
+    "cummax": lambda: with_gradients(lambda x: x.cummax(1).values, floats(40, 200, 130)),
+    "cummin": lambda: with_gradients(lambda x: x.cummin(2).values, floats(40, 200, 130)),
+    "sort_rows": lambda: [*floats(700, 500, grad=False).sort(1), *floats(300, 600, grad=False).topk(5, 0),
+                          *indices(9, 90, 700).sort(1)],
+    "sort_buckets": lambda: [*floats(300_000, grad=False).sort(), *floats(300_000, grad=False).double().sort(descending=True),
+                             *floats(2, 300_000, grad=False).topk(1000), floats(300_000, grad=False).msort(),
+                             *floats(300_000, grad=False).kthvalue(1234), *indices(9, 300_000).sort()],
+    "search": lambda: [fastbp.searchsorted(floats(5000, grad=False).msort(), floats(MANY, grad=False))],
     "gemm": gemm_program,
     "softmax": lambda: with_gradients(lambda x: _core.softmax(x, 1), floats(500, 700)),
     "log_softmax": lambda: with_gradients(lambda x: _core.log_softmax(x, 0), floats(500, 700)),
@@ -235,6 +244,7 @@ WITH = {        # kernels that run in another kernel's program
     "conv_backward_data": "conv", "conv_backward_weight": "conv", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
     "attention_backward": "attention", "recurrent_backward": "recurrent",
+    **dict.fromkeys(("sort_span", "sort_begin", "sort_count", "sort_plan", "sort_scatter"), "sort_buckets"),
 }
 
 

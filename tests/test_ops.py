@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import samples_linalg
 import samples_point
+import samples_sort
 from _samples import REFERENCES, SAMPLES, door, pointwise_arrays, reference, samples_of
 from fastbp import _core
 from fastbp._core import DTypeError, ShapeError, Tensor
@@ -28,7 +29,8 @@ LINEAR = [r for r in ROWS if r.kind == "linear"]
 MULTILINEAR = ("matmul", "linear")      # linear in each argument by itself, not in all of them together
 RANDOM = ("binomial", "binomial_", "poisson", "poisson_", "_standard_gamma", "standard_gamma_")      # test_distributions.py
 WITHOUT_DERIVATIVE = (*RANDOM, "argmax", "argmin", "all", "any", "one_hot", "argwhere", "bincount", "tril_indices",
-                      "triu_indices", "unravel_index", *samples_point.WITHOUT_DERIVATIVE, *samples_linalg.WITHOUT_DERIVATIVE)
+                      "triu_indices", "unravel_index", *samples_point.WITHOUT_DERIVATIVE, *samples_linalg.WITHOUT_DERIVATIVE,
+                      *samples_sort.WITHOUT_DERIVATIVE)
 
 
 def differentiable(row):

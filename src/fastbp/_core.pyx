@@ -9,7 +9,7 @@
 #   tape        Node: what the backward pass needs of one operation
 #   tensor      Tensor: shape, strides, views; the doors to Python
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
-#   views reduce linalg index fused      builders: the other operations, one function each
+#   views reduce linalg index sort fused builders: the other operations, one function each
 #   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   create random optim                  tensors from numbers; Philox; one-pass updates
@@ -60,6 +60,7 @@ include "_engine/views.pxi"
 include "_engine/reduce.pxi"
 include "_engine/linalg.pxi"
 include "_engine/index.pxi"
+include "_engine/sort.pxi"
 include "_engine/fused.pxi"
 include "_engine/norm.pxi"
 include "_engine/conv.pxi"

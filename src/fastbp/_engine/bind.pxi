@@ -64,11 +64,13 @@ cdef _out_door(door, out_):
     @cython.binding(True)
     def call(*args, out=None, **kwargs):
         if apart_ and out is not None:
-            check_apart(door.__name__, out, args)
+            for t in (out if isinstance(out, (tuple, list)) else (out,)):
+                check_apart(door.__name__, t, args)
         y = door(*args, **kwargs)
         if out is None:
             return y
         if isinstance(y, tuple):
+            check_outs(door.__name__, y, out)
             for t, result in zip(out, y):
                 into(result, t)
             return type(y)(*out) if hasattr(y, "_fields") else tuple(out)
@@ -80,8 +82,17 @@ cdef _out_door(door, out_):
     return call
 
 
-cdef _inplace_door(door):
-    """A composed row's in-place method: the result written into self."""
+cdef check_outs(str op, values, out):
+    """out= of several results: as many tensors, of the results' dtypes."""
+    if not isinstance(out, (tuple, list)) or len(out) != len(values):
+        raise ValueError(f"{op}: out must be a tuple of {len(values)} tensors.")
+    for t, y in zip(out, values):
+        if not isinstance(t, Tensor) or (<Tensor>t).code != (<Tensor>y).code:
+            raise DTypeError(f"{op}: out {describe(t)} must have the dtype of the result {describe(y)}.")
+
+
+cdef _inplace_door(door, str name):
+    """A row's in-place method: the result written into self."""
     @cython.binding(True)
     def call(self, *args, **kwargs):
         if GRAD_MODE and any_tracked((self, *args)):    # what the backward pass reads must not be what is overwritten
@@ -89,9 +100,9 @@ cdef _inplace_door(door):
             args = [before if a is self else a for a in args]
         else:
             before = self
-        return overwrite(door.__name__ + "_", self, door(before, *args, **kwargs))
-    call.__name__ = call.__qualname__ = door.__name__ + "_"
-    call.__doc__ = f"In-place version of `{door.__name__}`; returns self."
+        return overwrite(name + "_", self, door(before, *args, **kwargs))
+    call.__name__ = call.__qualname__ = name + "_"
+    call.__doc__ = f"In-place version of `{name}`; returns self."
     call.__module__ = "fastbp"
     call.__wrapped__ = door
     return call
@@ -126,7 +137,7 @@ cdef _bind():
             if row.method:
                 install_method(row.name, door)
                 if row.inplace:
-                    install_method(row.name + "_", _inplace_door(door))
+                    install_method(row.name + "_", _inplace_door(door, row.name))
         else:
             op += 1
             door = global_names.get(row.name) if row.wrapper is not None or row.kind == "pointwise" else None
@@ -134,6 +145,8 @@ cdef _bind():
             if raw is not None:
                 CALLS[op] = raw
             setattr(namespace, row.name, raw if door is None or (raw is not None and row.kind == "pointwise") else door)
+            if row.inplace and row.kind != "pointwise":
+                install_method(row.name + "_", _inplace_door(raw, row.name))
             if row.wrapper is not None and row.method and door is not None and row.name not in ("clone",):
                 install_method(row.name, door)
         for alias in row.aliases:
@@ -147,7 +160,8 @@ cdef _bind():
     for f in (narrow, select, unbind, split, chunk, flatten, unflatten, expand_as, view_as, reshape_as, movedim, repeat, tile,
               broadcast_to, max, min, mm, bmm, mv, dot, scatter, index_put, index_put_, nonzero, fill_, zero_, copy_, to, type_as,
               cpu, cuda, new_tensor, new_zeros, new_ones, new_empty, new_full, scatter_, scatter_add_, index_add_, index_copy_, unfold,
-              transpose_, t_, squeeze_, unsqueeze_, as_strided_, uniform_, normal_, bernoulli_, bernoulli, multinomial, isclose, allclose, equal, clamp_, div_,
+              transpose_, t_, squeeze_, unsqueeze_, as_strided_, uniform_, normal_, bernoulli_, random_, exponential_,
+              geometric_, log_normal_, cauchy_, bernoulli, multinomial, isclose, allclose, equal, clamp_, div_,
               logsumexp_any):
         install_method("logsumexp" if f is logsumexp_any else f.__name__, f)
     install_method("clip_", clamp_)

@@ -342,11 +342,11 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False,
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False, out=None, layout=None,
              pin_memory=False):
-    """base to the powers of linspace(start, end, steps)."""
-    t = binary(OP_pow, float(base), linspace(start, end, steps, dtype=float64))
-    if dtype is None and out is not None:
-        dtype = out.dtype
-    t = copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT)
+    """base to the powers of linspace(start, end, steps); of their integer parts where dtype is an integer one."""
+    cdef int code = dtype_code(dtype) if dtype is not None else (<Tensor>out).code if out is not None else DEFAULT_FLOAT
+    if CATEGORY[code] != 2:
+        start, end = int(start), int(end)
+    t = copied(binary(OP_pow, float(base), linspace(start, end, steps, dtype=float64)), code)
     return made(t, requires_grad) if out is None else into(t, out)
 
 

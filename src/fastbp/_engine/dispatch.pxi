@@ -663,6 +663,7 @@ cdef object into(object result, object out):
     t = out
     if GRAD_MODE and (tracked(t) or tracked(y)):
         raise GraphError("out: arguments that require grad cannot be used with out=; drop out= or use no_grad().")
+    check_writable("out", t)
     if CATEGORY[y.code] > CATEGORY[t.code]:
         raise DTypeError(f"out: the result {describe(y)} cannot be written into {describe(t)}.")
     if t.nd != y.nd or memcmp(t.dims, y.dims, y.nd * sizeof(int64_t)):

@@ -113,17 +113,24 @@ def set_rng_state(Tensor new_state not None):
     DEFAULT.set_state(new_state)
 
 
+cdef object out_dtype(object dtype, object out):
+    """The dtype asked for, else out's."""
+    return DTYPES[(<Tensor>out).code] if dtype is None and isinstance(out, Tensor) else dtype
+
+
 def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """Uniform numbers in [0, 1)."""
     check_device(device)
-    t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), dtype, DEFAULT_FLOAT), generator, 0.0, 1.0)
+    t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT),
+                    generator, 0.0, 1.0)
     return made(t, requires_grad) if out is None else into(t, out)
 
 
 def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958."""
     check_device(device)
-    t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), dtype, DEFAULT_FLOAT), generator, 0.0, 1.0)
+    t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT),
+                    generator, 0.0, 1.0)
     return made(t, requires_grad) if out is None else into(t, out)
 
 
@@ -139,15 +146,29 @@ def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
     """Integers in [low, high): randint(high, size) or randint(low, high, size); int64 unless dtype is given."""
-    cdef Tensor t
     if size is None or isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
-    if high <= low:
-        raise ValueError(f"randint: low {low} must be below high {high}.")
     check_device(device)
-    t = sized("randint", (size,), None, DT_I64)
+    return into(made(integers("randint", sized("randint", (size,), None, DT_I64), low, high, generator, out_dtype(dtype, out)),
+                     requires_grad), out)
+
+
+def randint_like(Tensor input not None, low, high=None, *, dtype=None, device=None, requires_grad=False, generator=None,
+                 memory_format=None):
+    """Integers in [low, high), or [0, low) where high is not given, of input's shape and dtype."""
+    if high is None:
+        low, high = 0, low
+    check_device(device)
+    return made(integers("randint_like", fresh(DT_I64, input.nd, input.dims), low, high, generator,
+                         DTYPES[input.code] if dtype is None else dtype), requires_grad)
+
+
+cdef Tensor integers(str op, Tensor t, object low, object high, object generator, object dtype):
+    """t, int64, filled with integers in [low, high), and converted."""
+    if high <= low:
+        raise ValueError(f"{op}: low {low} must be below high {high}.")
     run_random(K_rand_int, t, None, generator, 0.0, 0.0, low, high)
-    return made(t if dtype is None else c_cast(t, dtype), requires_grad)
+    return t if dtype is None else c_cast(t, dtype)
 
 
 def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
@@ -168,15 +189,17 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
         k = p[i]
         p[i] = p[j]
         p[j] = k
-    return t if dtype is None else c_cast(t, dtype)
+    dtype = out_dtype(dtype, out)
+    return into(made(t if dtype is None else c_cast(t, dtype), requires_grad), out)
 
 
 def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
     """Normal numbers of the given mean and standard deviation (numbers or tensors)."""
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
-        return randn(shape, generator=generator) * std + mean
-    return made(random_like(K_rand_normal, sized("normal", (size,), dtype, DEFAULT_FLOAT), generator, mean, std), requires_grad)
+        return into(randn(shape, generator=generator) * std + mean, out)
+    return into(made(random_like(K_rand_normal, sized("normal", (size,), out_dtype(dtype, out), DEFAULT_FLOAT), generator, mean, std),
+                     requires_grad), out)
 
 
 def bernoulli(Tensor input not None, *, generator=None, out=None):
@@ -185,7 +208,7 @@ def bernoulli(Tensor input not None, *, generator=None, out=None):
     if p.n and not (0.0 <= detached(p).min().item() and detached(p).max().item() <= 1.0):
         raise ValueError(f"bernoulli: {describe(input)} has values outside [0, 1]; they must be probabilities.")
     run_random(K_bernoulli, t, p, generator, 0.0, 0.0, 0, 0)
-    return t
+    return into(t, out)
 
 
 def multinomial(Tensor input not None, int64_t num_samples, bint replacement=False, *, generator=None, out=None):
@@ -193,6 +216,12 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
 
     Without replacement by exponential races: the num_samples smallest of Exp(1) / weight.
     """
+    if out is not None:
+        if (<Tensor?>out).code != DT_I64:
+            raise DTypeError(f"multinomial: out {describe(out)} must be int64: it takes positions.")
+        return into(multinomial(input, num_samples, replacement, generator=generator), out)
+    if num_samples <= 0:
+        raise ValueError(f"multinomial: num_samples {num_samples} must be positive.")
     if input.nd == 1:
         return multinomial(c_unsqueeze(input, 0), num_samples, replacement, generator=generator)[0]
     if input.nd != 2 or CATEGORY[input.code] != 2:
@@ -217,6 +246,8 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
 
 def uniform_(Tensor self not None, double from_=0.0, double to=1.0, *, generator=None):
     """Fill with uniform numbers in [from, to); returns self."""
+    if from_ > to:
+        raise ValueError(f"uniform_: from {from_} must not be above to {to}.")
     check_writable("uniform_", self)
     random_like(K_rand_uniform, self, generator, from_, to)
     written(self, OP_random_fill)
@@ -236,3 +267,63 @@ def bernoulli_(Tensor self not None, p=0.5, *, generator=None):
     probability = p if isinstance(p, Tensor) else full(
         tuple(self.shape), p, dtype=DTYPES[COMPUTE[self.code]] if CATEGORY[self.code] == 2 else float32)
     return copy_tensor(self, bernoulli(c_expand(probability, tuple_of(self.nd, self.dims)), generator=generator))
+
+
+cdef Tensor uniform_numbers(Tensor self, object generator):
+    """Uniform numbers in [0, 1) of self's shape, in float64: as fine as any distribution needs."""
+    return random_like(K_rand_uniform, fresh(DT_F64, self.nd, self.dims), generator, 0.0, 1.0)
+
+
+cdef Tensor fill_drawn(str op, Tensor self, Tensor values):
+    if op != "geometric_" and CATEGORY[self.code] != 2:
+        raise DTypeError(f"{op}: {describe(self)}: only floating dtypes; convert with .float().")
+    check_writable(op, self)
+    copy_into(self, values)
+    written(self, OP_random_fill)
+    return self
+
+
+def random_(Tensor self not None, from_=None, to=None, *, generator=None):
+    """Fill with integers of [from, to), [0, to), or all that the dtype holds exactly; returns self."""
+    cdef Tensor t
+    largest = {DT_F32: 2 ** 24, DT_F64: 2 ** 53, DT_F16: 2 ** 11, DT_BF16: 2 ** 8, DT_I64: 2 ** 63 - 1, DT_I32: 2 ** 31 - 1,
+               DT_I16: 2 ** 15 - 1, DT_I8: 127, DT_U8: 255, DT_BOOL: 1}[self.code]
+    if to is None:
+        from_, to = 0, largest + (1 if self.code != DT_I64 else 0) if from_ is None else from_
+    check_writable("random_", self)
+    t = integers("random_", fresh(DT_I64, self.nd, self.dims), from_, to, generator, None)
+    copy_into(self, t)
+    written(self, OP_random_fill)
+    return self
+
+
+def exponential_(Tensor self not None, double lambd=1.0, *, generator=None):
+    """Fill with exponentially distributed numbers of rate lambd; returns self.  x = -log(1 - u) / lambd"""
+    if not lambd > 0:
+        raise ValueError(f"exponential_: lambd {lambd} must be positive.")
+    return fill_drawn("exponential_", self, binary(OP_mul, unary(OP_log1p, unary(OP_neg, uniform_numbers(self, generator))), -1 / lambd))
+
+
+def geometric_(Tensor self not None, double p, *, generator=None):
+    """Fill with the number of trials up to the first success, of probability p each; returns self."""
+    if not 0 < p < 1:
+        raise ValueError(f"geometric_: p {p} must lie between 0 and 1.")
+    from math import log1p
+    u = binary(OP_mul, unary(OP_log1p, unary(OP_neg, uniform_numbers(self, generator))), 1 / log1p(-p))
+    return fill_drawn("geometric_", self, binary(OP_maximum, unary(OP_ceil, u), 1.0))
+
+
+def log_normal_(Tensor self not None, double mean=1.0, double std=2.0, *, generator=None):
+    """Fill with numbers whose logarithm is normal; returns self."""
+    if not std > 0:
+        raise ValueError(f"log_normal_: std {std} must be positive.")
+    return fill_drawn("log_normal_", self, unary(OP_exp, random_like(K_rand_normal, fresh(DT_F64, self.nd, self.dims), generator,
+                                                                   mean, std)))
+
+
+def cauchy_(Tensor self not None, double median=0.0, double sigma=1.0, *, generator=None):
+    """Fill with Cauchy-distributed numbers; returns self.  x = median + sigma tan(pi (u - 1/2))"""
+    if not sigma > 0:
+        raise ValueError(f"cauchy_: sigma {sigma} must be positive.")
+    u = binary(OP_mul, binary(OP_sub, uniform_numbers(self, generator), 0.5), 3.141592653589793)
+    return fill_drawn("cauchy_", self, binary(OP_add, binary(OP_mul, unary(OP_tan, u), sigma), median))

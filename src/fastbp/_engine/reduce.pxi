@@ -314,24 +314,41 @@ cdef object extreme_along(str op, Tensor x, dim, bint keepdim, bint largest):
     """(values, indices) along one dimension; the gradient goes to the element that was taken."""
     indices = arg_extreme(K_argmax if largest else K_argmin, OP_argmax if largest else OP_argmin, x, dim, True)
     if x.nd == 0:
-        return Extreme(c_clone(x), c_reshape(indices, ()))
+        return results(op, "values indices", (c_clone(x), c_reshape(indices, ())))
     values = gather(x, dim, indices)
     if not keepdim:
         values, indices = c_squeeze(values, dim), c_squeeze(indices, dim)
-    return Extreme(values, indices)
+    return results(op, "values indices", (values, indices))
 
 
-class Extreme(tuple):
-    """(values, indices), as max and min along a dimension return."""
+class Results(tuple):
+    """Several results of one operation, by position and by name: PyTorch's torch.return_types."""
 
-    def __new__(cls, values, indices):
-        return tuple.__new__(cls, (values, indices))
+    _fields = ()
 
-    values = property(lambda self: self[0])
-    indices = property(lambda self: self[1])
+    def __new__(cls, *values):
+        return tuple.__new__(cls, values[0] if len(values) == 1 and isinstance(values[0], (tuple, list)) else values)
+
+    def __reduce__(self):
+        return results, (type(self).__name__, " ".join(self._fields), tuple(self))
 
     def __repr__(self):
-        return f"torch.return_types(values={self[0]!r}, indices={self[1]!r})".replace("torch.", "")
+        body = "".join([f"\n{name}={value!r}," for name, value in zip(self._fields, self)])
+        return f"fastbp.return_types.{type(self).__name__}({body[:-1]})"
+
+
+cdef dict RESULTS = {}          # (operation, names) -> its class, made at its first use
+
+
+def results(str name, str fields, values):
+    """The results of operation `name` as a tuple whose parts also have names: results("sort", "values indices", (v, i))."""
+    kind = RESULTS.get((name, fields))
+    if kind is None:
+        from operator import itemgetter
+        members = {field: property(itemgetter(k)) for k, field in enumerate(fields.split())}
+        members.update(_fields=tuple(fields.split()), __module__="fastbp.return_types")
+        kind = RESULTS.setdefault((name, fields), type(name, (Results,), members))
+    return kind(*values)
 
 
 def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
@@ -364,7 +381,8 @@ def min(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None,
 cdef object into_pair(pair, out):
     if out is None:
         return pair
-    return Extreme(into(pair[0], out[0]), into(pair[1], out[1]))
+    check_outs(type(pair).__name__, pair, out)
+    return type(pair)(into(pair[0], out[0]), into(pair[1], out[1]))
 
 
 # ---- products, variance, logsumexp, scans ---------------------------------------------------------------------------

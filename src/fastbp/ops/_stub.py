@@ -77,7 +77,7 @@ RESULTS = {
     "manual_seed": "Generator", "_grad": "tuple[Any, ...]", "_make_subclass": "_T",
     "_unpack_dual": "tuple[Tensor, Tensor | None]",
     "next_functions": "tuple[tuple[Any, _Int], ...]", "composition_gradient": "Tensor", "Size.numel": "_Int", "__eq__": "_Bool",
-    "Extreme.__new__": "Self", "dtype.itemsize": "_Int", "device.type": "str", "device.index": "_Int | None",
+    "Results.__new__": "Self", "dtype.itemsize": "_Int", "device.type": "str", "device.index": "_Int | None",
 }
 # parameters that differ from what their names say: function -> {name: type}
 PARAMETERS = {"_make_subclass": {"cls": "type[_T]"}, "register_hook": {"hook": "Callable[[Tensor], Any]"},

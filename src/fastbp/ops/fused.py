@@ -12,11 +12,15 @@ kernels("custom_function", (), doc="A function whose derivative a program writes
 
 
 def _softmax(input, dim):
+    if input.numel() == 0:
+        return F.alias(input)
     e = F.exp(input - F.amax(input, dim, True).detach())
     return e / e.sum(dim, True)
 
 
 def _log_softmax(input, dim):
+    if input.numel() == 0:
+        return F.alias(input)
     s = input - F.amax(input, dim, True).detach()
     return s - F.log(F.exp(s).sum(dim, True))
 
@@ -34,6 +38,11 @@ fused("log_softmax_backward(Tensor grad, Tensor output, int dim)", ("log_softmax
       lambda grad, output, dim: grad - F.exp(output) * grad.sum(dim, True), function=False, method=False,
       doc="Adjoint of log_softmax.")
 
+composed("special_softmax(Tensor input, int dim, *, dtype? dtype=None)",
+         lambda input, dim, *, dtype=None: F.softmax(input, dim, dtype=dtype), method=False, doc="softmax, under its other name.")
+composed("special_log_softmax(Tensor input, int dim, *, dtype? dtype=None)",
+         lambda input, dim, *, dtype=None: F.log_softmax(input, dim, dtype=dtype), method=False,
+         doc="log_softmax, under its other name.")
 
 
 def _gumbel_softmax(logits, tau=1.0, hard=False, eps=1e-10, dim=-1):

@@ -1,0 +1,178 @@
+# Builders, order: sorting and selection, binary search, running extrema.  Nothing here is recorded: the table's compositions
+# gather values at the positions found, and that has a derivative.
+#
+# One stable order serves all: sort asks for ranks [0, n), topk for [0, k), kthvalue and median for one.
+
+cdef enum:
+    SORT_ROW = 65536            # longer rows are dealt into buckets by the whole team
+    SORT_BLOCKS = 64            # as in _kernels/sort.pxi, with the next three
+    SORT_BUCKETS = 2048
+    SORT_UNITS = 256
+    SP_WORDS = 2304
+
+
+cdef int sort_step(Instr* I, int kernel, int64_t n, double cost) except -1:
+    I.run = K.kernel[kernel]
+    I.opcode = kernel
+    I.n = n
+    I.cost = cost
+    return execute(I)
+
+
+cdef int sort_long(Tensor values, Tensor indices, Tensor x, int64_t row, int64_t n, int64_t first, int64_t last,
+                   bint descending) except -1:
+    """Ranks [first, last) of one row of x, by the team."""
+    cdef Instr I
+    cdef int64_t dims[1]
+    cdef int64_t width = last - first
+    cdef Tensor a, b, count, plan
+    dims[0] = n * (2 if ITEM[x.code] == 8 and indices is not None else 1)
+    a = fresh(DT_I64, 1, dims)
+    b = fresh(DT_I64, 1, dims)
+    dims[0] = SORT_BLOCKS * SORT_BUCKETS
+    count = fresh(DT_I64, 1, dims)
+    dims[0] = SP_WORDS
+    plan = fresh(DT_I64, 1, dims)
+    start(&I, K_sort_span, OP_sort_parts, x.code, 2, 7)
+    set_operand(&I.arg[0], window(c_flat(values), 0, row * width, width))
+    if indices is None:
+        no_operand(&I.arg[1])
+    else:
+        set_operand(&I.arg[1], window(c_flat(indices), 0, row * width, width))
+    set_operand(&I.arg[2], window(c_flat(x), 0, row * n, n))
+    set_operand(&I.arg[3], a)
+    set_operand(&I.arg[4], b)
+    set_operand(&I.arg[5], count)
+    set_operand(&I.arg[6], plan)
+    I.shape[1] = n
+    I.c[0].i = first
+    I.c[1].i = last
+    I.c[2].i = -1 if descending else 0
+    sort_step(&I, K_sort_span, SORT_BLOCKS, 0.5 * n / SORT_BLOCKS)
+    sort_step(&I, K_sort_begin, 1, 100.0)
+    sort_step(&I, K_sort_count, SORT_BLOCKS, 1.0 * n / SORT_BLOCKS)
+    sort_step(&I, K_sort_plan, 1, 1e5)
+    sort_step(&I, K_sort_scatter, SORT_BLOCKS, 3.0 * n / SORT_BLOCKS)
+    sort_step(&I, K_sort_buckets, SORT_UNITS, 10.0 * width / SORT_UNITS)
+    return 0
+
+
+def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descending=False, bint positions=True):
+    """Ranks [first, last) of the stable order along the last dimension: (values, int64 positions or None); not recorded."""
+    cdef Instr I
+    cdef Tensor x = detached(input), values, indices = None
+    cdef int64_t n = x.dims[x.nd - 1], rows = x.n // n if n else 0, r
+    cdef int64_t dims[MAXDIM]
+    cdef int code = x.code
+    if code == DT_F16 or code == DT_BF16:
+        x = copied(x, DT_F32)
+    elif code > DT_I32:
+        x = copied(x, DT_I32)
+    x = whole(x)
+    memcpy(dims, x.dims, x.nd * sizeof(int64_t))
+    dims[x.nd - 1] = last - first
+    values = fresh(x.code, x.nd, dims)
+    if positions:
+        indices = fresh(DT_I64, x.nd, dims)
+    if values.n == 0:
+        pass
+    elif n > SORT_ROW:
+        for r in range(rows):
+            sort_long(values, indices, x, r, n, first, last, descending)
+    else:
+        start(&I, K_sort_rows, OP_sort_parts, x.code, 2, 3)
+        set_operand(&I.arg[0], values)
+        no_operand(&I.arg[1])
+        if positions:
+            set_operand(&I.arg[1], indices)
+        set_operand(&I.arg[2], x)
+        I.shape[1] = n
+        I.c[0].i = first
+        I.c[1].i = last
+        I.c[2].i = -1 if descending else 0
+        I.n = rows
+        I.cost = 20.0 + 10.0 * n
+        I.workspace = (2 * n + 2) * 16
+        execute(&I)
+    return values if values.code == code else copied(values, code), indices
+
+
+def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last, bint descending=False):
+    """Ranks [first, last) of the stable order along a dimension: (values, int64 positions).
+
+    Values are gathered where they are differentiated; NaN counts as the largest value.
+    """
+    cdef Tensor x = detached(input), values, indices
+    cdef int d = wrap_dim("sort", dim, x.nd)
+    if x.nd == 0:
+        return c_clone(input), zeros((), dtype=int64)
+    if d != x.nd - 1:
+        x = c_transpose(x, d, x.nd - 1)
+    values, indices = sorted_part(x, first, last, descending, True)
+    if d != x.nd - 1:
+        indices = whole(c_transpose(indices, d, x.nd - 1))
+    if must_record(input) or input.bits & B_DUAL:
+        return c_gather(input, d, indices), indices
+    if d != x.nd - 1:
+        values = whole(c_transpose(values, d, x.nd - 1))
+    return values, indices
+
+
+def search_sorted(Tensor edges not None, Tensor values not None, bint right):
+    """Places of values in edges, sorted along the last dimension: one row for all, or a row for each row; int64."""
+    cdef Instr I
+    cdef int code = COMPUTE[promote(edges.code, values.code)]
+    cdef Tensor e = whole(detached(edges) if edges.code == code else copied(edges, code))
+    cdef Tensor v = whole(detached(values) if values.code == code else copied(values, code))
+    cdef Tensor y = fresh(DT_I64, v.nd, v.dims)
+    if v.n == 0:
+        return y
+    start(&I, K_search, OP_sort_parts, code, 1, 3)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], e)
+    set_operand(&I.arg[2], v)
+    I.shape[1] = e.dims[e.nd - 1]
+    I.shape[0] = 1 if e.nd == 1 else shape_product(e.nd - 1, e.dims)
+    I.shape[2] = v.n // I.shape[0]
+    I.c[0].i = right
+    I.n = v.n
+    I.grain = 64
+    I.cost = 10.0
+    execute(&I)
+    return y
+
+
+def running_extreme(Tensor input not None, int64_t dim, bint largest):
+    """(values, int64 positions) of the largest or smallest value so far along a dimension; not recorded."""
+    cdef Instr I
+    cdef Tensor x = detached(input), values, indices
+    cdef int d = wrap_dim("cummax" if largest else "cummin", dim, x.nd)
+    x = whole(x if x.code == COMPUTE[x.code] else copied(x, COMPUTE[x.code]))
+    values = fresh_like(x)
+    indices = fresh(DT_I64, x.nd, x.dims)
+    start(&I, K_cummax if largest else K_cummin, OP_sort_parts, x.code, 2, 3)
+    set_operand(&I.arg[0], values)
+    set_operand(&I.arg[1], indices)
+    set_operand(&I.arg[2], x)
+    I.shape[1] = x.dims[d] if x.nd else 1
+    I.shape[2] = shape_product(x.nd - d - 1, x.dims + d + 1) if x.nd else 1
+    I.n = x.n // I.shape[1] if x.n else 0
+    I.cost = 1.0 + I.shape[1]
+    if x.n:
+        execute(&I)
+    return values if values.code == input.code else copied(values, input.code), indices
+
+
+cdef Tensor c_logcumsumexp(Tensor x, int64_t dim):
+    cdef Tensor y
+    if CATEGORY[x.code] != 2:
+        raise DTypeError(f"logcumsumexp: {describe(x)}: only floating dtypes; convert with .float().")
+    dim = wrap_dim("logcumsumexp", dim, x.nd)
+    if x.bits & B_DUAL:
+        return lift(OP_logcumsumexp, (x, dim))
+    if x.code > DT_F64:
+        return c_cast(c_logcumsumexp(c_cast(x, float32), dim), DTYPES[x.code])
+    y = scanned(K_logcumsumexp, OP_logcumsumexp, x, <int>dim)
+    if must_record(x):
+        record_rule(OP_logcumsumexp, y, (x, dim))
+    return y

@@ -1,0 +1,562 @@
+# Floor 1, room "sort": stable sorting and selection, binary search, running extrema.
+# May be changed: digits, buckets, the lengths at which a method gives way to another.  Must stay: the result is the
+# stable order, which is one and only one, so it has the same bits however the work is cut.
+#
+# Values become unsigned keys of the same order: sign bit flipped, negative floats complemented, -0.0 as 0.0, every NaN
+# largest.  A key and its position travel together: as one word (32 bits each), or as a pair where a row has more
+# positions or keys further apart than that; where positions are not asked for, as the key alone.
+#
+# A row in cache is sorted by digits from the least significant up (radix sort), but only as many high bits as tell
+# most of the keys apart; what is still equal then is sorted by the other bits.  A long row is first dealt into buckets
+# by its highest bits, in parallel, then every bucket is sorted.  Where only ranks [first, last) are asked for, only the
+# buckets that hold them are.
+
+cdef enum:
+    SORT_FEW = 24           # up to so many: insertion
+    SORT_DIGIT = 11         # bits of a digit at most: 2048 counters of 8 bytes stay in L1
+    SORT_BUCKETS = 2048
+    SORT_BLOCKS = 64        # parts of a long row that are dealt at the same time
+    SORT_UNITS = 256        # groups of buckets that are sorted at the same time
+    SORT_WORD = 0           # what travels: key and position in one word
+    SORT_PAIR = 1           # key, position
+    SORT_BARE = 2           # key
+    # the plan of a long row, in words
+    SP_BASE = 0             # smallest key
+    SP_BITS = 1             # keys minus SP_BASE have so many bits
+    SP_FORM = 2             # SORT_WORD ...
+    SP_FIRST = 3            # first and last bucket that are wanted
+    SP_LAST = 4
+    SP_RANK = 5             # rank of the first value of bucket SP_FIRST
+    SP_SPAN = 16            # smallest and largest key of each block
+    SP_START = 160          # where each bucket begins, and the end of the last one
+    SP_WORDS = 2304
+
+ctypedef struct SortPair:
+    uint64_t key
+    int64_t at
+
+ctypedef fused sort_item:
+    uint64_t
+    SortPair
+
+ctypedef fused sortable:
+    float
+    double
+    int64_t
+    int32_t
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER) && !defined(__clang__)
+    #include <intrin.h>
+    static CYTHON_INLINE int sort_width(uint64_t v) { unsigned long i; return _BitScanReverse64(&i, v) ? (int)i + 1 : 0; }
+    #else
+    static CYTHON_INLINE int sort_width(uint64_t v) { return v ? 64 - __builtin_clzll(v) : 0; }
+    #endif
+    """
+    int sort_width(uint64_t v) noexcept nogil       # bits that v needs
+
+# The key of a value; flip: all ones for descending order.  bare: zeros of both signs stay apart.
+cdef inline uint64_t sort_key(sortable v, uint64_t flip, bint bare) noexcept nogil:
+    cdef uint64_t u
+    cdef uint32_t w
+    if sortable is float:
+        w = <uint32_t>kf_bits(v if bare else v + <float>0)
+        w = w ^ (<uint32_t>(<int32_t>w >> 31) | <uint32_t>0x80000000)
+        w = w if v == v else <uint32_t>0xffffffff
+        return <uint64_t>(w ^ <uint32_t>flip)
+    elif sortable is double:
+        u = <uint64_t>kd_bits(v if bare else v + <double>0)
+        u = u ^ (<uint64_t>(<int64_t>u >> 63) | <uint64_t>0x8000000000000000)
+        u = u if v == v else <uint64_t>0xffffffffffffffff
+        return u ^ flip
+    elif sortable is int64_t:
+        return (<uint64_t>v ^ <uint64_t>0x8000000000000000) ^ flip
+    else:
+        return <uint64_t>((<uint32_t>v ^ <uint32_t>0x80000000) ^ <uint32_t>flip)
+
+# The value of a key: not the sign of a zero, nor which NaN.
+cdef inline sortable sort_value(sortable like, uint64_t key, uint64_t flip) noexcept nogil:
+    cdef uint64_t u = key ^ flip
+    cdef uint32_t w = <uint32_t>u
+    if sortable is float:
+        w = w ^ ((<uint32_t>0x80000000) if w >> 31 else <uint32_t>0xffffffff)
+        return kf_of(<int32_t>w)
+    elif sortable is double:
+        u = u ^ (<uint64_t>0x8000000000000000 if u >> 63 else <uint64_t>0xffffffffffffffff)
+        return kd_of(<int64_t>u)
+    elif sortable is int64_t:
+        return <int64_t>(u ^ <uint64_t>0x8000000000000000)
+    else:
+        return <int32_t>(w ^ <uint32_t>0x80000000)
+
+cdef inline uint64_t sort_bits(sort_item x) noexcept nogil:
+    if sort_item is uint64_t: return x
+    else: return x.key
+
+cdef inline sort_item sort_make(sort_item like, uint64_t key, int64_t at, bint bare) noexcept nogil:
+    cdef sort_item x
+    if sort_item is uint64_t:
+        return key if bare else (key << 32) | <uint64_t>at
+    else:
+        x.key = key
+        x.at = at
+        return x
+
+cdef inline void sort_few(sort_item* a, int64_t m) noexcept nogil:
+    cdef int64_t i, j
+    cdef sort_item x
+    for i in range(1, m):
+        x = a[i]
+        j = i
+        while j > 0 and sort_bits(a[j - 1]) > sort_bits(x):
+            a[j] = a[j - 1]
+            j -= 1
+        a[j] = x
+
+# a[0..m) sorted, stably, by the bits of its items from `low` up; b is scratch.
+cdef void sort_order(sort_item* a, sort_item* b, int64_t m, int low) noexcept nogil:
+    cdef int64_t count[4 * SORT_BUCKETS]
+    cdef uint64_t lo, hi, k, base
+    cdef sort_item* src = a
+    cdef sort_item* dst = b
+    cdef sort_item x
+    cdef int64_t i, j, sum, c
+    cdef int high, want, cut, passes, w, p, shift
+    cdef uint64_t mask
+    if m <= SORT_FEW:
+        sort_few(a, m)
+        return
+    lo = hi = sort_bits(a[0])
+    for i in range(m):
+        k = sort_bits(a[i])
+        lo = k if k < lo else lo
+        hi = k if k > hi else hi
+    base = lo >> low << low
+    high = sort_width(hi - base)
+    if high <= low: return
+    want = min(high - low, sort_width(<uint64_t>m) + 4)     # so many bits leave few keys equal, if they are spread
+    cut = high - want
+    w = 8 if m < 4096 else SORT_DIGIT
+    passes = min((want + w - 1) // w, 4)
+    w = min((want + passes - 1) // passes, SORT_DIGIT)
+    cut = max(high - passes * w, low)
+    mask = (<uint64_t>1 << w) - 1
+    for i in range(passes << w): count[i] = 0
+    if passes == 1:
+        for i in range(m): count[((sort_bits(a[i]) - base) >> cut) & mask] += 1
+    elif passes == 2:
+        for i in range(m):
+            k = (sort_bits(a[i]) - base) >> cut
+            count[k & mask] += 1
+            count[(<int64_t>1 << w) + ((k >> w) & mask)] += 1
+    else:
+        for i in range(m):
+            k = (sort_bits(a[i]) - base) >> cut
+            for p in range(passes):
+                count[(<int64_t>p << w) + ((k >> (p * w)) & mask)] += 1
+    for p in range(passes):
+        shift = cut + p * w
+        if count[(<int64_t>p << w) + <int64_t>(((sort_bits(src[0]) - base) >> shift) & mask)] == m: continue
+        sum = 0
+        for i in range(<int64_t>p << w, <int64_t>(p + 1) << w):
+            c = count[i]
+            count[i] = sum
+            sum += c
+        for i in range(m):
+            x = src[i]
+            j = (<int64_t>p << w) + <int64_t>(((sort_bits(x) - base) >> shift) & mask)
+            dst[count[j]] = x
+            count[j] += 1
+        src, dst = dst, src
+    if src != a: memcpy(a, src, m * sizeof(sort_item))
+    if cut <= low: return
+    i = 0                               # what these bits do not tell apart
+    while i + 1 < m:
+        k = (sort_bits(a[i]) - base) >> cut
+        if (sort_bits(a[i + 1]) - base) >> cut != k:
+            i += 1
+            continue
+        j = i + 2
+        while j < m and (sort_bits(a[j]) - base) >> cut == k: j += 1
+        sort_order(a + i, b + i, j - i, low)
+        i = j
+
+# Ranks [first, last) of sorted items go to `values` and `at`; rank: of a[0]; base: was taken off the keys.
+cdef inline void sort_write(sortable* values, int64_t* at, const sortable* x, const sort_item* a, int64_t m, int64_t rank,
+                            int64_t first, int64_t last, uint64_t base, uint64_t flip, bint bare) noexcept nogil:
+    cdef int64_t i, p
+    cdef int64_t lo = max(first - rank, <int64_t>0)
+    cdef int64_t hi = min(last - rank, m)
+    cdef sortable v
+    values += rank - first
+    if bare:
+        for i in range(lo, hi): values[i] = sort_value(x[0], sort_bits(a[i]) + base, flip)
+        return
+    at += rank - first
+    for i in range(lo, hi):
+        if sort_item is uint64_t:
+            p = <int64_t>(a[i] & <uint64_t>0xffffffff)
+            v = sort_value(x[0], (a[i] >> 32) + base, flip)
+        else:
+            p = a[i].at
+            v = sort_value(x[0], a[i].key + base, flip)
+        at[i] = p
+        if sortable is float or sortable is double:
+            if not v < 0 and not v > 0: v = x[p]        # a zero or NaN: as it was
+        values[i] = v
+
+# ---------------------------------------------------------------- rows that fit the workspace, a row a unit
+
+cdef inline void sort_row(sortable* values, int64_t* at, const sortable* x, int64_t n, int64_t first, int64_t last,
+                          uint64_t base, int bits, uint64_t flip, sort_item* a, bint bare) noexcept nogil:
+    cdef int64_t count[256]
+    cdef int64_t i, m, rank
+    cdef int64_t d, c, b0, b1
+    cdef int shift = bits - 8 if bits > 8 else 0
+    rank = 0
+    m = 0
+    if n <= 512 or (last - first) * 4 > n or bits == 0:
+        for i in range(n): a[i] = sort_make(a[0], sort_key(x[i], flip, bare) - base, i, bare)
+        m = n
+    else:                               # few ranks are asked for: only the buckets that hold them
+        for i in range(256): count[i] = 0
+        for i in range(n): count[(sort_key(x[i], flip, bare) - base) >> shift] += 1
+        b0 = -1
+        b1 = 255
+        c = 0
+        for d in range(256):
+            if b0 < 0 and c + count[d] > first:
+                b0 = d
+                rank = c
+            c += count[d]
+            if c >= last:
+                b1 = d
+                break
+        for i in range(n):
+            d = <int64_t>((sort_key(x[i], flip, bare) - base) >> shift)
+            a[m] = sort_make(a[0], sort_key(x[i], flip, bare) - base, i, bare)
+            m += b0 <= d <= b1
+    sort_order(a, a + n + 1, m, 32 if sort_item is uint64_t and not bare else 0)
+    sort_write(values, at, x, a, m, rank, first, last, base, flip, bare)
+
+cdef int sort_rows_of(sortable* values, const sortable* x, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t n = I.shape[1]
+    cdef int64_t first = I.c[0].i
+    cdef int64_t last = I.c[1].i
+    cdef uint64_t flip = <uint64_t>I.c[2].i
+    cdef int64_t* at = <int64_t*>I.arg[1].data
+    cdef bint bare = at == NULL
+    cdef int64_t r, i
+    cdef uint64_t least, most, k
+    cdef int bits
+    for r in range(lo, hi):
+        least = most = sort_key(x[r * n], flip, bare)
+        for i in range(n):
+            k = sort_key(x[r * n + i], flip, bare)
+            least = k if k < least else least
+            most = k if k > most else most
+        bits = sort_width(most - least)
+        if bare:
+            sort_row(values + r * (last - first), at, x + r * n, n, first, last, least, bits, flip, <uint64_t*>ws, True)
+        elif bits <= 32:
+            sort_row(values + r * (last - first), at + r * (last - first), x + r * n, n, first, last, least, bits, flip,
+                     <uint64_t*>ws, False)
+        else:
+            sort_row(values + r * (last - first), at + r * (last - first), x + r * n, n, first, last, least, bits, flip,
+                     <SortPair*>ws, False)
+    return ST_OK
+
+cdef int sort_rows(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return sort_rows_of(<float*>I.arg[0].data, <const float*>I.arg[2].data, I, lo, hi, ws)
+    if I.dtype == DT_F64: return sort_rows_of(<double*>I.arg[0].data, <const double*>I.arg[2].data, I, lo, hi, ws)
+    if I.dtype == DT_I64: return sort_rows_of(<int64_t*>I.arg[0].data, <const int64_t*>I.arg[2].data, I, lo, hi, ws)
+    if I.dtype == DT_I32: return sort_rows_of(<int32_t*>I.arg[0].data, <const int32_t*>I.arg[2].data, I, lo, hi, ws)
+    return ST_UNSUPPORTED
+
+# ---------------------------------------------------------------- a long row, in steps; operands: values, positions, x,
+# items, scratch items, counts [SORT_BLOCKS, SORT_BUCKETS], plan
+
+cdef inline int64_t sort_cut(const Instr* I, int64_t block) noexcept nogil:
+    return min(I.shape[1], (I.shape[1] + SORT_BLOCKS - 1) // SORT_BLOCKS * block)
+
+cdef void sort_span_of(const sortable* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef uint64_t* plan = <uint64_t*>I.arg[6].data
+    cdef uint64_t flip = <uint64_t>I.c[2].i
+    cdef bint bare = I.arg[1].data == NULL
+    cdef int64_t b, i
+    cdef uint64_t least, most, k
+    for b in range(lo, hi):
+        least = <uint64_t>0xffffffffffffffff
+        most = 0
+        for i in range(sort_cut(I, b), sort_cut(I, b + 1)):
+            k = sort_key(x[i], flip, bare)
+            least = k if k < least else least
+            most = k if k > most else most
+        plan[SP_SPAN + 2 * b] = least
+        plan[SP_SPAN + 2 * b + 1] = most
+
+cdef int sort_span(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: sort_span_of(<const float*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_F64: sort_span_of(<const double*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I64: sort_span_of(<const int64_t*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I32: sort_span_of(<const int32_t*>I.arg[2].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+cdef int sort_begin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef uint64_t* plan = <uint64_t*>I.arg[6].data
+    cdef uint64_t least = plan[SP_SPAN]
+    cdef uint64_t most = plan[SP_SPAN + 1]
+    cdef int b
+    for b in range(1, SORT_BLOCKS):
+        least = min(least, plan[SP_SPAN + 2 * b])
+        most = max(most, plan[SP_SPAN + 2 * b + 1])
+    plan[SP_BASE] = least
+    plan[SP_BITS] = sort_width(most - least)
+    if I.arg[1].data == NULL: plan[SP_FORM] = SORT_BARE
+    elif plan[SP_BITS] <= 32 and I.shape[1] >> 32 == 0: plan[SP_FORM] = SORT_WORD
+    else: plan[SP_FORM] = SORT_PAIR
+    return ST_OK
+
+cdef inline int sort_shift(const uint64_t* plan) noexcept nogil:
+    return <int>plan[SP_BITS] - SORT_DIGIT if plan[SP_BITS] > SORT_DIGIT else 0
+
+cdef void sort_count_of(const sortable* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const uint64_t* plan = <const uint64_t*>I.arg[6].data
+    cdef uint64_t flip = <uint64_t>I.c[2].i
+    cdef bint bare = I.arg[1].data == NULL
+    cdef uint64_t base = plan[SP_BASE]
+    cdef int shift = sort_shift(plan)
+    cdef int64_t b, i
+    cdef int64_t* count
+    for b in range(lo, hi):
+        count = <int64_t*>I.arg[5].data + b * SORT_BUCKETS
+        for i in range(SORT_BUCKETS): count[i] = 0
+        for i in range(sort_cut(I, b), sort_cut(I, b + 1)): count[(sort_key(x[i], flip, bare) - base) >> shift] += 1
+
+cdef int sort_count(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: sort_count_of(<const float*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_F64: sort_count_of(<const double*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I64: sort_count_of(<const int64_t*>I.arg[2].data, I, lo, hi)
+    else: sort_count_of(<const int32_t*>I.arg[2].data, I, lo, hi)
+    return ST_OK
+
+# Counts become places; the buckets that hold the ranks asked for are chosen.
+cdef int sort_plan(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef uint64_t* plan = <uint64_t*>I.arg[6].data
+    cdef int64_t* count = <int64_t*>I.arg[5].data
+    cdef int64_t d, b, c, total
+    cdef int64_t rank = 0
+    cdef int64_t place = 0
+    cdef int64_t b0 = -1
+    cdef int64_t b1 = SORT_BUCKETS - 1
+    for d in range(SORT_BUCKETS):
+        plan[SP_START + d] = place
+        total = 0
+        for b in range(SORT_BLOCKS): total += count[b * SORT_BUCKETS + d]
+        if b0 < 0:
+            if rank + total > I.c[0].i:
+                b0 = d
+                plan[SP_RANK] = rank
+            else:
+                rank += total
+                continue
+        if d > b1: continue
+        for b in range(SORT_BLOCKS):
+            c = count[b * SORT_BUCKETS + d]
+            count[b * SORT_BUCKETS + d] = place
+            place += c
+        rank += total
+        if rank >= I.c[1].i: b1 = min(b1, d)
+    plan[SP_START + SORT_BUCKETS] = place
+    for d in range(b1 + 1, SORT_BUCKETS): plan[SP_START + d] = place
+    plan[SP_FIRST] = b0
+    plan[SP_LAST] = b1
+    return ST_OK
+
+cdef inline void sort_scatter_into(sort_item* a, const sortable* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const uint64_t* plan = <const uint64_t*>I.arg[6].data
+    cdef uint64_t flip = <uint64_t>I.c[2].i
+    cdef bint bare = I.arg[1].data == NULL
+    cdef uint64_t base = plan[SP_BASE]
+    cdef uint64_t k
+    cdef int shift = sort_shift(plan)
+    cdef uint64_t b0 = plan[SP_FIRST]
+    cdef uint64_t width = <uint64_t>plan[SP_LAST] - b0
+    cdef int64_t b, i, d
+    cdef int64_t* place
+    for b in range(lo, hi):
+        place = <int64_t*>I.arg[5].data + b * SORT_BUCKETS
+        if width == <uint64_t>(SORT_BUCKETS - 1):
+            for i in range(sort_cut(I, b), sort_cut(I, b + 1)):
+                k = sort_key(x[i], flip, bare) - base
+                d = <int64_t>(k >> shift)
+                a[place[d]] = sort_make(a[0], k, i, bare)
+                place[d] += 1
+        else:
+            for i in range(sort_cut(I, b), sort_cut(I, b + 1)):
+                k = sort_key(x[i], flip, bare) - base
+                if <uint64_t>((k >> shift) - b0) <= width:
+                    d = <int64_t>(k >> shift)
+                    a[place[d]] = sort_make(a[0], k, i, bare)
+                    place[d] += 1
+
+cdef void sort_scatter_of(const sortable* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    if (<const uint64_t*>I.arg[6].data)[SP_FORM] == SORT_PAIR:
+        sort_scatter_into(<SortPair*>I.arg[3].data, x, I, lo, hi)
+    else:
+        sort_scatter_into(<uint64_t*>I.arg[3].data, x, I, lo, hi)
+
+cdef int sort_scatter(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: sort_scatter_of(<const float*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_F64: sort_scatter_of(<const double*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I64: sort_scatter_of(<const int64_t*>I.arg[2].data, I, lo, hi)
+    else: sort_scatter_of(<const int32_t*>I.arg[2].data, I, lo, hi)
+    return ST_OK
+
+# Unit u has the buckets that begin in its part of all that is to be sorted.
+cdef inline void sort_buckets_in(sort_item* a, sort_item* b, sortable* values, const sortable* x, const Instr* I, int64_t lo,
+                                 int64_t hi) noexcept nogil:
+    cdef const uint64_t* plan = <const uint64_t*>I.arg[6].data
+    cdef const int64_t* start = <const int64_t*>plan + SP_START
+    cdef bint bare = I.arg[1].data == NULL
+    cdef int64_t total = start[SORT_BUCKETS]
+    cdef int64_t part = (total + SORT_UNITS - 1) // SORT_UNITS
+    cdef int64_t d, s, e
+    for d in range(<int64_t>plan[SP_FIRST], <int64_t>plan[SP_LAST] + 1):
+        s = start[d]
+        e = start[d + 1]
+        if e == s or s < lo * part or s >= hi * part: continue
+        sort_order(a + s, b + s, e - s, 32 if sort_item is uint64_t and not bare else 0)
+        sort_write(values, <int64_t*>I.arg[1].data, x, a + s, e - s, <int64_t>plan[SP_RANK] + s, I.c[0].i, I.c[1].i,
+                   plan[SP_BASE], <uint64_t>I.c[2].i, bare)
+
+cdef void sort_buckets_of(sortable* values, const sortable* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    if (<const uint64_t*>I.arg[6].data)[SP_FORM] == SORT_PAIR:
+        sort_buckets_in(<SortPair*>I.arg[3].data, <SortPair*>I.arg[4].data, values, x, I, lo, hi)
+    else:
+        sort_buckets_in(<uint64_t*>I.arg[3].data, <uint64_t*>I.arg[4].data, values, x, I, lo, hi)
+
+cdef int sort_buckets(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: sort_buckets_of(<float*>I.arg[0].data, <const float*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_F64: sort_buckets_of(<double*>I.arg[0].data, <const double*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I64: sort_buckets_of(<int64_t*>I.arg[0].data, <const int64_t*>I.arg[2].data, I, lo, hi)
+    else: sort_buckets_of(<int32_t*>I.arg[0].data, <const int32_t*>I.arg[2].data, I, lo, hi)
+    return ST_OK
+
+# ---------------------------------------------------------------- binary search
+
+cdef enum:
+    SEARCH_LANES = 16       # searches that run side by side: their cache misses overlap
+
+# Whether the place of v lies after the boundary e: NaN is larger than every number.
+cdef inline bint search_after(sortable e, sortable v, bint right) noexcept nogil:
+    if sortable is float or sortable is double:
+        return not (v < e) if right else not (v <= e)
+    else:
+        return e <= v if right else e < v
+
+cdef int search_in(const sortable* edges, const sortable* v, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t n = I.shape[1]
+    cdef int64_t m = I.shape[2]         # values for each row of edges
+    cdef int64_t rows = I.shape[0]
+    cdef bint right = I.c[0].i != 0
+    cdef int64_t* out = <int64_t*>I.arg[0].data
+    cdef int64_t at[SEARCH_LANES]
+    cdef const sortable* e
+    cdef int64_t i, end, length, half
+    cdef int64_t u = lo
+    cdef int k, w
+    while u < hi:
+        i = u // m if rows > 1 else 0
+        e = edges + i * n
+        end = min(hi, (i + 1) * m) if rows > 1 else hi
+        while u < end:
+            w = <int>min(end - u, <int64_t>SEARCH_LANES)
+            for k in range(w): at[k] = 0
+            length = n
+            while length > 1:           # the same steps for every lane
+                half = length // 2
+                for k in range(w): at[k] += half if search_after(e[at[k] + half - 1], v[u + k], right) else 0
+                length -= half
+            if n > 0:
+                for k in range(w): at[k] += search_after(e[at[k]], v[u + k], right)
+            for k in range(w): out[u + k] = at[k]
+            u += w
+    return ST_OK
+
+cdef int search(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return search_in(<const float*>I.arg[1].data, <const float*>I.arg[2].data, I, lo, hi)
+    if I.dtype == DT_F64: return search_in(<const double*>I.arg[1].data, <const double*>I.arg[2].data, I, lo, hi)
+    if I.dtype == DT_I64: return search_in(<const int64_t*>I.arg[1].data, <const int64_t*>I.arg[2].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
+# ---------------------------------------------------------------- running extrema: values, positions; x [outer, red, inner]
+
+# Of equal values the later one, and the latest NaN, has the position: PyTorch's convention.
+cdef inline bint cum_better(bint largest, number v, number best) noexcept nogil:
+    if number is int64_t: return v >= best if largest else v <= best
+    elif largest: return (v >= best) | (v != v)
+    else: return (v <= best) | (v != v)
+
+cdef void cum_extreme(bint largest, number* y, const number* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t red = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t* at = <int64_t*>I.arg[1].data
+    cdef int64_t u, i, p, k
+    cdef number best
+    for u in range(lo, hi):
+        p = (u // inner) * red * inner + u % inner
+        if red == 0: continue
+        best = x[p]
+        k = 0
+        for i in range(red):
+            if cum_better(largest, x[p], best):
+                best = x[p]
+                k = i
+            y[p] = best
+            at[p] = k
+            p += inner
+
+cdef int cummax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: cum_extreme(True, <float*>I.arg[0].data, <const float*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_F64: cum_extreme(True, <double*>I.arg[0].data, <const double*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I64: cum_extreme(True, <int64_t*>I.arg[0].data, <const int64_t*>I.arg[2].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+cdef int cummin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: cum_extreme(False, <float*>I.arg[0].data, <const float*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_F64: cum_extreme(False, <double*>I.arg[0].data, <const double*>I.arg[2].data, I, lo, hi)
+    elif I.dtype == DT_I64: cum_extreme(False, <int64_t*>I.arg[0].data, <const int64_t*>I.arg[2].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+# y[i] = log(sum of exp(x[0..i])): the sum relative to the largest so far.
+cdef void cum_logsumexp(real* y, const real* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t red = I.shape[1]
+    cdef int64_t inner = I.shape[2]
+    cdef int64_t u, i, p
+    cdef double m, s, v
+    for u in range(lo, hi):
+        p = (u // inner) * red * inner + u % inner
+        m = -KF_INF
+        s = 0
+        for i in range(red):
+            v = x[p]
+            if v != v or m != m or v == KF_INF:
+                m = v if m == m else m
+                s = 1
+            elif v > m:
+                s = s * cm.exp(m - v) + 1
+                m = v
+            elif v > -KF_INF and m < KF_INF: s += cm.exp(v - m)
+            y[p] = <real>(m + cm.log(s)) if s > 0 else <real>m
+            p += inner
+
+cdef int logcumsumexp(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: cum_logsumexp(<float*>I.arg[0].data, <const float*>I.arg[1].data, I, lo, hi)
+    elif I.dtype == DT_F64: cum_logsumexp(<double*>I.arg[0].data, <const double*>I.arg[1].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK

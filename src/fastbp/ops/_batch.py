@@ -356,7 +356,8 @@ def _conv_forward(n, b, x, weight, bias, stride, padding, dilation, groups):
     """Filters shared by the examples: one larger batch.  Filters of each example: groups."""
     own = None if b[2] else bias
     if b[1]:
-        y = unchannels(F.conv_forward(channels(front(x, b[0], n)), merged(weight), None, stride, padding, dilation, n * groups), n)
+        y = channels(front(x, b[0], n))
+        y = unchannels(F.conv_forward(y, merged(weight), None, stride, padding, dilation, n * groups), n)
         if own is not None:
             y = y + F.reshape(own, (1, 1, -1, *(1,) * (y.ndim - 3)))
     elif b[0]:
@@ -369,8 +370,8 @@ def _conv_forward(n, b, x, weight, bias, stride, padding, dilation, groups):
 @rule("conv_backward_data")
 def _conv_backward_data(n, b, grad, weight, input_shape, stride, padding, dilation, groups):
     if not b[1]:
-        return parted(F.conv_backward_data(merged(grad), weight, (n * input_shape[0], *input_shape[1:]), stride, padding, dilation,
-                                           groups), n)
+        shape = (n * input_shape[0], *input_shape[1:])
+        return parted(F.conv_backward_data(merged(grad), weight, shape, stride, padding, dilation, groups), n)
     shape = (input_shape[0], n * input_shape[1], *input_shape[2:])
     return unchannels(F.conv_backward_data(channels(front(grad, b[0], n)), merged(weight), shape, stride, padding, dilation,
                                            n * groups), n)

@@ -11,7 +11,9 @@ from test_ops import DIFFERENTIABLE, WITH_SAMPLES, calls, rows, small_heap  # no
 WITHOUT = {"as_strided": "reads the storage", "view_write": "writes to a view", "copy_values": "writes",
            "argwhere": "as many results as there are nonzero elements",
            "masked_select": "as many results as the mask says", "dropout_mask": "random",
-           "one_hot": "as many classes as the values say", "where": "tested below: its condition is no number"}
+           "linalg_lstsq": "its rank is a number", "one_hot": "as many classes as the values say",
+           "qr": "its samples are made with NumPy", "qr_": "too", "linalg_qr": "tested below",
+           "where": "tested below: its condition is no number"}
 N = 3
 
 
@@ -99,6 +101,16 @@ def test_with_the_other_transforms(rng):
     total = lambda w: func.vmap(lambda x: (x * w).sum() ** 2)(x).sum()              # differentiated from outside
     X = x.numpy()
     np.testing.assert_allclose(func.grad(total)(w).numpy(), 2 * X.T @ (X @ w.numpy()))
+
+
+def test_factorisations(rng):
+    a = fastbp.tensor(rng.standard_normal((4, 3, 3)))
+    q, r = func.vmap(fastbp.linalg.qr)(a)
+    for k in range(4):
+        want = fastbp.linalg.qr(a[k])
+        close = np.testing.assert_allclose
+        close(q[k].numpy(), want[0].numpy(), atol=1e-13)
+        close(r[k].numpy(), want[1].numpy(), atol=1e-13)
 
 
 def test_gradient_of_each_example():

@@ -79,6 +79,11 @@ cdef Tensor all_examples(Tensor t):
     return t
 
 
+def every_example(Tensor x not None):
+    """What a check of values looks at: x, or under vmap the tensor of all examples."""
+    return all_examples(x)
+
+
 def anywhere(Tensor mask not None):
     """Whether a mask is true anywhere, in any example: for checks of arguments, which under vmap are checks of all examples."""
     return bool(all_examples(mask).any())

@@ -369,7 +369,7 @@ cdef object max_pool_door(str op, int nd, Tensor input, object kernel_size, obje
         floating(op, input)
     pool_geometry(op, input, kernel_size, stride, padding, dilation, ceil_mode, &q)
     check_not_empty(op, input)
-    if CATEGORY[input.code] == 1:
+    if CATEGORY[input.code] == 1 or (return_indices and BATCHING and is_batched(input)):
         pair = _F.max_pool_pair(input, each_of(nd, q.w + 2), each_of(nd, q.stride), each_of(nd, q.padding),
                                 each_of(nd, q.dilation), ceil_mode)
         return pair if return_indices else pair[0]

@@ -9,6 +9,8 @@ cdef Tensor positions(str op, Tensor index, int64_t size):
     cdef int status
     if CATEGORY[index.code] != 1:
         raise DTypeError(f"{op}: index {describe(index)} must be an integer tensor; convert with .long().")
+    if BATCHING and is_batched(index):
+        return make_batched(positions(op, index.dual.primal, size), index.dual.level)
     t = detached(index)
     if t.code != DT_I64:
         t = copied(t, DT_I64)

@@ -404,7 +404,26 @@ def _dropout_mask(n, b, x, p):
     return F.dropout_mask(x, p)
 
 
-# ---- external rows: LAPACK and FFT work on the last dimensions, whatever stands before ---------------------------------
+# ---- external rows: LAPACK works on the last dimensions, whatever stands before ----------- ---------------------------------
+
+
+@rule("half_to_real_")
+def _half_to_real(n, b, x, sizes, dims):
+    return F.half_to_real_(x, sizes, tuple(d + 1 for d in dims))
+
+
+@rule("real_to_half_")
+def _real_to_half(n, b, grad, shape, dims):
+    return F.real_to_half_(grad, (n, *shape), tuple(d + 1 for d in dims))
+
+
+@rule("isin_")
+def _isin(n, b, elements, test_elements):
+    if not b[1]:
+        return F.isin_(elements, test_elements)
+    elements = front(elements, b[0], n)
+    tests = F.reshape(test_elements, (n, *(1,) * (elements.ndim - 1), -1))
+    return F.any(F.unsqueeze(elements, -1) == tests, -1)
 
 
 def _leading(name):
@@ -417,5 +436,5 @@ def _leading(name):
 
 
 for _name, _row in TABLE.items():
-    if _row.kind == "external":
+    if _row.kind == "external" and _name not in RULES:
         _leading(_name)

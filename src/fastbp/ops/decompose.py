@@ -29,7 +29,7 @@ def check_matrices(name, A, square=False):
 
 def fail_where(name, info, what):
     """Raise for the first matrix of a batch that could not be handled."""
-    bad = info.reshape(-1).tolist()
+    bad = F.every_example(info).reshape(-1).tolist()
     k = next((k for k, i in enumerate(bad) if i), None)
     if k is not None:
         batch = f"(Batch element {k}): " if info.ndim else ""

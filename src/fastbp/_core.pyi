@@ -900,6 +900,7 @@ def _exit_dual_level() -> None: ...
 def _make_dual(tensor: Tensor, tangent: Tensor, level: Any = ...) -> Tensor: ...
 def _unpack_dual(tensor: Tensor, level: Any = ...) -> tuple[Tensor, Tensor | None]: ...
 def _apply_function(function: Any, args: tuple[Any, ...], separate: _Bool) -> Tensor: ...
+def every_example(x: Tensor) -> Tensor: ...
 def anywhere(mask: Tensor) -> _Bool: ...
 def _enter_vmap(size: _Int, randomness: str) -> _Int: ...
 def _exit_vmap() -> None: ...
@@ -1417,12 +1418,12 @@ __all__ = [
     "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "default_generator", "deg2rad", "det",
     "device", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "digamma", "dist", "div",
     "divide", "dot", "dropout", "dsplit", "dstack", "dtype", "einsum", "elu", "embedding", "embedding_bag", "empty",
-    "empty_cache", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "executed", "exp", "exp2", "expand_as",
-    "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn",
-    "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud",
-    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
-    "from_dlpack", "from_numpy", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger",
-    "get_default_dtype", "get_num_threads", "get_rng_state", "glu", "gradient", "greater", "greater_equal",
+    "empty_cache", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "every_example", "executed", "exp", "exp2",
+    "expand_as", "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2",
+    "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr",
+    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac",
+    "frexp", "from_dlpack", "from_numpy", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu", "gradient", "greater", "greater_equal",
     "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
     "heaviside", "hinge_embedding_loss", "histc", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac",
     "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select", "initial_seed", "inner",

@@ -125,6 +125,9 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     if isinstance(data, Tensor):
         x = detached(data)
         return made(copied(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
+    if not isinstance(data, (list, tuple, str, bytes, dict)) and not is_arraylike(data) and hasattr(data, "__getitem__") \
+            and hasattr(data, "__len__"):
+        data = list(data)                       # another sequence: a deque, a range
     if not isinstance(data, (list, tuple)) and is_arraylike(data):
         import numpy
         data = numpy.asarray(data)

@@ -71,8 +71,6 @@ cdef object check_product(str op, Tensor a, Tensor b):
         raise ShapeError(f"{op}: {describe(a)} and {describe(b)}: both need at least one dimension; use * for scalars.")
     if a.code != b.code:
         raise DTypeError(f"{op}: {describe(a)} and {describe(b)} must have the same dtype; convert one with .to(dtype).")
-    if COMPUTE[a.code] != a.code and CATEGORY[a.code] == 2:
-        raise DTypeError(f"{op}: {describe(a)}: half precision is for storage; convert with .float().")
     k = b.nd - 2 if b.nd > 1 else 0
     if a.dims[a.nd - 1] != b.dims[k]:
         raise ShapeError(f"{op}: {describe(a)} @ {describe(b)}: the last size of the first ({a.dims[a.nd - 1]}) must equal "
@@ -116,10 +114,11 @@ cdef Tensor c_matmul(Tensor a, Tensor b):
 
 
 cdef Tensor matmul_general(Tensor a, Tensor b):
-    """Vectors become matrices of one row or column; small integers compute as int64."""
+    """Vectors become matrices of one row or column; small integers compute as int64, half precision as float32."""
     cdef int code = a.code
     if COMPUTE[code] != code:
-        return c_cast(c_matmul(c_cast(a, int64), c_cast(b, int64)), DTYPES[code])
+        wide = DTYPES[COMPUTE[code]]
+        return c_cast(c_matmul(c_cast(a, wide), c_cast(b, wide)), DTYPES[code])
     if a.nd == 1 and b.nd == 1:
         return unshared(c_reshape(c_matmul(c_unsqueeze(a, 0), c_unsqueeze(b, 1)), ()))
     if a.nd == 1:
@@ -152,7 +151,7 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
     if w.nd == 1:
         y = c_matmul(x, w)
         return y if b is None else binary(OP_add, y, b)
-    if w.nd == 2 and x.code == w.code and CATEGORY[x.code] == 1 and (b is None or b.code == x.code):
+    if w.nd == 2 and x.code == w.code and x.code > DT_F64 and CATEGORY[x.code] and (b is None or b.code == x.code):
         y = c_matmul(x, c_transpose(w, 0, 1))
         return y if b is None else binary(OP_add, y, b)
     if (w.nd != 2 or x.nd == 0 or x.code != w.code or x.dims[nd - 1] != w.dims[1] or x.code > DT_F64

@@ -148,6 +148,8 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
     """Integers in [low, high): randint(high, size) or randint(low, high, size); int64 unless dtype is given."""
     if size is None or isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
     check_device(device)
     return into(made(integers("randint", sized("randint", (size,), None, DT_I64), low, high, generator, out_dtype(dtype, out)),
                      requires_grad), out)

@@ -36,7 +36,9 @@ cdef int read_sizes(str op, object sizes, int64_t* out) except -1:
         out[0] = int(sizes)
         return 1
     if not hasattr(sizes, "__iter__"):
-        raise TypeError(f"{op}: expected ints, got {describe(sizes)}.")
+        if not hasattr(sizes, "__index__"):
+            raise TypeError(f"{op}: expected ints, got {describe(sizes)}.")
+        sizes = (sizes,)                        # NumPy's integers
     for s in sizes:
         if n == MAXDIM:
             raise ShapeError(f"{op}: more than {MAXDIM} dimensions are not supported.")

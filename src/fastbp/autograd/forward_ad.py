@@ -51,11 +51,13 @@ class dual_level:
 def make_dual(tensor, tangent, *, level=None):
     """A tensor with a tangent.
 
-    Args: tensor, tangent: floating Tensors of one shape and dtype; level: the innermost by default.
+    Args: tensor, tangent: floating Tensors of one shape; level: the innermost by default.
     Returns: Tensor that computes like `tensor` and carries the derivative in the direction `tangent`.
-    Errors: RuntimeError outside of a level; ShapeError when shapes or dtypes differ.
+    Errors: RuntimeError outside of a level; ShapeError when shapes differ.
     Source: torch.autograd.forward_ad.make_dual
     """
+    if tangent.dtype != tensor.dtype and tangent.shape == tensor.shape and tangent.dtype.is_floating_point:
+        tangent = tangent.to(tensor.dtype)
     return _make_dual(tensor, tangent, level)
 
 

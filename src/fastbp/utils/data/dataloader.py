@@ -140,7 +140,8 @@ class DataLoader:
         workers, also when there are none, so that the program's numbers do not depend on how many there are."""
         batches, source = self.batch_sampler, None
         if not self._iterable and self.collate_fn is default_collate and type(batches) is BatchSampler:
-            if type(batches.sampler) in (RandomSampler, SequentialSampler, SubsetRandomSampler):
+            endless = getattr(batches.sampler, "_endless", False)
+            if type(batches.sampler) in (RandomSampler, SequentialSampler, SubsetRandomSampler) and not endless:
                 source = _tensors_behind(self.dataset)
         if source is not None:
             tasks = _gather(*source, batches, skip)
@@ -291,7 +292,7 @@ class _Pass:
 
 def _drawn(sampler, skip):
     """What a sampler visits from number `skip` on.  It is asked for the first one now: samplers draw their order then."""
-    if type(sampler) is BatchSampler and hasattr(sampler.sampler, "_order"):
+    if type(sampler) is BatchSampler and hasattr(sampler.sampler, "_order") and not getattr(sampler.sampler, "_endless", False):
         plain = sampler.sampler
         sampler = BatchSampler(range(len(plain)) if type(plain) is SequentialSampler else list(plain), sampler.batch_size,
                                sampler.drop_last)

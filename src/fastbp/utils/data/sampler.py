@@ -88,15 +88,22 @@ class RandomSampler(Sampler):
 
     def _order(self):
         n, count = len(self.data_source), self.num_samples
+        if self.replacement:
+            return randint(0, n, (count,), generator=self.generator)
         if count == n:
             return randperm(n, generator=self.generator)
         return cat([randperm(n, generator=self.generator) for _ in range(-(-count // n))])[:count]
 
+    @property
+    def _endless(self):
+        """Whether the order is drawn a piece at a time: some programs ask for more than there is memory for, and never end."""
+        return self.replacement and self.num_samples > 1 << 24
+
     def __iter__(self):
-        if not self.replacement:
+        if not self._endless:
             yield from self._order().tolist()
             return
-        left = self.num_samples         # may be far more than there is memory for, as in programs that never end an epoch
+        left = self.num_samples
         while left > 0:
             yield from randint(0, len(self.data_source), (min(left, 1024),), generator=self.generator).tolist()
             left -= 1024

@@ -1,6 +1,6 @@
 """Floor 0: order statistics and sorting: sort, topk, kthvalue, median, mode, quantile, unique, searchsorted."""
 
-from ._declare import F, composed, kernels
+from ._declare import F, composed, external, kernels
 
 kernels("sort_parts", ("sort_rows", "sort_span", "sort_begin", "sort_count", "sort_plan", "sort_scatter", "sort_buckets",
                        "search", "cummax", "cummin"), "The stable order of rows, or ranks of it; binary search; running extrema.")
@@ -218,6 +218,8 @@ composed("bucketize(Tensor input, Tensor boundaries, *, bool out_int32=False, bo
          method=False,
          doc="The bucket of each value between ascending boundaries.  boundaries[y - 1] < input <= boundaries[y]")
 
+external("sorted_values_(Tensor input)", "sort.values", {}, doc="Ascending values along the last dimension, without positions.")
+
 # ---- unique ---------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +261,7 @@ def _unique(input, sorted=True, return_inverse=False, return_counts=False, dim=N
     if dim is None:
         x = input.detach().reshape(-1)
         if not return_inverse:
-            values = F.sorted_part(x, 0, x.shape[0], False, False)[0]
+            values = F.sorted_part(x, 0, x.shape[0], False, False)[0] if x.dtype is F.bfloat16 else F.sorted_values_(x)
             values, *rest = _runs(_begins(values), None, return_counts, values)
             return _pick([values, None, *rest], False, return_counts)
         values, order = F.sorted_part(x, 0, x.shape[0])

@@ -3,6 +3,8 @@
 import gc
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -280,3 +282,32 @@ def test_distributed_sampler():
     assert list(data.distributed.DistributedSampler(range(3), shuffle=False)) == [0, 1, 2]
     with pytest.raises(ValueError, match="Invalid rank 3"):
         data.DistributedSampler(range(3), 3, 3)
+
+
+PROGRAM = """
+import fastbp
+from fastbp.utils.data import DataLoader, Dataset
+
+class Large(Dataset):
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, i):
+        return fastbp.full((5000,), float(i))
+
+if __name__ == "__main__":
+    print(sum(len(b) for _ in range(2) for b in DataLoader(Large(), 4, num_workers=2)))
+    for batch in DataLoader(Large(), 4, num_workers=2):
+        break
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_program_ends_without_a_word(tmp_path, method):
+    """No warnings of shared memory or processes that were left, at the end of the interpreter either."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM.replace("num_workers=2", f"num_workers=2, multiprocessing_context={method!r}"))
+    source = str(Path(fastbp.__file__).parents[1])
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source},
+                          timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("32\n", "", 0)

@@ -12,6 +12,7 @@ import queue
 import random
 import threading
 import traceback
+import warnings
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -253,7 +254,9 @@ class ProcessWorker:
         self.id = info.id
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_process, args=(other, dataset, options, info, init, os.getpid()), daemon=True)
-        self.process.start()
+        with warnings.catch_warnings():     # of forks beside threads: the core's team guards itself, a worker needs no other
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
         other.close()
 
     def send(self, task):
@@ -343,6 +346,9 @@ class Team:
         count, init, dataset = loader.num_workers, loader.worker_init_fn, loader.dataset
         context = context_of(loader, options)
         self.workers, self.asked = [], []
+        if context is not None and os.name == "posix":
+            from multiprocessing import resource_tracker
+            resource_tracker.ensure_running()       # one for all processes: it removes shared memory if they are killed
         try:
             for k in range(count):
                 info = WorkerInfo(k, count, mixed(seed, k), dataset)

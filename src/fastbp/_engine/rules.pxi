@@ -17,6 +17,9 @@ cdef list TENSORS = [None] * (N_OP + EXTERNAL_ROOM)       # positions of the ten
 
 cdef _compile_rules():
     rows = [row for row in _TABLE.values() if row.compiled]
+    if len(rows) != N_OP:
+        raise ImportError("fastbp: the operation table has other compiled rows than this build; run "
+                          "`python setup.py build_ext --inplace`")
     rows += [row for row in _TABLE.values() if row.kind == "external"]
     if len(rows) > N_OP + EXTERNAL_ROOM:
         raise RuntimeError("more external rows than _engine/program.pxi has room for")

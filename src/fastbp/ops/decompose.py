@@ -814,6 +814,7 @@ def _vander(x, N=None):
     check_tensors("linalg.vander", x)
     if x.ndim == 0 and N is None:
         raise F.ShapeError("linalg.vander: x must have at least 1 dimension, or N be given.")
+    x = x.reshape(1) if x.ndim == 0 else x
     N = x.shape[-1] if N is None else N
     if N <= 0:
         raise ValueError(f"linalg.vander: N must be greater than 0, got {N}.")

@@ -747,7 +747,7 @@ def _lstsq(A, B, rcond=None, *, driver=None):
         if S.shape[-1]:
             rank = (S > rcond * S[..., :1]).sum(-1)
     residuals = none
-    if m > n and (driver == "gels" or bool((rank == n).all())):
+    if m > n and driver not in (None, "gelsy") and (driver == "gels" or bool((rank == n).all())):
         d = b - F.matmul(A, X)
         residuals = (d * d).sum(-2)
     values = S if driver in ("gelsd", "gelss") else none

@@ -554,6 +554,15 @@ def _in_dtype(name, x, dtype):
     return x
 
 
+def _extreme(x, ord, dim, keepdim):
+    """The largest of numbers that are not negative (0 where there are none), or the smallest for a negative order."""
+    if x.shape[dim]:
+        return F.amax(x, dim, keepdim) if ord > 0 else F.amin(x, dim, keepdim)
+    if ord < 0:
+        raise F.ShapeError(f"linalg.matrix_norm: order {ord} of an empty matrix has no value.")
+    return x.sum(dim, keepdim)
+
+
 def _matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
     A = _in_dtype("linalg.matrix_norm", A, dtype)
     if A.ndim < 2:
@@ -565,10 +574,8 @@ def _matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
         return _power(A, 2, (rows, columns), keepdim)
     if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
         rest = [d for d in range(A.ndim) if d not in (rows, columns)]
-        if ord != "nuc" and 0 in (A.shape[rows], A.shape[columns]):
-            raise F.ShapeError(f"linalg.matrix_norm: order {ord} of {tell(A)} has no value: the matrix is empty.")
         s = F.linalg_svdvals(A.permute([*rest, rows, columns]))
-        y = s.sum(-1) if ord == "nuc" else F.amax(s, -1) if ord > 0 else F.amin(s, -1)
+        y = s.sum(-1) if ord == "nuc" else _extreme(s, ord, -1, False)
         if keepdim:
             for d in sorted((rows, columns)):
                 y = y.unsqueeze(d)
@@ -577,10 +584,7 @@ def _matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
         raise ValueError(f"linalg.matrix_norm: order {ord!r} is none of 'fro', 'nuc', 1, -1, 2, -2, inf, -inf.")
     if abs(ord) == inf:
         rows, columns = columns, rows
-    if A.shape[columns] == 0:
-        raise F.ShapeError(f"linalg.matrix_norm: order {ord} of {tell(A)} has no value: the matrix is empty.")
-    y = F.abs(A).sum(rows, True)
-    y = F.amax(y, columns, True) if ord > 0 else F.amin(y, columns, True)
+    y = _extreme(F.abs(A).sum(rows, True), ord, columns, True)
     return y if keepdim else F.drop_dims(y, (rows, columns))
 
 

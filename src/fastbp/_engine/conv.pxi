@@ -275,7 +275,7 @@ cdef int pool_geometry(str op, Tensor x, object kernel_size, object stride, obje
     q.w[0] = x.dims[1]
     q.w[1] = 1
     for k in range(3):
-        if q.padding[k] * 2 > (q.w[2 + k] - 1) * q.dilation[k] + 1:
+        if q.padding[k] * 2 > q.w[2 + k]:
             raise ValueError(f"{op}: padding {padding!r} must be at most half of kernel_size {kernel_size!r}.")
         q.y[k] = pooled(q.x[2 + k], q.w[2 + k], q.stride[k], q.padding[k], q.dilation[k], ceil_mode)
         if q.y[k] < 1:

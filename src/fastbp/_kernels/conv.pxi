@@ -379,8 +379,32 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
                 r += rows
 
 
+# Sum of a * b over `rows` rows of n values, a's rows `step` apart: 16 chains, their sums joined in a fixed order.
+cdef real cv_dot(const real* a, int64_t step, const real* b, int64_t n, int64_t rows) noexcept nogil:
+    cdef real s[16]
+    cdef int64_t r, i, full = n & ~<int64_t>15
+    cdef int j
+    cdef real rest = 0
+    for j in range(16):
+        s[j] = 0
+    for r in range(rows):
+        i = 0
+        while i < full:
+            for j in range(16):
+                s[j] += a[i + j] * b[i + j]
+            i += 16
+        for i in range(full, n):
+            rest += a[i] * b[i]
+        a += step
+        b += n
+    for j in range(8): s[j] += s[j + 8]
+    for j in range(4): s[j] += s[j + 4]
+    return ((s[0] + s[2]) + (s[1] + s[3])) + rest
+
+
 # gw[o, k] = sum over images and pixels of gy[o, pixel] * tap k of that pixel: tiles of taps by a chunk of channels o, gy
-# turned so that they are adjacent, added up image by image and plane by plane.
+# turned so that they are adjacent, added up image by image and plane by plane.  Groups of one output channel (depthwise
+# convolution) leave nothing to tile: there a tap is a dot product.
 cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Planes p
@@ -430,9 +454,15 @@ cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) n
                         at = planes
                         cv_planes(x, first, p.count, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, p.band + p.more, p.Wp,
                                   planes)
-                    mm_pack(nc, rows * v.OW, gy + r * v.OW, v.OD * v.OH * v.OW, 1, turned, nc)
-                    g.lines = rows
                     i = 0
+                    if v.Og == 1:
+                        to = acc + p.k0 * v.Cg * v.T
+                        for i in range(p.K):
+                            to[i] += cv_dot(at + off[2 * i + 1], p.Wp, gy + r * v.OW, v.OW, rows)
+                        i = p.K
+                    else:
+                        mm_pack(nc, rows * v.OW, gy + r * v.OW, v.OD * v.OH * v.OW, 1, turned, nc)
+                        g.lines = rows
                     while i < p.K:
                         m = mm_next_rows(p.K - i, MM_MR)
                         g.off = off + 2 * i

@@ -223,6 +223,8 @@ def _adaptive_avg_pool(name, n, input, output_size):
     sizes = _targets(name, input, output_size, n)
 
     def run(x):
+        if sizes == (1,) * n:
+            return x.mean(tuple(range(2, n + 2)), True)
         even = _even(x, sizes)
         if even is not None:
             return F.avg_pool_windows(x, even, even, (0,) * n, False, True, None)

@@ -510,3 +510,16 @@ def test_every_row_can_be_described():
 
 if __name__ == "__main__":
     np.savez(sys.argv[1], **results())
+
+
+@needs_source
+def test_the_reference_page_is_the_tables():
+    from fastbp.ops.__main__ import reference
+    page = PACKAGE.parents[1] / "docs" / "operations.md"
+    assert page.read_text(encoding="utf-8") == "\n".join(reference()) + "\n", \
+        "docs/operations.md is stale: python -m fastbp.ops --reference > docs/operations.md"
+
+
+def test_every_operation_says_what_it_is():
+    for row in TABLE.values():
+        assert row.doc or row.kind == "kernel", f"{row.name} has no doc"

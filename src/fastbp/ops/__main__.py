@@ -109,11 +109,49 @@ def describe(row):
     yield "  " + (", ".join(names) if names else "none: reached by other operations only")
 
 
+ROOMS = {"pointwise": "Pointwise", "special": "Special functions", "shape": "Shapes and views", "index": "Indexing",
+         "reduce": "Reductions and scans", "sort": "Sorting and order statistics", "linalg": "Products of matrices",
+         "decompose": "Linear algebra", "fft": "Fourier transforms", "conv": "Convolution", "pool": "Pooling",
+         "resample": "Resampling", "norm": "Normalisation", "loss": "Losses", "attention": "Attention",
+         "recurrent": "Recurrent sequences",
+         "sampling": "Samples of distributions", "fused": "Softmax, dropout and others"}
+
+
+def reference():
+    """The reference page of all operations that programs can call, in Markdown, a section for each file of rows."""
+    yield "# Operations"
+    yield ""
+    yield "Printed by `python -m fastbp.ops --reference` from the table: change a row, not this page."
+    yield "`python -m fastbp.ops NAME` prints all that is derived from one; `help(fastbp.NAME)` its documentation."
+    yield "After a name: **f** a function, **m** a method of Tensor, **i** in place (`name_`), **o** takes `out=`."
+    yield "`linalg_x` is `fastbp.linalg.x`, likewise `fft_` and `special_`."
+    rooms = {}
+    for row in TABLE.values():
+        if row.kind != "kernel" and (row.function or row.method):
+            rooms.setdefault(row.room, []).append(row)
+    for room in sorted(rooms, key=lambda r: list(ROOMS).index(r) if r in ROOMS else len(ROOMS)):
+        yield f"\n## {ROOMS.get(room, room)}\n"
+        yield "| operation | | what it is |"
+        yield "|---|---|---|"
+        for row in sorted(rooms[room], key=lambda r: r.name):
+            doors_ = "".join(letter for letter, has in (("f", row.function), ("m", row.method), ("i", row.inplace),
+                                                        ("o", row.out or (row.kind == "pointwise" and row.function))) if has)
+            text = row.doc + (f" *Source: {row.source}.*" if row.source else "")
+            also = f" Also: {', '.join(row.aliases)}." if row.aliases else ""
+            cells = [f"`{signature(row)}`", doors_, f"{text}{also}"]
+            yield "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+
 def main(argv=None):
-    """Print one row, or all names; returns the exit status."""
+    """Print one row, all names, or the reference page; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fastbp.ops", description="Print a row of the operation table.")
     parser.add_argument("name", nargs="?", help="name of the row, or an alias; without it all names are listed")
-    name = parser.parse_args(argv).name
+    parser.add_argument("--reference", action="store_true", help="print the page docs/operations.md")
+    arguments = parser.parse_args(argv)
+    name = arguments.name
+    if arguments.reference:
+        print("\n".join(reference()))
+        return 0
     if name is None:
         for row in TABLE.values():
             print(f"{row.kind:<10} {signature(row)}")

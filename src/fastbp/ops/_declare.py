@@ -20,6 +20,8 @@ Plain Python, standard library only: the build reads this package before anythin
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["TABLE", "F", "Row", "Sym", "pointwise", "linear", "fused", "composed", "external", "kernels", "trace"]
 
 TABLE = {}      # name -> Row, in the order of declaration
@@ -90,6 +92,10 @@ class Row:
             if not hasattr(Row, key):
                 raise TypeError(f"operation {self.name!r}: a row has no field {key!r}")
         self.__dict__.update(fields)
+        frame = sys._getframe(1)
+        while frame.f_globals.get("__name__") == __name__:
+            frame = frame.f_back
+        self.room = frame.f_globals["__name__"].rpartition(".")[2]      # the file it is declared in
         if self.name in TABLE:
             raise ValueError(f"operation {self.name!r} is declared twice")
         for name in self.rules:

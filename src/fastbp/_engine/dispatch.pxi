@@ -756,6 +756,11 @@ def round(Tensor input not None, *, int decimals=0, out=None):
     return into(unary(OP_round, binary(OP_mul, input, scale)) / scale, out)
 
 
+def round_(Tensor self not None, *, int decimals=0):
+    """In-place version of `round`; returns self."""
+    return inplace(OP_round, (self,), ()) if decimals == 0 else overwrite("round_", self, round(self, decimals=decimals))
+
+
 cdef object invert(Tensor x):
     return pointwise_general(OP_logical_not if x.code == DT_BOOL else OP_bitwise_not, (x,), ())
 

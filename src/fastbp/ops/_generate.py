@@ -380,7 +380,7 @@ def methods():
         if row.method and row.wrapper is None:
             yield from door(row, method=True)
             yield ""
-        if row.kind == "pointwise" and row.inplace and row.method and row.wrapper not in ("manual", "clamp"):
+        if row.kind == "pointwise" and row.inplace and row.method and row.wrapper not in ("manual", "clamp", "round"):
             yield from inplace_door(row)
             yield ""
         if row.operator in OPERATORS and row.name != "div":

@@ -1,0 +1,251 @@
+"""Pointwise and special functions: values at known points, special values, errors, in-place forms, masks, accuracy."""
+
+import math
+
+import fastbp
+import numpy as np
+import pytest
+import samples_point
+import ulp
+from fastbp import _core
+from fastbp._core import DTypeError, GraphError, ShapeError
+from scipy import special
+
+INF, NAN = math.inf, math.nan
+
+
+def t(*values, dtype=fastbp.float64):
+    return fastbp.tensor(values, dtype=dtype)
+
+
+SPECIAL_VALUES = {       # function: (arguments, results)
+    "special.erfcx": ([0, INF, -INF, -30], [1, 0, INF, INF]),
+    "special.ndtr": ([0, INF, -INF, NAN], [0.5, 1, 0, NAN]),
+    "special.log_ndtr": ([0, INF, -INF, -1e300], [math.log(0.5), 0, -INF, -INF]),
+    "special.ndtri": ([0.5, 0, 1, -0.1, 1.1], [0, -INF, INF, NAN, NAN]),
+    "special.i0e": ([0, INF, -INF], [1, 0, 0]),
+    "special.i1e": ([0, INF, -INF], [0, 0, -0.0]),
+    "special.entr": ([0, 1, -1, INF, NAN], [0, 0, -INF, -INF, NAN]),
+    "i0": ([0, 700.0, NAN], [1, special.i0(700.0), NAN]),
+    "sinc": ([0, 1e-300, 1, 0.5], [1, 1, 0, 2 / math.pi]),
+    "logit": ([0, 1, 0.5, -1, 2], [-INF, INF, 0, NAN, NAN]),
+    "digamma": ([0.0, -0.0, -1.0, INF], [-INF, INF, NAN, INF]),
+    "lgamma": ([0, -1, INF, 1, 2], [INF, INF, INF, 0, 0]),
+    "angle": ([1, -1, 0, -0.0, NAN], [0, math.pi, 0, 0, NAN]),
+    "signbit": ([-0.0, 0.0, -1, 1], [1, 0, 1, 0]),
+    "sgn": ([-3, 0, 2], [-1, 0, 1]),
+    "nan_to_num": ([NAN, INF, -INF, 1], [0, np.finfo(float).max, -np.finfo(float).max, 1]),
+    "isposinf": ([INF, -INF, NAN, 1], [1, 0, 0, 0]),
+    "isneginf": ([INF, -INF, NAN, 1], [0, 1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL_VALUES)
+def test_special_values(name):
+    x, want = SPECIAL_VALUES[name]
+    f = fastbp
+    for part in name.split("."):
+        f = getattr(f, part)
+    got = f(t(*map(float, x))).numpy().astype(float)
+    np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
+PAIRS = {
+    "special.zeta": ([1, 0.5, 2, 3, 3, 2.5, 2], [1, 1, 1, -2, -1.5, -1.5, -2.5],
+                     [INF, NAN, math.pi ** 2 / 6, INF, special.zeta(3, 2.5), NAN, math.pi ** 2 - special.zeta(2, 3.5)]),
+    "igamma": ([0, 0, 1, INF, 2, 1, -1, 1.5], [0, 1, 0, 1, INF, math.log(2), 1, 1e300], [NAN, 1, 0, 0, 1, 0.5, NAN, 1]),
+    "igammac": ([0, 0, 1, INF, 2, 1, -1, 1e-3], [0, 1, 0, 1, INF, math.log(2), 1, 0.3],
+                [NAN, 0, 1, 1, 0, 0.5, NAN, special.gammaincc(1e-3, 0.3)]),
+    "heaviside": ([-1, 0, 2, NAN], [7, 7, 7, 7], [0, 7, 1, 0]),
+    "nextafter": ([1, 0, 1, NAN], [2, -1, 1, 1], [np.nextafter(1, 2), -5e-324, 1, NAN]),
+    "copysign": ([1, -2, 0], [-0.0, 1, -1], [-1, 2, -0.0]),
+    "logaddexp2": ([0, INF, -INF], [0, INF, -INF], [1, INF, -INF]),
+    "special.xlog1py": ([0, 0, 2], [-1, NAN, 0], [0, NAN, 0]),
+    "ldexp": ([1.5, -1], [3, -1], [12, -0.5]),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_special_values_of_pairs(name):
+    a, b, want = PAIRS[name]
+    f = fastbp
+    for part in name.split("."):
+        f = getattr(f, part)
+    got = f(t(*map(float, a)), t(*map(float, b))).numpy()
+    np.testing.assert_allclose(got, want, rtol=2e-14)
+
+
+def test_integers_of_number_theory():
+    a, b = fastbp.tensor([12, -18, 0, 7]), fastbp.tensor([18, 12, 5, 0])
+    assert fastbp.gcd(a, b).tolist() == [6, 6, 5, 7]
+    assert fastbp.lcm(a, b).tolist() == [36, 36, 0, 0]
+    with pytest.raises(DTypeError):
+        fastbp.gcd(t(1.0), t(2.0))
+
+
+def test_frexp():
+    x = t(0.0, 1.0, -3.5, 5e-324, INF)
+    m, e = fastbp.frexp(x)
+    wm, we = np.frexp(x.numpy())
+    np.testing.assert_array_equal(m.numpy()[:4], wm[:4])
+    np.testing.assert_array_equal(e.numpy()[:4], we[:4])
+    assert m[4].item() == INF and e.dtype is fastbp.int32
+    with pytest.raises(DTypeError, match="frexp"):
+        fastbp.frexp(fastbp.tensor([1]))
+
+
+def test_isin():
+    x = fastbp.tensor([[1, 2], [3, 4]])
+    assert fastbp.isin(x, fastbp.tensor([2, 3])).tolist() == [[False, True], [True, False]]
+    assert fastbp.isin(x, 4, invert=True).tolist() == [[True, True], [True, False]]
+    with pytest.raises(DTypeError):
+        fastbp.isin(1, 2)
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin", "atan2", "hypot", "logaddexp", "logaddexp2", "nextafter",
+                                  "logical_and", "logical_or", "logical_xor", "igamma", "igammac"])
+def test_functions_of_tensors_alone(name):
+    f = getattr(fastbp, name)
+    for args in ((t(1.0), 2.0), (2.0, t(1.0))):
+        with pytest.raises(DTypeError, match=name):
+            f(*args)
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge", "fmod", "copysign", "clamp_min", "clamp_max"])
+def test_first_operand_is_a_tensor(name):
+    f = getattr(fastbp, name)
+    assert f(t(1.0), 2.0).shape == (1,)
+    with pytest.raises(DTypeError, match=name):
+        f(2.0, t(1.0))
+
+
+def test_two_numbers():
+    assert fastbp.sub(-8, 6).item() == -14 and fastbp.sub(-8, 6).dtype is fastbp.int64
+    assert fastbp.true_divide(1, 4).item() == 0.25
+    with pytest.raises(DTypeError):
+        fastbp.pow(2, 3)
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparisons_in_place(name):
+    x, y = t(1.0, 2.0, 3.0), t(2.0, 2.0, 2.0)
+    want = getattr(x, name)(y)
+    z = x.clone()
+    assert getattr(z, name + "_")(y) is z and z.dtype is fastbp.float64
+    assert z.tolist() == [float(v) for v in want.tolist()]
+    leaf = t(1.0, 2.0, 3.0).requires_grad_()
+    z = leaf * 2
+    getattr(z, name + "_")(y)
+    z.sum().backward()
+    assert leaf.grad is None or leaf.grad.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("f", ["elu", "celu", "selu", "leaky_relu", "hardtanh", "silu", "mish", "hardsigmoid", "hardswish",
+                               "relu6"])
+def test_activations_in_place(f):
+    """The gradients of the out-of-place form, though the input is overwritten."""
+    f = getattr(fastbp.nn.functional, f)
+    x = t(-2.0, -0.3, 0.4, 2.5)
+    grads = []
+    for inplace in (False, True):
+        leaf = x.clone().requires_grad_()
+        z = leaf * 1.0
+        y = f(z, inplace=inplace)
+        assert (y is z) == inplace
+        y.sum().backward()
+        grads.append(leaf.grad.tolist())
+    assert grads[0] == grads[1]
+
+
+def test_composed_in_place():
+    x = t(0.2, 0.7)
+    for name, args in (("logit_", ()), ("ldexp_", (t(1.0, 2.0),)), ("float_power_", (2,)), ("nan_to_num_", ()),
+                       ("mvlgamma_", (1,)), ("polygamma_", (1,)), ("round_", ())):
+        leaf = x.clone().requires_grad_()
+        z = leaf * 1.0
+        assert getattr(z, name)(*args) is z
+        other = x.clone().requires_grad_()
+        y = getattr(other, name[:-1])(*args)
+        assert z.tolist() == y.tolist(), name
+        z.sum().backward()
+        y.sum().backward()
+        assert leaf.grad.tolist() == other.grad.tolist(), name
+    assert fastbp.tensor([1.234], dtype=fastbp.float64).round_(decimals=1).item() == 1.2
+
+
+def test_errors():
+    x = t(1.0, 2.0, 3.0)
+    f = fastbp.nn.functional
+    for call, error in ((lambda: fastbp.celu(x, 0.0), ValueError), (lambda: f.hardtanh(x, 1.0, -1.0), ValueError),
+                        (lambda: f.softshrink(x, -1.0), ValueError), (lambda: f.glu(x), ShapeError),
+                        (lambda: f.prelu(x.reshape(1, 3), t(1.0, 2.0)), ShapeError), (lambda: f.rrelu(x, 0.5, 0.1), ValueError),
+                        (lambda: fastbp.heaviside(x, x.float()), DTypeError), (lambda: fastbp.mvlgamma(x, 0), ValueError),
+                        (lambda: fastbp.positive(x > 0), DTypeError), (lambda: fastbp.rsub(2, x), DTypeError),
+                        (lambda: fastbp.isclose(x, x, rtol=-1.0), ValueError)):
+        with pytest.raises(error):
+            call()
+
+
+def test_unknown_derivatives_say_so():
+    a = t(1.5).requires_grad_()
+    for f in (fastbp.igamma, fastbp.igammac, fastbp.special.zeta):
+        y = f(a, t(2.0))
+        with pytest.raises(GraphError, match="not implemented"):
+            y.backward()
+    x = t(2.0).requires_grad_()
+    fastbp.igamma(t(1.5), x).backward()
+    assert abs(x.grad.item() - math.exp(0.5 * math.log(2) - 2) / math.gamma(1.5)) < 1e-15
+
+
+def test_masks_let_no_nan_through():
+    """The adjoint that a mask throws away may be NaN; the tangent too."""
+    x = t(-1.0, 0.5, 2.0)
+    v = t(NAN, 1.0, NAN)
+    mask = fastbp.tensor([False, True, False])
+    for f in (lambda z: fastbp.where(mask, z, 0.0), lambda z: fastbp.clamp(z, 0.0, 1.0),
+              lambda z: fastbp.nn.functional.hardtanh(z, 0.0, 1.0), lambda z: fastbp.fmax(z, t(9.0, -1.0, 9.0))):
+        leaf = x.clone().requires_grad_()
+        f(leaf).backward(v)
+        assert leaf.grad.tolist() == [0, 1, 0]
+        with fastbp.autograd.forward_ad.dual_level():
+            y = f(fastbp.autograd.forward_ad.make_dual(x, v))
+            assert fastbp.autograd.forward_ad.unpack_dual(y).tangent.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "sinh", "cosh", "square", "lgamma", "i0", "erfinv", "rsqrt", "log"])
+def test_overflow_behind_a_mask(name):
+    """d/dx where(x < 10, f(x), 0) is 0 where f overflows or is singular, in every order and mode."""
+    bad = {"erfinv": 1.0, "rsqrt": 0.0, "log": 0.0}.get(name, 1e308)
+    x = t(0.5, bad).requires_grad_()
+    mask = fastbp.tensor([True, False])
+    y = fastbp.where(mask, getattr(fastbp, name)(x), 0.0)
+    g, = fastbp.autograd.grad(y.sum(), x, create_graph=True)
+    h, = fastbp.autograd.grad(g.sum(), x)
+    assert g[1].item() == 0 and h[1].item() == 0 and np.isfinite(g.detach().numpy()).all() and np.isfinite(h.numpy()).all()
+    with fastbp.autograd.forward_ad.dual_level():
+        z = fastbp.autograd.forward_ad.make_dual(x.detach(), t(1.0, 1.0))
+        z = fastbp.where(mask, getattr(fastbp, name)(z), 0.0)
+        assert fastbp.autograd.forward_ad.unpack_dual(z).tangent[1].item() == 0
+
+
+FAST = [name for name in ulp.from_fastbp() if name not in ulp.SPECIAL]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_accuracy(name):
+    """A few arguments of the table in docs/accuracy.md."""
+    f = ulp.from_fastbp()[name]
+    for dtype in (np.float32, np.float64):
+        with np.errstate(all="ignore"):
+            error, where = ulp.measure(f, name, dtype, 60, 5)
+        assert error <= ulp.BOUNDS.get((name, np.dtype(dtype).name), ulp.BOUND), (name, dtype, where)
+
+
+def test_module_functions_in_place():
+    x = t(0.5)
+    assert fastbp.sin_(x) is x and x.item() == math.sin(0.5)
+    assert fastbp.celu_(x, 1.0) is x
+
+
+def test_samples_are_of_rows():
+    assert [n for n in samples_point.SAMPLES if not hasattr(_core, n)] == []

@@ -12,7 +12,7 @@
 #   views reduce linalg index sort fused builders: the other operations, one function each
 #   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
-#   create random optim                  tensors from numbers; Philox; one-pass updates
+#   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
 
 cimport cython
@@ -71,6 +71,7 @@ include "_engine/function.pxi"
 include "_engine/sequence.pxi"
 include "_engine/batch.pxi"
 include "_engine/create.pxi"
+include "_engine/memory.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"
 include "_generated/functions.pxi"

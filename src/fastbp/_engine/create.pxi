@@ -54,7 +54,7 @@ cdef int set_element(char* p, int code, object v) except -1:
         (<int64_t*>p)[0] = i
         return 0
     if code == DT_I32 and not -2147483648 <= i <= 2147483647 or code == DT_I16 and not -32768 <= i <= 32767 or \
-            code == DT_I8 and not -128 <= i <= 127 or code == DT_U8 and not 0 <= i <= 255:
+            code == DT_I8 and not -128 <= i <= 127 or code == DT_U8 and not -255 <= i <= 255:        # as in PyTorch, -1 is 255
         raise DTypeError(f"tensor: {v!r} does not fit {(<dtype>DTYPES[code]).name}.")
     if code == DT_I32:
         (<int32_t*>p)[0] = <int32_t>i
@@ -122,6 +122,8 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     cdef int64_t at = 0
     cdef int nd
     check_device(device)
+    if isinstance(data, (range, TypedStorage)):
+        data = list(data)
     if isinstance(data, Tensor):
         x = detached(data)
         return made(copied(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
@@ -171,7 +173,17 @@ def as_tensor(data, dtype=None, device=None):
     return tensor(data, dtype=dtype)
 
 
-asarray = as_tensor
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
+    """obj as a tensor, without copying arrays and tensors of the right dtype unless copy says so."""
+    t = as_tensor(obj, dtype, device)
+    if copy or (requires_grad and t is obj):
+        t = c_clone(detached(t))
+    return made(t, requires_grad)
+
+
+cdef inline object dtype_for(object dtype, object out):
+    """The dtype asked for, or that of the tensor to be written."""
+    return dtype if dtype is not None or out is None else (<Tensor?>out).dtype
 
 
 cdef Tensor sized(str op, tuple size, object d, object default):
@@ -190,33 +202,37 @@ cdef Tensor sized(str op, tuple size, object d, object default):
     return fresh(dtype_code(d) if d is not None else <int>default, nd, dims)
 
 
-def empty(*sizes, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
-          memory_format=None):
+def empty(*args, size=None, dtype=None, device=None, requires_grad=False, pin_memory=False, memory_format=None, out=None,
+          layout=None, names=None):
     """An uninitialised tensor of the given size."""
     check_device(device)
-    t = sized("empty", sizes if size is None else (size,), dtype, DEFAULT_FLOAT)
-    return made(t, requires_grad) if out is None else into(t, out)
+    if out is not None:
+        return into(sized("empty", args if size is None else (size,), out.dtype, DEFAULT_FLOAT), out)
+    return made(sized("empty", args if size is None else (size,), dtype, DEFAULT_FLOAT), requires_grad)
 
 
-def zeros(*sizes, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def zeros(*args, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
+          names=None):
     """A tensor of zeros of the given size."""
     cdef Tensor t
     check_device(device)
-    t = sized("zeros", sizes if size is None else (size,), dtype, DEFAULT_FLOAT)
+    t = sized("zeros", args if size is None else (size,), dtype_for(dtype, out), DEFAULT_FLOAT)
     memset(t.ptr, 0, t.n * ITEM[t.code])
     return made(t, requires_grad) if out is None else into(t, out)
 
 
-def ones(*sizes, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def ones(*args, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
+         names=None):
     """A tensor of ones of the given size."""
     cdef Tensor t
     check_device(device)
-    t = sized("ones", sizes if size is None else (size,), dtype, DEFAULT_FLOAT)
+    t = sized("ones", args if size is None else (size,), dtype_for(dtype, out), DEFAULT_FLOAT)
     fill_tensor(t, 1)
     return made(t, requires_grad) if out is None else into(t, out)
 
 
-def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
+         names=None):
     """A tensor of the given size filled with one value."""
     cdef Tensor t
     cdef int code = DT_BOOL if PyBool_Check(fill_value) else DT_I64 if PyLong_Check(fill_value) else DEFAULT_FLOAT
@@ -224,7 +240,7 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=
     if isinstance(fill_value, Tensor):
         code = (<Tensor>fill_value).code
         fill_value = fill_value.item()
-    t = sized("full", (size,), dtype, code)
+    t = sized("full", (size,), dtype_for(dtype, out), code)
     fill_tensor(t, fill_value)
     return made(t, requires_grad) if out is None else into(t, out)
 
@@ -268,7 +284,7 @@ cdef object number_of(str op, object x):
     return x.item() if hasattr(x, "item") else x
 
 
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def arange(start=None, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
     """start, start + step, ... below end.  int64 for ints, the default floating dtype when any of them is a float."""
     cdef Tensor t
     cdef int64_t n, i, a, s
@@ -277,6 +293,8 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     check_device(device)
     if end is None:
         start, end = 0, start
+    elif start is None:
+        start = 0
     numbers = tuple([number_of("arange", x) for x in (start, end, step)])
     if dtype is None and out is not None:
         dtype = out.dtype

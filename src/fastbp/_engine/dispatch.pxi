@@ -517,7 +517,7 @@ cdef int check_writable(str op, Tensor t) except -1:
         if t.base is not None and t.base.node is None and t.base.bits & B_GRAD:
             raise GraphError(f"{op}: a view of a leaf that requires grad ({describe(t.base)}) is written in place. "
                              f"Write under no_grad(), or to its .data, or use the out-of-place operation.")
-    for d in range(t.nd):
+    for d in range(t.nd if t.n else 0):
         if t.steps[d] == 0 and t.dims[d] > 1:
             raise ShapeError(f"{op}: {describe(t)} is expanded: several elements share memory. clone() it before writing.")
     return 0

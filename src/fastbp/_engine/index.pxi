@@ -500,7 +500,7 @@ cdef struct Slice:              # the basic part of a key
 cdef object parse_key(Tensor x, object key, Slice* s):
     """Fill the basic slice; returns a list with the tensor index of each dimension of the view (None: basic), or None."""
     cdef tuple keys = tuple([index_tensor(k) if isinstance(k, (list, tuple, range)) else k
-                             for k in (key if isinstance(key, tuple) else (key,))])
+                             for k in (key if isinstance(key, tuple) else tuple(key) if many_indices(key) else (key,))])
     cdef int used = 0, d = 0
     cdef int64_t a, b, c, i
     cdef list tensors = []
@@ -540,7 +540,7 @@ cdef object parse_key(Tensor x, object key, Slice* s):
             advanced = True
             add_dim(s, -1, 1, tensors)
             tensors[len(tensors) - 1] = tensor([0] if k else [], dtype=int64)
-        elif isinstance(k, int) or (hasattr(k, "__index__") and not isinstance(k, Tensor) and not getattr(k, "ndim", 0)):
+        elif isinstance(k, int) or (hasattr(k, "__index__") and not getattr(k, "ndim", 0) and not is_mask(k)):
             i = k.__index__()
             if i < -x.dims[d] or i >= x.dims[d]:
                 raise IndexError(f"indexing: index {i} is out of range for dim {d} of {describe(x)}.")
@@ -562,12 +562,27 @@ cdef object parse_key(Tensor x, object key, Slice* s):
                     tensors[len(tensors) - 1] = part
                     d += 1
             else:
-                if CATEGORY[t.code] != 1:
+                if t.code != DT_I64 and t.code != DT_I32:
                     raise IndexError(f"indexing: {describe(t)}: indices must be integers, slices or bool masks; use .long().")
                 whole_dim(x, d, s, tensors)
                 tensors[len(tensors) - 1] = t
                 d += 1
     return tensors if advanced else None
+
+
+cdef bint is_mask(object k):
+    """Whether k is a 0-d tensor that is no integer: a mask, or an error."""
+    return isinstance(k, Tensor) and (<Tensor>k).code != DT_I64 and (<Tensor>k).code != DT_I32
+
+
+cdef bint many_indices(object key):
+    """A list that holds sequences, slices or tensors stands for a tuple, as in PyTorch and once in NumPy."""
+    if type(key) is not list or len(key) >= 32:
+        return False
+    for k in key:
+        if k is None or k is Ellipsis or isinstance(k, (list, tuple, slice, Tensor)):
+            return True
+    return False
 
 
 cdef bint is_mask_array(object k):
@@ -658,13 +673,16 @@ cdef int set_item(Tensor x, object key, object value) except -1:
     check_writable("setitem", y)
     if not isinstance(value, Tensor):
         if tensors is None and is_number(value):
-            if CATEGORY[y.code] < 2 and isinstance(value, float) and c_floor(value) != value:
-                raise DTypeError(f"setitem: {value!r} cannot be written into {describe(x)}; convert the tensor with .float().")
+            if CATEGORY[y.code] == 1 and isinstance(value, float):
+                value = tensor(value, dtype=float64).to(DTYPES[y.code]).item()      # truncated, as in PyTorch
             if not (GRAD_MODE and tracked(y)):
                 fill_tensor(y, value)
                 written(y, OP_slice_view)
                 return 0
-        value = tensor(value, dtype=DTYPES[x.code]) if not is_arraylike(value) else as_tensor_like(value, x)
+        if is_arraylike(value):
+            value = as_tensor_like(value, x)
+        else:
+            value = tensor(value, dtype=DTYPES[x.code]) if CATEGORY[x.code] == 2 else c_cast(tensor(value), DTYPES[x.code])
     v = value
     if tensors is None:
         while v.nd > y.nd and v.dims[0] == 1:

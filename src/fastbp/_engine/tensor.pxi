@@ -25,8 +25,20 @@ class Size(tuple):
             n *= d
         return n
 
+    def __add__(self, other):
+        return Size(tuple(self) + tuple(other))
+
+    def __mul__(self, n):
+        return Size(tuple(self) * n)
+
+    __rmul__ = __mul__
+
+    def __getitem__(self, key):
+        found = tuple.__getitem__(self, key)
+        return Size(found) if isinstance(key, slice) else found
+
     def __repr__(self):
-        return f"Size({list(self)})"
+        return f"torch.Size({list(self)})"
 
     def __reduce__(self):
         return Size, (tuple(self),)
@@ -286,6 +298,128 @@ cdef class Tensor:
     def get_device(self):
         return -1
 
+    def ndimension(self):
+        """Number of dimensions."""
+        return self.nd
+
+    def dim_order(self):
+        """Dimensions by descending stride: their order in memory."""
+        return tuple(sorted(range(self.nd), key=lambda d: -self.stride(d)))
+
+    def is_same_size(self, other):
+        """Whether two tensors have the same shape."""
+        return is_same_size(self, other)
+
+    def is_set_to(self, Tensor other not None):
+        """Whether two tensors are the same memory in the same shape and strides."""
+        return self.ptr == other.ptr and self.code == other.code and self.shape == other.shape and self.stride() == other.stride()
+
+    def is_nonzero(self):
+        """Whether the only element is not zero."""
+        return bool(self)
+
+    def is_shared(self):
+        return False
+
+    def is_pinned(self, device=None):
+        return False
+
+    def is_conj(self):
+        return False
+
+    def is_neg(self):
+        return False
+
+    def is_inference(self):
+        return False
+
+    def is_distributed(self):
+        return False
+
+    def share_memory_(self):
+        """Itself: processes that are forked see its memory, others get copies."""
+        return self
+
+    def pin_memory(self, device=None):
+        """Itself: memory of the CPU needs no pinning."""
+        return self
+
+    def conj(self):
+        """Itself: its elements are real."""
+        return self
+
+    def resolve_conj(self):
+        """Itself: its elements are real."""
+        return self
+
+    def resolve_neg(self):
+        """Itself."""
+        return self
+
+    def to_dense(self, dtype=None, *, masked_grad=True):
+        """Itself, in another dtype if one is given."""
+        return self if dtype is None else c_cast(self, dtype)
+
+    @property
+    def real(self):
+        """Itself: its elements are real."""
+        return self
+
+    # ---- memory -----------------------------------------------------------------------------------------------------
+
+    def storage(self):
+        """Its memory as a vector of its dtype."""
+        return storage_of(self, self.code)
+
+    def untyped_storage(self):
+        """Its memory as bytes."""
+        return storage_of(self, DT_U8)
+
+    def resize_(self, *sizes, memory_format=None):
+        """Other sizes, in place: elements keep their order in memory, new ones are uninitialised; returns self."""
+        return resized(self, unpack(sizes))
+
+    def resize_as_(self, Tensor other not None, memory_format=None):
+        """The sizes of another tensor, in place; returns self."""
+        return resized(self, other.shape)
+
+    def set_(self, source=None, storage_offset=0, size=None, stride=None):
+        """Become a view of another tensor's or storage's memory; returns self."""
+        return set_to(self, source, storage_offset, size, stride)
+
+    def fill_diagonal_(self, fill_value, wrap=False):
+        """Write one value on the diagonal; returns self."""
+        return diagonal_filled(self, fill_value, wrap)
+
+    def apply_(self, callable):
+        """Replace every element by a Python function of it; slow; returns self."""
+        return copy_tensor(self, tensor([callable(x) for x in c_reshape(detached(self), (-1,)).tolist()],
+                                        dtype=DTYPES[self.code]).reshape(self.shape))
+
+    def map_(self, Tensor other not None, callable):
+        """Replace every element by a Python function of it and of other's; slow; returns self."""
+        other = c_expand(other, self.shape)
+        pairs = zip(c_reshape(detached(self), (-1,)).tolist(), c_reshape(detached(other), (-1,)).tolist())
+        return copy_tensor(self, tensor([callable(a, b) for a, b in pairs], dtype=DTYPES[self.code]).reshape(self.shape))
+
+    def new(self, *data, device=None):
+        """A tensor of its dtype: from data, or uninitialised of the given sizes."""
+        if len(data) == 1 and not isinstance(data[0], (int, Size)):
+            return tensor(data[0], dtype=DTYPES[self.code])
+        return empty(*(data if data else (0,)), dtype=DTYPES[self.code])
+
+    def new_empty_strided(self, size, stride, dtype=None, device=None, requires_grad=False):
+        """An uninitialised tensor of the given size and strides, in its dtype unless given."""
+        return empty_strided(size, stride, dtype=DTYPES[self.code] if dtype is None else dtype, requires_grad=requires_grad)
+
+    def unsafe_split(self, split_size, dim=0):
+        """split()."""
+        return split(self, split_size, dim)
+
+    def unsafe_chunk(self, chunks, dim=0):
+        """chunk()."""
+        return chunk(self, chunks, dim)
+
     # ---- off the tape, onto the tape --------------------------------------------------------------------------------
 
     def detach(self):
@@ -495,9 +629,13 @@ cdef class Tensor:
 
     # ---- shapes -----------------------------------------------------------------------------------------------------
 
-    def view(self, *shape):
-        """The same elements in another shape, sharing memory; one size may be -1; also view(dtype) of equal size."""
-        if len(shape) == 1 and isinstance(shape[0], dtype):
+    def view(self, *shape, size=None, dtype=None):
+        """The same elements in another shape, sharing memory; one size may be -1.  Or view(dtype): the same bytes."""
+        if dtype is not None:
+            return view_dtype(self, dtype)
+        if size is not None:
+            return c_view(self, size)
+        if len(shape) == 1 and type(shape[0]) is type(float32):
             return view_dtype(self, shape[0])
         return c_view(self, unpack(shape))
 
@@ -706,7 +844,7 @@ cdef construct(Tensor t, tuple data):
     """Tensor(), Tensor(2, 3) (uninitialised), Tensor([1.0, 2.0]): always of the default floating dtype."""
     cdef Tensor x
     cdef int d
-    if len(data) == 1 and not isinstance(data[0], int):
+    if len(data) == 1 and not isinstance(data[0], (int, Size)):
         x = tensor(data[0], dtype=DTYPES[DEFAULT_FLOAT])
     else:
         x = empty(*(data if data else (0,)))

@@ -175,17 +175,6 @@ cdef object bw_reshape(Node n, Tensor v, int i):
     return reshape_to(v, <int>n.aux[0], n.aux + 1, False)
 
 
-cdef Tensor view_dtype(Tensor x, object d):
-    """The same bytes under another dtype of the same size."""
-    cdef int code = dtype_code(d)
-    cdef Tensor y
-    if ITEM[code] != ITEM[x.code]:
-        raise DTypeError(f"view: {describe(x)} cannot be seen as {d!r}: element sizes differ; use .to({d!r}).")
-    y = detached(x)
-    y.code = code
-    return y
-
-
 # ---- permute, expand, squeeze ---------------------------------------------------------------------------------------
 
 cdef Tensor permuted(Tensor x, const int64_t* order):
@@ -288,7 +277,10 @@ cdef Tensor c_squeeze(Tensor x, object dim):
         mask = -1
     else:
         for k in range(read_sizes("squeeze", dim, chosen)):
-            mask |= 1 << wrap_dim("squeeze", chosen[k], x.nd)
+            d = wrap_dim("squeeze", chosen[k], x.nd)
+            if mask >> d & 1:
+                raise ShapeError(f"squeeze: dim {d} is given twice.")
+            mask |= 1 << d
     for d in range(x.nd):
         if x.dims[d] != 1 or not mask >> d & 1:
             dims[nd] = x.dims[d]
@@ -707,8 +699,10 @@ def unbind(Tensor input not None, dim=0):
     return tuple(c_unbind(input, dim))
 
 
-def split(Tensor tensor not None, split_size_or_sections, dim=0):
+def split(Tensor tensor not None, split_size_or_sections=None, dim=0, *, split_size=None):
     """Parts of a dimension, each of the given size (the last may be smaller) or of the given sizes, as views."""
+    if split_size_or_sections is None:
+        split_size_or_sections = split_size
     cdef int d = wrap_dim("split", dim, tensor.nd)
     cdef int64_t n = tensor.dims[d] if tensor.nd else 0, at = 0, size
     if tensor.nd == 0:
@@ -1040,15 +1034,17 @@ def movedim(Tensor input not None, source, destination):
     dst = [wrap_dim("movedim", d, input.nd) for d in ((destination,) if isinstance(destination, int) else destination)]
     if len(src) != len(dst) or len(set(src)) != len(src) or len(set(dst)) != len(dst):
         raise ShapeError(f"movedim: source {source} and destination {destination} must name equally many distinct dims.")
+    if input.nd == 0:
+        return c_permute(input, ())
     order = [d for d in range(input.nd) if d not in src]
     for at, d in sorted(zip(dst, src)):
         order.insert(at, d)
     return c_permute(input, order)
 
 
-def repeat(Tensor input not None, *sizes):
+def repeat(Tensor input not None, *args, repeats=None):
     """A copy with the whole repeated along each dimension."""
-    cdef list reps = list(unpack(sizes))
+    cdef list reps = list(unpack(args) if repeats is None else (repeats,) if isinstance(repeats, int) else repeats)
     if len(reps) < input.nd:
         raise ShapeError(f"repeat: {describe(input)} needs at least {input.nd} repetitions, got {reps}.")
     shape = [1] * (len(reps) - input.nd) + list(input.shape)
@@ -1057,9 +1053,9 @@ def repeat(Tensor input not None, *sizes):
     return c_clone(c_reshape(x, [r * s for r, s in zip(reps, shape)]))
 
 
-def tile(Tensor input not None, *dims):
+def tile(Tensor input not None, *args, dims=None):
     """NumPy's tile: like repeat, with missing repetitions 1."""
-    cdef list reps = list(unpack(dims))
+    cdef list reps = list(unpack(args) if dims is None else (dims,) if isinstance(dims, int) else dims)
     return repeat(input, *([1] * (input.nd - len(reps)) + reps))
 
 

@@ -123,7 +123,7 @@ class LazyLinear(LazyModuleMixin, Linear):
     >>> import fastbp
     >>> layer = fastbp.nn.LazyLinear(3)
     >>> layer(fastbp.ones(2, 5)).shape, layer
-    (Size([2, 3]), Linear(in_features=5, out_features=3, bias=True))
+    (torch.Size([2, 3]), Linear(in_features=5, out_features=3, bias=True))
     """
 
     cls_to_become = Linear

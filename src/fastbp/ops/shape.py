@@ -149,7 +149,6 @@ def _meshgrid(*tensors, indexing=None):
     grids = [t.reshape((1,) * k + (-1,) + (1,) * (len(tensors) - k - 1) if t.shape[0] else
                        (1,) * k + (0,) + (1,) * (len(tensors) - k - 1)).expand(shape) for k, t in enumerate(tensors)]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[:2] = grids[1::-1]
     return tuple(grids)
 
@@ -180,7 +179,12 @@ def _combinations(input, r=2, with_replacement=False):
 # taking apart
 
 
-def _tensor_split(input, indices_or_sections, dim=0):
+def _given(indices_or_sections, sections, indices):
+    return next((x for x in (indices_or_sections, sections, indices) if x is not None), ())
+
+
+def _tensor_split(input, indices_or_sections=None, dim=0, *, sections=None, indices=None):
+    indices_or_sections = _given(indices_or_sections, sections, indices)
     if input.ndim == 0:
         raise F.ShapeError("tensor_split: a 0-d tensor has no dimension to split.")
     d = _dim("tensor_split", dim, input.ndim)
@@ -207,16 +211,16 @@ def _split_along(op, input, parts, dim, least):
     return _tensor_split(input, parts, dim)
 
 
-def _hsplit(input, indices_or_sections):
-    return _split_along("hsplit", input, indices_or_sections, min(input.ndim - 1, 1), 1)
+def _hsplit(input, indices_or_sections=None, *, sections=None, indices=None):
+    return _split_along("hsplit", input, _given(indices_or_sections, sections, indices), min(input.ndim - 1, 1), 1)
 
 
-def _vsplit(input, indices_or_sections):
-    return _split_along("vsplit", input, indices_or_sections, 0, 2)
+def _vsplit(input, indices_or_sections=None, *, sections=None, indices=None):
+    return _split_along("vsplit", input, _given(indices_or_sections, sections, indices), 0, 2)
 
 
-def _dsplit(input, indices_or_sections):
-    return _split_along("dsplit", input, indices_or_sections, 2, 3)
+def _dsplit(input, indices_or_sections=None, *, sections=None, indices=None):
+    return _split_along("dsplit", input, _given(indices_or_sections, sections, indices), 2, 3)
 
 
 def _split_with_sizes(input, split_sizes, dim=0):

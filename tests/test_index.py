@@ -1,0 +1,219 @@
+"""Indexing, scattering, views and the doors to memory: values, aliasing, gradients, errors."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp._core import DTypeError, GraphError, ShapeError
+
+
+def t(*data, dtype=fastbp.float64):
+    return fastbp.tensor(*data, dtype=dtype)
+
+
+# ---- scatter_reduce --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [fastbp.float64, fastbp.float32, fastbp.int64, fastbp.int32, fastbp.uint8])
+@pytest.mark.parametrize(("reduce", "included", "alone"), [
+    ("sum", [11, 9, 5], [9, 7, 5]), ("prod", [36, 14, 5], [18, 7, 5]), ("mean", [3, 4, 5], [4, 7, 5]),
+    ("amax", [6, 7, 5], [6, 7, 5]), ("amin", [2, 2, 5], [3, 7, 5])])
+def test_scatter_reduce(dtype, reduce, included, alone):
+    x, index, src = t([2, 2, 5], dtype=dtype), fastbp.tensor([0, 1, 0]), t([3, 7, 6], dtype=dtype)
+    y = x.scatter_reduce(0, index, src, reduce)
+    assert y.dtype is dtype
+    np.testing.assert_allclose(y.numpy(), np.array(included) if reduce != "mean" or not dtype.is_floating_point
+                               else [11 / 3, 4.5, 5], rtol=1e-6)
+    z = x.scatter_reduce(0, index, src, reduce, include_self=False)
+    np.testing.assert_allclose(z.numpy(), alone if reduce != "mean" or not dtype.is_floating_point else [4.5, 7, 5], rtol=1e-6)
+    assert x.scatter_reduce_(0, index, src, reduce) is x and x.tolist() == y.tolist()
+
+
+def test_equal_extremes_share_the_gradient():
+    x, src = t([4, 1]).requires_grad_(), t([4, 2, 4]).requires_grad_()
+    y = x.scatter_reduce(0, fastbp.tensor([0, 0, 0]), src, "amax")
+    gx, gs = fastbp.autograd.grad(y.sum(), (x, src))
+    np.testing.assert_allclose(gx.numpy(), [1 / 3, 1])
+    np.testing.assert_allclose(gs.numpy(), [1 / 3, 0, 1 / 3])
+
+
+def test_products_have_gradients_at_zeros():
+    x, src = t([3, 5]).requires_grad_(), t([0, 2, 0, 7]).requires_grad_()
+    y = x.scatter_reduce(0, fastbp.tensor([0, 0, 1, 1]), src, "prod")
+    gx, gs = fastbp.autograd.grad(y.sum(), (x, src), create_graph=True)
+    assert gx.tolist() == [0, 0] and gs.tolist() == [6, 0, 35, 0]
+    h, = fastbp.autograd.grad(gs[1], src)               # d2 (3 * s0 * s1) / ds0 ds1
+    assert h.tolist() == [3, 0, 0, 0]
+
+
+def test_index_fill_of_repeated_positions():
+    value = t(2.0).requires_grad_()
+    y = fastbp.zeros(3, dtype=fastbp.float64).index_fill(0, fastbp.tensor([1, 1]), value)
+    assert y.tolist() == [0, 2, 0] and fastbp.autograd.grad(y.sum(), value)[0].item() == 1
+
+
+def test_masks_never_make_nan():
+    x = t([0.0, 4.0]).requires_grad_()
+    y = x.sqrt().masked_fill(x == 0, 0.0)
+    g, = fastbp.autograd.grad(y.sum(), x, create_graph=True)
+    h, = fastbp.autograd.grad(g.sum(), x)
+    assert g.tolist() == [0, 0.25] and h.tolist() == [0, -1 / 32]
+    for f in (lambda x: x.sqrt()[1:], lambda x: x.sqrt()[x > 0], lambda x: x.sqrt().gather(0, fastbp.tensor([1])),
+              lambda x: x.sqrt().masked_scatter(x == 0, t([1.0])), lambda x: x.sqrt().index_fill(0, fastbp.tensor([0]), 1.0),
+              lambda x: x.sqrt().index_copy(0, fastbp.tensor([0]), t([1.0])), lambda x: x.sqrt().take(fastbp.tensor([1])),
+              lambda x: x.sqrt().select_scatter(t(1.0), 0, 0), lambda x: x.sqrt().index_select(0, fastbp.tensor([1]))):
+        g, = fastbp.autograd.grad(f(x).sum(), x, create_graph=True)
+        h, = fastbp.autograd.grad(g.sum(), x)
+        assert g.tolist() == [0, 0.25] and h.tolist() == [0, -1 / 32]
+
+
+# ---- views -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("view", "key"), [
+    (lambda x: x.diagonal(1), np.s_[[0, 1], [1, 2]]), (lambda x: x.t().diagonal(-1), np.s_[[0, 1], [1, 2]]),
+    (lambda x: x.unfold(1, 2, 1)[:, 1], np.s_[:, 1:3]), (lambda x: fastbp.tensor_split(x, 2, 1)[1], np.s_[:, 2:]),
+    (lambda x: x.mT[1], np.s_[:, 1]), (lambda x: x.H[1], np.s_[:, 1]), (lambda x: fastbp.hsplit(x, (1,))[0], np.s_[:, :1]),
+    (lambda x: x.narrow(0, fastbp.tensor(1), 1), np.s_[1:2]), (lambda x: x[fastbp.tensor(1)], np.s_[1])])
+def test_views_write_through(view, key):
+    x = fastbp.zeros(3, 4, dtype=fastbp.float64).requires_grad_()
+    y = x * 1
+    v = view(y)
+    v.fill_(2)
+    want = np.zeros((3, 4))
+    want[key] = 2
+    if v.ndim == 1 and v.shape[0] == 3 and isinstance(key, tuple) and key[0] == [0, 1]:
+        want[2, 3] = 2
+    np.testing.assert_array_equal(y.detach().numpy(), want)
+    g, = fastbp.autograd.grad(y.sum(), x)
+    np.testing.assert_array_equal(g.numpy(), want == 0)
+
+
+def test_overlapping_windows_add_up():
+    x = fastbp.zeros(4000, dtype=fastbp.float64).requires_grad_()
+    g, = fastbp.autograd.grad(x.unfold(0, 5, 1).sum(), x)
+    assert g.tolist() == [min(k + 1, 5, 4000 - k) for k in range(4000)]
+
+
+def test_views_in_place():
+    x = fastbp.arange(6.0, dtype=fastbp.float64).reshape(2, 3).requires_grad_()
+    y = (x * 2).transpose_(0, 1).unsqueeze_(0)
+    assert y.shape == (1, 3, 2) and y.tolist() == [[[0, 6], [2, 8], [4, 10]]]
+    w = fastbp.arange(6.0, dtype=fastbp.float64).reshape(3, 2)
+    g, = fastbp.autograd.grad((y.squeeze_(0) * w).sum(), x)
+    assert g.tolist() == (2 * w.t()).tolist()
+    with pytest.raises(GraphError, match="leaf"):
+        x.t_()
+
+
+def test_meshgrid_and_products():
+    a, b = fastbp.arange(2), fastbp.arange(3)
+    for indexing in ("ij", "xy"):
+        grids = np.meshgrid(np.arange(2), np.arange(3), indexing=indexing)
+        for got, want in zip(fastbp.meshgrid(a, b, indexing=indexing), grids):
+            np.testing.assert_array_equal(got.numpy(), want)
+    assert fastbp.cartesian_prod(a, b).tolist() == [[i, j] for i in range(2) for j in range(3)]
+    assert fastbp.combinations(b, 2).tolist() == [[0, 1], [0, 2], [1, 2]]
+
+
+# ---- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_as_pytorch_reads_them():
+    x = fastbp.arange(24).reshape(2, 3, 4)
+    assert x[True].shape == (1, 2, 3, 4) and x[False].shape == (0, 2, 3, 4)
+    assert x[[[0, 1], [1, 0]]].tolist() == x.numpy()[[0, 1], [1, 0]].tolist()
+    assert x[[slice(None), 1]].tolist() == x.numpy()[:, 1].tolist()
+    assert x[0, fastbp.tensor([1], dtype=fastbp.int32)].tolist() == x.numpy()[0, [1]].tolist()
+    with pytest.raises(IndexError, match="int8"):
+        x[fastbp.tensor([1], dtype=fastbp.int8)]
+    before = x.tolist()
+    for write in (lambda: x.index_put_((fastbp.tensor([0, 5]),), fastbp.tensor(1)),
+                  lambda: x.index_fill_(0, fastbp.tensor([2]), 1),
+                  lambda: x.scatter_(0, fastbp.full((1, 1, 1), 2), 1), lambda: x.put_(fastbp.tensor([24]), fastbp.tensor([1])),
+                  lambda: x.index_copy_(0, fastbp.tensor([-3]), fastbp.zeros(1, 3, 4, dtype=fastbp.int64))):
+        with pytest.raises(IndexError, match="out of range"):
+            write()
+        assert x.tolist() == before
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_view_of_another_dtype():
+    x = fastbp.arange(8, dtype=fastbp.uint8).reshape(2, 4)
+    y = x.view(fastbp.int32)
+    assert y.shape == (2, 1) and y.tolist() == x.numpy().view("<i4").tolist() and y.view(fastbp.uint8).tolist() == x.tolist()
+    y.zero_()
+    assert x.sum() == 0
+    with pytest.raises(ShapeError, match="multiples of 8"):
+        x.view(fastbp.float64)
+    with pytest.raises(ShapeError, match="stride 1"):
+        x.t().view(fastbp.int32)
+
+
+def test_storage_resize_and_set():
+    x = fastbp.arange(6.0)
+    assert x[2:].storage().tolist() == list(range(6)) and x.untyped_storage().nbytes() == 24 and len(x.storage()) == 6
+    y = x.clone().resize_(2, 2)
+    assert y.tolist() == [[0, 1], [2, 3]] and y.resize_(3, 4)[0].tolist() == [0, 1, 2, 3]
+    z = fastbp.zeros(1).set_(x.storage(), 1, (2, 2), (2, 1))
+    assert z.tolist() == [[1, 2], [3, 4]] and z.data_ptr() == x.data_ptr() + 4
+    assert x.new([3, 4]).tolist() == [3, 4] and x.new(2, 3).shape == (2, 3) and x.new(fastbp.Size([4])).shape == (4,)
+    with pytest.raises(GraphError, match="resize_"):
+        fastbp.ones(2, requires_grad=True).resize_(1)
+
+
+def test_frombuffer():
+    memory = bytearray(range(8))
+    x = fastbp.frombuffer(memory, dtype=fastbp.int16, offset=2, count=2)
+    assert x.tolist() == [0x0302, 0x0504]
+    x[0] = 0
+    assert memory[2:4] == b"\0\0"
+    for bad in ({"offset": 8}, {"offset": 1}, {"count": 5}):
+        with pytest.raises(ValueError, match="frombuffer"):
+            fastbp.frombuffer(memory, dtype=fastbp.int16, **bad)
+
+
+def test_conversions_to_integers_are_those_of_x86():
+    x = fastbp.tensor([1e10, float("inf"), float("nan"), 300.7, -300.7], dtype=fastbp.float64)
+    assert x.long().tolist() == [10 ** 10, -2 ** 63, -2 ** 63, 300, -300]
+    assert x.int().tolist() == [-2 ** 31] * 3 + [300, -300]
+    assert x.char().tolist() == [0, 0, 0, 44, -44] and x.byte().tolist() == [0, 0, 0, 44, 212]
+
+
+def test_fill_diagonal():
+    assert fastbp.zeros(2, 3).fill_diagonal_(5).tolist() == [[5, 0, 0], [0, 5, 0]]
+    a = np.zeros((5, 2))
+    np.fill_diagonal(a, 1, wrap=True)
+    assert fastbp.zeros(5, 2).fill_diagonal_(1, wrap=True).tolist() == a.tolist()
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: fastbp.zeros(3).masked_fill(fastbp.zeros(3), 1), DTypeError, "masked_fill.*bool"),
+    (lambda: fastbp.zeros(3, dtype=fastbp.int64).masked_fill(fastbp.zeros(3) > 0, float("nan")), ValueError, "masked_fill.*nan"),
+    (lambda: fastbp.zeros(3).masked_scatter(fastbp.ones(3) > 0, fastbp.zeros(2)), ShapeError, "masked_scatter.*2 elements"),
+    (lambda: fastbp.zeros(3).scatter_reduce(0, fastbp.tensor([0]), fastbp.zeros(1), "max"), ValueError, "scatter_reduce.*'max'"),
+    (lambda: fastbp.zeros(3).diagonal(), ShapeError, "diagonal.*two dimensions"),
+    (lambda: fastbp.zeros(3, 3).diagonal(0, 1, -1), ShapeError, "diagonal.*dim1 and dim2"),
+    (lambda: fastbp.zeros(3).unfold(0, 4, 1), ShapeError, "unfold.*size 4"),
+    (lambda: fastbp.bincount(fastbp.tensor([-1])), ValueError, "bincount.*negative"),
+    (lambda: fastbp.zeros(3).repeat_interleave(fastbp.tensor([1, -1, 0])), ValueError, "repeat_interleave.*negative"),
+    (lambda: fastbp.zeros(2, 3).trace().reshape(1).trace(), ShapeError, "trace.*matrix"),
+    (lambda: fastbp.hsplit(fastbp.zeros(2, 3), 2), ValueError, "hsplit.*2 equal parts"),
+    (lambda: fastbp.zeros(2, 3).roll((1, 2), 0), ValueError, "roll: 2 shifts for 1 dims"),
+    (lambda: fastbp.zeros(2, 3).rot90(1, (0, 0)), ShapeError, "rot90.*different"),
+    (lambda: fastbp.zeros(3).squeeze((0, 0)), ShapeError, "squeeze.*twice"),
+    (lambda: fastbp.zeros(3).mT, ShapeError, "mT.*two dimensions"),
+    (lambda: fastbp.take(x := fastbp.zeros(3), fastbp.tensor([0]), out=x), ValueError, "take.*shares memory"),
+    (lambda: fastbp.tril_indices(-1, 2), ValueError, "tril_indices"),
+    (lambda: fastbp.zeros(2, 2).select_scatter(fastbp.zeros(3), 0, 0), ShapeError, "select_scatter.*part's shape"),
+    (lambda: fastbp.linspace(0, 1, 2.5), DTypeError, "linspace.*steps"),
+    (lambda: fastbp.arange(0, float("inf")), ValueError, "arange.*finite"),
+    (lambda: fastbp.zeros(1).expand(3).fill_(1), ShapeError, "expanded"),
+])
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

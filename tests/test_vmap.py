@@ -7,8 +7,11 @@ from fastbp import func
 from fastbp._core import GraphError, Tensor
 from test_ops import DIFFERENTIABLE, WITH_SAMPLES, calls, rows, small_heap  # noqa: F401
 
-# what has no batching rule, by its nature
-WITHOUT = {"as_strided": "reads the storage", "view_write": "writes to a view", "copy_values": "writes",
+# what has no batching rule: by its nature, or since its kernel knows one dimension alone (it says so)
+ORDERED = ("logcumsumexp", "cummax", "cummin", "cov", "sort", "msort", "topk", "kthvalue", "median", "nanmedian", "mode",
+           "quantile", "nanquantile")
+WITHOUT = {**dict.fromkeys(ORDERED, "orders one dimension"),
+           "as_strided": "reads the storage", "view_write": "writes to a view", "copy_values": "writes",
            "argwhere": "as many results as there are nonzero elements",
            "masked_select": "as many results as the mask says", "dropout_mask": "random",
            "linalg_lstsq": "its rank is a number", "one_hot": "as many classes as the values say",
@@ -197,6 +200,9 @@ def test_custom_functions():
 
 def test_what_cannot_be_mapped_is_named():
     x = fastbp.ones(3, 2)
+    for f in (fastbp.sort, fastbp.median, lambda x: fastbp.topk(x, 1), lambda x: fastbp.cummax(x, 0)):
+        with pytest.raises(GraphError, match="vmap"):
+            func.vmap(lambda x, f=f: f(x)[0] if isinstance(f(x), tuple) else f(x))(x)
     for f, error, words in ((lambda x: x.sum().item(), GraphError, "item"),
                             (lambda x: 1 if x.sum() > 0 else 2, GraphError, "branch"),
                             (lambda x: np.asarray(x), GraphError, "numpy|memoryview"),

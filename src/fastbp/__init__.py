@@ -15,7 +15,7 @@ from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rn
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
-    from fastbp import amp, backends, cuda, fft, func, jit, linalg, nn, optim, serialization, special, training, utils  # noqa: F401
+    from fastbp import amp, backends, fft, func, jit, linalg, nn, optim, serialization, special, training, utils  # noqa: F401
     from fastbp._core import *  # noqa: F403
     from fastbp.amp import autocast  # noqa: F401
     from fastbp.compiler import compile  # noqa: F401

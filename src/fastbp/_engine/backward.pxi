@@ -576,7 +576,7 @@ cdef Tensor times_partial(Tensor v, object rule, tuple names, list values):
     if v.code <= DT_F64:
         DEFAULT_FLOAT = v.code
         values = [c_cast(x, DTYPES[v.code]) if isinstance(x, Tensor) and CATEGORY[(<Tensor>x).code] == 2
-                  and (<Tensor>x).code != v.code else x for x in values]        # operands of mixed dtypes: as they were computed with
+                  and (<Tensor>x).code != v.code else x for x in values]        # of mixed dtypes: as computed with
     try:
         d = rule(*values)
         if "v" in names:

@@ -68,7 +68,8 @@ cdef int check_leak(Instr* I) except -1:
     if LEAKED:
         LEAKED = False
         name = op_name(I.op) if I.op >= 0 else "this operation"
-        raise GraphError(f"vmap: {name} has no batching rule for these arguments. Compute it outside vmap, or with other operations.")
+        raise GraphError(f"vmap: {name} has no batching rule for these arguments. Compute it outside vmap, or with other "
+                         f"operations.")
     return 0
 
 
@@ -91,15 +92,15 @@ def anywhere(Tensor mask not None):
 
 cdef int check_randomness() except -1:
     if RANDOMNESS[len(RANDOMNESS) - 1] == "error":
-        raise GraphError("vmap: a random operation. Say what is meant: randomness='different' (each example draws its own numbers) or "
-                         "'same'.")
+        raise GraphError("vmap: a random operation. Say what is meant: randomness='different' (each example draws its own "
+                         "numbers) or 'same'.")
     return 0
 
 
 cdef int check_concrete(str what, Tensor t) except -1:
     if is_batched(t):
-        raise GraphError(f"{what}: vmap: {describe(t)} stands for a whole batch, so it is no number and no array, and no branch can "
-                         f"depend on it. Use where() for branches, and leave vmap before converting.")
+        raise GraphError(f"{what}: vmap: {describe(t)} stands for a whole batch, so it is no number and no array, and no branch "
+                         f"can depend on it. Use where() for branches, and leave vmap before converting.")
     return 0
 
 
@@ -119,7 +120,8 @@ cdef object wrap_results(object y, int level):
     if isinstance(y, Tensor):
         return make_batched(y, level)
     if isinstance(y, (tuple, list)):
-        return type(y)(*[wrap_results(e, level) for e in y]) if hasattr(y, "_fields") else type(y)([wrap_results(e, level) for e in y])
+        parts = [wrap_results(e, level) for e in y]
+        return type(y)(*parts) if hasattr(y, "_fields") else type(y)(parts)
     return y
 
 
@@ -180,13 +182,13 @@ cdef object inplace_batched(int op, tuple xs, tuple consts):
     cdef Tensor t = xs[0]
     cdef int level = t.dual.level
     if batch_level(xs) != level:
-        raise GraphError(f"{op_name(op)}_: vmap: the value has a batch dimension of an inner vmap, and the tensor that is written "
-                         f"has not. Use {op_name(op)}.")
+        raise GraphError(f"{op_name(op)}_: vmap: the value has a batch dimension of an inner vmap, and the tensor that is "
+                         f"written has not. Use {op_name(op)}.")
     pairs = [physical_of(x, level) for x in xs]
     for x, b in pairs[1:]:
         if isinstance(x, Tensor) and (<Tensor>x).nd - (1 if b else 0) > t.nd:
-            raise ShapeError(f"{op_name(op)}_: {describe(x)} has more dimensions than {describe(t)}; an in-place operation cannot "
-                             f"change its shape.")
+            raise ShapeError(f"{op_name(op)}_: {describe(x)} has more dimensions than {describe(t)}; an in-place operation "
+                             f"cannot change its shape.")
     inplace(op, aligned(pairs), consts)
     t.node = t.dual.primal.node
     t.slot = t.dual.primal.slot

@@ -159,8 +159,8 @@ cdef _bind():
                     PyType_Modified(<PyTypeObject*>Tensor)
     for f in (narrow, select, unbind, split, chunk, flatten, unflatten, expand_as, view_as, reshape_as, movedim, repeat, tile,
               broadcast_to, max, min, mm, bmm, mv, dot, scatter, index_put, index_put_, nonzero, fill_, zero_, copy_, to, type_as,
-              cpu, cuda, new_tensor, new_zeros, new_ones, new_empty, new_full, scatter_, scatter_add_, index_add_, index_copy_, unfold,
-              transpose_, t_, squeeze_, unsqueeze_, as_strided_, uniform_, normal_, bernoulli_, random_, exponential_,
+              cpu, cuda, new_tensor, new_zeros, new_ones, new_empty, new_full, scatter_, scatter_add_, index_add_, index_copy_,
+              unfold, transpose_, t_, squeeze_, unsqueeze_, as_strided_, uniform_, normal_, bernoulli_, random_, exponential_,
               geometric_, log_normal_, cauchy_, bernoulli, multinomial, isclose, allclose, equal, clamp_, div_,
               logsumexp_any):
         install_method("logsumexp" if f is logsumexp_any else f.__name__, f)

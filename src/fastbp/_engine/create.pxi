@@ -284,7 +284,8 @@ cdef object number_of(str op, object x):
     return x.item() if hasattr(x, "item") else x
 
 
-def arange(start=None, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def arange(start=None, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None, layout=None,
+           pin_memory=False):
     """start, start + step, ... below end.  int64 for ints, the default floating dtype when any of them is a float."""
     cdef Tensor t
     cdef int64_t n, i, a, s
@@ -496,19 +497,25 @@ def new_tensor(Tensor self not None, data, *, dtype=None, device=None, requires_
     return tensor(data, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
-def new_zeros(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+def new_zeros(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
+              pin_memory=False):
     """Zeros in self's dtype unless given."""
-    return zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                 requires_grad=requires_grad)
 
 
-def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
+             pin_memory=False):
     """Ones in self's dtype unless given."""
-    return ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                requires_grad=requires_grad)
 
 
-def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
+              pin_memory=False):
     """An uninitialised tensor in self's dtype unless given."""
-    return empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                 requires_grad=requires_grad)
 
 
 def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,

@@ -178,8 +178,8 @@ cdef object run_function(function, tuple args, bint separate):
             raise GraphError(f"{function.__name__}: mark_dirty was given {describe(t)}, which forward does not return.")
     results = []
     for y in outs:
-        if isinstance(y, Tensor) and not among(y, ctx.dirty) and (among(y, args) or (<Tensor>y).node is not None
-                                                                 or (<Tensor>y).bits & B_GRAD):
+        if (isinstance(y, Tensor) and not among(y, ctx.dirty)
+                and (among(y, args) or (<Tensor>y).node is not None or (<Tensor>y).bits & B_GRAD)):
             results.append(detached(<Tensor>y))
         else:
             results.append(y)
@@ -261,8 +261,8 @@ cdef list custom_gradients(Node n, list adjoints):
     while len(grads) > ctx.count and grads[len(grads) - 1] is None:
         grads.pop()
     if len(grads) != ctx.count:
-        raise GraphError(f"backward of {name}: it returned {len(grads)} gradients for the {ctx.count} arguments of forward; return "
-                         f"one for each, None where there is none.")
+        raise GraphError(f"backward of {name}: it returned {len(grads)} gradients for the {ctx.count} arguments of forward; "
+                         f"return one for each, None where there is none.")
     out = []
     for k in ctx.places:
         r = grads[k]

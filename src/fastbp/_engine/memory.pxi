@@ -162,8 +162,8 @@ cdef Tensor view_dtype(Tensor x, object d):
     if old == new:
         return y
     if x.nd == 0 or (x.n and x.steps[x.nd - 1] != 1):
-        raise ShapeError(f"view: {describe(x)} with strides {x.stride()} cannot be seen as {d!r}, whose elements have another size: "
-                         f"the last dimension must have stride 1.")
+        raise ShapeError(f"view: {describe(x)} with strides {x.stride()} cannot be seen as {d!r}, whose elements have another "
+                         f"size: the last dimension must have stride 1.")
     if old > new:
         ratio = old // new
         y.dims[x.nd - 1] *= ratio
@@ -173,12 +173,12 @@ cdef Tensor view_dtype(Tensor x, object d):
     else:
         ratio = new // old
         if x.dims[x.nd - 1] % ratio or (x.ptr - x.st.data) % new:
-            raise ShapeError(f"view: {describe(x)} cannot be seen as {d!r}: the last dimension and the offset must be multiples of "
-                             f"{ratio} elements.")
+            raise ShapeError(f"view: {describe(x)} cannot be seen as {d!r}: the last dimension and the offset must be multiples "
+                             f"of {ratio} elements.")
         for k in range(x.nd - 1):
             if x.steps[k] % ratio:
-                raise ShapeError(f"view: {describe(x)} with strides {x.stride()} cannot be seen as {d!r}: strides must be multiples "
-                                 f"of {ratio}.")
+                raise ShapeError(f"view: {describe(x)} with strides {x.stride()} cannot be seen as {d!r}: strides must be "
+                                 f"multiples of {ratio}.")
             y.steps[k] //= ratio
         y.dims[x.nd - 1] //= ratio
         y.n //= ratio

@@ -118,7 +118,8 @@ cdef object out_dtype(object dtype, object out):
     return DTYPES[(<Tensor>out).code] if dtype is None and isinstance(out, Tensor) else dtype
 
 
-def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None,
+         pin_memory=False):
     """Uniform numbers in [0, 1)."""
     check_device(device)
     t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT),
@@ -126,7 +127,8 @@ def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_gr
     return made(t, requires_grad) if out is None else into(t, out)
 
 
-def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
+def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None,
+          pin_memory=False):
     """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958."""
     check_device(device)
     t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT),
@@ -200,8 +202,8 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
         return into(randn(shape, generator=generator) * std + mean, out)
-    return into(made(random_like(K_rand_normal, sized("normal", (size,), out_dtype(dtype, out), DEFAULT_FLOAT), generator, mean, std),
-                     requires_grad), out)
+    like = sized("normal", (size,), out_dtype(dtype, out), DEFAULT_FLOAT)
+    return into(made(random_like(K_rand_normal, like, generator, mean, std), requires_grad), out)
 
 
 def bernoulli(Tensor input not None, *, generator=None, out=None):
@@ -303,7 +305,8 @@ def exponential_(Tensor self not None, double lambd=1.0, *, generator=None):
     """Fill with exponentially distributed numbers of rate lambd; returns self.  x = -log(1 - u) / lambd"""
     if not lambd > 0:
         raise ValueError(f"exponential_: lambd {lambd} must be positive.")
-    return fill_drawn("exponential_", self, binary(OP_mul, unary(OP_log1p, unary(OP_neg, uniform_numbers(self, generator))), -1 / lambd))
+    drawn = unary(OP_log1p, unary(OP_neg, uniform_numbers(self, generator)))
+    return fill_drawn("exponential_", self, binary(OP_mul, drawn, -1 / lambd))
 
 
 def geometric_(Tensor self not None, double p, *, generator=None):
@@ -319,8 +322,8 @@ def log_normal_(Tensor self not None, double mean=1.0, double std=2.0, *, genera
     """Fill with numbers whose logarithm is normal; returns self."""
     if not std > 0:
         raise ValueError(f"log_normal_: std {std} must be positive.")
-    return fill_drawn("log_normal_", self, unary(OP_exp, random_like(K_rand_normal, fresh(DT_F64, self.nd, self.dims), generator,
-                                                                   mean, std)))
+    drawn = random_like(K_rand_normal, fresh(DT_F64, self.nd, self.dims), generator, mean, std)
+    return fill_drawn("log_normal_", self, unary(OP_exp, drawn))
 
 
 def cauchy_(Tensor self not None, double median=0.0, double sigma=1.0, *, generator=None):

@@ -8,11 +8,11 @@ cdef enum:
     NEED_Y = -2
     NEED_SHAPE = 1000
 
-cdef list RULES = [None] * (N_OP + EXTERNAL_ROOM)         # [op][tensor argument] -> (rule, codes of what it reads), or None
+cdef list RULES = [None] * (N_OP + EXTERNAL_ROOM)   # [op][tensor argument] -> (rule, codes of what it reads), or None
 cdef list ROWS = [None] * (N_OP + EXTERNAL_ROOM)
-cdef list CALLS = [None] * (N_OP + EXTERNAL_ROOM)         # the operation as a Python callable, arguments in the row's order
-cdef list KEEP = [None] * (N_OP + EXTERNAL_ROOM)          # what each argument is kept as: 0 nothing, 1 value, 2 shape; last: the result
-cdef list TENSORS = [None] * (N_OP + EXTERNAL_ROOM)       # positions of the tensor arguments
+cdef list CALLS = [None] * (N_OP + EXTERNAL_ROOM)   # the operation as a Python callable, arguments in the row's order
+cdef list KEEP = [None] * (N_OP + EXTERNAL_ROOM)    # what each argument is kept as: 0 nothing, 1 value, 2 shape; last: the result
+cdef list TENSORS = [None] * (N_OP + EXTERNAL_ROOM)  # positions of the tensor arguments
 
 
 cdef _compile_rules():
@@ -166,21 +166,21 @@ cdef object external_operand(Tensor t):
     return (detached(t) if t.bits & B_CONTIGUOUS else copied(t, t.code)).detach().numpy()
 
 
-LIN_ALG_ERROR = None
+_LIN_ALG_ERROR = None
 
 
 def _lin_alg_error():
     """The class of the errors of linear algebra, made when it is first asked for: NumPy is imported by then."""
-    global LIN_ALG_ERROR
-    if LIN_ALG_ERROR is None:
+    global _LIN_ALG_ERROR
+    if _LIN_ALG_ERROR is None:
         from numpy import linalg
 
         class LinAlgError(linalg.LinAlgError, RuntimeError):
             """A matrix without what was asked of it: singular, or not positive definite."""
             __module__ = "fastbp.linalg"
             __qualname__ = "LinAlgError"
-        LIN_ALG_ERROR = LinAlgError
-    return LIN_ALG_ERROR
+        _LIN_ALG_ERROR = LinAlgError
+    return _LIN_ALG_ERROR
 
 
 cdef object external_array(object a):

@@ -291,8 +291,8 @@ cdef object c_rnn_steps(Tensor input, Tensor weight, Tensor hidden, object lengt
 
 
 cdef object c_gru_steps(Tensor input, Tensor weight, object bias, Tensor hidden, object lengths, bint reverse):
-    return run_steps(OP_gru_steps, STEPS_GRU, 3, (input, weight, bias, hidden, lengths, reverse), input, weight, bias, hidden, None,
-                     lengths, reverse)
+    return run_steps(OP_gru_steps, STEPS_GRU, 3, (input, weight, bias, hidden, lengths, reverse), input, weight, bias, hidden,
+                     None, lengths, reverse)
 
 
 cdef object c_lstm_steps(Tensor input, Tensor weight, Tensor hidden, Tensor cell, object lengths, bint reverse):

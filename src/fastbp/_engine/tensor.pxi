@@ -1260,7 +1260,7 @@ def _rebuild(cls, data, name, requires_grad, state):
     return t
 
 
-DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "meta", "mtia", "vulkan", "ipu", "privateuseone")
+_DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "meta", "mtia", "vulkan", "ipu", "privateuseone")
 
 
 class device:
@@ -1272,8 +1272,8 @@ class device:
         elif isinstance(type, int):
             type, index = "cuda", type
         name, colon, number = str(type).partition(":")
-        if name not in DEVICE_TYPES or (colon and not number.isdigit()):
-            raise RuntimeError(f"device: {type!r} is no device; one of {', '.join(DEVICE_TYPES)}, as in 'cpu' or 'cuda:0'.")
+        if name not in _DEVICE_TYPES or (colon and not number.isdigit()):
+            raise RuntimeError(f"device: {type!r} is no device; one of {', '.join(_DEVICE_TYPES)}, as in 'cpu' or 'cuda:0'.")
         self.type, self.index = name, int(number) if colon else index
 
     def __repr__(self):

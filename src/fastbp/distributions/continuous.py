@@ -172,7 +172,7 @@ class _Half(Distribution):
     support = constraints.nonnegative
     has_rsample = True
     _expanded = ("scale",)
-    _of = None
+    _of: type | None = None
 
     def __init__(self, scale, validate_args=None):
         self.base_dist = self._of(0.0, scale, validate_args=False)

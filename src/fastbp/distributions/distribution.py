@@ -22,7 +22,7 @@ class Distribution:
     has_rsample = False
     has_enumerate_support = False
     _validate_args = True
-    arg_constraints = {}
+    arg_constraints: dict = {}
 
     @staticmethod
     def set_default_validate_args(value):
@@ -56,7 +56,7 @@ class Distribution:
         new._validate_args = self._validate_args
         return new
 
-    _expanded = ()      # the attributes that `expand` expands; None among their values stays
+    _expanded: tuple = ()       # the attributes that `expand` expands; None among their values stays
 
     def expand(self, batch_shape, _instance=None):
         """The same distributions with their batch broadcast to a larger shape."""

@@ -34,8 +34,8 @@ from fastbp.nn import functional as F
 
 __all__ = ["kl_divergence", "register_kl"]
 
-_RULES = {}
-_FOUND = {}
+_RULES: dict = {}
+_FOUND: dict = {}
 
 
 def register_kl(type_p, type_q):

@@ -1,6 +1,7 @@
 """Floor 3: invertible maps with the logarithm of their Jacobian's determinant."""
 
 import math
+from typing import Any
 
 from fastbp import _core
 from fastbp.distributions import constraints
@@ -26,7 +27,8 @@ class Transform:
     """
 
     bijective = False
-    domain = codomain = constraints.real
+    domain: Any = constraints.real
+    codomain: Any = constraints.real
 
     def __init__(self, cache_size=0):
         if cache_size not in (0, 1):

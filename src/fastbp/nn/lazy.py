@@ -62,7 +62,7 @@ def is_lazy(param):
 class LazyModuleMixin:
     """What lazy modules share; a subclass names the eager class `cls_to_become`, and where its size and that of an input are."""
 
-    cls_to_become = None
+    cls_to_become: type | None = None
     _size_name = "in_features"      # the attribute that holds the size
     _size_dim = -1                  # the dimension of the input that it is
 

@@ -125,6 +125,7 @@ def reference():
     yield "`python -m fastbp.ops NAME` prints all that is derived from one; `help(fastbp.NAME)` its documentation."
     yield "After a name: **f** a function, **m** a method of Tensor, **i** in place (`name_`), **o** takes `out=`."
     yield "`linalg_x` is `fastbp.linalg.x`, likewise `fft_` and `special_`."
+    yield "\n```python\n>>> from fastbp.ops import TABLE\n>>> TABLE[\"tanh\"]\n<pointwise tanh(input)>\n```"
     rooms = {}
     for row in TABLE.values():
         if row.kind != "kernel" and (row.function or row.method):

@@ -90,13 +90,14 @@ PARAMETERS = {"_make_subclass": {"cls": "type[_T]"}, "register_hook": {"hook": "
 SIGNATURES = {
     **dict.fromkeys(("__truediv__", "__rtruediv__", "__itruediv__", "__matmul__", "__rmatmul__"), "self, other: _Operand, /"),
     **dict.fromkeys(("__pow__", "__rpow__"), "self, other: _Operand, modulo: None = ..., /"),
+    "__ipow__": "self, value: Any, /",
     "__eq__": "self, other: object, /", "__contains__": "self, value: Any, /", "__getitem__": "self, key: Any, /",
     "__setitem__": "self, key: Any, value: Any, /",
 }
 VARIADIC = {"size": "Any", "sizes": "_Ints", "shape": "Any", "dims": "_Ints", "dim": "_Ints", "tensors": "Any"}
 CONSTANTS = {"default_generator": "Generator", "CPU": "device"}
 COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
-HIDDEN = ("__dealloc__", "__getbuffer__", "__releasebuffer__", "__richcmp__", "__dict__")     # said otherwise, or by object
+HIDDEN = ("__dealloc__", "__cinit__", "__getbuffer__", "__releasebuffer__", "__richcmp__", "__dict__")    # said otherwise
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
@@ -177,6 +178,11 @@ def composed_parameters(row, method):
         kind += " | None" if p.default is None and "None" not in kind else " | str" if isinstance(p.default, str) else ""
         parts.append(f"{p.name}: {kind}" + ("" if p.default is p.empty else " = ..."))
     return ", ".join(parts)
+
+
+def with_out(row, parameters):
+    """The parameters of a composed row with `out=`, if it takes that."""
+    return parameters + (", " if "*" in parameters else ", *, ") + "out: Any = ..." if row.out else parameters
 
 
 # ---- the engine's text ----------------------------------------------------------------------------------------------
@@ -299,7 +305,8 @@ def class_of(name, bases, members, final, table_methods):
         if decorator:
             body.append(decorator)
         typed = SIGNATURES.get(member) or engine_parameters(member, parameters, True)
-        body.append(f"def {member}({typed}) -> {kind}: ...")
+        wrong = "  # type: ignore[misc]" if member == "__ipow__" else ""
+        body.append(f"def {member}({typed}) -> {kind}: ...{wrong}")
     if final:
         yield "@final"
     yield f"class {name}({bases}):" if bases else f"class {name}:"
@@ -338,7 +345,9 @@ def table_methods(package, functions):
         for alias in row.aliases:
             if (row.method or row.name.startswith("linalg_")) and not alias.startswith("linalg_"):
                 if row.kind == "composed":
-                    yield f"def {alias}({composed_parameters(row, True)}) -> {result_of(row.name)}: ..."
+                    yield f"def {alias}({with_out(row, composed_parameters(row, True))}) -> {result_of(row.name)}: ..."
+                    if row.inplace:
+                        yield f"def {alias}_({composed_parameters(row, True)}) -> Self: ..."
                     continue
                 yield f"{alias} = {row.name}"
                 if inplace:
@@ -355,11 +364,21 @@ def table_methods(package, functions):
         yield f"def {name}(self, memory_format: Any = ...) -> Tensor: ..."
 
 
+INSTALLED = """
+__idiv__ = div_
+def __rdiv__(self, other: Any) -> Tensor: ...
+def where(self, condition: Any, other: Any) -> Tensor: ...
+def polygamma_(self, n: Any) -> Self: ...
+def cumsum_(self, *args: Any, **kwargs: Any) -> Self: ...
+def cumprod_(self, *args: Any, **kwargs: Any) -> Self: ...
+"""          # methods that bind.pxi installs under names that no `def` says
+
+
 def contents(package):
     """All that _core.pyi declares."""
     functions, classes = definitions(package)
     for name, (bases, members, final, _) in classes.items():
-        yield from class_of(name, bases, members, final, list(table_methods(package, functions)))
+        yield from class_of(name, bases, members, final, [*table_methods(package, functions), *INSTALLED.strip().split("\n")])
     types = (package / "_engine" / "dtype.pxi").read_text(encoding="utf-8")
     for name in re.findall(r'"(\w+)"', re.search(r"NUMPY_NAMES = \[(.*?)\]", types)[1]):
         yield f"{'bool_' if name == 'bool' else name}: dtype"
@@ -372,10 +391,7 @@ def contents(package):
         if row.kind == "kernel" or not row.function:
             continue
         if row.kind == "composed":
-            parameters = composed_parameters(row, False)
-            if row.out:
-                parameters += (", " if "*" in parameters else ", *, ") + "out: Any = ..."
-            yield f"def {row.name}({parameters}) -> {result_of(row.name)}: ..."
+            yield f"def {row.name}({with_out(row, composed_parameters(row, False))}) -> {result_of(row.name)}: ..."
         elif row.wrapper is None:
             yield f"def {row.name}({row_parameters(row, False)}) -> {result_of(row.name)}: ..."
         for alias in row.aliases:

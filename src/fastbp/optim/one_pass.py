@@ -37,8 +37,8 @@ class OnePass(CompiledOptimizer):
     """
 
     _kernel = ""
-    _coefficients = ()      # (name, first value), kept in the dtype of "step"
-    _group_defaults = (("maximize", False), ("foreach", None), ("capturable", False), ("differentiable", False))
+    _coefficients: tuple = ()       # (name, first value), kept in the dtype of "step"
+    _group_defaults: tuple = (("maximize", False), ("foreach", None), ("capturable", False), ("differentiable", False))
 
     def _start(self, params, defaults):
         _reject_differentiable(type(self).__name__, defaults.get("differentiable"))

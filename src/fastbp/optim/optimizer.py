@@ -39,7 +39,8 @@ def _type_name(value):
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-_BEFORE_ALL, _AFTER_ALL = OrderedDict(), OrderedDict()       # hooks of every optimizer
+_BEFORE_ALL: OrderedDict = OrderedDict()        # hooks of every optimizer
+_AFTER_ALL: OrderedDict = OrderedDict()
 
 
 def register_optimizer_step_pre_hook(hook):

@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict, deque
 __all__ = ["LeafSpec", "TreeSpec", "tree_all", "tree_any", "tree_flatten", "tree_iter", "tree_leaves", "tree_map", "tree_map_",
            "tree_map_only", "tree_structure", "tree_unflatten"]
 
-_REGISTERED = {}        # class -> (children and context of an instance, instance of children and context)
+_REGISTERED: dict = {}        # class -> (children and context of an instance, instance of children and context)
 
 
 class TreeSpec:

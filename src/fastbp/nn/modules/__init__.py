@@ -1,11 +1,12 @@
 """Floor 3, nn: PyTorch's names of the rooms: `torch.nn.modules.batchnorm` is fastbp.nn.normalization, and so on."""
 
 import sys
+import types
 from importlib import import_module
 
 from fastbp import nn
 from fastbp.nn import *  # noqa: F403
-from fastbp.nn.modules import utils
+from fastbp.nn.modules import utils  # type: ignore[no-redef]
 
 _ROOMS = {
     "activation": ("activation", "transformer"), "batchnorm": ("normalization",), "container": ("container",), "conv": ("conv",),
@@ -18,8 +19,10 @@ _ROOMS = {
 }
 
 
-class _Alias(type(sys)):
+class _Alias(types.ModuleType):
     """A module under PyTorch's name: the names of one or several rooms, private ones too."""
+
+    _rooms: list
 
     def __getattr__(self, name):
         if not name.startswith("__"):

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 _cache_enabled = 0
-_cache = {}
+_cache: dict = {}
 
 
 @contextmanager

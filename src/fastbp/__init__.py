@@ -55,6 +55,9 @@ _IN_PLACE = frozenset("""
 
 def __getattr__(name):
     """Import what `_LATER` lists at its first use."""
+    if name == "torch":         # PyTorch has itself as an attribute: `from torch import torch`
+        from sys import modules
+        return modules[__name__]
     if name in _IN_PLACE:           # sin_(x) is x.sin_()
         return getattr(_core.Tensor, name)
     if name not in _LATER:

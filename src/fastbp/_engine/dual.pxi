@@ -109,6 +109,8 @@ cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Ten
     names = [a.name for a in row.arguments]
     values = [tensor(x, dtype=DTYPES[y.code]) if a.is_tensor and not isinstance(x, Tensor) else x
               for a, x in zip(row.arguments, primals)]
+    values = [c_cast(x, DTYPES[y.code]) if isinstance(x, Tensor) and CATEGORY[(<Tensor>x).code] == 2
+              and (<Tensor>x).code != y.code else x for x in values]        # of mixed dtypes: as computed with
     for k, a in enumerate(row.tensors):
         t = tangent_of(args[k], level)
         rule = row.rules.get(a.name)

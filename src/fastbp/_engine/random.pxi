@@ -197,8 +197,11 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
     return into(made(t if dtype is None else c_cast(t, dtype), requires_grad), out)
 
 
-def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None,
+           pin_memory=False):
     """Normal numbers of the given mean and standard deviation (numbers or tensors)."""
+    if not isinstance(std, Tensor) and std < 0:
+        raise ValueError(f"normal: std {std} must not be negative.")
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
         return into(randn(shape, generator=generator) * std + mean, out)
@@ -260,6 +263,8 @@ def uniform_(Tensor self not None, double from_=0.0, double to=1.0, *, generator
 
 def normal_(Tensor self not None, double mean=0.0, double std=1.0, *, generator=None):
     """Fill with normal numbers; returns self."""
+    if std < 0:
+        raise ValueError(f"normal_: std {std} must not be negative.")
     check_writable("normal_", self)
     random_like(K_rand_normal, self, generator, mean, std)
     written(self, OP_random_fill)

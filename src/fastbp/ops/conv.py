@@ -279,9 +279,13 @@ def _pad(input, pad, mode="constant", value=None):
         if size == 0 and dim >= input.ndim - n:
             raise F.ShapeError(f"pad: mode {mode!r} cannot pad dimension {dim} of input {list(input.shape)}: it is empty.")
         limit = size - 1 if mode == "reflect" else size
-        if mode != "replicate" and max(before, after) > limit:
+        if mode != "replicate" and max(before, after) > max(limit, 0):
             raise F.ShapeError(f"pad: {(before, after)} is too large for mode {mode!r}, which takes at most {limit} on either "
                                f"side of dimension {dim} of input {list(input.shape)}.")
+        if mode == "circular" and min(before, after) < 0:       # cut first: what is left goes round
+            size += min(before, 0) + min(after, 0)
+            input = input.narrow(dim, max(-before, 0), size)
+            before, after = max(before, 0), max(after, 0)
         if before or after:
             input = F.index_select(input, dim, _border(mode, size, before, after))
     return input if any(pad) else input.clone()

@@ -297,7 +297,9 @@ def results():
                       if isinstance(a, list) else a for a in args]
                 # the adjoint of conv2d and the like: gradients come with their own rows, so values are enough
                 fastbp.manual_seed(0)
-                out[f"{row.kind}.{row.name}.{k}.{dtype.__name__}"] = door(row)(*xs).numpy()
+                y = door(row)(*xs)
+                for j, part in enumerate(y if isinstance(y, (tuple, list)) else (y,)):
+                    out[f"{row.kind}.{row.name}.{k}.{j}.{dtype.__name__}"] = part.numpy()
     rng = np.random.default_rng(0)
     for row in TABLE.values():
         if row.kind == "pointwise" and row.types != "integer" and row.name != "where":

@@ -3,7 +3,7 @@ not kept for the backward pass but computed again when it is needed, with the sa
 
 from contextlib import nullcontext
 
-from fastbp._core import Tensor, _backward, _grad, is_grad_enabled
+from fastbp._core import Tensor, _backward, _grad, is_grad_enabled, zeros
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import enable_grad
 from fastbp.random import get_rng_state, set_rng_state
@@ -75,13 +75,11 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
     def run(*tensors):
         return function(*tensors, **kwargs)
 
-    # a tensor that requires grad and is not an argument makes the node: gradients of parameters are added by backward
-    anchor = Tensor.new_zeros(args[0], ()) if args and isinstance(args[0], Tensor) and args[0].is_floating_point() else None
     with first:
         if any(isinstance(a, Tensor) and a.requires_grad for a in args):
             return _Checkpoint.apply(run, preserve_rng_state, again, *args)
-        from fastbp._core import zeros
-        anchor = (zeros(()) if anchor is None else anchor).requires_grad_()
+        # a tensor that requires grad and is no argument makes the node: backward adds the gradients of parameters
+        anchor = zeros(()).requires_grad_()
 
         def run_anchored(_, *tensors):
             return run(*tensors)

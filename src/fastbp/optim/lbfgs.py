@@ -8,16 +8,16 @@ __all__ = ["LBFGS"]
 
 
 def _cubic(x1, f1, g1, x2, f2, g2, bounds=None):
-    """Minimum between bounds of the cubic through (x1, f1) and (x2, f2) with slopes g1 and g2.
+    """Minimum between bounds of the cubic through (x1, f1) and (x2, f2) with slopes g1 and g2, which are tensors.
 
     Source: Nocedal and Wright, Numerical Optimization, 2006, equation (3.59)
     """
-    low, high = bounds if bounds is not None else (min(x1, x2), max(x1, x2))
+    low, high = bounds if bounds is not None else (x1, x2) if x1 <= x2 else (x2, x1)
     a = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
-    square = a * a - g1 * g2
+    square = a ** 2 - g1 * g2
     if not square >= 0:
         return (low + high) / 2
-    root = square ** 0.5
+    root = square.sqrt()
     if x1 <= x2:
         x = x2 - (x2 - x1) * ((g2 + root - a) / (g2 - g1 + 2 * root))
     else:
@@ -29,14 +29,15 @@ def _strong_wolfe(evaluate, t, d, f, g, slope, change, most, c1=1e-4, c2=0.9):
     """Line search for the strong Wolfe conditions: bracket a minimum, then zoom in.
 
     evaluate(t): (loss, gradient) at distance t along d.  Returns: loss, gradient, t, evaluations.
+    Slopes, and so the distances made of them, are tensors of the parameters' dtype: rounded as in torch.optim.LBFGS.
     Source: Nocedal and Wright, 2006, algorithms 3.5 and 3.6; Schmidt, minFunc, 2005
     """
-    width = d.abs().max().item()
-    new = (*evaluate(t),)
+    width = d.abs().max()
+    f_t, g_t = evaluate(t)
     calls, tries = 1, 0
     points = []                             # the bracket: (t, f, g, slope)
-    before = (0.0, f, g, slope)
-    now = (t, *new, new[1].dot(d).item())
+    before = (0, f, g, slope)
+    now = (t, f_t, g_t, g_t.dot(d))
     done = False
     while tries < most:
         t, f_t, g_t, s_t = now
@@ -52,17 +53,17 @@ def _strong_wolfe(evaluate, t, d, f, g, slope, change, most, c1=1e-4, c2=0.9):
         t = _cubic(before[0], before[1], before[3], t, f_t, s_t, (t + 0.01 * (t - before[0]), t * 10))
         before = now
         f_t, g_t = evaluate(t)
-        now = (t, f_t, g_t, g_t.dot(d).item())
+        now = (t, f_t, g_t, g_t.dot(d))
         calls += 1
         tries += 1
     if tries == most:
-        points = [(0.0, f, g, slope), now]
+        points = [(0, f, g, slope), now]
     low, high = (0, 1) if points[0][1] <= points[-1][1] else (1, 0)
     stuck = False
     while not done and tries < most:
-        if abs(points[1][0] - points[0][0]) * width < change:
-            break
         (x1, f1, _, s1), (x2, f2, _, s2) = points
+        if abs(x2 - x1) * width < change:
+            break
         t = _cubic(x1, f1, s1, x2, f2, s2)
         first, last = min(x1, x2), max(x1, x2)
         margin = 0.1 * (last - first)
@@ -75,7 +76,7 @@ def _strong_wolfe(evaluate, t, d, f, g, slope, change, most, c1=1e-4, c2=0.9):
         else:
             stuck = False
         f_t, g_t = evaluate(t)
-        now = (t, f_t, g_t, g_t.dot(d).item())
+        now = (t, f_t, g_t, g_t.dot(d))
         calls += 1
         tries += 1
         if f_t > f + c1 * t * slope or f_t >= points[low][1]:
@@ -166,7 +167,7 @@ class LBFGS(Optimizer):
         loss, calls = float(first), 1
         state["func_evals"] += 1
         g = self._gradient()
-        flat = g.abs().max().item() <= group["tolerance_grad"] if g.numel() else True
+        flat = g.numel() == 0 or g.abs().max() <= group["tolerance_grad"]
         if flat:
             return first
         d, t, ys, ss, ro, scale = (state.get(k) for k in ("d", "t", "old_dirs", "old_stps", "ro", "H_diag"))
@@ -178,7 +179,7 @@ class LBFGS(Optimizer):
             else:
                 y, s = g - before, d * t
                 curvature = y.dot(s)
-                if curvature.item() > 1e-10:
+                if curvature > 1e-10:
                     if len(ys) == group["history_size"]:
                         for kept in (ys, ss, ro):
                             kept.pop(0)
@@ -190,13 +191,13 @@ class LBFGS(Optimizer):
                 d = g.neg()
                 for i in range(len(ys) - 1, -1, -1):
                     al[i] = ss[i].dot(d) * ro[i]
-                    d.add_(ys[i], alpha=-al[i].item())
+                    d.add_(ys[i], alpha=-al[i])
                 d = d * scale
                 for i in range(len(ys)):
-                    d.add_(ss[i], alpha=(al[i] - ys[i].dot(d) * ro[i]).item())
+                    d.add_(ss[i], alpha=al[i] - ys[i].dot(d) * ro[i])
             before, loss_before = g.clone(), loss
-            t = min(1.0, 1.0 / g.abs().sum().item()) * lr if state["n_iter"] == 1 else lr
-            slope = g.dot(d).item()
+            t = min(1.0, 1.0 / g.abs().sum()) * lr if state["n_iter"] == 1 else lr
+            slope = g.dot(d)
             if slope > -change:
                 break
             used = 0
@@ -213,16 +214,16 @@ class LBFGS(Optimizer):
 
                 loss, g, t, used = _strong_wolfe(evaluate, t, d, loss, g, slope, change, group["max_eval"] - calls)
                 self._move(t, d)
-                flat = g.abs().max().item() <= group["tolerance_grad"]
+                flat = g.abs().max() <= group["tolerance_grad"]
             else:
                 self._move(t, d)
                 if k != group["max_iter"]:      # the last one's gradient would not be used
                     loss, g = float(closure()), self._gradient()
-                    flat = g.abs().max().item() <= group["tolerance_grad"]
+                    flat = g.abs().max() <= group["tolerance_grad"]
                     used = 1
             calls += used
             state["func_evals"] += used
-            if (k == group["max_iter"] or calls >= group["max_eval"] or flat or (d * t).abs().max().item() <= change
+            if (k == group["max_iter"] or calls >= group["max_eval"] or flat or (d * t).abs().max() <= change
                     or abs(loss - loss_before) < change):
                 break
         state.update(d=d, t=t, old_dirs=ys, old_stps=ss, ro=ro, H_diag=scale, prev_flat_grad=before, prev_loss=loss_before)

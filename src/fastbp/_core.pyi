@@ -52,6 +52,7 @@ class Node:
     def next_functions(self) -> tuple[tuple[Any, _Int], ...]: ...
     @property
     def saved_tensors(self) -> Any: ...
+    def __getattr__(self, name: Any) -> Any: ...
     @property
     def metadata(self) -> dict[str, Any]: ...
     def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle: ...
@@ -81,6 +82,14 @@ class RemovableHandle:
     def remove(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: Any) -> None: ...
+
+@final
+class Packed:
+    ...
+
+class SavedTensor:
+    def __init__(self, node: Any, number: Any) -> None: ...
+    def register_hooks(self, pack_hook: Any, unpack_hook: Any) -> Any: ...
 
 class Size(tuple[_Int, ...]):
     def numel(self) -> _Int: ...
@@ -862,6 +871,9 @@ def set_default_dtype(d: _Dtype) -> None: ...
 def promote_types(type1: Any, type2: Any) -> _Dtype: ...
 def result_type(a: Any, b: Any) -> _Dtype: ...
 def executed() -> _Int: ...
+def _push_saved_tensors_hooks(pack_hook: Any, unpack_hook: Any) -> Tensor: ...
+def _pop_saved_tensors_hooks() -> Tensor: ...
+def _disable_saved_tensors_hooks(message: Any) -> Tensor: ...
 def set_printoptions(precision: Any = ..., threshold: Any = ..., edgeitems: Any = ..., linewidth: Any = ..., profile: Any = ..., sci_mode: Any = ...) -> Tensor: ...
 def from_numpy(ndarray: Any) -> Tensor: ...
 def from_dlpack(ext_tensor: Any) -> Tensor: ...
@@ -1477,50 +1489,50 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = ...) -> 
 
 __all__ = [
     "AccumulateGrad", "CPU", "DTypeError", "Dual", "Frexp", "FunctionCtx", "Generator", "GraphError", "KeepGrad",
-    "Node", "RemovableHandle", "ReplayError", "Results", "ShapeError", "Size", "SlotHook", "Tensor", "TypedStorage",
-    "UntypedStorage", "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step", "adaptive_avg_pool1d", "add",
-    "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "allocations",
-    "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "anywhere", "arange", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere", "as_strided",
-    "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d",
-    "atleast_3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "bernoulli", "bfloat16",
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist",
-    "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk",
-    "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj",
-    "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "copysign", "corrcoef", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu",
-    "cross", "cross_entropy", "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid",
-    "default_generator", "deg2rad", "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal",
-    "diagonal_scatter", "diff", "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit", "dstack", "dtype",
-    "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache", "empty_like", "empty_permuted",
-    "empty_strided", "eq", "equal", "erf", "erfc", "erfinv", "every_example", "executed", "exp", "exp2", "expand_as",
-    "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn",
-    "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud",
-    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
-    "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
-    "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu", "gradient", "greater", "greater_equal",
-    "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "heaviside", "hinge_embedding_loss", "histc", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac",
-    "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select", "initial_seed", "inner",
-    "instance_norm", "int16", "int32", "int64", "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero",
-    "is_same_size", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal",
-    "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less",
-    "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det",
-    "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex",
-    "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul",
-    "linalg_matrix_exp", "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot",
-    "linalg_norm", "linalg_pinv", "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex",
-    "linalg_solve_triangular", "linalg_svd", "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve",
-    "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear", "linear_cross_entropy", "linspace", "live_bytes",
-    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2",
-    "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid",
-    "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed",
-    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_exp", "matrix_power",
-    "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid",
-    "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss", "msort", "mul",
-    "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "Node", "Packed", "RemovableHandle", "ReplayError", "Results", "SavedTensor", "ShapeError", "Size", "SlotHook",
+    "Tensor", "TypedStorage", "UntypedStorage", "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step",
+    "adaptive_avg_pool1d", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all",
+    "allclose", "allocations", "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "anywhere", "arange",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere",
+    "as_strided", "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d",
+    "atleast_2d", "atleast_3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "bernoulli",
+    "bfloat16", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "binomial",
+    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "can_cast",
+    "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse",
+    "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "combinations",
+    "concat", "concatenate", "conj", "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos", "cosh", "cosine_embedding_loss",
+    "cosine_similarity", "count_nonzero", "cov", "cpu", "cross", "cross_entropy", "ctc_loss", "cuda", "cummax",
+    "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "default_generator", "deg2rad", "det", "detach", "device",
+    "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "digamma", "dist", "div", "divide", "dot",
+    "dropout", "dsplit", "dstack", "dtype", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache",
+    "empty_like", "empty_permuted", "empty_strided", "eq", "equal", "erf", "erfc", "erfinv", "every_example",
+    "executed", "exp", "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift",
+    "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix",
+    "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "gather",
+    "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu",
+    "gradient", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "hsplit", "hstack",
+    "huber_loss", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill", "index_put",
+    "index_reduce", "index_select", "initial_seed", "inner", "instance_norm", "int16", "int32", "int64", "int8",
+    "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size", "is_tensor", "isclose", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm",
+    "lcm", "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex",
+    "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh",
+    "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor",
+    "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp", "linalg_matrix_norm",
+    "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot", "linalg_norm", "linalg_pinv", "linalg_qr",
+    "linalg_slogdet", "linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_svd", "linalg_svdvals",
+    "linalg_tensorinv", "linalg_tensorsolve", "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear",
+    "linear_cross_entropy", "linspace", "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p", "log2",
+    "log_softmax", "logaddexp", "logaddexp2", "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logit", "logsigmoid", "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve",
+    "lu_unpack", "manual_seed", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
+    "matrix_exp", "matrix_power", "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss", "msort",
+    "mul", "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
     "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num", "nanmean", "nanmedian", "nanquantile", "nansum",
     "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nextafter",
     "nll_loss", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize", "not_equal", "numel",

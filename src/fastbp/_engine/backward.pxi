@@ -453,7 +453,8 @@ def _set_anomaly(bint mode):
 cdef object pointwise_backward(Node n, Tensor v, int i):
     """v * dy/dx_i by its strip; on the tape by the rule itself.  Un-broadcasts and converts to the input's dtype."""
     cdef OpInfo* o = &OPS[n.op]
-    cdef Tensor g
+    cdef Tensor g, y
+    cdef list kept
     cdef Instr I
     cdef int strip = o.partial[i], k, j, d
     if strip == P_ONE:
@@ -468,6 +469,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
         g = pointwise_rule(n, v, i)
     else:
         g = fresh(v.code, v.nd, v.dims)
+        kept = [] if has_packed(n) else None
         start(&I, K_pointwise, n.op, n.compute, 1, 2)
         I.strip = K.strip[strip][n.compute]
         I.cost = o.cost + 0.3
@@ -486,18 +488,26 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
                     set_number(&I, k, j, n.compute, n.k[d].f, 0)
                     j += 1
                 else:
-                    broadcast_operand(&I.arg[k], saved_input(n, d), v.nd, v.dims)
+                    y = saved_input(n, d)
+                    if is_packed(n, d):
+                        kept.append(y)      # the operands live as long as the instruction
+                    broadcast_operand(&I.arg[k], y, v.nd, v.dims)
                 k += 1
         if o.need[i] & 128:
-            if n.result == NULL:
-                fail_freed(n)
-            if n.result.version != n.result_version:
-                overwritten(n, n.result, n.result_version, "its result")
-            I.arg[k].data = n.result_ptr
-            I.arg[k].owner = n.result
-            I.arg[k].dtype = n.code
-            for d in range(v.nd):
-                I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d]
+            if n.packed is not None:
+                y = unpacked(n.packed)
+                kept.append(y)
+                broadcast_operand(&I.arg[k], y, v.nd, v.dims)
+            else:
+                if n.result == NULL:
+                    fail_freed(n)
+                if n.result.version != n.result_version:
+                    overwritten(n, n.result, n.result_version, "its result")
+                I.arg[k].data = n.result_ptr
+                I.arg[k].owner = n.result
+                I.arg[k].dtype = n.code
+                for d in range(v.nd):
+                    I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d]
             k += 1
         I.narg = k
         if n.extra is not None:
@@ -526,7 +536,7 @@ cdef inline bint all_flat(Instr* I, Node n, Tensor v) noexcept:
     cdef Tensor t
     cdef int d
     if not v.bits & B_CONTIGUOUS or n.aux != NULL or n.args is not None or n.scalars or n.result_steps != NULL \
-            or v.code != n.compute or n.code != n.compute:
+            or v.code != n.compute or n.code != n.compute or has_packed(n):
         return False
     for d in range(n.nin):
         if n.saved[d] != NULL:

@@ -525,7 +525,10 @@ cdef int check_writable(str op, Tensor t) except -1:
 
 cdef inline void written(Tensor t, int op) noexcept:
     """After an in-place write."""
-    t.st.version += 1
+    if t.bits & B_QUIET:
+        t.st.quiet += 1
+    else:
+        t.st.version += 1
     t.st.writer = op
 
 

@@ -69,6 +69,10 @@ cdef class FunctionCtx:
             if kept is None:
                 out.append(None)
                 continue
+            if isinstance(kept, Packed):
+                t = linked(unpacked(<Packed>kept), (<Packed>kept).link, (<Packed>kept).slot)
+                out.append(on_tape(t, self.node, number) if number >= 0 and self.node is not None else t)
+                continue
             t = kept
             if version_of(t) != version:
                 raise GraphError(f"backward of {self.function.__name__}: a saved tensor ({describe(t)}) was overwritten by an "
@@ -84,6 +88,15 @@ cdef class FunctionCtx:
     def saved_variables(self):
         """Old name of saved_tensors."""
         return self.saved_tensors
+
+
+cdef Packed packed_with_link(Tensor t):
+    cdef Packed p = pack(t)
+    if tracked(t):
+        n = node_of(t)
+        p.link = t if n is None else n
+        p.slot = t.slot
+    return p
 
 
 cdef Tensor on_tape(Tensor t, Node n, int slot):
@@ -193,6 +206,8 @@ cdef object run_function(function, tuple args, bint separate):
                 break
         if saved is not None and among(saved, ctx.dirty):
             version = version_of(<Tensor>saved)
+        if SAVE_HOOKS and saved is not None:
+            saved = packed_with_link(saved)
         kept.append((saved, version, number))
     ctx.saved = kept
     if any_:

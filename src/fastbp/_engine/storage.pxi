@@ -37,6 +37,7 @@ cdef struct Storage:
     Storage* next               # in a free list
     int32_t writer              # OP_* of the last in-place write, for messages; -1: none
     bint readonly
+    uint32_t quiet              # bumped by writes through `x.data`, which only what was saved as x.data heeds
 
 cdef enum:
     HEADER = 64                 # the Storage itself; data follows it, aligned
@@ -97,7 +98,7 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
         s.data = <char*>s + HEADER
         s.owner = NULL
     s.refs = 1
-    s.version = 0
+    s.version = s.quiet = 0
     s.writer = -1
     s.readonly = False
     LIVE_BYTES += s.nbytes
@@ -111,7 +112,7 @@ cdef Storage* storage_foreign(char* data, size_t nbytes, object owner, bint read
     if s == NULL:
         raise MemoryError()
     s.refs = 1
-    s.version = 0
+    s.version = s.quiet = 0
     s.writer = -1
     s.nbytes = nbytes
     s.size_class = -1

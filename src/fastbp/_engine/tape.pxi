@@ -60,6 +60,7 @@ cdef class Node:
     cdef object dual                    # where it ran on dual tensors: (level, tangent of the result), inner level first
     cdef object extra                   # results of an external row, the context of a custom Function
     cdef dict notes                     # what a program writes into `metadata`
+    cdef Packed packed                  # the saved result, where saved_tensors_hooks were active
     # the walk
     cdef int64_t walk
     cdef int64_t pending                # edges that still have to deliver
@@ -89,7 +90,7 @@ cdef class Node:
         """((node, output number), ...): where the gradients go; leaves appear as AccumulateGrad."""
         out = []
         cdef int i
-        for i in range(self.nin):
+        for i in sorted(range(self.nin), key=lambda i: self.scalars >> i & 1):      # numbers last, as in PyTorch: 2 * x is x * 2
             if self.edge[i] == NULL:
                 out.append((None, 0))
             elif isinstance(<object>self.edge[i], Node):
@@ -104,7 +105,16 @@ cdef class Node:
         cdef int i
         if self.op == OP_custom_function:
             return self.extra.saved_tensors
-        return tuple([<object>self.saved[i] for i in range(self.nin) if self.saved[i] != NULL])
+        return tuple([saved_input(self, i) if is_packed(self, i) else <object>self.saved[i]
+                      for i in range(self.nin) if self.saved[i] != NULL])
+
+    def __getattr__(self, name):
+        """PyTorch's `_saved_self`, `_saved_other`, `_saved_result`, ...: what is kept, by the argument's name."""
+        if name.startswith("_raw_saved_"):
+            return saved_by_name(self, name[11:], True)
+        if name.startswith("_saved_"):
+            return saved_by_name(self, name[7:], False)
+        raise AttributeError(f"'Node' object has no attribute {name!r}")
 
     @property
     def metadata(self):
@@ -254,6 +264,8 @@ cdef void node_release(Node n, bint edges) noexcept:
         n.result = NULL
     if n.dual is not None:
         n.dual = None
+    if n.packed is not None:
+        n.packed = None
     if n.op >= N_OP:                # an external row keeps its results here
         n.extra = None
     elif n.op == OP_custom_function and n.extra is not None:
@@ -306,6 +318,207 @@ cdef _install_traverse():
     global NODE_TRAVERSE
     NODE_TRAVERSE = fbp_get_traverse(Node)
     fbp_set_traverse(Node, node_traverse)
+
+
+# ---- hooks on what is saved (saved_tensors_hooks) --------------------------------------------------------------------
+#
+# While a pair of hooks is active in a thread, a node keeps what `pack` returned instead of the tensor, and asks `unpack` for
+# it when its rule reads it.  What comes back goes into kernels, so it must have the shape and dtype that went away.
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) int fbp_save_hooks = 0;
+    #elif defined(__GLIBC__)
+    static __thread int fbp_save_hooks __attribute__((tls_model("initial-exec"))) = 0;
+    #else
+    static __thread int fbp_save_hooks = 0;
+    #endif
+    """
+    int SAVE_HOOKS "fbp_save_hooks"         # pairs of hooks active in this thread
+
+import threading as _threading
+cdef object HOOK_PAIRS = _threading.local()
+
+
+@cython.final
+cdef class Packed:
+    """What a pack hook made of a tensor."""
+    cdef object value
+    cdef object unpack
+    cdef tuple shape
+    cdef int code
+    cdef object link                # of what a custom Function saves: the tensor's node, or the leaf itself
+    cdef int slot
+
+
+def _push_saved_tensors_hooks(pack_hook, unpack_hook):
+    """Pack what is saved in this thread from now on."""
+    global SAVE_HOOKS
+    if not callable(pack_hook) or not callable(unpack_hook):
+        raise TypeError(f"saved_tensors_hooks: expected two functions, got {describe(pack_hook)} and {describe(unpack_hook)}.")
+    pairs = HOOK_PAIRS.__dict__
+    if pairs.get("disabled") is not None:
+        raise RuntimeError(pairs["disabled"])
+    pairs.setdefault("stack", []).append((pack_hook, unpack_hook))
+    SAVE_HOOKS += 1
+
+
+def _pop_saved_tensors_hooks():
+    """End what the last push began."""
+    global SAVE_HOOKS
+    HOOK_PAIRS.stack.pop()
+    SAVE_HOOKS -= 1
+
+
+def _disable_saved_tensors_hooks(message):
+    """Let a push raise RuntimeError(message); None: let it work again.  Returns the message before."""
+    before = HOOK_PAIRS.__dict__.get("disabled")
+    if message is not None and SAVE_HOOKS:
+        raise RuntimeError(message)
+    HOOK_PAIRS.disabled = message
+    return before
+
+
+cdef Packed packed_by(Tensor t, hook, unpack):
+    """The tensor, packed by one pair of hooks, off the tape."""
+    global GRAD_MODE
+    cdef Packed p = Packed.__new__(Packed)
+    cdef bint mode = GRAD_MODE
+    cdef Tensor given
+    cdef uint32_t version
+    if LEVEL or BATCHING or t.bits & B_DUAL:
+        raise GraphError("saved_tensors_hooks: forward mode and the transforms of func keep tensors themselves; "
+                         "leave the hooks out there.")
+    given = detached(t)
+    given.bits &= ~<uint32_t>B_QUIET
+    version = version_of(given)
+    p.unpack = unpack
+    p.shape = tuple_of(t.nd, t.dims)
+    p.code = t.code
+    GRAD_MODE = False
+    try:
+        p.value = hook(given)
+    finally:
+        GRAD_MODE = mode
+    if version_of(given) != version:
+        raise GraphError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook can "
+                         "not be modified by in-place operations as this can lead to unexpected side-effects; return a copy.")
+    return p
+
+
+cdef Packed pack(Tensor t):
+    hook, unpack = HOOK_PAIRS.stack[-1]
+    return packed_by(t, hook, unpack)
+
+
+cdef Tensor unpacked(Packed p):
+    """What was packed, off the tape."""
+    cdef Tensor t
+    found = p.unpack(p.value)
+    if not isinstance(found, Tensor):
+        raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(found).__name__}.")
+    t = found
+    if t.code != p.code or tuple_of(t.nd, t.dims) != p.shape:
+        raise GraphError(f"saved_tensors_hooks: the unpack hook returned {describe(t)} for a tensor saved as "
+                         f"{DTYPES[p.code]} of shape {list(p.shape)}; shape and dtype must be those that were packed.")
+    return detached(t)
+
+
+cdef inline bint is_packed(Node n, int i) noexcept:
+    return n.saved[i] != NULL and (<PyObject*>n.saved[i]).ob_type == <PyTypeObject*>Packed
+
+
+cdef inline bint has_packed(Node n) noexcept:
+    cdef int i
+    if n.packed is not None:
+        return True
+    for i in range(n.nin):
+        if is_packed(n, i):
+            return True
+    return False
+
+
+cdef int pack_input(Node n, int i, Tensor t) except -1:
+    p = pack(t)
+    Py_INCREF(p)
+    n.saved[i] = <PyObject*>p
+    return 0
+
+
+cdef Tensor unpack_input(Node n, int i):
+    """The saved input i by its hook; on the tape as the input was."""
+    return linked(unpacked(<Packed>n.saved[i]), None if n.edge[i] == NULL else <object>n.edge[i], n.slots[i])
+
+
+cdef Tensor linked(Tensor t, object link, int slot):
+    """t on the tape as what led to `link`, a node or a leaf, did; where a tape is wanted."""
+    if link is None or not GRAD_MODE:
+        return t
+    if isinstance(link, Node):
+        t.node = <Node>link
+        t.slot = slot
+    else:
+        t.node = c_alias(<Tensor>link).node
+    t.bits |= B_GRAD
+    return t
+
+
+class SavedTensor:
+    """A tensor that a node keeps, for hooks of its own (PyTorch's `_raw_saved_self`)."""
+
+    def __init__(self, node, number):
+        self._node, self._number = node, number
+
+    def register_hooks(self, pack_hook, unpack_hook):
+        """Keep what `pack_hook(tensor)` returns, and let `unpack_hook` bring it back for the backward pass."""
+        cdef Node n = self._node
+        cdef int i = self._number
+        cdef Packed p
+        cdef PyObject* old
+        if n.freed:
+            fail_freed(n)
+        if i < 0:
+            if n.packed is not None:
+                raise RuntimeError("Setting hooks on a saved tensor that already has hooks is not allowed.")
+            raise GraphError(f"register_hooks: {n.name()} keeps its result itself; use saved_tensors_hooks around the operation.")
+        if is_packed(n, i):
+            raise RuntimeError("Setting hooks on a saved tensor that already has hooks is not allowed.")
+        p = packed_by(saved_input(n, i), pack_hook, unpack_hook)
+        old = n.saved[i]
+        Py_INCREF(p)
+        n.saved[i] = <PyObject*>p
+        Py_DECREF(<object>old)
+
+
+cdef object saved_by_name(Node n, str name, bint raw):
+    """What a node keeps of the argument of that name; "self": the first; "result": what it computed."""
+    row = ROWS[n.op] if n.op < len(ROWS) else None
+    cdef int i
+    cdef Tensor y
+    if n.freed:
+        fail_freed(n)
+    if row is not None and name == "result" and (n.packed is not None or n.result != NULL):
+        if raw:
+            return SavedTensor(n, -1)
+        if n.packed is not None:
+            y = unpacked(n.packed)
+        elif n.aux == NULL and n.small[SMALL - 1] and n.result_steps == NULL:
+            y = tensor_of(n.result, n.result_ptr, n.code, <int>n.small[SMALL - 1] - 1, n.small + 1)
+        else:
+            raise AttributeError(f"{n.name()} keeps its result without its shape")
+        y.node = n
+        y.bits |= B_GRAD
+        return y
+    if row is not None:
+        names = [a.name for a in row.tensors]
+        i = 0 if name == "self" else names.index(name) if name in names else -1
+        if 0 <= i < n.nin:
+            if n.saved[i] != NULL:
+                return SavedTensor(n, i) if raw else saved_input(n, i) if is_packed(n, i) else <object>n.saved[i]
+            if n.scalars >> i & 1:
+                return n.k[i].f
+    raise AttributeError(f"{n.name()} keeps no {name!r}")
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
@@ -363,20 +576,31 @@ cdef inline void set_edge(Node n, int i, Tensor t) noexcept:
 
 cdef inline uint32_t version_of(Tensor t) noexcept:
     """Changes with every in-place write, and when `t.data = other` gives t another shape or dtype."""
-    return t.st.version + (t.epoch << 24)
+    return t.st.version + (t.epoch << 24) + (t.st.quiet if t.bits & B_QUIET else 0)
 
 
-cdef inline void save_input(Node n, int i, Tensor t) noexcept:
+cdef inline int save_input(Node n, int i, Tensor t) except -1:
+    if SAVE_HOOKS:
+        return pack_input(n, i, t)
     Py_INCREF(t)
     n.saved[i] = <PyObject*>t
     n.version[i] = version_of(t)
+    return 0
 
 
-cdef inline void save_result(Node n, Tensor y) noexcept:
+cdef inline int save_result(Node n, Tensor y) except -1:
+    if SAVE_HOOKS:
+        n.packed = pack(y)
+        return 0
+    y.bits &= ~<uint32_t>B_QUIET
     n.result = y.st
     n.result_ptr = y.ptr
     y.st.refs += 1
     n.result_version = y.st.version
+    if y.nd < SMALL - 1:                # its shape, for who looks at `_saved_result`; small[0] is the caller's
+        n.small[SMALL - 1] = y.nd + 1
+        memcpy(n.small + 1, y.dims, y.nd * sizeof(int64_t))
+    return 0
 
 
 cdef inline void attach(Tensor y, Node n) noexcept:
@@ -399,6 +623,8 @@ cdef Tensor saved_input(Node n, int i):
     cdef Tensor t
     if n.saved[i] == NULL:
         fail_freed(n)
+    if is_packed(n, i):
+        return unpack_input(n, i)
     t = <Tensor>n.saved[i]
     if version_of(t) != n.version[i]:
         overwritten(n, t.st, n.version[i], f"input {i} ({describe(t)})")
@@ -410,6 +636,11 @@ cdef Tensor saved_input(Node n, int i):
 cdef Tensor saved_result(Node n, Tensor like):
     """The saved result as a tensor of like's shape, on the tape again."""
     cdef Tensor y
+    if n.packed is not None:
+        y = unpacked(n.packed)
+        y.node = n
+        y.bits |= B_GRAD
+        return y
     if n.result == NULL:
         fail_freed(n)
     if n.result.version != n.result_version:

@@ -11,6 +11,7 @@ cdef enum Bits:
     B_RETAIN = 8            # keep .grad of this non-leaf
     B_LOOSE = 16            # a view made under no_grad: its base would not learn of a write on the tape
     B_NEW = 16              # made by Tensor.__new__, still without data
+    B_QUIET = 32            # `x.data` or a view of it: writing to it does not touch what was saved as x
 
 
 class Size(tuple):
@@ -169,8 +170,10 @@ cdef class Tensor:
 
     @property
     def data(self):
-        """The same memory off the tape: writing to it does not bump the version."""
-        return detached(self)
+        """The same memory off the tape: what was saved as this tensor does not notice writes to it."""
+        cdef Tensor t = detached(self)
+        t.bits |= B_QUIET
+        return t
 
     @data.setter
     def data(self, Tensor value not None):
@@ -221,7 +224,7 @@ cdef class Tensor:
 
     @property
     def _version(self):
-        return self.st.version
+        return version_of(self)
 
     @property
     def _base(self):
@@ -781,7 +784,7 @@ cdef Tensor shell(Tensor x):
     for d in range(x.nd):
         t.dims[d] = x.dims[d]
         t.steps[d] = x.steps[d]
-    t.bits = x.bits & B_CONTIGUOUS
+    t.bits = x.bits & (B_CONTIGUOUS | B_QUIET)
     t.st = x.st
     x.st.refs += 1
     t.ptr = x.ptr
@@ -812,7 +815,7 @@ cdef Tensor view_of(Tensor x, int nd, const int64_t* dims, const int64_t* steps,
         t.steps[d] = steps[d]
         n *= dims[d]
     t.n = n
-    t.bits = B_CONTIGUOUS if is_contiguous(nd, t.dims, t.steps) else 0
+    t.bits = (B_CONTIGUOUS if is_contiguous(nd, t.dims, t.steps) else 0) | (x.bits & B_QUIET)
     t.st = x.st
     x.st.refs += 1
     t.ptr = ptr

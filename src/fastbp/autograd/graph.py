@@ -3,9 +3,11 @@
 from collections import namedtuple
 from contextlib import contextmanager
 
+from fastbp import _core
 from fastbp._core import Node, Tensor
 
-__all__ = ["GradientEdge", "Node", "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu"]
+__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+           "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
 
 
 class GradientEdge(namedtuple("GradientEdge", ["node", "output_nr"])):
@@ -29,10 +31,57 @@ def increment_version(tensor):
         t.detach().add_(0)
 
 
+class saved_tensors_hooks:
+    """A block in which a pair of functions keeps what the backward pass will read.
+
+    Args:
+        pack_hook: called under no_grad with each tensor when an operation saves it; must not write to it.
+        unpack_hook: called with what `pack_hook` returned, each time it is read; returns a tensor of the shape and dtype that
+            was packed.
+    Results of library calls (linear algebra, Fourier transforms) and what a fused kernel keeps for itself are not packed.
+    Errors: TypeError for what is no tensor, GraphError for another shape; GraphError in forward mode.
+    Source: torch.autograd.graph.saved_tensors_hooks
+
+    >>> import fastbp
+    >>> x = fastbp.tensor([1.0, 2.0], requires_grad=True)
+    >>> with saved_tensors_hooks(lambda t: t.numpy().tobytes(), lambda b: fastbp.frombuffer(bytearray(b), dtype=fastbp.float32)):
+    ...     y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    def __init__(self, pack_hook, unpack_hook):
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
+
+    def __enter__(self):
+        _core._push_saved_tensors_hooks(self.pack_hook, self.unpack_hook)
+
+    def __exit__(self, *error):
+        _core._pop_saved_tensors_hooks()
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """A block whose saved tensors are copied.  Source: torch.autograd.graph.save_on_cpu
+
+    Args: pin_memory, device_type: accepted; memory is the CPU's anyway.
+    """
+
+    def __init__(self, pin_memory=False, device_type="cpu"):
+        super().__init__(Tensor.clone, lambda t: t)
+
+
 @contextmanager
-def save_on_cpu(pin_memory=False, device_type="cpu"):
-    """Accepted: saved values are on the CPU anyway.  Source: torch.autograd.graph.save_on_cpu"""
-    yield
+def disable_saved_tensors_hooks(error_message):
+    """A block in which `saved_tensors_hooks` raises RuntimeError(error_message).
+
+    Source: torch.autograd.graph.disable_saved_tensors_hooks
+    """
+    before = _core._disable_saved_tensors_hooks(error_message)
+    try:
+        yield
+    finally:
+        _core._disable_saved_tensors_hooks(before)
 
 
 class _Handles:

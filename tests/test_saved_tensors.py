@@ -1,8 +1,7 @@
 """What the tape keeps: hooks on it, names for it, writes through `x.data`."""
 
-import pytest
-
 import fastbp
+import pytest
 from fastbp.autograd import graph
 
 F64 = fastbp.float64
@@ -137,10 +136,10 @@ def test_names_of_what_is_saved():
     assert y.grad_fn._saved_result.grad_fn is y.grad_fn
     assert (a ** 2).grad_fn._saved_self is a
     with pytest.raises(AttributeError, match="keeps no 'weight'"):
-        y.grad_fn._saved_weight
+        _ = y.grad_fn._saved_weight
     y.sum().backward()
     with pytest.raises(RuntimeError, match="freed"):
-        y.grad_fn._saved_result
+        _ = y.grad_fn._saved_result
     y = a * b
     y.grad_fn._raw_saved_self.register_hooks(lambda t: t * 2, lambda t: t / 2)
     with pytest.raises(RuntimeError, match="already has hooks"):

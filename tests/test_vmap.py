@@ -68,6 +68,97 @@ def test_gradient_equals_a_loop(row, rng):
                     np.testing.assert_allclose(g[k].numpy(), w.numpy(), rtol=1e-9, atol=1e-10)
 
 
+@rows([r for r in DIFFERENTIABLE if r.kind != "kernel" and r.name not in ("where", "copy_values", "view_write")])
+def test_whole_jacobians_equal_a_loop(row, rng):
+    """All adjoints, or all tangents, in one pass over values that are not batched."""
+    for call in calls(row):
+        if not call.arrays or sum(a.size for a in call.arrays) > 200:
+            continue
+        xs = [fastbp.tensor(a) for a in call.arrays]
+        every = tuple(range(len(xs)))
+
+        def flat(*xs, call=call):
+            return fastbp.cat([p.reshape(-1) for p in parts(call(*xs)) if p.is_floating_point()])
+        want = func.jacrev(flat, every, chunk_size=1)(*xs)
+        for got in (func.jacrev(flat, every)(*xs), func.jacfwd(flat, every)(*xs)):
+            for g, w in zip(got, want):
+                np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=1e-11, atol=1e-12)
+        total = lambda *xs, flat=flat: (flat(*xs) ** 2).sum()
+        for got, want in zip(func.hessian(total, every)(*xs), func.jacfwd(func.grad(total, every), every)(*xs)):
+            for g, w in zip(got, want):
+                np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=1e-9, atol=1e-9)
+
+
+class Cube(fastbp.autograd.Function):
+    """A rule that vmap cannot batch: it leaves the library."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return fastbp.from_numpy(x.detach().numpy() ** 3)
+
+    @staticmethod
+    def backward(ctx, v):
+        x, = ctx.saved_tensors
+        return fastbp.from_numpy(v.detach().numpy() * 3 * x.detach().numpy() ** 2)
+
+
+def test_whole_jacobians_chunks_and_ways_around(rng):
+    x, w = fastbp.tensor(rng.standard_normal(5)), fastbp.tensor(rng.standard_normal((4, 5)))
+    f = lambda x: w @ fastbp.sin(x)
+    want = w.numpy() * np.cos(x.numpy())
+    for chunk in (None, 1, 2, 3, 4, 100):
+        np.testing.assert_allclose(func.jacrev(f, chunk_size=chunk)(x).numpy(), want, rtol=1e-14)
+    with pytest.raises(ValueError, match="chunk_size"):
+        func.jacrev(f, chunk_size=0)
+    np.testing.assert_allclose(func.jacrev(Cube.apply)(x).numpy(), np.diag(3 * x.numpy() ** 2), rtol=1e-14)   # one by one
+
+    def branching(x):               # the value is one for all tangents, so that branches can look at it
+        return x * 2 if x.sum().item() > 0 else x ** 3
+    for at in (x.abs(), -x.abs()):
+        expect = np.diag(np.full(5, 2.0) if at.numpy()[0] > 0 else 3 * at.numpy() ** 2)
+        np.testing.assert_allclose(func.jacfwd(branching)(at).numpy(), expect, rtol=1e-14)
+        np.testing.assert_allclose(func.jacrev(branching)(at).numpy(), expect, rtol=1e-14)
+    y, aux = func.jacfwd(lambda x: (f(x), x + 1), has_aux=True)(x)
+    np.testing.assert_allclose(aux.numpy(), x.numpy() + 1)
+    np.testing.assert_allclose(y.numpy(), want, rtol=1e-14)
+    outer = func.grad(lambda x: func.jacfwd(lambda x: x ** 3)(x).sum())(x)          # differentiated from outside
+    np.testing.assert_allclose(outer.numpy(), 6 * x.numpy(), rtol=1e-14)
+    third = func.jacfwd(func.jacfwd(func.jacrev(lambda x: (x ** 4).sum())))(x).numpy()
+    for k in range(5):
+        np.testing.assert_allclose(third[k, k, k], 24 * x.numpy()[k])
+    assert np.count_nonzero(third) == 5
+    inside = func.jacfwd(lambda x: func.vmap(lambda r: (r * x).sum())(w))(x)          # vmap inside
+    np.testing.assert_allclose(inside.numpy(), w.numpy())
+    assert func.jacfwd(lambda x: x[:0])(x).shape == (0, 5) and func.jacrev(lambda x: x * 2)(x[:0]).shape == (0, 0)
+
+
+def test_batched_adjoints(rng):
+    x = fastbp.tensor(rng.standard_normal(3), requires_grad=True)
+    z = fastbp.tensor(1.0, dtype=x.dtype, requires_grad=True)
+    y = x ** 2
+    v = fastbp.tensor(rng.standard_normal((4, 3)))
+    grad = fastbp.autograd.grad
+    found, none = grad(y, (x, z), v, is_grads_batched=True, allow_unused=True)
+    np.testing.assert_allclose(found.numpy(), v.numpy() * 2 * x.detach().numpy())
+    assert none is None
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        grad(y, x, v, is_grads_batched=True)
+    y = x ** 2
+    for _ in range(2):
+        found, = grad(y, x, v, is_grads_batched=True, retain_graph=True)
+    second, = grad(grad(y, x, v, is_grads_batched=True, create_graph=True)[0].sum(), x)
+    np.testing.assert_allclose(second.numpy(), 2 * v.numpy().sum(0))
+    y = Cube.apply(x)
+    found, = grad(y, x, v, is_grads_batched=True)
+    np.testing.assert_allclose(found.numpy(), v.numpy() * 3 * x.detach().numpy() ** 2)
+    y, u = x * z, x.sum()
+    found, = grad((y, u), z, (v, None), is_grads_batched=True)
+    np.testing.assert_allclose(found.numpy(), v.numpy() @ x.detach().numpy())
+    with pytest.raises(RuntimeError, match="first dimension"):
+        grad((x * 1, x * 2), x, (v, v[:2]), is_grads_batched=True)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(5)
@@ -94,7 +185,9 @@ def test_with_the_other_transforms(rng):
     x, w = fastbp.tensor(rng.standard_normal((4, 5))), fastbp.tensor(rng.standard_normal(5))
     f = lambda x: (fastbp.tanh(x) * w).sum()
     loop = lambda g, xs: np.stack([g(row).numpy() for row in xs])
-    for g in (func.grad(f), func.hessian(f), func.jacrev(func.jacfwd(f)), lambda x: func.jvp(f, (x,), (w,))[1],
+    for g in (func.grad(f), func.hessian(f), func.jacrev(func.jacfwd(f)), func.jacfwd(func.jacrev(f)),
+              func.jacfwd(func.grad(f)), func.jacfwd(func.jacfwd(f)), func.jacfwd(fastbp.tanh), func.jacrev(lambda x: x * w),
+              lambda x: func.jvp(f, (x,), (w,))[1],
               lambda x: func.hvp(f, (x,), (w,))[1]):
         np.testing.assert_allclose(func.vmap(g)(x).numpy(), loop(g, x), rtol=1e-12, atol=1e-14)
     _, pull = func.vjp(lambda w: fastbp.sin(w * 2), w)                              # a batch of adjoints over one tape

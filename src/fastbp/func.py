@@ -167,6 +167,25 @@ def vjp(func, *primals, has_aux=False):
     return (output, vjp_fn, run.finished(run.aux)) if has_aux else (output, vjp_fn)
 
 
+def _unpacked(name, output, strict=False):
+    """(values, tangents, structure) of the results of a function on dual tensors."""
+    ys, spec = tree_flatten(output)
+    values, tangents = [], []
+    for y in ys:
+        if not isinstance(y, Tensor):
+            raise RuntimeError(f"{name}: the function must return Tensors, got {type(y).__name__}.")
+        primal, tangent = forward_ad.unpack_dual(y)
+        if tangent is None and strict:
+            raise RuntimeError(f"{name}: with strict=True every output must depend on the inputs.")
+        values.append(primal)
+        tangents.append(zeros_like(primal.detach()) if tangent is None else tangent)
+    return values, tangents, spec
+
+
+def _primals(tree):
+    return tree_map(lambda x: forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x, tree)
+
+
 def jvp(func, primals, tangents, *, strict=False, has_aux=False):
     """The value of a function and its derivative along a direction, in one forward pass.
 
@@ -191,17 +210,8 @@ def jvp(func, primals, tangents, *, strict=False, has_aux=False):
     with forward_ad.dual_level():
         duals = [forward_ad.make_dual(x, t) for x, t in zip(xs, ts)]
         output, aux = _output("jvp", func(*tree_unflatten(duals, spec)), has_aux)
-        ys, output_spec = tree_flatten(output)
-        values, derivatives = [], []
-        for y in ys:
-            if not isinstance(y, Tensor):
-                raise RuntimeError(f"jvp: the function must return Tensors, got {type(y).__name__}.")
-            primal, tangent = forward_ad.unpack_dual(y)
-            if tangent is None and strict:
-                raise RuntimeError("jvp: with strict=True every output must depend on the inputs.")
-            values.append(primal)
-            derivatives.append(zeros_like(primal.detach()) if tangent is None else tangent)
-        aux = tree_map(lambda x: forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x, aux)
+        values, derivatives, output_spec = _unpacked("jvp", output, strict)
+        aux = _primals(aux)
     value, derivative = tree_unflatten(values, output_spec), tree_unflatten(derivatives, output_spec)
     return (value, derivative, aux) if has_aux else (value, derivative)
 
@@ -234,33 +244,73 @@ def linearize(func, *primals):
     return output, jvp_fn
 
 
-def _unit_rows(x):
-    """The standard basis of x's shape, one tensor at a time."""
-    for k in range(x.numel()):
-        e = zeros_like(x.detach()).reshape(-1)
-        e[k] = 1
-        yield e.reshape(x.shape)
+# ---- whole Jacobians: all unit vectors in one pass -------------------------------------------------------------------
+
+MANY = 1 << 22          # elements of the unit vectors that go through a function together: what stays of them is in cache or near
+
+
+def _units(x, start, stop):
+    """Unit vectors start .. stop of x's shape, as one tensor."""
+    e = x.detach().new_zeros((stop - start, x.numel()))
+    e.diagonal(start).fill_(1)
+    return e.reshape(stop - start, *x.shape)
+
+
+def _at_once(f, es, directions=True, randomness="same"):
+    """The results of f(*[e[i] for e in es]) for all i: tensors with a first dimension for i, or None."""
+    _load_batch_rules()
+    level = _core._enter_vmap(next(len(e) for e in es if e is not None), randomness, directions)
+    try:
+        found = f(*[None if e is None else _core._make_batched(e, 0, level) for e in es])
+        return tuple(None if y is None else _core._unbatch(y, level) for y in found)
+    finally:
+        _core._exit_vmap()
+
+
+def _over_units(f, x, chunk_size, size, directions=True, randomness="same"):
+    """[results of f for every unit vector of x's shape, along dimension 0]: at once by vmap, or one by one where a rule says no.
+
+    size: elements that f makes of one unit vector, about.
+    """
+    n = x.numel()
+    if chunk_size is None:
+        chunk_size = max(1, MANY // max(size, n, 1))
+    if n > 1 and chunk_size > 1:
+        try:
+            parts = [_at_once(f, [_units(x, k, min(k + chunk_size, n))], directions, randomness) for k in range(0, n, chunk_size)]
+            return parts[0] if len(parts) == 1 else [cat(p, 0) for p in zip(*parts)]
+        except _core.BatchError:
+            pass                    # an operation without a batching rule, or a function that looks at values
+    return [stack(p) for p in zip(*(f(_units(x, k, k + 1)[0]) for k in range(n)))]
 
 
 def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
-    """A function that returns the Jacobian of `func` by reverse mode: one backward pass for each output element.
+    """A function that returns the Jacobian of `func` by reverse mode: the adjoints of all output elements in one backward walk.
 
     Formula: J[i, j] = d f_i / d x_j, of shape f(x).shape + x.shape
-    Args: argnums, has_aux: as for `grad`; chunk_size: accepted.
+    Args: argnums, has_aux: as for `grad`; chunk_size: at most so many rows in one walk, to bound memory (1: one by one).
     Returns: function whose result has the structure of the output, in each place that of the argument.
+    Errors: ValueError for a chunk_size below 1.
     Source: torch.func.jacrev
+
+    >>> import fastbp
+    >>> jacrev(lambda x: x ** 2)(fastbp.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
     """
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError(f"jacrev: chunk_size {chunk_size} must be positive, or None.")
+
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         run = _Recorded("jacrev", func, args, kwargs, argnums, has_aux)
+        size = max([x.numel() for x in run.inputs], default=0)
         places = []
         for k, y in enumerate(run.outputs):
-            rows = []
-            for e in _unit_rows(y):
-                adjoints = [None] * len(run.outputs)
-                adjoints[k] = e
-                rows.append(run.gradients(adjoints, True))
-            parts = [stack([r[j] for r in rows]).reshape(*y.shape, *x.shape) if rows else x.new_zeros((*y.shape, *x.shape))
+            def pull(e, k=k):
+                return run.gradients([e if j == k else None for j in range(len(run.outputs))], True)
+            rows = _over_units(pull, y, chunk_size, size) if y.requires_grad else []
+            parts = [rows[j].reshape(*y.shape, *x.shape) if rows else x.detach().new_zeros((*y.shape, *x.shape))
                      for j, x in enumerate(run.inputs)]
             found = tree_unflatten(parts, run.spec)
             places.append(found[0] if isinstance(argnums, int) else found)
@@ -270,34 +320,38 @@ def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
 
 
 def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
-    """A function that returns the Jacobian of `func` by forward mode: one pass for each element of the argument.
+    """A function that returns the Jacobian of `func` by forward mode: the tangents of all elements of the argument in one pass.
 
-    Formula, args and returns: as for `jacrev`.  Source: torch.func.jacfwd
+    Formula, args and returns: as for `jacrev`.  The value is computed once; every operation carries all tangents along.
+    Source: torch.func.jacfwd
     """
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         xs, spec = _tensors("jacfwd", _chosen("jacfwd", args, argnums))
-
-        def along(*leaves):
-            return func(*_replaced(args, argnums, tree_unflatten(list(leaves), spec)), **kwargs)
-        aux, columns, shapes, output_spec = None, [], None, None
+        # inside another vmap values are batched too, and so must these be; else tangents alone are
+        directions = not _core._vmap_depth() and randomness != "different"
+        make = _core._dual_of_tangents if directions else forward_ad.make_dual
+        aux = output_spec = shapes = None
+        columns = []
         for j, x in enumerate(xs):
-            mine = []
-            for e in _unit_rows(x):
-                tangents = tuple(e if i == j else zeros_like(z.detach()) for i, z in enumerate(xs))
-                value, derivative, *more = jvp(along, tuple(xs), tangents, has_aux=has_aux)
-                aux = more[0] if has_aux else None
-                parts, output_spec = tree_flatten(derivative)
-                shapes = [p.shape for p in parts]
-                mine.append(parts)
-            columns.append(mine)
+            def push(e, j=j, x=x):
+                nonlocal aux, output_spec, shapes
+                with forward_ad.dual_level():
+                    leaves = [*xs[:j], make(x, e), *xs[j + 1:]]
+                    changed = _replaced(args, argnums, tree_unflatten(leaves, spec))
+                    output, aux = _output("jacfwd", func(*changed, **kwargs), has_aux)
+                    values, derivatives, output_spec = _unpacked("jacfwd", output)
+                    aux = _primals(aux)
+                shapes = [y.shape for y in values]
+                return derivatives
+            columns.append(_over_units(push, x, None, x.numel(), directions, "same" if randomness == "error" else randomness))
         if shapes is None:          # nothing to differentiate in: the shapes of the results are still needed
-            value, aux = _output("jacfwd", along(*xs), has_aux)
+            value, aux = _output("jacfwd", func(*args, **kwargs), has_aux)
             parts, output_spec = tree_flatten(value)
             shapes = [p.shape for p in parts]
         places = []
         for k, shape in enumerate(shapes):
-            parts = [stack([c[k] for c in mine], dim=-1).reshape(*shape, *x.shape) if mine else x.new_zeros((*shape, *x.shape))
+            parts = [mine[k].movedim(0, -1).reshape(*shape, *x.shape) if mine else x.new_zeros((*shape, *x.shape))
                      for mine, x in zip(columns, xs)]
             found = tree_unflatten(parts, spec)
             places.append(found[0] if isinstance(argnums, int) else found)
@@ -307,12 +361,12 @@ def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
 
 
 def hessian(func, argnums=0):
-    """A function that returns the Hessian of `func`, forward over reverse: jacfwd(jacrev(func)).
+    """A function that returns the Hessian of `func`: the Jacobian of its gradient, all rows in one walk over the gradient's tape.
 
-    Formula: H[i, j] = d^2 f / dx_i dx_j.  Cost: as many gradients (with tangents) as the argument has elements.
+    Formula: H[i, j] = d^2 f / dx_i dx_j
     Source: torch.func.hessian; Griewank and Walther, 2008
     """
-    return jacfwd(jacrev(func, argnums), argnums)
+    return jacrev(jacrev(func, argnums), argnums)
 
 
 def hvp(func, primals, tangents):
@@ -328,6 +382,15 @@ def hvp(func, primals, tangents):
 
 
 _batch_rules = False
+
+
+def _load_batch_rules():
+    """vmap's rules, imported when it is first used."""
+    global _batch_rules
+    if not _batch_rules:
+        from fastbp.ops import _batch
+        _core._register_batch_rules(_batch.RULES)
+        _batch_rules = True
 
 
 def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
@@ -354,11 +417,7 @@ def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
 
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
-        global _batch_rules
-        if not _batch_rules:
-            from fastbp.ops import _batch
-            _core._register_batch_rules(_batch.RULES)
-            _batch_rules = True
+        _load_batch_rules()
         leaves, spec = tree_flatten(args)
         dims = _spread_dims(in_dims, args)
         if not leaves or all(d is None for d in dims):

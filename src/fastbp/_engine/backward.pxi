@@ -453,10 +453,14 @@ def _set_anomaly(bint mode):
 cdef object pointwise_backward(Node n, Tensor v, int i):
     """v * dy/dx_i by its strip; on the tape by the rule itself.  Un-broadcasts and converts to the input's dtype."""
     cdef OpInfo* o = &OPS[n.op]
-    cdef Tensor g, y
+    cdef Tensor g, all_v
     cdef list kept
     cdef Instr I
     cdef int strip = o.partial[i], k, j, d
+    if v.bits & B_DUAL and v.dual.level < 0 and strip != P_MISSING and strip != P_ZERO:
+        all_v = many_adjoints(n, v, i)
+        if all_v is not None:
+            return pointwise_many(n, v, all_v, i)
     if strip == P_ONE:
         g = v
     elif strip == P_MINUS:
@@ -470,49 +474,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     else:
         g = fresh(v.code, v.nd, v.dims)
         kept = [] if has_packed(n) else None
-        start(&I, K_pointwise, n.op, n.compute, 1, 2)
-        I.strip = K.strip[strip][n.compute]
-        I.cost = o.cost + 0.3
-        I.n = v.n
-        I.ndim = v.nd
-        for d in range(v.nd):
-            I.shape[d] = v.dims[d]
-            I.arg[0].stride[d] = g.steps[d]
-        set_operand(&I.arg[0], g)
-        broadcast_operand(&I.arg[1], v, v.nd, v.dims)
-        k = 2
-        j = 0
-        for d in range(o.ntensor):
-            if o.need[i] >> d & 1:
-                if n.scalars >> d & 1:
-                    set_number(&I, k, j, n.compute, n.k[d].f, 0)
-                    j += 1
-                else:
-                    y = saved_input(n, d)
-                    if is_packed(n, d):
-                        kept.append(y)      # the operands live as long as the instruction
-                    broadcast_operand(&I.arg[k], y, v.nd, v.dims)
-                k += 1
-        if o.need[i] & 128:
-            if n.packed is not None:
-                y = unpacked(n.packed)
-                kept.append(y)
-                broadcast_operand(&I.arg[k], y, v.nd, v.dims)
-            else:
-                if n.result == NULL:
-                    fail_freed(n)
-                if n.result.version != n.result_version:
-                    overwritten(n, n.result, n.result_version, "its result")
-                I.arg[k].data = n.result_ptr
-                I.arg[k].owner = n.result
-                I.arg[k].dtype = n.code
-                for d in range(v.nd):
-                    I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d]
-            k += 1
-        I.narg = k
-        if n.extra is not None:
-            for k in range(<int>len(<tuple>n.extra)):
-                I.c[k].f = (<tuple>n.extra)[k]
+        pointwise_strip(&I, n, v, g, i, 0, kept)
         if not all_flat(&I, n, v):
             finish_pointwise(&I)
         execute(&I)
@@ -525,6 +487,99 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
         if g.code != code:
             g = c_cast(g, DTYPES[<int>code])
     return g
+
+
+cdef int pointwise_strip(Instr* I, Node n, Tensor v, Tensor g, int i, int lead, list kept) except -1:
+    """The instruction g = v * dy/dx_i.  v has `lead` dimensions before those of the result; kept: holds what hooks unpack."""
+    cdef OpInfo* o = &OPS[n.op]
+    cdef int strip = o.partial[i], k = 2, j = 0, d
+    cdef Tensor y
+    start(I, K_pointwise, n.op, n.compute, 1, 2)
+    I.strip = K.strip[strip][n.compute]
+    I.cost = o.cost + 0.3
+    I.n = v.n
+    I.ndim = v.nd
+    for d in range(v.nd):
+        I.shape[d] = v.dims[d]
+        I.arg[0].stride[d] = g.steps[d]
+    set_operand(&I.arg[0], g)
+    broadcast_operand(&I.arg[1], v, v.nd, v.dims)
+    for d in range(o.ntensor):
+        if o.need[i] >> d & 1:
+            if n.scalars >> d & 1:
+                set_number(I, k, j, n.compute, n.k[d].f, 0)
+                j += 1
+            else:
+                y = saved_input(n, d)
+                if is_packed(n, d):
+                    kept.append(y)      # the operands live as long as the instruction
+                broadcast_operand(&I.arg[k], y, v.nd, v.dims)
+            k += 1
+    if o.need[i] & 128:
+        if n.packed is not None:
+            y = unpacked(n.packed)
+            kept.append(y)
+            broadcast_operand(&I.arg[k], y, v.nd, v.dims)
+        else:
+            if n.result == NULL:
+                fail_freed(n)
+            if n.result.version != n.result_version:
+                overwritten(n, n.result, n.result_version, "its result")
+            I.arg[k].data = n.result_ptr
+            I.arg[k].owner = n.result
+            I.arg[k].dtype = n.code
+            for d in range(lead):
+                I.arg[k].stride[d] = 0
+            for d in range(lead, v.nd):
+                I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d - lead]
+        k += 1
+    I.narg = k
+    if n.extra is not None:
+        for k in range(<int>len(<tuple>n.extra)):
+            I.c[k].f = (<tuple>n.extra)[k]
+    return 0
+
+
+# ---- many adjoints in one walk: the strips run over a dimension more ------------------------------------------------
+
+cdef inline Tensor many_adjoints(Node n, Tensor v, int i):
+    """The tensor of all adjoints if v is a batch of them and the node knows of none; else None."""
+    cdef Tensor x = v.dual.primal
+    cdef int need = OPS[n.op].need[i], d
+    if GRAD_MODE or x.bits & B_DUAL or n.dual is not None or n.args is not None or has_packed(n) \
+            or v.code != n.compute or x.nd >= MAXDIM:
+        return None
+    if OPS[n.op].partial[i] >= 0:
+        for d in range(n.nin):
+            if need >> d & 1 and n.saved[d] != NULL and (<Tensor>n.saved[d]).bits & B_DUAL:
+                return None
+    return x
+
+
+cdef object pointwise_many(Node n, Tensor v, Tensor x, int i):
+    """v * dy/dx_i for a batch v, x the tensor of all its adjoints."""
+    cdef int64_t dims[MAXDIM]
+    cdef Tensor g
+    cdef Instr I
+    cdef int strip = OPS[n.op].partial[i], d
+    if strip == P_ONE:
+        g = x
+    elif strip == P_MINUS:
+        g = unary(OP_neg, x)
+    else:
+        g = fresh(x.code, x.nd, x.dims)
+        pointwise_strip(&I, n, x, g, i, 1, None)
+        finish_pointwise(&I)
+        execute(&I)
+    if n.aux != NULL:
+        d = 0 if i == 0 else 1 + <int>n.aux[0]
+        if n.aux[d] + 1 == g.nd:
+            dims[0] = g.dims[0]
+            memcpy(dims + 1, n.aux + d + 1, n.aux[d] * sizeof(int64_t))
+            g = sum_to(g, g.nd, dims)
+        else:
+            return sum_to(make_batched(g, v.dual.level), <int>n.aux[d], n.aux + d + 1)
+    return v if g is x else make_batched(g, v.dual.level)
 
 
 cdef object fail_missing(int op, int i):
@@ -703,6 +758,32 @@ def _grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fa
     if materialize_grads:
         found = [zeros_like(x) if g is None else g for g, x in zip(found, ins)]
     return tuple(found)
+
+
+def _release_graph(list outputs):
+    """Free what the graph of these tensors saved, as a walk without retain_graph does."""
+    cdef Stack todo
+    cdef Node n
+    cdef int i
+    todo.at = NULL
+    todo.length = todo.room = 0
+    try:
+        for y in outputs:
+            n = node_of(<Tensor?>y)
+            if n is not None and not n.freed:
+                n.freed = True
+                push(&todo, <PyObject*>n)
+        while todo.length:
+            todo.length -= 1
+            n = <Node>todo.at[todo.length]
+            for i in range(n.nin):
+                if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node and not (<Node>n.edge[i]).freed:
+                    (<Node>n.edge[i]).freed = True
+                    push(&todo, n.edge[i])
+            node_release(n, False)
+            drain()
+    finally:
+        free(todo.at)
 
 
 def node_visits():

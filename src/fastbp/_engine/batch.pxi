@@ -9,6 +9,7 @@
 cdef dict BATCH_RULES = {}
 cdef list BATCH_SIZES = []          # of the open levels, outermost first
 cdef list RANDOMNESS = []           # of the open levels: "error", "different", "same"
+cdef list DIRECTIONS = []           # of the open levels: whether tangents and adjoints alone are batched, not values
 
 
 cdef inline bint is_batched(Tensor t) noexcept:
@@ -68,7 +69,7 @@ cdef int check_leak(Instr* I) except -1:
     if LEAKED:
         LEAKED = False
         name = op_name(I.op) if I.op >= 0 else "this operation"
-        raise GraphError(f"vmap: {name} has no batching rule for these arguments. Compute it outside vmap, or with other "
+        raise BatchError(f"vmap: {name} has no batching rule for these arguments. Compute it outside vmap, or with other "
                          f"operations.")
     return 0
 
@@ -92,14 +93,14 @@ def anywhere(Tensor mask not None):
 
 cdef int check_randomness() except -1:
     if RANDOMNESS[len(RANDOMNESS) - 1] == "error":
-        raise GraphError("vmap: a random operation. Say what is meant: randomness='different' (each example draws its own "
+        raise BatchError("vmap: a random operation. Say what is meant: randomness='different' (each example draws its own "
                          "numbers) or 'same'.")
     return 0
 
 
 cdef int check_concrete(str what, Tensor t) except -1:
     if is_batched(t):
-        raise GraphError(f"{what}: vmap: {describe(t)} stands for a whole batch, so it is no number and no array, and no branch "
+        raise BatchError(f"{what}: vmap: {describe(t)} stands for a whole batch, so it is no number and no array, and no branch "
                          f"can depend on it. Use where() for branches, and leave vmap before converting.")
     return 0
 
@@ -142,7 +143,7 @@ cdef object lift_batched(int op, tuple args, int level):
     rule = BATCH_RULES.get(row.name)
     if rule is None:
         if row.composition is None:
-            raise GraphError(f"vmap: {row.name} has no batching rule. Compute it outside vmap, or with other operations.")
+            raise BatchError(f"vmap: {row.name} has no batching rule. Compute it outside vmap, or with other operations.")
         return row.composition(*args[:row.composition.__code__.co_argcount])
     size = BATCH_SIZES[-level - 1]
     y = rule(size, tuple([b for _, b in pairs]), *[p for p, _ in pairs])
@@ -206,26 +207,27 @@ cdef Tensor to_physical(Tensor x, int level):
     return c_expand(x, (BATCH_SIZES[-level - 1], *tuple(x.shape)))
 
 
+cdef Tensor hidden(Tensor x, int level):
+    """x with its first dimension hidden at a level, below the levels inside it that x already has."""
+    if is_batched(x) and x.dual.level < level:
+        return make_batched(hidden(c_transpose(x.dual.primal, 0, 1), level), x.dual.level)
+    return make_batched(x, level)
+
+
 cdef Tensor batched_everywhere(Tensor x):
     """x batched at all open levels: a gradient in it is then one for each example."""
-    cdef int depth
-    cdef Tensor inside
-    if is_batched(x) and -x.dual.level == len(BATCH_SIZES):
-        inside = x.dual.primal
-        depth = len(BATCH_SIZES) - 1
-        if depth:
-            return make_batched(everywhere_below(inside, depth), x.dual.level)
-        return x
     return everywhere_below(x, len(BATCH_SIZES))
 
 
 cdef Tensor everywhere_below(Tensor x, int depth):
-    """x batched at levels 1 .. depth, of which it may have some."""
+    """x batched at levels 1 .. depth, of which it may have some.  Levels of directions have one value for all."""
     cdef Tensor y
     if depth == 0:
         return x
     if is_batched(x) and -x.dual.level == depth:
         return make_batched(everywhere_below(x.dual.primal, depth - 1), -depth)
+    if DIRECTIONS[depth - 1]:
+        return everywhere_below(x, depth - 1)
     y = c_expand(x, (BATCH_SIZES[depth - 1], *tuple(x.shape)))
     return make_batched(everywhere_below(y, depth - 1), -depth)
 
@@ -264,16 +266,17 @@ cdef object batched_grad(int level, list outs, list ins, given, retain_graph, cr
                              f"Use func.grad, which takes it as an argument.")
         inputs.append((<Tensor>x).dual.primal)
     found = _grad(physical, inputs, adjoints, retain_graph, create_graph, allow_unused, materialize_grads)
-    return tuple([None if g is None else make_batched(g, level) for g in found])
+    return tuple([None if g is None else hidden(g, level) for g in found])
 
 
 # ---- doors: vmap ----------------------------------------------------------------------------------------------------
 
-def _enter_vmap(Py_ssize_t size, str randomness):
-    """Open a level of vmap; returns its number."""
+def _enter_vmap(Py_ssize_t size, str randomness, bint directions=False):
+    """Open a level of vmap; returns its number.  directions: tangents and adjoints alone are batched at it."""
     global BATCHING
     BATCH_SIZES.append(size)
     RANDOMNESS.append(randomness)
+    DIRECTIONS.append(directions)
     BATCHING = len(BATCH_SIZES)
     return BATCHING
 
@@ -283,8 +286,14 @@ def _exit_vmap():
     global BATCHING, LEAKED
     BATCH_SIZES.pop()
     RANDOMNESS.pop()
+    DIRECTIONS.pop()
     BATCHING = len(BATCH_SIZES)
     LEAKED = False
+
+
+def _vmap_depth():
+    """How many levels are open."""
+    return BATCHING
 
 
 def _make_batched(Tensor x not None, int dim, int level):

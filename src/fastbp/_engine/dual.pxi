@@ -309,6 +309,17 @@ def _make_dual(Tensor tensor not None, Tensor tangent not None, level=None):
     return make_dual(tensor, tangent, LEVEL if level is None else level)
 
 
+def _dual_of_tangents(Tensor tensor not None, Tensor tangent not None):
+    """A dual tensor that has many tangents: they alone are batched.
+
+    For a level of vmap that was opened just before and at which nothing but tangents is ever batched: the value and what follows
+    from it are computed once, every rule multiplies it with all tangents.
+    """
+    if GRAD_MODE and tracked(tensor):
+        tensor = c_alias(tensor)
+    return make_dual(tensor, tangent, LEVEL)
+
+
 def _unpack_dual(Tensor tensor not None, level=None):
     """(primal, tangent or None) of a tensor at the innermost (or the given) level."""
     cdef int at = LEVEL if level is None else level

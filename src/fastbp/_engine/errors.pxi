@@ -14,6 +14,10 @@ class GraphError(RuntimeError):
     """The graph cannot be differentiated as asked: freed, overwritten, not scalar, not connected."""
 
 
+class BatchError(GraphError):
+    """vmap cannot do all examples at once: no batching rule, or a number is asked of a whole batch."""
+
+
 class ReplayError(RuntimeError):
     """A recorded program cannot be replayed for this call."""
 

@@ -125,12 +125,12 @@ cdef object apply_batched(function, tuple args, bint separate, int level):
                       for y, d in zip(outs, dims)])
         return outs if several else outs[0]
     if not function.generate_vmap_rule:
-        raise GraphError(f"vmap: {function.__name__} has no batching rule. Give the Function a `vmap` staticmethod, or set "
+        raise BatchError(f"vmap: {function.__name__} has no batching rule. Give the Function a `vmap` staticmethod, or set "
                          f"generate_vmap_rule = True if forward and backward are made of operations on tensors.")
     args = tuple([make_batched(to_physical(a, level), level) if isinstance(a, Tensor) and CATEGORY[(<Tensor>a).code] == 2
                   and tracked(<Tensor>a) else a for a in args])
     if has_dual([physical_of(a, level)[0] for a in args]):
-        raise GraphError(f"vmap: {function.__name__} runs in forward mode, or below another vmap; give it a `vmap` staticmethod.")
+        raise BatchError(f"vmap: {function.__name__} runs in forward mode, or below another vmap; give it a `vmap` staticmethod.")
     outs, several, ctx = run_function(function, args, separate)
     ctx.level = level
     ctx.size = BATCH_SIZES[-level - 1]

@@ -1,7 +1,7 @@
 """Floor 3: differentiation with PyTorch's names.  The work is the core's (_engine/backward.pxi); this file checks and
 rearranges arguments."""
 
-from fastbp._core import Tensor, _backward, _grad, stack
+from fastbp._core import BatchError, GraphError, Tensor, _backward, _grad, _release_graph, stack
 from fastbp.autograd import forward_ad, grad_mode, graph
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
@@ -94,12 +94,22 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         return dict(zip(inputs, found))
     if not is_grads_batched:
         return _grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
+    from fastbp.func import _at_once
     batches = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     keep = create_graph if retain_graph is None else retain_graph
-    count = next(len(b) for b in batches if b is not None)
-    rows = []
-    for k in range(count):
-        adjoints = [None if b is None else b[k] for b in batches]
-        rows.append(_grad(outputs, inputs, adjoints, keep or k + 1 < count, create_graph, allow_unused,
-                          materialize_grads))
-    return tuple(None if column[0] is None else stack(column) for column in zip(*rows))
+    given = [b for b in batches if b is not None]
+    sizes = {len(b) for b in given}
+    if len(sizes) != 1:
+        raise GraphError(f"grad: with is_grads_batched=True every grad_output has the same first dimension, got {sorted(sizes)}.")
+    count, = sizes
+
+    def one(adjoints, retain):
+        return _grad(outputs, inputs, adjoints, retain, create_graph, allow_unused, materialize_grads)
+    try:                                        # all in one walk
+        found = _at_once(lambda *adjoints: one(adjoints, True), batches)
+        if not keep:
+            _release_graph([outputs] if isinstance(outputs, Tensor) else list(outputs))
+        return found
+    except BatchError:                          # an operation without a batching rule: one after another
+        rows = [one([None if b is None else b[k] for b in batches], keep or k + 1 < count) for k in range(count)]
+        return tuple(None if column[0] is None else stack(column) for column in zip(*rows))

@@ -109,8 +109,8 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
     """The Jacobian of a function.
 
     Formula: J[i, j] = d f_i / d x_j, of shape output.shape + input.shape
-    Args: strategy: "reverse-mode" (a backward pass for each output element) or "forward-mode" (a pass for each input element);
-        vectorize: accepted.
+    Args: strategy: "reverse-mode" (all rows in one backward walk) or "forward-mode" (all columns in one pass);
+        vectorize: accepted: all rows go together anyway, one by one only where an operation has no batching rule.
     Returns: Tensor; for tuples of inputs a tuple; for tuples of outputs a tuple of those.
     Source: torch.autograd.functional.jacobian
     """
@@ -125,10 +125,11 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
 
 
 def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, outer_jacobian_strategy="reverse-mode"):
-    """The Hessian of a scalar function, forward over reverse.
+    """The Hessian of a scalar function: the Jacobian of its gradient.
 
     Formula: H[i, j] = d^2 f / dx_i dx_j, of shape x_i.shape + x_j.shape
-    Args: outer_jacobian_strategy: "forward-mode" or "reverse-mode" for the outer derivative; vectorize: accepted.
+    Args: outer_jacobian_strategy: "forward-mode" or "reverse-mode" for the outer derivative;
+        vectorize: accepted, as in `jacobian`.
     Returns: Tensor; a tuple of tuples for a tuple of inputs.
     Source: torch.autograd.functional.hessian
     """

@@ -377,11 +377,11 @@ def test_instruction_sets_agree_with_base(isa, base, tmp_path):
 
 
 def floor_of(module):
-    """Floor of a dotted name inside fastbp: 0 ops, 1 _kernels and _external, 2 _core, 3 the rest; None for other packages."""
+    """Floor of a dotted name inside fastbp: 0 ops, 1 _kernels and _external, 2 _core, 4 insight, 3 the rest; None: other packages."""
     parts = module.split(".")
     if parts[0] != "fastbp":
         return None
-    floors = {"ops": 0, "_kernels": 1, "_external": 1, "_core": 2, "_engine": 2, "_generated": 2}
+    floors = {"ops": 0, "_kernels": 1, "_external": 1, "_core": 2, "_engine": 2, "_generated": 2, "insight": 4}
     return floors.get(parts[1] if len(parts) > 1 else "", 3)
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
-    _dynamo accelerator amp backends compiler cuda distributed distributions fft func hub jit legacy linalg mps multiprocessing
-    nn onnx optim serialization settings special training utils version xpu
+    _dynamo accelerator amp backends compiler cuda distributed distributions fft func hub insight jit legacy linalg mps
+    multiprocessing nn onnx optim serialization settings special training utils version xpu
 """.split()
 _PLACES = {
     "amp": "autocast", "func": "vmap", "compiler": "compile", "nn.functional": "celu_ rrelu_ selu_ threshold_",

@@ -5,6 +5,7 @@
 #   machine     the instruction set chosen, threads, the only parallel region, the fork guard
 #   storage     aligned memory, the caching allocator, versions
 #   dtype       dtypes and PyTorch's promotion rules
+#   watch       times of instructions, a word for each node, for those who look on
 #   program     the instruction door: every kernel that runs goes through `execute`
 #   tape        Node: what the backward pass needs of one operation
 #   tensor      Tensor: shape, strides, views; the doors to Python
@@ -52,6 +53,7 @@ include "_engine/errors.pxi"
 include "_engine/machine.pxi"
 include "_engine/storage.pxi"
 include "_engine/dtype.pxi"
+include "_engine/watch.pxi"
 include "_engine/program.pxi"
 include "_engine/tape.pxi"
 include "_generated/tensor.pxi"      # _engine/tensor.pxi with the methods of the table

@@ -181,6 +181,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             if k & 15 == 0:             # often: a node may be a product of large matrices
                 PyErr_CheckSignals()
             if n.acc != NULL and n.wanted:
+                if LOGGING:
+                    log_node(E_BACKWARD, <void*>n)
                 run_node(n, create, targets, captured, late)
             elif n.acc != NULL:
                 drop_adjoint(n)
@@ -200,6 +202,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
         VISITS += k
         for t, g in late.values():
             accumulate(t, g, create)
+        if LOGGING:
+            log_node(E_END, NULL)
     except BaseException:
         for k in range(order.length + todo.length):
             n = <Node>(order.at[k] if k < order.length else todo.at[k - order.length])

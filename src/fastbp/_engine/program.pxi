@@ -53,6 +53,7 @@ cdef int execute(Instr* I) except -1:
         check_leak(I)
     global WORKSPACE_BUSY, EXECUTED
     cdef double ns = I.n * I.cost
+    cdef int64_t began = 0
     cdef int threads = 1, status
     cdef char* ws = NULL
     cdef char* own = NULL
@@ -71,6 +72,8 @@ cdef int execute(Instr* I) except -1:
             ws = own
             if own == NULL:
                 fail_status(ST_NOMEM, I)
+    if LOGGING:
+        began = fbp_clock()
     if ns < RELEASE_NS and threads == 1:
         status = run_range(I, 0, I.n, ws)
     else:
@@ -79,6 +82,8 @@ cdef int execute(Instr* I) except -1:
             status = run_range(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws)
         if own == NULL:
             WORKSPACE_BUSY = False
+    if began and LOGGING:
+        log_instruction(I, began, threads)
     if own != NULL:
         fbp_free(own)
     if status != ST_OK:

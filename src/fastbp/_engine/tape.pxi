@@ -607,6 +607,8 @@ cdef inline void attach(Tensor y, Node n) noexcept:
     """Make y the result of n."""
     y.node = n
     y.bits |= B_GRAD
+    if WATCHING:
+        watch(y, n)
 
 
 cdef object overwritten(Node n, Storage* s, uint32_t version, str what):
@@ -662,3 +664,27 @@ cdef object fail_freed(Node n):
     raise GraphError(
         f"backward of {op_name(n.op)}: its saved values were freed by an earlier backward pass. "
         f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice.")
+
+
+def _node_parts(node):
+    """What floor 4 shows of a node: (row, inputs, constants, results).
+
+    inputs: (node, leaf or None; which of its results; the input itself if it was saved; its value if it is a number) of each.
+    """
+    cdef Node n = node
+    cdef int i
+    inputs = []
+    for i in range(n.nin):
+        inputs.append((None if n.edge[i] == NULL else <object>n.edge[i], n.slots[i],
+                       None if n.saved[i] == NULL else <object>n.saved[i], n.k[i].f if i < 4 and n.scalars >> i & 1 else None))
+    constants = [x for x in (*(n.extra if n.op < N_OP and isinstance(n.extra, tuple) else ()),
+                             *(n.args if isinstance(n.args, tuple) else ())) if isinstance(x, (int, float, str))]
+    return op_name(n.op), inputs, constants, n.nout
+
+
+def _node_result(node, Tensor like not None):
+    """The result that a node saved, in like's shape, off the tape; None if it saved none or it was overwritten."""
+    cdef Node n = node
+    if n.result == NULL or n.result.version != n.result_version or n.dual is not None:
+        return None
+    return detached(saved_result(n, like))

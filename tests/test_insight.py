@@ -1,0 +1,260 @@
+"""insight: graphs with values and gradients, the flow of gradients, the ledger; all without a browser."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp import _core, insight, nn
+from fastbp.insight._record import Stats
+
+
+def scalars(*values, dtype=fastbp.float64):
+    return [fastbp.tensor(v, dtype=dtype, requires_grad=True) for v in values]
+
+
+def two_layers(w, x1=1.0, x2=1.0, y=2.0):
+    f1 = fastbp.sigmoid(w[0] * x1 + w[1] * x2)
+    f2 = fastbp.sigmoid(w[2] * f1 + w[3])
+    E = 0.5 * (f2 - y) ** 2
+    return E
+
+
+def perceptron(seed=0):
+    fastbp.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+# ---- statistics -----------------------------------------------------------------------------------------------------
+
+
+def test_stats_agree_with_numpy():
+    a = np.random.default_rng(0).standard_normal((50, 40)).astype(np.float32)
+    a[a < -1] = 0
+    s = Stats(fastbp.tensor(a))
+    x = a.astype(np.float64)
+    assert s.shape == [50, 40] and s.dtype == "float32" and s.bytes == 8000 and s.values is None
+    for got, want in ((s.min, x.min()), (s.max, x.max()), (s.mean, x.mean()), (s.std, x.std()), (s.norm, np.linalg.norm(x)),
+                      (s.zeros, (x == 0).mean())):
+        assert got == pytest.approx(want, rel=1e-6)
+    assert s.hist == np.histogram(x, 24, (x.min(), x.max()))[0].tolist()
+    assert s.nonfinite == 0
+
+
+def test_stats_of_odd_tensors():
+    s = Stats(fastbp.tensor([1.0, float("nan"), float("inf"), 3.0]))
+    assert (s.nonfinite, s.mean, s.max) == (0.5, 2.0, 3.0)
+    assert Stats(fastbp.tensor([float("nan")] * 3)).nonfinite == 1
+    assert Stats(fastbp.zeros(0, 3)).norm == 0 and Stats(fastbp.zeros(0, 3)).scalar is None
+    assert Stats(fastbp.tensor([True, False])).mean == 0.5
+    assert Stats(fastbp.tensor([[7]])).scalar == 7
+    assert Stats(fastbp.tensor([1e30, -1e30])).norm == pytest.approx(2 ** 0.5 * 1e30, rel=1e-6)
+    assert Stats(fastbp.ones(3, dtype=fastbp.bfloat16)).dtype == "bfloat16"
+
+
+# ---- the graph ------------------------------------------------------------------------------------------------------
+
+
+def test_graph_of_a_tensor_alone():
+    a, b, c = scalars(2.0, 3.0, 4.0)
+    E = (a + b) * c
+    g = insight.graph(E)
+    assert [(n.name, n.op, n.value.scalar, n.grad.scalar) for n in g.nodes] == [
+        ("a", "", 2, 4), ("b", "", 3, 4), ("", "add", 5, 4), ("c", "", 4, 5), ("E", "mul", 20, 1)]
+    assert a.grad is None
+    E.backward()                                # the graph is as it was
+    assert (a.grad.item(), c.grad.item()) == (4, 5)
+    assert g["E"].local == {0: 4, 1: 5}
+    assert g["add"].code == "" and g["E"].rules == [("input", "other"), ("other", "input")]
+
+
+def test_two_layer_network_both_ways():
+    w = scalars(0.5, -0.3, 0.8, 0.1)
+    E = two_layers(w)
+    alone, seen = insight.graph(E), insight.graph(two_layers, w)
+    E.backward()
+    for g in (alone, seen):
+        for k in range(4):
+            assert g[f"w[{k}]"].grad.scalar == pytest.approx(w[k].grad.item(), rel=1e-12)
+        assert len(g) == 18
+        assert [n.op for n in g.nodes if n.value is None] == []
+        for x, y in zip(alone.nodes, seen.nodes):
+            assert x.op == y.op and x.value.scalar == pytest.approx(y.value.scalar, rel=1e-12)
+    assert (seen["f1"].op, seen["f2"].op, seen["E"].op) == ("sigmoid", "sigmoid", "mul")
+    assert seen["f1"].code == "f1 = fastbp.sigmoid(w[0] * x1 + w[1] * x2)" and seen["f1"].line.startswith("test_insight.py:") or \
+        "test_insight.py" in seen["f1"].line
+
+
+def test_chain_rule_adds_up():
+    """Every node's gradient is the sum of what its users pass back; a product is adjoint times local derivative."""
+    w = scalars(0.5, -0.3, 0.8, 0.1)
+    g = insight.graph(two_layers, w)
+    for n in g.nodes:
+        if n.grad is not None and n.id != g.loss:
+            arriving = sum(m.products[i].scalar for m in g.nodes for i, k in enumerate(m.inputs) if k == n.id and i in m.products)
+            assert arriving == pytest.approx(n.grad.scalar, rel=1e-12)
+        for i, local in n.local.items():
+            assert n.products[i].scalar == pytest.approx(local * n.grad.scalar, rel=1e-12)
+    sigmoid = g["f2"]
+    assert sigmoid.local[0] == pytest.approx(sigmoid.value.scalar * (1 - sigmoid.value.scalar), rel=1e-12)
+
+
+def test_steps_are_the_four_moves_in_order():
+    a, b = scalars(2.0, 3.0)
+    steps = insight.graph(lambda: a * b + a, optimizer=0.5).steps()
+    phases = [phase for phase, _, _ in steps]
+    assert list(dict.fromkeys(phases)) == ["forward", "error", "backward", "update"]
+    assert phases == sorted(phases, key=["forward", "error", "backward", "update"].index)
+    text = [t for _, _, t in steps]
+    assert "loss = v2 + a = 6 + 2 = 8" in text
+    assert "∂loss/∂a += ∂loss/∂v2 · ∂v2/∂a = 1 · 3 = 3" in text and "∂loss/∂a = 4" in text
+    assert "a ← 2 - 2 = 0" in text and "b ← 3 - 1 = 2" in text
+
+
+def test_recording_sees_a_whole_step():
+    model = perceptron()
+    optimizer = fastbp.optim.SGD(model.parameters(), lr=0.1)
+    x, target = fastbp.randn(8, 6), fastbp.randint(0, 3, (8,))
+    with insight.record(model, optimizer) as seen:
+        loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+    g = seen.graph(loss)
+    for name, p in model.named_parameters():
+        n = g[name]
+        assert n.grad.norm == pytest.approx(p.grad.norm().item(), rel=1e-5)
+        assert n.update.mean == pytest.approx(p.mean().item(), rel=1e-5)
+        assert n.group == (("", 1), (name.partition(".")[0], 1))
+    assert g.groups[("", 1), ("0", 1)] == "Linear" and g.groups[("", 1), ("1", 1)] == "ReLU"
+    assert g["linear"].name == "" and g["relu"].time > 0 and g["relu"].back_time > 0
+    assert {n.name for n in g.nodes if n.kind == "data"} == {"x", "target"}
+    assert insight.graph(loss).text() == g.text()           # it finds the recording
+    assert "_hooked" not in model[0].__dict__ and not model[0]._forward_hooks
+
+
+def test_recording_changes_no_bit():
+    def train(watched):
+        model = perceptron()
+        optimizer = fastbp.optim.Adam(model.parameters(), lr=0.1)
+        x = fastbp.randn(8, 6)
+        for _ in range(3):
+            optimizer.zero_grad()
+            if watched:
+                with insight.record(model):
+                    model(x).square().sum().backward()
+                    optimizer.step()
+                insight.graph(model(x).square().sum(), optimizer=optimizer)
+                insight.graph(lambda x: model(x).sum(), x, model=model, optimizer=optimizer)
+            else:
+                model(x).square().sum().backward()
+                optimizer.step()
+        return [p.detach().numpy().tobytes() for p in model.parameters()] + [p.grad.numpy().tobytes() for p in model.parameters()]
+    assert train(False) == train(True)
+
+
+def test_a_module_called_twice_is_two_groups():
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    g = insight.graph(lambda x: model(x).sum(), fastbp.randn(3, 2), model=model)
+    assert [key[-1] for key in g.groups] == [("", 1), ("0", 1), ("0", 2), ("1", 1)]
+    assert sum(n.name == "0.weight" for n in g.nodes) == 1
+    assert "0 (call 2)" in g.text(depth=1)
+
+
+def test_several_results_and_in_place():
+    x = fastbp.randn(4, 3, requires_grad=True)
+    g = insight.graph(lambda: x.topk(2, 1)[0].relu_().sum())
+    assert g.nodes[-1].op == "sum" and g[0].grad.shape == [4, 3] and g[0].grad.zeros >= 0.5
+
+
+def test_after_backward_the_structure_is_left():
+    a, b = scalars(2.0, 3.0)
+    E = a * b
+    E.backward()
+    g = insight.graph(E)
+    assert [n.name for n in g.nodes] == ["a", "b", "E"] and g["a"].grad.scalar == 3 and g["E"].products == {}
+
+
+def test_what_graph_refuses():
+    with pytest.raises(RuntimeError, match="no graph"):
+        insight.graph(fastbp.ones(2))
+    with pytest.raises(TypeError, match="a Tensor or a function"):
+        insight.graph(3)
+    with pytest.raises(RuntimeError, match="depends on"):
+        insight.graph(lambda: fastbp.ones(1))
+    with insight.record() as seen:
+        pass
+    with pytest.raises(RuntimeError, match="nothing was recorded"):
+        seen.graph()
+    with pytest.raises(KeyError, match="no node is called 'z'"):
+        a, = scalars(2.0)
+        insight.graph(a * a)["z"]
+
+
+def test_failing_forward_leaves_nothing_behind():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="linear"), insight.record(model):
+        model(fastbp.randn(1, 2))
+    assert _core._watch(None) == (None, 0) and not model[1]._forward_hooks
+
+
+def test_diff_and_blame():
+    a, b = scalars(2.0, 3.0)
+    first = insight.graph(a * b)
+    with fastbp.no_grad():
+        b.add_(3.0)
+    changes = insight.diff(first, insight.graph(a * b))
+    assert ("b", "value", 3.0, 6.0, 1.0) in changes and ("a", "gradient", 3.0, 6.0, 1.0) in changes
+    assert insight.diff(first, first) == [] and repr(insight.diff(first, first)) == "no difference"
+    c = fastbp.tensor([1.0, -1.0], requires_grad=True)
+    ranks = insight.blame(a * b + 100 * c[0] - 100 * c[1])
+    assert [name for name, _ in ranks] == ["c", "a", "b"] and ranks[0][1] == pytest.approx(2.0) and len(insight.blame(a * b, 1)) == 1
+
+
+def test_files():
+    model = perceptron()
+    g = insight.graph(lambda x: model(x).sum(), fastbp.randn(2, 6), model=model)
+    dot, svg, page = g.dot(), g.svg(), g.html()
+    assert dot.startswith("digraph") and dot.count("->") == sum(len(n.inputs) for n in g.nodes) and "cluster_" in dot
+    import xml.etree.ElementTree as ET
+    tree = ET.fromstring(svg)
+    assert len(tree.findall(".//{*}path[@marker-end]")) == sum(len(n.inputs) for n in g.nodes)
+    assert page.count("<script") == 2 and "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
+    assert len(insight.graph(lambda: model[0].weight.sum()).svg(direction="down", depth=0)) > 500
+    with pytest.raises(ValueError, match="direction"):
+        g.svg(direction="up")
+
+
+def boxes_of(svg):
+    import xml.etree.ElementTree as ET
+    return [tuple(float(r.get(k)) for k in ("x", "y", "width", "height")) for r in ET.fromstring(svg).iter("{*}rect")
+            if r.get("class") != "box"]
+
+
+@pytest.mark.parametrize("direction", ["right", "down"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_no_boxes_overlap(direction, depth):
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    g = insight.graph(lambda x: model(x).sum(), fastbp.randn(2, 3, 8), model=model)
+    found = boxes_of(g.svg(direction=direction, depth=depth))
+    for k, (x, y, w, h) in enumerate(found):
+        for (p, q, r, s) in found[:k]:
+            assert x + w <= p or p + r <= x or y + h <= q or q + s <= y
+
+
+def test_names_are_data():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("</script><script>alert(1)</script>", nn.Linear(2, 2))
+
+        def forward(self, x):
+            return next(self.children())(x).sum()
+    g = insight.graph(Model(), fastbp.randn(1, 2))
+    assert "<script>alert" not in g.html() and "<script>alert" not in g.svg()
+    assert "</script><script>" in g.text()
+
+
+def test_import_is_lazy():
+    import subprocess
+    import sys
+    code = "import sys, fastbp; assert not any('insight' in m for m in sys.modules); fastbp.insight.graph; print('ok')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "ok\n"

@@ -147,10 +147,11 @@ def test_twelve_layer_transformer_is_folded_small_and_quick(page, tmp_path):
     page.click("#unfold")
     assert len(page.query_selector_all(".node")) > 700
     # boxes do not overlap
-    rects = page.eval_on_selector_all(".node rect", "all => all.map(r => ['x', 'y', 'width', 'height'].map(k => +r.getAttribute(k)))")
+    sides = "['x', 'y', 'width', 'height']"
+    rects = page.eval_on_selector_all(".node rect", f"all => all.map(r => {sides}.map(k => +r.getAttribute(k)))")
     rects.sort()
     for k, (x, y, w, h) in enumerate(rects):
-        for p, q, r, s in rects[k + 1:]:
+        for p, q, _, s in rects[k + 1:]:
             if p >= x + w:
                 break
             assert y + h <= q or q + s <= y
@@ -211,7 +212,8 @@ def test_dark_and_light(browser, page, tmp_path):
     assert ground() != light
 
 
-EVIL = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"><svg onload=alert(1)>", "a&lt;b'`${1}", "]]><!--\u2028"]
+EVIL = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"><svg onload=alert(1)>", "a&lt;b'`${1}",
+        "]]><!--\u2028"]
 
 
 def test_names_are_text(page, tmp_path):
@@ -233,7 +235,8 @@ def test_names_are_text(page, tmp_path):
     names = page.eval_on_selector_all("[data-group]", "all => all.map(g => g.dataset.group)")
     assert set(EVIL) <= set(names)
     for name in page.eval_on_selector_all("[data-name]", "all => all.map(g => g.dataset.name)"):
-        page.evaluate("n => document.querySelector(`[data-name=\"${CSS.escape(n)}\"]`).dispatchEvent(new MouseEvent('click'))", name)
+        page.evaluate("""n => document.querySelector(`[data-name="${CSS.escape(n)}"]`)
+                               .dispatchEvent(new MouseEvent('click'))""", name)
         assert page.text_content("#panel h2") == name
     page.fill("#search", "onerror")
     assert "found" in page.text_content("#hits")

@@ -377,7 +377,7 @@ def test_instruction_sets_agree_with_base(isa, base, tmp_path):
 
 
 def floor_of(module):
-    """Floor of a dotted name inside fastbp: 0 ops, 1 _kernels and _external, 2 _core, 4 insight, 3 the rest; None: other packages."""
+    """Floor of a dotted name inside fastbp: 0 ops, 1 _kernels and _external, 2 _core, 4 insight, else 3; None: other packages."""
     parts = module.split(".")
     if parts[0] != "fastbp":
         return None

@@ -1,4 +1,4 @@
-"""Floor 3: objects to files and back: PyTorch's own zip files and safetensors, read without running anything.
+"""Floor 3: objects to files and back: PyTorch's own zip files and safetensors, read without running anything by default.
 
 A file is written whole under a temporary name beside its target, forced to the disk and then renamed: whoever looks
 sees the old file or the new one.  The formats themselves are the rooms of `_formats`.
@@ -9,7 +9,7 @@ import os
 
 from fastbp.autograd.grad_mode import no_grad
 
-__all__ = ["load", "save"]
+__all__ = ["add_safe_globals", "clear_safe_globals", "get_safe_globals", "load", "safe_globals", "save"]
 
 # How files of other kinds begin, and what to do about them.
 _FOREIGN = (
@@ -25,7 +25,9 @@ def save(obj, f, pickle_module=None, pickle_protocol=2, _use_new_zipfile_seriali
 
     Args:
         obj: Tensors, numbers, strings, None, and dicts, lists, tuples and sets of them, in any depth, such as state
-            dictionaries; tensors that share memory share it in the file.
+            dictionaries; tensors that share memory share it in the file.  Other objects that can be pickled, such as whole
+            modules, are written as the name of their class and their attributes; reading those needs that class and
+            `load(..., weights_only=False)` or `safe_globals`.
         f: path, or a binary file object to write to.
         format: "pt", PyTorch's zip file, which `torch.load` opens; or "safetensors", for a flat dictionary of tensors;
             by default what the name says: safetensors when it ends in .safetensors.
@@ -117,12 +119,14 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=True, mmap=No
     """Reads what `save`, `torch.save` or safetensors wrote.
 
     The pickle in a PyTorch file is read by a reader of our own, which knows tensors, numbers, strings and containers;
-    no file can make it import or call anything.
+    by default no file can make it import or call anything but what `safe_globals` lists.
 
     Args:
         f: path, or a binary file object to read from.
         map_location: accepted; everything is loaded to the CPU.
-        pickle_module, weights_only, mmap: accepted for compatibility.
+        weights_only: False imports and calls whatever the file names, as needed for whole modules and other objects: only for
+            files whose author you trust with your machine.
+        pickle_module, mmap: accepted for compatibility.
     Returns: the object; tensors own their memory, or share it as they did when they were saved.
     Errors: FileNotFoundError; RuntimeError naming the file, what is wrong with it and what to do when it is truncated,
         corrupt, of another format, or holds what is no data; TypeError for a dtype that fastbp lacks.
@@ -134,7 +138,7 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=True, mmap=No
     if hasattr(f, "read"):
         path = str(getattr(f, "name", "<file object>"))
         file = io.BytesIO(f.read())
-        return _read(path, file)
+        return _read(path, file, not weights_only)
     path = os.fsdecode(f)
     if os.path.isdir(path):
         raise IsADirectoryError(f"load: {path!r} is a directory; give the name of a file")
@@ -143,10 +147,10 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=True, mmap=No
     except FileNotFoundError:
         raise FileNotFoundError(f"load: {path!r} does not exist; check the name, or save it first") from None
     with file:
-        return _read(path, file)
+        return _read(path, file, not weights_only)
 
 
-def _read(path, file):
+def _read(path, file, trust):
     """The object in a seekable file."""
     from fastbp._formats import archive, safetensors
     from fastbp._formats.pickled import Corrupt, Refused
@@ -157,13 +161,13 @@ def _read(path, file):
             if not head:
                 raise Corrupt("is empty")
             if archive.is_zip(head):
-                return archive.read(file)
+                return archive.read(file, trust)
             for magic, what in _FOREIGN:
                 if head.startswith(magic):
                     what, _, remedy = what.partition("; ")
                     raise RuntimeError(f"load: {path!r} looks like {what}; {remedy}")
             if archive.is_legacy(head):
-                return archive.read_legacy(file.read())
+                return archive.read_legacy(file.read(), trust)
             content = file.read()
             # a pickle begins with one byte that could also begin a header's length; that one must then be absurd
             if head[0] == 0x80 and (len(head) < 9 or int.from_bytes(head[:8], "little") > len(content)):
@@ -174,6 +178,75 @@ def _read(path, file):
         raise RuntimeError(f"load: {path!r} {error}; {_AGAIN}") from None
     except Refused as error:
         raise RuntimeError(f"load: {path!r} asks for {error}, which is no data; files are read without running what they name. "
-                           "Save a state_dict() or plain containers of tensors with the program that wrote it") from None
+                           "Save a state_dict() or plain containers of tensors with the program that wrote it; or, if you trust "
+                           "that program, list the class in serialization.safe_globals, or load with weights_only=False") from None
     except TypeError as error:
         raise TypeError(f"load: {path!r}: {error}") from None
+
+
+# ---- classes that files may use ---------------------------------------------------------------------------------------
+
+
+def _named(items):
+    """{(module, name): class or function} of a list of them, or of pairs with the name that files use."""
+    from fastbp._formats.pickled import reference
+    found = {}
+    for item in items:
+        obj, name = item if isinstance(item, tuple) else (item, None)
+        if name is not None:
+            module, _, name = name.rpartition(".")
+            found[module, name] = obj
+            continue
+        key = reference(obj)
+        if key is None:
+            raise TypeError(f"safe_globals: {obj!r} is no class or function of a module's; give (object, 'module.name')")
+        found[key] = obj
+    return found
+
+
+def add_safe_globals(safe_globals):
+    """Lets files that are loaded with weights_only use these classes and functions: make instances, set attributes, call.
+
+    Args: safe_globals: list of classes and functions, or of pairs (object, "module.name").
+    Source: torch.serialization.add_safe_globals
+    """
+    from fastbp._formats.pickled import SAFE
+    SAFE.update(_named(safe_globals))
+
+
+def get_safe_globals():
+    """The classes and functions that files may use.  Source: torch.serialization.get_safe_globals"""
+    from fastbp._formats.pickled import SAFE
+    return list(SAFE.values())
+
+
+def clear_safe_globals():
+    """Forgets all of them.  Source: torch.serialization.clear_safe_globals"""
+    from fastbp._formats.pickled import SAFE
+    SAFE.clear()
+
+
+class safe_globals:
+    """A block in which files may use these classes and functions.  Source: torch.serialization.safe_globals
+
+    >>> import fastbp, io
+    >>> from fastbp import nn
+    >>> file = io.BytesIO()
+    >>> fastbp.save(nn.Linear(2, 3), file)
+    >>> with safe_globals([nn.Linear]):
+    ...     fastbp.load(io.BytesIO(file.getvalue()))
+    Linear(in_features=2, out_features=3, bias=True)
+    """
+
+    def __init__(self, safe_globals):
+        self.added = _named(safe_globals)
+
+    def __enter__(self):
+        from fastbp._formats.pickled import SAFE
+        self.before = dict(SAFE)
+        SAFE.update(self.added)
+
+    def __exit__(self, *error):
+        from fastbp._formats.pickled import SAFE
+        SAFE.clear()
+        SAFE.update(self.before)

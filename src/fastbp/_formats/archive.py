@@ -164,7 +164,7 @@ class _Archive:
         return data
 
 
-def read(file):
+def read(file, trust=False):
     """The object of a zip archive in a seekable binary file."""
     archive = _Archive(file)
     swapped = archive.root + "byteorder" in archive.names and archive.read("byteorder", 64).strip() != sys.byteorder.encode()
@@ -182,7 +182,7 @@ def read(file):
             storages[key] = Storage(flat, dtype)
         return Storage(storages[key].typed(dtype), dtype)
 
-    reader = Reader(archive.read("data.pkl"), persistent)
+    reader = Reader(archive.read("data.pkl"), persistent, trust=trust)
     return reader.load()
 
 
@@ -192,7 +192,7 @@ def is_legacy(head):
     return head[:1] == b"\x80" and number in head[:32]
 
 
-def read_legacy(content):
+def read_legacy(content, trust=False):
     """The object of a file of the older kind: pickles one after the other, then the storages."""
     def no_storage(pid):
         raise Corrupt("has a storage out of place")
@@ -218,7 +218,7 @@ def read_legacy(content):
         flat, _, stored = storages[key]
         return Storage(Storage(flat, stored).typed(dtype), dtype)
 
-    reader = Reader(content, persistent, at)
+    reader = Reader(content, persistent, at, trust)
     result = reader.load()
     keys = Reader(content, no_storage, reader.at)
     names = keys.load()

@@ -2,14 +2,18 @@
 
 A pickle is a program for a stack machine.  This reader knows the instructions that build plain containers, numbers, strings
 and tensors, and a short list of names; an instruction or a name outside the list is an error.  Nothing is ever imported or
-called because a file says so.  The writer produces the same few instructions (protocol 2), so that
-`torch.load(weights_only=True)` opens what it wrote.
+called because a file says so, unless the caller has said that it trusts the file, or the class.  The writer produces the same
+few instructions (protocol 2), so that `torch.load(weights_only=True)` opens what it wrote; other objects, such as whole
+modules, are written as the name of their class and their attributes.
 
 Source: pickletools.py of CPython (the instructions); torch/_utils.py and torch/_weights_only_unpickler.py (the names)
 """
 
+import copyreg
 import struct
+import sys
 from collections import Counter, OrderedDict
+from importlib import import_module
 
 from fastbp import _core
 from fastbp._core import Size, Tensor, device
@@ -162,17 +166,52 @@ def _globals():
 _MARK = object()
 
 
+SAFE = {}       # (module, name) -> class or function that files may use (safe_globals)
+
+
+def reference(obj):
+    """(module, name) under which a class or function is found again; None if it is not."""
+    module = getattr(obj, "__module__", None) or "builtins"
+    name = getattr(obj, "__qualname__", None)
+    if not isinstance(name, str):
+        return None
+    try:
+        found = import_module(module) if module != "__main__" else sys.modules["__main__"]
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, KeyError, ValueError):
+        return None
+    return (module, name) if found is obj else None
+
+
+def _imported(module, name):
+    """What a name stands for in a file that is trusted; PyTorch's classes are ours of that name."""
+    if module == "torch" or module.startswith("torch."):
+        module = "fastbp" + module[5:]
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+    try:
+        found = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise Refused(f"{module}.{name}, which cannot be imported ({error})") from None
+    return found
+
+
 class Reader:
     """Runs one pickle.
 
-    Args: content: bytes; persistent: function of a persistent id; at: where the pickle begins.
+    Args: content: bytes; persistent: function of a persistent id; at: where the pickle begins; trust: whether what the file
+        names may be imported and called.
     After `load()`, `at` is where it ended.
     """
 
-    def __init__(self, content, persistent, at=0):
-        self.content, self.persistent, self.at = content, persistent, at
+    def __init__(self, content, persistent, at=0, trust=False):
+        self.content, self.persistent, self.at, self.trust = content, persistent, at, trust
         self.stack, self.memo = [], {}
         self.known = _globals()
+        if trust:                       # these are classes as well: files may use them as values
+            self.known = {key: found for key, found in self.known.items() if key[0].startswith(("torch", "_codecs"))}
 
     def take(self, n):
         """The next n bytes."""
@@ -208,19 +247,30 @@ class Reader:
         try:
             return self.known[module, name]
         except KeyError:
+            if (module, name) in SAFE:
+                return SAFE[module, name]
             if module == "torch" and name.startswith(("Complex", "complex")):
                 raise TypeError("complex tensors are not supported; save their real and imaginary parts") from None
+            if self.trust:
+                return _imported(module, name)
             raise Refused(f"{module}.{name}") from None
 
-    def call(self, function, args):
-        """One of the known names, called."""
-        if not isinstance(function, _Call) or not isinstance(args, tuple):
-            raise Refused(f"a call of {type(function).__name__}")
-        return function.function(*args)
+    def allowed(self, obj):
+        """Whether the caller trusts a class or function."""
+        return (self.trust and callable(obj)) or any(obj is safe for safe in SAFE.values())
+
+    def call(self, function, args, new=False):
+        """One of the known names, called; new: an instance without __init__."""
+        if isinstance(args, tuple):
+            if isinstance(function, _Call):
+                return function.function(*args)
+            if self.allowed(function):
+                return function.__new__(function, *args) if new and isinstance(function, type) else function(*args)
+        raise Refused(f"a call of {type(function).__name__}")
 
     def fill(self, target, items):
         """Keys and values into a dictionary."""
-        if not isinstance(target, dict) or len(items) % 2:
+        if not (isinstance(target, dict) or self.allowed(type(target))) or len(items) % 2:
             raise Corrupt("has a pickle that fills what is no dictionary")
         if type(target) is Counter and not all(type(v) is int for v in items[1::2]):
             raise Corrupt("has a Counter that counts no integers")
@@ -228,7 +278,16 @@ class Reader:
             target[key] = value
 
     def build(self, target, state):
-        """Attributes of a dictionary (state dictionaries carry `_metadata`)."""
+        """Attributes of an object; of a dictionary, those of state dictionaries (`_metadata`)."""
+        if self.allowed(type(target)):
+            if hasattr(target, "__setstate__"):
+                target.__setstate__(state)
+                return
+            plain, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+            vars(target).update(plain or {})
+            for name, value in (slots or {}).items():
+                setattr(target, name, value)
+            return
         if isinstance(target, OrderedDict) and isinstance(state, dict) and all(type(key) is str for key in state):
             if set(state) <= {"_metadata"}:
                 target.__dict__.update(state)
@@ -268,7 +327,7 @@ class Reader:
         elif opcode in (0x61, 0x65, 0x90):          # APPEND, APPENDS, ADDITEMS
             items = [stack.pop()] if opcode == 0x61 else self.marked()
             kind = set if opcode == 0x90 else list
-            if type(stack[-1]) is not kind:
+            if type(stack[-1]) is not kind and not self.allowed(type(stack[-1])):
                 raise Corrupt(f"has a pickle that extends what is no {kind.__name__}")
             (stack[-1].update if opcode == 0x90 else stack[-1].extend)(items)
         elif opcode in (0x73, 0x75):                # SETITEM, SETITEMS
@@ -304,10 +363,10 @@ class Reader:
         name, module = self.stack.pop(), self.stack.pop()
         return self.find(module, name)
 
-    def reduce(self):
+    def reduce(self, new=False):
         """The result of a call."""
         args, function = self.stack.pop(), self.stack.pop()
-        return self.call(function, args)
+        return self.call(function, args, new)
 
 
 _PUSHES = {     # instruction -> what it pushes
@@ -324,7 +383,7 @@ _PUSHES = {     # instruction -> what it pushes
     0x74: lambda r: tuple(r.marked()), 0x6C: lambda r: r.marked(), 0x64: lambda r: r.dictionary(),          # TUPLE, LIST, DICT
     0x91: lambda r: frozenset(r.marked()), 0x32: lambda r: r.stack[-1],                                     # FROZENSET, DUP
     0x63: lambda r: r.find(r.line(), r.line()), 0x93: lambda r: r.named(),                                  # GLOBAL, STACK_GLOBAL
-    0x52: lambda r: r.reduce(), 0x81: lambda r: r.reduce(),                                                 # REDUCE, NEWOBJ
+    0x52: lambda r: r.reduce(), 0x81: lambda r: r.reduce(True),                                               # REDUCE, NEWOBJ
     0x51: lambda r: r.persistent(r.stack.pop()),                                                            # BINPERSID
 }
 _PUTS = {0x71: lambda r: r.number("B"), 0x72: lambda r: r.number("I"), 0x94: lambda r: len(r.memo)}     # BINPUT, ..., MEMOIZE
@@ -405,17 +464,63 @@ class Writer:
         elif kind.__module__ == "numpy" and hasattr(obj, "item") and getattr(obj, "shape", None) == ():
             self.put(obj.item(), where)
         else:
-            self.refuse(obj, where)
+            self.object(obj, where)
 
-    def refuse(self, obj, where):
+    def refuse(self, obj, where, why):
         """The error for an object that no file can hold."""
-        remedy = "leave it out, or save its numbers"
-        if hasattr(obj, "state_dict"):
-            remedy = "save its state_dict()"
-        elif kind_is_array(obj):
-            remedy = "convert it with fastbp.from_numpy"
-        raise TypeError(f"save: {where} is a {type(obj).__module__}.{type(obj).__qualname__}; files hold tensors, numbers, "
-                        f"strings and containers of them; {remedy}")
+        raise TypeError(f"save: {where} is a {type(obj).__module__}.{type(obj).__qualname__}, {why}; files hold tensors, numbers, "
+                        f"strings, containers and objects of them; "
+                        + ("save its state_dict()" if hasattr(obj, "state_dict") else "leave it out, or save its numbers"))
+
+    def object(self, obj, where):
+        """Any other object by the name of its class and its attributes; a class or function by its name."""
+        found = reference(obj)
+        if found is not None:
+            self.name(*found)
+            self.remember(obj)
+            return
+        if isinstance(obj, type) or not hasattr(obj, "__reduce_ex__") or hasattr(obj, "__code__"):
+            self.refuse(obj, where, "which is not found under its name: define it at the top of a module")
+        try:
+            made = copyreg.dispatch_table[type(obj)](obj) if type(obj) in copyreg.dispatch_table else obj.__reduce_ex__(2)
+        except Exception as error:
+            self.refuse(obj, where, f"which cannot be pickled ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+        if isinstance(made, str):
+            self.name(obj.__module__, made)
+            self.remember(obj)
+            return
+        function, args, state, items, pairs = (*made, None, None, None)[:5]
+        if getattr(function, "__name__", "") == "__newobj__":
+            self.put(args[0], where)
+            self.put(args[1:], where)
+            self.parts.append(b"\x81")
+        else:
+            self.put(function, where)
+            self.put(args, where)
+            self.parts.append(b"R")
+        self.remember(obj)
+        items, pairs = list(items or ()), list(pairs or ())
+        if items:
+            self.parts.append(b"(")
+            for k, item in enumerate(items):
+                self.put(item, f"{where}[{k}]")
+            self.parts.append(b"e")
+        if pairs:
+            self.parts.append(b"(")
+            for key, value in pairs:
+                self.put(key, f"a key of {where}")
+                self.put(value, f"{where}[{key!r}]")
+            self.parts.append(b"u")
+        if state is not None:
+            if type(state) is dict:             # its parts by name, for messages
+                self.parts.append(b"}(")
+                for key, value in state.items():
+                    self.put(key, where)
+                    self.put(value, f"{where}.{key}")
+                self.parts.append(b"u")
+            else:
+                self.put(state, where)
+            self.parts.append(b"b")
 
     def integer(self, value):
         """An int of any size."""
@@ -480,8 +585,3 @@ class Writer:
             self.name("collections", "OrderedDict")
             self.parts.append(b")RtR")
         self.remember(obj)
-
-
-def kind_is_array(obj):
-    """Whether an object is an array of NumPy's."""
-    return type(obj).__module__ == "numpy" and type(obj).__name__ == "ndarray"

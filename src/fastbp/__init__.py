@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
     _dynamo accelerator amp backends compiler cuda distributed distributions fft func hub insight jit legacy linalg mps
-    multiprocessing nn onnx optim serialization settings special training utils version xpu
+    multiprocessing nn onnx optim serialization settings sparse special training utils version xpu
 """.split()
 _PLACES = {
     "amp": "autocast", "func": "vmap", "compiler": "compile", "nn.functional": "celu_ rrelu_ selu_ threshold_",
-    "serialization": "load save", "training": "fit",
+    "serialization": "load save", "sparse": "sparse_coo_tensor sparse_csr_tensor spmm", "training": "fit",
     "legacy": """
         BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor
         set_default_tensor_type
@@ -86,6 +86,19 @@ _INTERNAL = frozenset("""
 _OPERATIONS = [n for n in vars(_core) if n[0] != "_" and n[-1] != "_" and n not in _INTERNAL
                and not n.startswith(("linalg_", "fft_", "special_"))]       # in modules of these names
 globals().update({n: getattr(_core, n) for n in _OPERATIONS})
+
+
+
+def _to_sparse(self, *args, **kwargs):
+    """The elements that are not zero, as a sparse tensor; see `fastbp.sparse`."""
+    from fastbp.sparse import to_sparse
+    return to_sparse(self, *args, **kwargs)
+
+
+for _name in ("to_sparse", "to_sparse_coo"):
+    _core._install(_name, _to_sparse)
+_core._install("to_sparse_csr", lambda self, dense_dim=None: _to_sparse(self).to_sparse_csr())
+_core._install("to_dense", lambda self, dtype=None, *, masked_grad=None: self if dtype is None else self.to(dtype))
 
 # PyTorch's other names of the dtypes
 float, double, half = float32, float64, float16

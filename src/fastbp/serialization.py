@@ -178,8 +178,9 @@ def _read(path, file, trust):
         raise RuntimeError(f"load: {path!r} {error}; {_AGAIN}") from None
     except Refused as error:
         raise RuntimeError(f"load: {path!r} asks for {error}, which is no data; files are read without running what they name. "
-                           "Save a state_dict() or plain containers of tensors with the program that wrote it; or, if you trust "
-                           "that program, list the class in serialization.safe_globals, or load with weights_only=False") from None
+                           "Save a state_dict() or plain containers of tensors with the program that wrote it; or, if you "
+                           "trust that program, list the class in serialization.safe_globals, or load with "
+                           "weights_only=False") from None
     except TypeError as error:
         raise TypeError(f"load: {path!r}: {error}") from None
 

@@ -213,8 +213,27 @@ cdef object bw_linear(Node n, Tensor v, int i):
     return product(OP_linear, v, w, None) if i == 0 else product(OP_linear, swapped(v), w, None)
 
 
-def mm(Tensor input not None, Tensor mat2 not None, *, out=None):
+def matmul(input, other, *, out=None):
+    """Matrix product with PyTorch's rules for vectors and batches.  y = input @ other"""
+    if is_foreign(input) or is_foreign(other):
+        return into(input @ other, out)
+    return into(c_matmul(operand("matmul", input), operand("matmul", other)), out)
+
+
+cdef Tensor operand(str op, object x):
+    if not isinstance(x, Tensor):
+        raise DTypeError(f"{op}: expected a Tensor, got {describe(x)}.")
+    return x
+
+
+def mm(input, mat2, *, out=None):
     """Product of two matrices."""
+    if is_foreign(input) or is_foreign(mat2):
+        return into(input @ mat2, out)
+    return mm_dense(operand("mm", input), operand("mm", mat2), out)
+
+
+cdef object mm_dense(Tensor input, Tensor mat2, object out):
     if input.nd != 2 or mat2.nd != 2:
         raise ShapeError(f"mm: {describe(input)} and {describe(mat2)} must both have two dimensions; use matmul().")
     return into(c_matmul(input, mat2), out)

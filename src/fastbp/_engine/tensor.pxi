@@ -619,7 +619,7 @@ cdef class Tensor:
         return inplace(OP_div, (self, other), ())
 
     def __matmul__(self, other):
-        return c_matmul(self, as_tensor_like(other, self)) if isinstance(self, Tensor) else NotImplemented
+        return NotImplemented if is_foreign(other) else c_matmul(self, as_tensor_like(other, self))
 
     def __rmatmul__(self, other):
         return c_matmul(as_tensor_like(other, self), self)
@@ -1179,6 +1179,24 @@ cdef object numpy_ufunc(ufunc, str method, tuple inputs, dict kwargs):
 
 
 cdef dict UFUNCS = {}
+
+
+cdef object FOREIGN = None      # a class whose instances stand beside Tensors in operators and bring their own methods: sparse matrices
+
+
+def _register_foreign(cls):
+    """Leave operators between Tensors and instances of cls to cls."""
+    global FOREIGN
+    FOREIGN = cls
+
+
+cdef inline bint is_foreign(object x):
+    return FOREIGN is not None and isinstance(x, FOREIGN)
+
+
+def _install(str name, function):
+    """Give Tensor a method that is defined above."""
+    install_method(name, function)
 
 
 cdef Tensor as_tensor_like(object x, object like):

@@ -468,8 +468,8 @@ class Writer:
 
     def refuse(self, obj, where, why):
         """The error for an object that no file can hold."""
-        raise TypeError(f"save: {where} is a {type(obj).__module__}.{type(obj).__qualname__}, {why}; files hold tensors, numbers, "
-                        f"strings, containers and objects of them; "
+        raise TypeError(f"save: {where} is a {type(obj).__module__}.{type(obj).__qualname__}, {why}; files hold tensors, "
+                        f"numbers, strings, containers and objects of them; "
                         + ("save its state_dict()" if hasattr(obj, "state_dict") else "leave it out, or save its numbers"))
 
     def object(self, obj, where):
@@ -484,7 +484,8 @@ class Writer:
         try:
             made = copyreg.dispatch_table[type(obj)](obj) if type(obj) in copyreg.dispatch_table else obj.__reduce_ex__(2)
         except Exception as error:
-            self.refuse(obj, where, f"which cannot be pickled ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+            why = str(error).partition("\n")[0] or type(error).__name__
+            self.refuse(obj, where, f"which cannot be pickled ({why})")
         if isinstance(made, str):
             self.name(obj.__module__, made)
             self.remember(obj)

@@ -385,7 +385,8 @@ def methods():
             yield ""
         if row.operator in OPERATORS and row.name != "div":
             name = OPERATORS[row.operator]
-            yield f"def __{name}__(self, other):\n    return binary(OP_{row.name}, self, other)\n"
+            yield (f"def __{name}__(self, other):\n"
+                   f"    return NotImplemented if is_foreign(other) else binary(OP_{row.name}, self, other)\n")
             yield f"def __r{name}__(self, other):\n    return binary(OP_{row.name}, other, self)\n"
             if row.inplace:
                 yield f"def __i{name}__(self, other):\n    return inplace(OP_{row.name}, (self, other), ())\n"

@@ -5,7 +5,8 @@ from math import inf, prod
 from ._declare import F, composed, linear
 
 linear("matmul(Tensor input, Tensor other)", {"input": "bw_matmul", "other": "bw_matmul"}, kernels=("gemm",),
-       aliases=("linalg_matmul",), doc="Matrix product with PyTorch's rules for vectors and batches.  y = input @ other")
+       aliases=("linalg_matmul",), wrapper="matmul",
+       doc="Matrix product with PyTorch's rules for vectors and batches.  y = input @ other")
 linear("linear(Tensor input, Tensor weight, Tensor? bias=None)",
        {"input": "bw_linear", "weight": "bw_linear", "bias": "bw_linear"}, kernels=("gemm",), method=False,
        doc="Affine map of the last dimension, the bias added in the product's epilogue.  y = input @ weight.T + bias")

@@ -207,6 +207,30 @@ def test_custom_functions_in_every_mode():
         y.sum().backward()
 
 
+def test_a_backward_off_the_tape_has_no_forward_mode():
+    class Scale(fastbp.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 3
+
+        @staticmethod
+        def backward(ctx, v):
+            return fastbp.from_numpy(v.detach().numpy() * 3)
+
+    class Round(fastbp.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.round()
+
+        @staticmethod
+        def backward(ctx, v):
+            return fastbp.zeros_like(v)
+    x = t([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="jvp"):
+        func.jvp(Scale.apply, (x,), (x,))
+    close(func.jvp(Round.apply, (x,), (x,))[1], [0, 0])
+
+
 def test_custom_function_contexts():
     class Double(Function):
         @staticmethod

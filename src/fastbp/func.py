@@ -16,7 +16,18 @@ from fastbp.nn.utils.stateless import functional_call, stack_module_state
 from fastbp.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 __all__ = ["functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
-           "stack_module_state", "vjp", "vmap"]
+           "sparse_hessian", "sparse_jacobian", "sparsity", "stack_module_state", "vjp", "vmap"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fastbp.sparsity import sparse_hessian, sparse_jacobian, sparsity
+
+
+def __getattr__(name):
+    if name not in ("sparse_hessian", "sparse_jacobian", "sparsity"):
+        raise AttributeError(f"module 'fastbp.func' has no attribute {name!r}")
+    from importlib import import_module
+    return getattr(import_module("fastbp.sparsity"), name)
 
 
 def _chosen(name, args, argnums):

@@ -240,6 +240,8 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
                 (<Tensor>u).bits |= B_GRAD
             g = gradients([x for j, x in floats], [changed[k]], us, True, True, True)[0] if floats else None
             terms = [None] * len(us) if g is None else gradients([g], us, [t], create, create, True)
+            if g is not None and terms.count(None) == len(us):
+                check_constant([x for j, x in floats], changed[k])
         finally:
             GRAD_MODE = mode
             for wall in walls:
@@ -248,6 +250,18 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
             if term is not None:
                 tangents[j] = term if tangents[j] is None else binary(OP_add, tangents[j], term)
     return tangents
+
+
+cdef int check_constant(list ys, Tensor x) except -1:
+    """A gradient that does not depend on the adjoint must be zero: else the backward computed it off the tape."""
+    cdef Tensor g
+    g = gradients(ys, [x], [ones_like(y) for y in ys], True, False, True)[0]
+    while g is not None and g.dual is not None:
+        g = g.dual.primal
+    if g is not None and bool(binary(OP_ne, detached(g), 0.0).any()):
+        raise GraphError("forward mode: a backward rule left the tape (it computed with arrays, or under no_grad), so it has no "
+                         "transpose. Give the Function a `jvp` staticmethod, or compute its backward with Tensors.")
+    return 0
 
 
 cdef object lift_external(int op, tuple args):

@@ -63,6 +63,67 @@ def test_transposed_convolution_is_the_adjoint(sizes, kernel, stride, padding, d
     assert (y * v).sum() == (x * back.numpy()).sum()
 
 
+def by_taps(x, w, v, stride, padding, dilation, groups):
+    """A convolution and its adjoints on v, tap by tap; exact for small integers."""
+    n = w.ndim - 2
+    padded = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]])
+    out = [(padded.shape[2 + k] - dilation[k] * (w.shape[2 + k] - 1) - 1) // stride[k] + 1 for k in range(n)]
+    parts = padded.reshape(x.shape[0], groups, w.shape[1], *padded.shape[2:])
+    ws = w.reshape(groups, -1, *w.shape[1:])
+    vs = v.reshape(x.shape[0], groups, -1, *out)
+    y, gx, gw = np.zeros_like(vs), np.zeros_like(parts), np.zeros_like(ws)
+    for place in np.ndindex(w.shape[2:]):
+        at = (slice(None),) * 3 + tuple(slice(i * d, i * d + (o - 1) * s + 1, s)
+                                        for i, d, o, s in zip(place, dilation, out, stride))
+        tap = (..., *place)
+        y += np.einsum("ngc...,goc->ngo...", parts[at], ws[tap])
+        gx[at] += np.einsum("ngo...,goc->ngc...", vs, ws[tap])
+        gw[tap] += np.einsum("ngcp,ngop->goc", parts[at].reshape(*parts.shape[:3], -1), vs.reshape(*vs.shape[:3], -1))
+    inside = (slice(None), slice(None), *(slice(p, p + size) for p, size in zip(padding, x.shape[2:])))
+    return y.reshape(v.shape), gx.reshape(padded.shape)[inside], gw.reshape(w.shape)
+
+
+SHAPES = [      # input, weight, stride, padding, dilation, groups: each way that the kernels take, with odd ends
+    ((3, 1, 28, 27), (6, 1, 5, 5), (1, 1), (2, 2), (1, 1), 1), ((5, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 3, 33, 31), (17, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1), ((2, 40, 16, 16), (33, 40, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((9, 70, 4, 4), (50, 70, 3, 3), (1, 1), (1, 1), (1, 1), 1), ((33, 60, 2, 2), (90, 60, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((5, 48, 9, 8), (40, 48, 3, 3), (2, 2), (1, 1), (1, 1), 1), ((5, 48, 9, 8), (40, 48, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    ((4, 65, 8, 8), (35, 65, 1, 1), (1, 1), (0, 0), (1, 1), 1), ((40, 65, 1, 1), (35, 65, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((3, 20, 17, 16), (20, 1, 3, 3), (1, 1), (1, 1), (1, 1), 20), ((3, 20, 17, 33), (40, 1, 5, 3), (2, 3), (2, 1), (1, 2), 20),
+    ((40, 18, 8, 8), (18, 1, 3, 3), (1, 1), (1, 1), (1, 1), 18), ((2, 32, 9, 9), (32, 4, 3, 3), (1, 1), (1, 1), (1, 1), 8),
+    ((2, 64, 16, 16), (64, 16, 3, 3), (1, 1), (1, 1), (1, 1), 4), ((2, 30, 11, 12), (1, 30, 3, 3), (1, 1), (2, 2), (2, 2), 1),
+    ((3, 20, 130), (30, 20, 3), (1,), (4,), (4,), 1), ((2, 24, 40), (24, 24, 4), (3,), (1,), (1,), 1),
+    ((2, 9, 6, 7, 18), (17, 9, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
+    ((2, 40, 4, 5, 4), (18, 40, 3, 2, 3), (2, 1, 2), (2, 0, 1), (1, 1, 1), 1),
+    ((2, 8, 5, 6, 7), (8, 1, 3, 3, 3), (1, 2, 1), (1, 1, 1), (2, 1, 1), 8),
+    ((1, 600, 3, 3), (610, 600, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("x, w, stride, padding, dilation, groups", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_against_the_sum_over_taps(x, w, stride, padding, dilation, groups, dtype):
+    rng = np.random.default_rng(len(x) + x[1])
+    out = [(x[2 + k] + 2 * padding[k] - dilation[k] * (w[2 + k] - 1) - 1) // stride[k] + 1 for k in range(len(stride))]
+    xs, ws, vs, b = (rng.integers(-4, 5, s).astype(dtype) for s in (x, w, (x[0], w[0], *out), w[0]))
+    y, gx, gw = by_taps(xs, ws, vs, stride, padding, dilation, groups)
+    conv = getattr(F, f"conv{len(stride)}d")
+    before = fastbp.get_num_threads()
+    try:
+        for threads in (1, 3, 16):
+            fastbp.set_num_threads(threads)
+            tx, tw, tb = (fastbp.tensor(t, requires_grad=True) for t in (xs, ws, b))
+            ty = conv(tx, tw, None, stride, padding, dilation, groups)
+            np.testing.assert_array_equal(ty.detach().numpy(), y)
+            ty.backward(fastbp.tensor(vs))
+            np.testing.assert_array_equal(tx.grad.numpy(), gx)
+            np.testing.assert_array_equal(tw.grad.numpy(), gw)
+            shifted = conv(tx.detach(), tw.detach(), tb.detach(), stride, padding, dilation, groups).numpy()
+            np.testing.assert_array_equal(shifted, y + b.reshape(-1, *[1] * len(stride)))
+    finally:
+        fastbp.set_num_threads(before)
+
+
 def test_transposed_convolution_by_hand():
     x, w = fastbp.tensor([[[1.0, 2.0]]]), fastbp.tensor([[[1.0, 10.0, 100.0]]])
     assert F.conv_transpose1d(x, w, fastbp.tensor([0.5]), stride=2).tolist() == [[[1.5, 10.5, 102.5, 20.5, 200.5]]]

@@ -21,7 +21,7 @@ from fastbp.ops import TABLE, _generate
 
 PACKAGE = Path(fastbp.__file__).parent
 needs_source = pytest.mark.skipif(not (PACKAGE / "_engine").is_dir(), reason="the installed package has no .pxi files")
-THREADS = (1, 2, 3, 4, 8)
+THREADS = (1, 2, 3, 4, 8, 16)
 MANY = 600_011              # elements: above the parallel threshold for every pointwise row, and no multiple of a block
 
 
@@ -140,7 +140,13 @@ def conv_program():
     x, w, b = floats(5, 4, 33, 35), floats(40, 2, 3, 3, seed=1), floats(40, seed=2)
     out = with_gradients(lambda x, w, b: _core.conv2d(x, w, b, (1, 2), 1, 1, 2), x, w, b)
     x, w = floats(3, 4, 9, 17, 18), floats(8, 4, 3, 3, 3, seed=1)
-    return out + with_gradients(lambda x, w: _core.conv3d(x, w, None, (2, 1, 1), 1), x, w)
+    out += with_gradients(lambda x, w: _core.conv3d(x, w, None, (2, 1, 1), 1), x, w)
+    for shape, weight, stride, groups in (((40, 70, 4, 4), (60, 70, 3, 3), 1, 1), ((9, 40, 16, 16), (33, 40, 3, 3), 1, 1),
+                                          ((2, 90, 17, 16), (90, 1, 3, 3), 1, 90), ((7, 3, 30, 30), (20, 3, 5, 5), 2, 1),
+                                          ((5, 150, 2, 2), (300, 150, 3, 3), 1, 1)):
+        out += with_gradients(lambda x, w, stride=stride, groups=groups: _core.conv2d(x, w, None, stride, 1, 1, groups),
+                              floats(*shape), floats(*weight, seed=1))
+    return out
 
 
 def batch_norm_program():

@@ -78,12 +78,7 @@ cdef int run_conv(int kernel, int op, Tensor first, Tensor second, Tensor third,
     if bias is not None:
         set_operand(&I.arg[3], bias)
     set_geometry(&I, q)
-    I.n = q.w[0] if kernel == K_conv_backward_weight else q.x[0] * (q.x[2] if kernel == K_conv_backward_data else q.y[0])
-    I.cost = (0.05 * q.w[0] * q.w[1] * q.w[2] * q.w[3] * q.w[4] * q.y[0] * q.y[1] * q.y[2] * q.x[0]
-              / (I.n if I.n else 1))
-    if kernel == K_conv_backward_weight:
-        I.grain = 32 if first.code == DT_F32 else 16        # a register tile of output channels
-    I.workspace = K.conv_workspace(&I)
+    K.conv_plan(&I, THREADS)
     execute(&I)
     return 0
 

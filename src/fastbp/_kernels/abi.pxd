@@ -81,5 +81,5 @@ ctypedef struct KernelTable:
     Strip strip[N_STRIP][N_COMPUTE]
     Kernel kernel[N_KERNEL]
     void (*gemm_plan)(Instr* I, int threads) noexcept nogil    # chooses the tiles of a K_gemm instruction
-    int64_t (*conv_workspace)(const Instr* I) noexcept nogil   # bytes that a K_conv* instruction needs a thread
+    void (*conv_plan)(Instr* I, int threads) noexcept nogil    # cuts a K_conv* instruction
     int64_t (*attention_workspace)(const Instr* I) noexcept nogil

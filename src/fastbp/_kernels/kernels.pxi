@@ -13,6 +13,7 @@ include "../_generated/strips.pxi"
 include "tile.pxi"
 include "gemm.pxi"
 include "conv.pxi"
+include "pool.pxi"
 include "reduce.pxi"
 include "scan.pxi"
 include "sort.pxi"
@@ -29,7 +30,7 @@ cdef KernelTable TABLE
 fill_table(&TABLE)
 TABLE.isa = ISA
 TABLE.gemm_plan = gemm_plan
-TABLE.conv_workspace = conv_workspace
+TABLE.conv_plan = conv_plan
 TABLE.attention_workspace = attention_workspace
 
 table = PyCapsule_New(&TABLE, "fastbp.kernels", NULL)

@@ -105,6 +105,22 @@ cdef extern from *:
       #define MM_SUM(x, v) ((x) = (v))
       #define MM_SWAP(x, y, s) ((void)(x))
     #endif
+    /* EVEN: the lanes 0, 2, 4, ... of x and then of y, into x.  ZIP: lanes of x and y in turn, into x and then y. */
+    #if defined(MM_AS) && !defined(__clang__)
+      #define MM_EVEN(x, y) ((x) = __builtin_shuffle((x), (y), MM_IOTA(x) * 2))
+      #define MM_ZIP(x, y) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
+        (x) = __builtin_shuffle(t_, (y), (MM_IOTA(x) >> 1) + (MM_IOTA(x) & 1) * n_); \
+        (y) = __builtin_shuffle(t_, (y), (MM_IOTA(x) >> 1) + n_ / 2 + (MM_IOTA(x) & 1) * n_); } while (0)
+    #elif defined(MM_AS)
+      #define MM_EVEN(x, y) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
+        for (int l_ = 0; l_ < n_ / 2; l_++) { (x)[l_] = t_[2 * l_]; (x)[l_ + n_ / 2] = (y)[2 * l_]; } } while (0)
+      #define MM_ZIP(x, y) do { __typeof__(x) t_ = (x), u_ = (y); const int n_ = sizeof(x) / sizeof((x)[0]); \
+        for (int l_ = 0; l_ < n_ / 2; l_++) { (x)[2 * l_] = t_[l_]; (x)[2 * l_ + 1] = u_[l_]; \
+          (y)[2 * l_] = t_[l_ + n_ / 2]; (y)[2 * l_ + 1] = u_[l_ + n_ / 2]; } } while (0)
+    #else
+      #define MM_EVEN(x, y) ((void)(x))
+      #define MM_ZIP(x, y) ((void)(x))
+    #endif
     #define MM_PTR(d, s) ((d) = (void*)(s))
     """
     ctypedef float mm_vf
@@ -122,6 +138,8 @@ cdef extern from *:
     void MM_PREFETCH2(const void*) noexcept nogil
     void MM_SWAP(...) noexcept nogil
     void MM_SUM(...) noexcept nogil
+    void MM_EVEN(...) noexcept nogil
+    void MM_ZIP(...) noexcept nogil
     void MM_PTR(...) noexcept nogil
 
 
@@ -131,11 +149,10 @@ cdef extern from *:
     """
     typedef struct { char x[1]; } mm_1;    typedef struct { char x[2]; } mm_2;    typedef struct { char x[3]; } mm_3;
     typedef struct { char x[4]; } mm_4;    typedef struct { char x[5]; } mm_5;    typedef struct { char x[6]; } mm_6;
-    typedef struct { char x[7]; } mm_7;    typedef struct { char x[8]; } mm_8;    typedef struct { char x[10]; } mm_10;
-    typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
+    typedef struct { char x[7]; } mm_7;    typedef struct { char x[8]; } mm_8;    typedef struct { char x[9]; } mm_9;
+    typedef struct { char x[10]; } mm_10;  typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
     typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
-    typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmSpread;
-    typedef struct { char x; } MmFill;
+    typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmFill;
     """
     ctypedef struct mm_1: pass
     ctypedef struct mm_2: pass
@@ -145,6 +162,7 @@ cdef extern from *:
     ctypedef struct mm_6: pass
     ctypedef struct mm_7: pass
     ctypedef struct mm_8: pass
+    ctypedef struct mm_9: pass
     ctypedef struct mm_10: pass
     ctypedef struct mm_12: pass
     ctypedef struct mm_14: pass
@@ -152,7 +170,6 @@ cdef extern from *:
     ctypedef struct MmTwo: pass
     ctypedef struct MmPlain: pass
     ctypedef struct MmTaps: pass
-    ctypedef struct MmSpread: pass
     ctypedef struct MmFill: pass
 
 ctypedef fused MmRows:
@@ -164,6 +181,7 @@ ctypedef fused MmRows:
     mm_6
     mm_7
     mm_8
+    mm_9
     mm_10
     mm_12
     mm_14
@@ -176,7 +194,6 @@ ctypedef fused MmKind:
     MmPlain             # A by two strides, B by one
     MmFill              # the same, and B is packed on the way: its first use is its packing
     MmTaps              # step p of the chain reads A at off[2p] (+ row * rs) and B at off[2p + 1]: convolution
-    MmSpread            # row i of A begins at off[2i + 1]; a chain of `lines` runs of k steps, the runs cs apart in A
 
 cdef enum:
     MM_AHEAD = 8            # steps of k that B is fetched ahead
@@ -219,8 +236,7 @@ ctypedef struct MmGeo:
     int64_t o           # MmTwo: where the second vector begins (less than a vector: the two overlap); MmOne: columns
     int64_t ldc         # of C from row to row
     int64_t lds         # of the start values from row to row
-    int64_t lines       # MmSpread: runs of k
-    const int64_t* off  # MmTaps, MmSpread
+    const int64_t* off  # MmTaps
     int64_t count       # tiles side by side, db from one to the next in B, dc in C
     int64_t db
     int64_t dc
@@ -235,8 +251,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                   const void* start, void* c) noexcept nogil:
     cdef MmRegs r
     cdef int i
-    cdef int64_t p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
-    cdef int64_t at[14]
+    cdef int64_t p, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
     cdef const int64_t* off = g.off
     if MmKind is MmFill:
         MM_PTR(r.f, g.fill)
@@ -247,8 +262,6 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
         for i in range(<int>sizeof(MmRows)):
             MM_ZERO(r.c0[i])
             MM_ZERO(r.c1[i])
-            if MmKind is MmSpread:
-                at[i] = off[2 * i + 1]
         if (MmKind is MmPlain or MmKind is MmFill) and k >= 32:
             MM_PTR(r.c, c)
             r.c = r.c + t * g.dc
@@ -256,45 +269,34 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                 MM_PREFETCH(r.c + i * g.ldc)
                 if MmCols is MmTwo:
                     MM_PREFETCH(r.c + i * g.ldc + o)
-        for q in range(g.lines if MmKind is MmSpread else 1):
-            for p in range(k):
-                if MmKind is MmTaps:
-                    MM_PTR(r.a, a)
-                    MM_PTR(r.b, b)
-                    r.a = r.a + off[2 * p]
-                    r.b = r.b + (off[2 * p + 1] + t * g.db)
-                if MmCols is MmTwo:
-                    if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
-                        MM_PREFETCH1(r.b + MM_AHEAD * ldb)
-                        MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
-                    MM_LOAD(r.b0, r.b)
-                    MM_LOAD(r.b1, r.b + o)
-                    if MmKind is MmFill:
-                        MM_STORE(r.f, r.b0)
-                        MM_STORE(r.f + o, r.b1)
-                else:
-                    MM_LOADN(r.b0, r.b, o)
-                    if MmKind is MmFill:
-                        MM_STORE(r.f, r.b0)
+        for p in range(k):
+            if MmKind is MmTaps:
+                MM_PTR(r.a, a)
+                MM_PTR(r.b, b)
+                r.a = r.a + off[2 * p]
+                r.b = r.b + (off[2 * p + 1] + t * g.db)
+            if MmCols is MmTwo:
+                if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
+                    MM_PREFETCH1(r.b + MM_AHEAD * ldb)
+                    MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
+                MM_LOAD(r.b0, r.b)
+                MM_LOAD(r.b1, r.b + o)
                 if MmKind is MmFill:
-                    r.f = r.f + g.ld
-                for i in range(<int>sizeof(MmRows)):
-                    if MmKind is MmSpread:
-                        r.c0[i] = r.c0[i] + r.a[at[i]] * r.b0
-                        if MmCols is MmTwo:
-                            r.c1[i] = r.c1[i] + r.a[at[i]] * r.b1
-                    else:
-                        r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
-                        if MmCols is MmTwo:
-                            r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
-                if MmKind is MmPlain or MmKind is MmFill:
-                    r.a = r.a + cs
-                    r.b = r.b + ldb
-                if MmKind is MmSpread:
-                    r.a = r.a + 1
-                    r.b = r.b + ldb
-            if MmKind is MmSpread:
-                r.a = r.a + (cs - k)
+                    MM_STORE(r.f, r.b0)
+                    MM_STORE(r.f + o, r.b1)
+            else:
+                MM_LOADN(r.b0, r.b, o)
+                if MmKind is MmFill:
+                    MM_STORE(r.f, r.b0)
+            if MmKind is MmFill:
+                r.f = r.f + g.ld
+            for i in range(<int>sizeof(MmRows)):
+                r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
+                if MmCols is MmTwo:
+                    r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
+            if MmKind is MmPlain or MmKind is MmFill:
+                r.a = r.a + cs
+                r.b = r.b + ldb
         if start != NULL:
             MM_PTR(r.s, start)
             ld = g.lds

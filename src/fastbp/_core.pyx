@@ -13,6 +13,7 @@
 #   views reduce linalg index sort fused builders: the other operations, one function each
 #   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
+#   replay      a function recorded through the door, and run again without Python
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
 
@@ -47,6 +48,9 @@ include "_generated/rows.pxi"        # OP_*: the numbers of the compiled rows
 cdef class Tensor
 cdef class Node
 cdef class FunctionCtx
+cdef class Generator
+cdef class Recording
+cdef class Program
 cdef class dtype
 
 include "_engine/errors.pxi"
@@ -77,6 +81,7 @@ include "_engine/create.pxi"
 include "_engine/memory.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"
+include "_engine/replay.pxi"
 include "_generated/functions.pxi"
 include "_generated/optable.pxi"
 include "_engine/bind.pxi"

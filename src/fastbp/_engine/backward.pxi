@@ -70,6 +70,8 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
 cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
     """leaf.grad += g.  The first gradient is taken over when nobody else holds it."""
     cdef Tensor old
+    if WATCH:
+        note_grad(leaf, False)
     if leaf.hooks is not None:
         for hook in list(leaf.hooks["grad"]):
             r = hook(g)

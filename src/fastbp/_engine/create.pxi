@@ -149,6 +149,8 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     nd = read_sizes("tensor", shape, dims)
     t = fresh(DT_F32 if code >= DT_F16 else code, nd, dims)
     fill_nested(data, t.ptr, t.code, shape, 0, &at)
+    if WATCH:
+        note_host(t)
     if code >= DT_F16:
         t = copied(t, code)
     return made(t, requires_grad)
@@ -217,7 +219,7 @@ def zeros(*args, size=None, dtype=None, device=None, requires_grad=False, out=No
     cdef Tensor t
     check_device(device)
     t = sized("zeros", args if size is None else (size,), dtype_for(dtype, out), DEFAULT_FLOAT)
-    memset(t.ptr, 0, t.n * ITEM[t.code])
+    zero_out(t)
     return made(t, requires_grad) if out is None else into(t, out)
 
 
@@ -257,7 +259,7 @@ def empty_like(Tensor input not None, *, dtype=None, device=None, requires_grad=
 def zeros_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """Zeros of input's shape and dtype."""
     cdef Tensor t = like(input, dtype)
-    memset(t.ptr, 0, t.n * ITEM[t.code])
+    zero_out(t)
     return made(t, requires_grad)
 
 
@@ -325,6 +327,8 @@ def arange(start=None, end=None, step=1, *, dtype=None, device=None, requires_gr
         s = int(step)
         for i in range(n):
             (<int64_t*>t.ptr)[i] = a + i * s
+    if WATCH:
+        note_host(t)
     t = t if t.code == code else copied(t, code)
     return made(t, requires_grad) if out is None else into(t, out)
 
@@ -356,6 +360,8 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False,
     s = (b - a) / (n - 1) if n > 1 else 0.0
     for i in range(n):                  # symmetric, so that both ends are exact
         (<double*>t.ptr)[i] = a + i * s if i < half or n == 1 else b - (n - 1 - i) * s
+    if WATCH:
+        note_host(t)
     if dtype is None and out is not None:
         dtype = out.dtype
     t = copied(t, dtype_code(dtype) if dtype is not None else DEFAULT_FLOAT)
@@ -376,9 +382,12 @@ def eye(int64_t n, m=None, *, dtype=None, device=None, requires_grad=False, out=
     """The identity matrix of n rows and m (n unless given) columns."""
     cdef Tensor t
     cdef int64_t columns = n if m is None else m, i
-    t = zeros((n, columns), dtype=dtype)
+    t = sized("eye", (n, columns), dtype, DEFAULT_FLOAT)
+    memset(t.ptr, 0, t.n * ITEM[t.code])
     for i in range(n if n < columns else columns):
         set_element(t.ptr + i * (columns + 1) * ITEM[t.code], t.code, 1)
+    if WATCH:
+        note_host(t)
     return made(t, requires_grad)
 
 

@@ -166,6 +166,8 @@ cdef int check_targets(str op, Tensor target, int64_t classes, int64_t ignore_in
     cdef Tensor t = whole(target if target.code == DT_I64 else copied(target, DT_I64))
     cdef const int64_t* p = <const int64_t*>t.ptr
     cdef int64_t i
+    if WATCH:
+        note_targets(t, OP_cross_entropy_rows, classes, ignore_index)
     for i in range(t.n):
         if (p[i] < 0 or p[i] >= classes) and p[i] != ignore_index:
             raise IndexError(f"{op}: target {p[i]} at position {i} is out of range: with {classes} classes it must be in "

@@ -459,6 +459,8 @@ cdef Tensor true_positions(Tensor mask):
     I.n = 1
     I.cost = 0.1 * m.n
     execute(&I)
+    if WATCH:
+        note_read(count, "nonzero()")
     n = (<int64_t*>count.ptr)[0]
     out = fresh(DT_I64, 1, &n)
     start(&I, K_mask_index, OP_mask_positions, DT_I64, 1, 2)

@@ -83,6 +83,10 @@ cdef object storage_of(Tensor t, int code):
 cdef Tensor take_over(Tensor t, Tensor x):
     """t becomes another name of x's memory, off the tape."""
     cdef int d
+    if x.st != t.st:
+        _changed()
+        if WATCH:
+            spoil("a tensor is given other memory (resize_, set_)")
     x.st.refs += 1
     storage_release(t.st)
     t.st = x.st
@@ -117,6 +121,8 @@ cdef Tensor resized(Tensor t, object sizes):
     for d in range(t.nd):
         kept += (t.dims[d] - 1) * t.steps[d]
     if t.n:
+        if WATCH:
+            spoil("resize_: a tensor is given other memory")
         memcpy(y.ptr, t.ptr, py.min(kept + 1, y.n) * ITEM[t.code])
     return take_over(t, y)
 

@@ -58,8 +58,8 @@ cdef int execute(Instr* I) except -1:
     cdef char* ws = NULL
     cdef char* own = NULL
     EXECUTED += 1
-    if RECORDER is not None:
-        RECORDER.instruction(PyCapsule_New(<void*>I, "fastbp.instruction", NULL))
+    if WATCH and watched(I):
+        return 0
     if I.n <= 0:
         return 0
     if ns > PARALLEL_NS and THREADS > 1 and I.n > I.grain:
@@ -106,7 +106,9 @@ cdef inline void no_operand(Operand* o) noexcept:
 
 
 cdef inline void start(Instr* I, int kernel, int op, int code, int nout, int narg) noexcept:
-    """An instruction for a kernel other than `pointwise`; the builder adds operands, shape, constants, n and cost."""
+    """A new instruction; the builder adds operands, shape, constants, n and cost."""
+    if WATCH:
+        memset(I, 0, sizeof(Instr))     # what the builder leaves out must be the same in two recordings
     I.run = K.kernel[kernel]
     I.strip = NULL
     I.opcode = kernel

@@ -14,6 +14,8 @@ cdef class Generator:
 
     def manual_seed(self, seed):
         """Start again from a seed; returns self."""
+        if WATCH:
+            spoil("manual_seed: a generator is seeded inside the function; seed it outside")
         self.key = <int64_t>(<uint64_t>(int(seed) & 0xffffffffffffffff))
         self.offset = 0
         return self
@@ -35,6 +37,8 @@ cdef class Generator:
         """Go on from a state of get_state(); returns self."""
         if state.n != 2 or state.code != DT_I64:
             raise ValueError(f"set_state: {describe(state)} is no state; pass what get_state() returned.")
+        if WATCH:
+            spoil("set_state: the state of a generator is set inside the function; set it outside")
         self.key, self.offset = state.tolist()
         return self
 
@@ -47,11 +51,14 @@ default_generator = Generator()
 cdef Generator DEFAULT = default_generator
 
 
-cdef inline void draw(Instr* I, int64_t n) noexcept:
+cdef inline int draw(Instr* I, int64_t n) except -1:
     """Reserve the counters of n numbers of the default generator: constants 0 and 1 of a random kernel."""
+    if WATCH:
+        note_random(DEFAULT, DEFAULT.offset)
     I.c[0].i = DEFAULT.key
     I.c[1].i = DEFAULT.offset
     DEFAULT.offset += (n + 3) // 4
+    return 0
 
 
 cdef int run_random(int kernel, Tensor t, Tensor p, object generator, double f2, double f3, int64_t i2, int64_t i3) except -1:
@@ -64,6 +71,8 @@ cdef int run_random(int kernel, Tensor t, Tensor p, object generator, double f2,
     I.c[0].i = g.key
     if BATCHING:
         check_randomness()
+    if WATCH:
+        note_random(g, g.offset)
     I.c[1].i = g.offset
     g.offset += (t.n + 3) // 4 * (2 if t.code == DT_F64 or kernel == K_rand_int else 1)
     if kernel == K_rand_int:
@@ -188,6 +197,8 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
     u = fresh(DT_I64, 1, &n)
     run_random(K_rand_int, u, None, generator, 0.0, 0.0, 0, 0x7fffffffffffffff)
     r = <const int64_t*>u.ptr
+    if WATCH:
+        note_read(u, "randperm")
     for i in range(n - 1, 0, -1):
         j = r[i] % (i + 1)
         k = p[i]

@@ -27,17 +27,19 @@ cdef extern from *:
     void* fbp_alloc(size_t n) noexcept nogil
     void fbp_free(void* p) noexcept nogil
 
-cdef struct Storage:
+cdef struct Storage:            # 64 bytes: it must fit before the data
     Py_ssize_t refs
     char* data
     size_t nbytes               # usable bytes
+    PyObject* owner             # keeps foreign memory alive (an exporter of the buffer protocol, a capsule); in a free list: the next
     uint32_t version            # bumped by every in-place write
-    int32_t size_class          # of the allocator; -1: memory of `owner`
-    PyObject* owner             # keeps foreign memory alive (an exporter of the buffer protocol, a capsule)
-    Storage* next               # in a free list
     int32_t writer              # OP_* of the last in-place write, for messages; -1: none
-    bint readonly
     uint32_t quiet              # bumped by writes through `x.data`, which only what was saved as x.data heeds
+    uint32_t born               # the recording (replay.pxi) during which it was made, or 0
+    uint32_t seen               # the recording in which `slot` names it
+    int32_t slot
+    int16_t size_class          # of the allocator; -1: memory of `owner`
+    int8_t readonly
 
 cdef enum:
     HEADER = 64                 # the Storage itself; data follows it, aligned
@@ -80,7 +82,7 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
     cdef size_t size
     if c < CLASSES and FREE[c] != NULL:
         s = FREE[c]
-        FREE[c] = s.next
+        FREE[c] = <Storage*>s.owner
         CACHED -= s.nbytes
     else:
         size = class_bytes(c)
@@ -101,6 +103,8 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
     s.version = s.quiet = 0
     s.writer = -1
     s.readonly = False
+    s.born = REC_ID
+    s.seen = 0
     LIVE_BYTES += s.nbytes
     return s
 
@@ -119,6 +123,8 @@ cdef Storage* storage_foreign(char* data, size_t nbytes, object owner, bint read
     s.data = data
     s.owner = <PyObject*>owner
     s.readonly = readonly
+    s.born = REC_ID
+    s.seen = 0
     Py_INCREF(owner)
     return s
 
@@ -131,6 +137,8 @@ cdef inline void storage_release(Storage* s) noexcept:
 
 cdef void storage_free(Storage* s) noexcept:
     global CACHED, LIVE_BYTES
+    if s.born:
+        storage_died(s)
     if s.size_class < 0:
         Py_XDECREF(s.owner)
         free(s)
@@ -139,7 +147,7 @@ cdef void storage_free(Storage* s) noexcept:
     if CACHED + s.nbytes > CACHE_LIMIT:
         fbp_free(s)
         return
-    s.next = FREE[s.size_class]
+    s.owner = <PyObject*>FREE[s.size_class]
     FREE[s.size_class] = s
     CACHED += s.nbytes
 
@@ -151,7 +159,7 @@ cdef void cache_clear() noexcept:
     for c in range(CLASSES):
         while FREE[c] != NULL:
             s = FREE[c]
-            FREE[c] = s.next
+            FREE[c] = <Storage*>s.owner
             fbp_free(s)
     CACHED = 0
 

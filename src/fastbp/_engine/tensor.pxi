@@ -149,6 +149,8 @@ cdef class Tensor:
     @property
     def grad(self):
         """Gradient accumulated by backward; None before."""
+        if WATCH:
+            note_grad(self, False)
         return self.g
 
     @grad.setter
@@ -162,10 +164,14 @@ cdef class Tensor:
                 raise ShapeError(f"grad: {describe(t)} does not fit {describe(self)}; shapes must be equal.")
             if t.code != self.code:
                 raise DTypeError(f"grad: {describe(t)} does not fit {describe(self)}; dtypes must be equal.")
+        if WATCH:
+            note_grad(self, True)
         self.g = value
 
     @grad.deleter
     def grad(self):
+        if WATCH:
+            note_grad(self, True)
         self.g = None
 
     @property
@@ -182,6 +188,10 @@ cdef class Tensor:
             raise DTypeError(f"data: {describe(self)} requires grad and cannot become {describe(value)}; convert with .float().")
         if value.nd != self.nd or value.code != self.code or memcmp(value.dims, self.dims, self.nd * sizeof(int64_t)):
             self.epoch += 1             # backward must not read it as what was saved
+        if value.st != self.st:
+            _changed()
+            if WATCH:
+                spoil("`.data =` gives a tensor other memory; write into it (t.data[...] = value, t.copy_(value))")
         value.st.refs += 1
         storage_release(self.st)
         self.st = value.st
@@ -488,12 +498,16 @@ cdef class Tensor:
         if self.n != 1:
             raise ShapeError(f"item: {describe(self)} has {self.n} elements; only a tensor of one element is a number. "
                              f"Use tolist() or numpy().")
+        if WATCH:
+            note_read(self, "item()")
         return element(self.ptr, self.code)
 
     def tolist(self):
         """Nested lists of Python numbers."""
         if BATCHING:
             check_concrete("tolist", self)
+        if WATCH:
+            note_read(self, "tolist()")
         return to_list(self, 0, self.ptr)
 
     def numpy(self, *, bint force=False):
@@ -546,6 +560,8 @@ cdef class Tensor:
             check_concrete("bool", self)
         if self.n != 1:
             raise GraphError(f"bool: the truth value of {describe(self)} is ambiguous; use any() or all().")
+        if WATCH:
+            note_read(self, "bool()")
         return element(self.ptr, self.code) != 0
 
     def __float__(self):
@@ -932,6 +948,7 @@ cdef Node node_of(Tensor t):
 
 
 cdef require_grad(Tensor t, bint value):
+    _changed()
     if value:
         if CATEGORY[t.code] != 2:
             raise DTypeError(f"requires_grad_: {describe(t)} cannot be differentiated; only floating dtypes can. "
@@ -1081,6 +1098,8 @@ cdef get_buffer(Tensor t, Py_buffer* buffer, int flags):
     internal = <void**>PyMem_Malloc(sizeof(void*) + 2 * MAXDIM * sizeof(Py_ssize_t))
     if internal == NULL:
         raise MemoryError()
+    if WATCH:
+        note_read(t, "numpy()")
     internal[0] = t.st                  # its own reference: `t.data = other` must not free what the buffer shows
     t.st.refs += 1
     dims = <Py_ssize_t*>(internal + 1)
@@ -1153,6 +1172,8 @@ def from_numpy(ndarray):
         t.bits = B_CONTIGUOUS if is_contiguous(t.nd, t.dims, t.steps) else 0
         t.st = storage_foreign(<char*>b.buf, b.len, owner, b.readonly)
         t.ptr = <char*>b.buf
+        if WATCH:
+            note_array(t, ndarray)
     finally:
         PyBuffer_Release(&b)
     return t

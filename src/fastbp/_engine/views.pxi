@@ -854,7 +854,7 @@ cdef Tensor c_flip(Tensor x, object dims):
 cdef Tensor copied(Tensor x, int code):
     """A contiguous copy in a dtype, not recorded."""
     cdef Tensor y = fresh(code, x.nd, x.dims)
-    if x.code == code and x.bits & B_CONTIGUOUS and RECORDER is None:
+    if x.code == code and x.bits & B_CONTIGUOUS and not WATCH:
         memcpy(y.ptr, x.ptr, x.n * ITEM[code])
     else:
         run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, COMPUTE[x.code], y, (x,), (), 0)
@@ -1109,11 +1109,16 @@ cdef int fill_tensor(Tensor t, object value) except -1:
 
 cdef Tensor zeros_of(int code, int nd, const int64_t* dims):
     cdef Tensor t = fresh(code, nd, dims)
-    if RECORDER is None:
-        memset(t.ptr, 0, t.n * ITEM[code])
-    else:
-        fill_tensor(t, 0)
+    zero_out(t)
     return t
+
+
+cdef int zero_out(Tensor t) except -1:
+    """Zeros in new memory; by an instruction where one listens."""
+    if WATCH:
+        return fill_tensor(t, 0)
+    memset(t.ptr, 0, t.n * ITEM[t.code])
+    return 0
 
 
 cdef Tensor ones_of(int code, int nd, const int64_t* dims):
@@ -1128,6 +1133,8 @@ cdef Tensor arange_of(int64_t n):
     cdef int64_t i
     for i in range(n):
         (<int64_t*>t.ptr)[i] = i
+    if WATCH:
+        note_host(t)
     return t
 
 

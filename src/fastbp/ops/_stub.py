@@ -38,7 +38,8 @@ ROW_TYPES = {"Tensor": "Tensor", "Tensor[]": "Sequence[Tensor]", "int": "_Int", 
              "Generator": "Generator"}
 # parameter of an engine's function: C type -> type; None where no object may be passed
 C_TYPES = {"Tensor": "Tensor | None", "int": "_Int", "int64_t": "_Int", "Py_ssize_t": "_Int", "bint": "_Bool", "double": "_Float",
-           "str": "str", "list": "list[Any]", "tuple": "tuple[Any, ...]"}
+           "str": "str", "list": "list[Any]", "tuple": "tuple[Any, ...]",
+           "dict": "dict[str, Any]", "Program": "Program", "Recording": "Recording"}
 # untyped parameter: name -> type
 NAMES = {"dtype": "_Dtype | None", "d": "_Dtype", "device": "_Device | None", "requires_grad": "_Bool", "pin_memory": "_Bool",
          "generator": "Generator | None", "out": "Any", "keepdim": "_Bool", "retain_graph": "_Bool | None",

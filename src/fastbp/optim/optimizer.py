@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
 
-from fastbp._core import Tensor
+from fastbp._core import Tensor, _host, _recording
 from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.utils.hooks import RemovableHandle
 
@@ -386,9 +386,20 @@ class CompiledOptimizer(Optimizer):
         Args: closure: function that computes the loss anew and returns it.
         Returns: the closure's result, or None.
         """
+        if _recording():
+            return self._step_recorded(closure)
         if self._step_hooked:
             return _call_hooked(type(self)._step, self, () if closure is None else (closure,), {})
         return self._step(closure)
+
+    def _step_recorded(self, closure):
+        """Inside fastbp.compile: this Python runs at each replay too, and gives the updates their constants."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        _host(self._step if not self._step_hooked else lambda: _call_hooked(type(self)._step, self, (), {}))
+        return loss
 
     def _step(self, closure=None):
         loss = None

@@ -51,6 +51,7 @@ cdef class FunctionCtx
 cdef class Generator
 cdef class Recording
 cdef class Program
+cdef class Frame
 cdef class dtype
 
 include "_engine/errors.pxi"

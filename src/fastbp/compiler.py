@@ -11,14 +11,18 @@ import functools
 import os
 import types
 import warnings
+import weakref
 
 from fastbp import _core
 from fastbp._core import ReplayError, Tensor
+from fastbp.autograd.function import Function, once_differentiable
+from fastbp.nn.module import Module
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "disable", "is_compiling", "list_backends", "reset"]
 
 _SIMPLE = (int, float, bool, str, bytes, type(None))
 _PROGRAMS = 32          # programs of one function that are kept; the least recently used goes first
+_VARIANTS = 4           # programs for calls alike in all but conditions: training and evaluation, gradients there or not
 _SEEN = 256             # calls seen once that are remembered
 _HOME = os.path.dirname(__file__)
 _LIVE: list = []        # weak references to all compiled functions, for reset()
@@ -94,7 +98,6 @@ class _Surroundings:
             self._visit(value, depth)
 
     def _visit(self, value, depth):
-        from fastbp.nn.modules.module import Module
         if id(value) in self._known or isinstance(value, (*_SIMPLE, types.ModuleType, type)):
             return
         if isinstance(value, Tensor):
@@ -168,8 +171,7 @@ class _Calls:
         self.modules, self._known = [], set()
 
     def __enter__(self):
-        from fastbp.nn.modules.module import Module
-        self._module, self._call = Module, Module.__call__
+        self._call = Module.__call__
         original, known, modules = self._call, self._known, self.modules
 
         def call(module, *args, **kwargs):
@@ -182,7 +184,7 @@ class _Calls:
         return self
 
     def __exit__(self, *error):
-        self._module.__call__ = self._call
+        Module.__call__ = self._call
 
 
 # ---- results ----------------------------------------------------------------------------------------------------------
@@ -227,11 +229,41 @@ def _build(spec, tensors):
 class _Variant:
     """One recorded program of a function, and when it holds."""
 
-    __slots__ = ("conditions", "differs", "program", "ready", "reason", "recording", "spec")
+    __slots__ = ("conditions", "differs", "edges", "program", "ready", "reason", "recording", "spec", "tracked")
 
     def __init__(self):
-        self.recording = self.program = self.conditions = self.spec = self.reason = None
+        self.recording = self.program = self.conditions = self.spec = self.reason = self.differs = None
+        self.edges = self.tracked = None        # of a program in two halves: who gets its gradients; which results are tracked
         self.ready = False
+
+
+class _Replay(Function):
+    """A program in two halves as one node of the tape."""
+
+    @staticmethod
+    def forward(ctx, variant, tensors, *edges):
+        results, ctx.frame = _core._replay(variant.program, tensors)
+        ctx.variant = variant
+        ctx.mark_non_differentiable(*[r for r, tracked in zip(results, variant.tracked) if not tracked])
+        return tuple(results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *adjoints):
+        adjoints = [a.contiguous() for a, tracked in zip(adjoints, ctx.variant.tracked) if tracked]
+        return (None, None, *_core._replay_backward(ctx.variant.program, ctx.frame, adjoints))
+
+
+def _replaced(value, new):
+    """A tree of arguments with tensors replaced: new is a dict by id."""
+    if isinstance(value, Tensor):
+        return new.get(id(value), value)
+    if isinstance(value, (list, tuple)):
+        parts = [_replaced(x, new) for x in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, dict):
+        return {k: _replaced(x, new) for k, x in value.items()}
+    return value
 
 
 class Compiled:
@@ -242,6 +274,7 @@ class Compiled:
         self._function, self._fullgraph, self._check = function, fullgraph, check
         self._variants: dict = {}
         self._warned: set = set()
+        _LIVE.append(weakref.ref(self, _LIVE.remove))
 
     def __get__(self, owner, kind=None):
         if owner is None:
@@ -260,74 +293,171 @@ class Compiled:
         if variants is not None and not _core._recording():
             for variant in variants:
                 if variant.ready and variant.conditions.hold() and _core._grads_fit(variant.program):
-                    results = _core._replay(variant.program, tensors)
-                    return _build(variant.spec, results)
-        return self._record(key, tensors, args, kwargs)
+                    return self._run(variant, tensors)
+        return self._call(key, tensors, args, kwargs)
 
-    def _record(self, key, tensors, args, kwargs):
-        if key is None or _core._recording() or "graph" in key:
+    def _run(self, variant, tensors):
+        if variant.edges is None:
+            results = _core._replay(variant.program, tensors)
+        else:
+            edges = [tensors[e] if isinstance(e, int) else e for e in variant.edges]
+            results = _Replay.apply(variant, tensors, *edges)
+        return _build(variant.spec, results)
+
+    def _call(self, key, tensors, args, kwargs):
+        """A call that no program stands in for: eager, listened to, or recorded."""
+        if key is None or _core._recording() or _core._transforming():
             return self._function(*args, **kwargs)
-        variants = self._variants.setdefault(key, [])
-        variant = next((v for v in variants if v.conditions is not None and v.conditions.hold()
-                        and (v.program is None or v.reason or _core._grads_fit(v.program))), None)
+        variants = self._variants.pop(key, [])
+        self._variants[key] = variants                  # the most recently used is last
+        variant = next((v for v in variants if v.conditions.hold() and (v.program is None or _core._grads_fit(v.program))), None)
         if variant is not None and variant.reason:
             return self._function(*args, **kwargs)
-        if variant is None:
-            variant = _Variant()
-            variants.insert(0, variant)
-            del variants[4:]
-            self._forget()
-            with _Calls() as calls:
-                result, variant.recording = _core._record(self._function, args, kwargs, tensors, True, False)
-            variant.conditions = _Conditions(self._function, calls.modules)
-            return result
+        if variant is not None:
+            return self._record(variant, tensors, args, kwargs)
+        variant = _Variant()
+        with _Calls() as calls:
+            result, variant.recording = _core._record(self._function, args, kwargs, tensors, True)
+        found: list = []
+        if _flatten(result, found) is not None:
+            _core._note_escapes(variant.recording, found)
+        _core._finish()
+        variant.conditions = _Conditions(self._function, calls.modules)
+        variants.insert(0, variant)
+        del variants[_VARIANTS:]
+        self._forget()
+        return result
+
+    def _record(self, variant, tensors, args, kwargs):
+        inputs, tracked = tensors, {}
+        if _core.is_grad_enabled():
+            tracked = {id(t): t.detach().requires_grad_() for t in tensors if t.requires_grad}
+            inputs = [tracked.get(id(t), t) for t in tensors]
         before = variant.conditions.now()
         with _Calls() as calls:
-            result, recording = _core._record(self._function, args, kwargs, tensors, False, self._check)
+            result, recording = _core._record(self._function, _replaced(args, tracked), _replaced(kwargs, tracked), inputs, False)
+        after = variant.conditions.now()
         conditions = _Conditions(self._function, calls.modules)
-        if conditions.state != before and variant.conditions.now() != before:
-            return self._refuse(variant, "a number or mode that a module or object holds changes while it runs", None, result)
-        variant.conditions = conditions
         if recording.reason:
-            return self._refuse(variant, recording.reason, recording.place, result)
-        differs = _core._same_recording(variant.recording, recording)
+            return self._refuse(variant, recording.reason, recording.place, result, tracked, args, kwargs)
+        if after != before:
+            return self._refuse(variant, "a number, mode or parameter that a module holds changes while it runs", None, result,
+                                tracked, args, kwargs)
         found: list = []
         spec = _flatten(result, found)
         if spec is None:
-            return self._refuse(variant, f"a result of type {type(result).__name__} cannot be made again", None, result)
-        if any(t.grad_fn is not None and _core._live_graph(t) for t in found):
-            return self._refuse(variant, "a result has a graph that leads to parameters", None, result)
-        program = _core._program(recording, found)
-        if program is None:
-            return self._refuse(variant, recording.reason, None, result)
-        if self._check:
-            wrong = _core._check_program(program, recording, tensors, found)
-            if wrong:
-                return self._refuse(variant, f"the replay differs from the eager run in {wrong}", None, result)
-        variant.recording, variant.program, variant.spec = recording, program, spec
+            return self._refuse(variant, f"a result of type {type(result).__name__} cannot be made again", None, result, tracked,
+                                args, kwargs)
+        live = [_core._live_graph(t) for t in found]
+        edges, grads = None, []
+        result = None
+        if any(live):
+            pairs = _core._record_backward(recording, [t for t, yes in zip(found, live) if yes])
+            own = {id(t): k for k, t in enumerate(inputs) if id(t) in {id(x) for x in tracked.values()}}
+            edges = [own.get(id(leaf), leaf) for leaf, _ in pairs]
+            grads = [g for _, g in pairs]
+            del pairs
+        else:
+            _core._drop_graph(found)
+        if edges is None and _core._held_elsewhere(recording, found):
+            return self._refuse(variant, "a tensor that it returns is also kept elsewhere (in a list or attribute)", None,
+                                _build(spec, found), tracked, args, kwargs)
+        if _core._escapes_alive(variant.recording) and _core._escapes(recording, [*found, *grads]):
+            return self._refuse(variant, "tensors made inside are kept, call after call (in a list?)", None,
+                                _build(spec, found) if edges is None else None, tracked, args, kwargs, recording)
+        differs = _core._same_recording(variant.recording, recording)
+        program = None if recording.reason else _core._program(recording, found + grads, len(found))
+        wrong = recording.reason
+        if program is not None and self._check:
+            wrong = _core._check_program(program, recording, recording.inputs, found + grads)
+            wrong = wrong and f"the replay differs from the eager run in {wrong}"
+        if wrong:
+            return self._refuse(variant, wrong, recording.place, _build(spec, found) if edges is None else None, tracked, args,
+                                kwargs, recording)
+        variant.recording, variant.program, variant.spec, variant.conditions = recording, program, spec, conditions
+        variant.edges, variant.tracked, variant.differs = edges, live, differs
         variant.ready = differs is None
-        variant.differs = differs
-        return result
+        if edges is None:
+            return _build(spec, found)
+        del found, grads
+        _core._rewind(recording)                # the graph was used up: the program runs in its place
+        return self._run(variant, tensors)
 
-    def _refuse(self, variant, reason, place, result):
+    def _refuse(self, variant, reason, place, result, tracked, args, kwargs, used=None):
+        """Run eagerly from now on, and say why.  used: a recording whose graph was used up; the state is put back first."""
         variant.reason = reason
         variant.program = variant.recording = None
-        text = f"compile: {getattr(self._function, '__qualname__', self._function)} runs eagerly: {reason}" + (
-            f" ({place})" if place else "")
+        _core._finish()
+        name = getattr(self._function, "__qualname__", type(self._function).__name__)
+        text = f"compile: {name} runs eagerly: {reason}" + (f" ({place})" if place else "")
         if self._fullgraph:
             raise ReplayError(text)
         if text not in self._warned:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=4)
+            warnings.warn(text, stacklevel=5)
+        if used is not None and result is None:
+            _core._rewind(used)
+            return self._function(*args, **kwargs)
+        if tracked and any(_core._live_graph(t) for t in _tensors_of(result)):
+            return self._function(*args, **kwargs)      # the arguments' graphs were cut off
         return result
 
     def _forget(self):
-        if len(self._variants) > _SEEN:
-            del self._variants[next(iter(self._variants))]
+        programs = sum(v.program is not None for vs in self._variants.values() for v in vs)
+        while len(self._variants) > _SEEN or programs > _PROGRAMS:
+            dropped = self._variants.pop(next(iter(self._variants)))
+            programs -= sum(v.program is not None for v in dropped)
 
     def reset(self):
         """Forget all programs."""
         self._variants.clear()
+
+    def explain(self):
+        """What was recorded, what the passes did, and why something runs eagerly.  Returns: a str."""
+        lines = [f"{getattr(self._function, '__qualname__', type(self._function).__name__)}: "
+                 f"{sum(map(len, self._variants.values()))} kinds of call"]
+        for variants in self._variants.values():
+            for v in variants:
+                if v.reason:
+                    lines.append(f"  runs eagerly: {v.reason}")
+                elif v.program is None:
+                    lines.append("  seen once")
+                else:
+                    r = v.program.report
+                    lines.append(f"  {'replays' if v.ready else 'not yet: ' + str(v.differs)}: {v.program.replays} so far; "
+                                 f"{r['recorded']} instructions recorded, {r['dead']} dead, {r['fused']} fused into strips "
+                                 f"before them, {r.get('local', 0)} results stay in L1; arena {r['arena']} bytes for "
+                                 f"{r['eager_bytes']} bytes of temporaries")
+        return "\n".join(lines)
+
+
+def _tensors_of(result):
+    found: list = []
+    _flatten(result, found)
+    return found
+
+
+class OptimizedModule(Module):
+    """What `compile` returns for a module: the same parameters and attributes; forward and backward are replayed."""
+
+    def __init__(self, module, fullgraph=False, check=True):
+        super().__init__()
+        self._orig_mod = module
+        self.__dict__["_compiled"] = Compiled(module, fullgraph, check)
+        self.training = module.training
+
+    def forward(self, *args, **kwargs):
+        return self._compiled(*args, **kwargs)
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_modules"]["_orig_mod"], name)
+
+    def explain(self):
+        """See Compiled.explain."""
+        return self._compiled.explain()
 
 
 def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mode=None, options=None, disable=False, check=True):
@@ -341,7 +471,7 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mo
         dynamic, backend, mode, options: PyTorch's, accepted and ignored.  disable: return model itself.
     Returns: a callable with `model`'s arguments and results.
     Cost: a replay costs the arithmetic and about 2 us; a new shape costs one eager call and one recorded one.
-    Source: ARCHITECTURE: record and replay; torch.compile
+    Source: torch.compile
 
     >>> import fastbp
     >>> double = fastbp.compile(lambda x: x * 2, mode="max-autotune")
@@ -350,9 +480,10 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mo
     """
     if model is None:
         return lambda f: compile(f, fullgraph=fullgraph, disable=disable, check=check)
-    from fastbp.nn.modules.module import Module
-    if disable or isinstance(model, (Compiled, Module)):
+    if disable or isinstance(model, (Compiled, OptimizedModule)):
         return model
+    if isinstance(model, Module):
+        return OptimizedModule(model, fullgraph, check)
     return Compiled(model, fullgraph, check)
 
 
@@ -370,7 +501,11 @@ assume_constant_result = substitute_in_graph = allow_in_graph
 
 
 def reset():
-    """Does nothing: no code is cached."""
+    """Forget all recorded programs."""
+    for reference in list(_LIVE):
+        compiled = reference()
+        if compiled is not None:
+            compiled.reset()
 
 
 def is_compiling():

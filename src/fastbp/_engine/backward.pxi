@@ -70,6 +70,9 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
 cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
     """leaf.grad += g.  The first gradient is taken over when nobody else holds it."""
     cdef Tensor old
+    if PAIRS is not None:
+        PAIRS.append((leaf, g))
+        return 0
     if WATCH:
         note_grad(leaf, False)
     if leaf.hooks is not None:
@@ -241,6 +244,8 @@ cdef int to_leaf(Tensor t, Tensor g, bint create, dict targets, list captured, d
         if at is not None:
             captured[at] = g if captured[at] is None else binary(OP_add, captured[at], g)
         return 0
+    if PAIRS is not None:
+        return accumulate(t, g, create)
     if t.hooks is not None:
         entry = late.get(id(t))
         late[id(t)] = (t, g) if entry is None else (t, binary(OP_add, entry[1], g))

@@ -33,6 +33,7 @@ cdef struct Slot:
     bint host_read      # by the program: its content must not change
     bint saved          # its content before the first write is kept, to check the replay
     uint32_t version    # when the program read it
+    uint64_t content    # of what the program wrote itself: a hash
 
 cdef struct Step:       # one instruction
     Instr* I            # the record, owned; NULL: a strip over contiguous operands, which needs less
@@ -77,6 +78,7 @@ cdef int WATCH = 0                  # 1: a recording listens; 2: constants are c
 cdef uint32_t REC_ID = 0            # of the recording that listens, 0: none
 cdef uint32_t REC_LAST = 0
 cdef Recording REC = None
+cdef Recording DONE = None          # the recording that has ended, until it is a program: memory may still die
 cdef Program COLLECT = None
 cdef unsigned long WATCH_THREAD = 0
 cdef uint64_t STAMP = 0             # counts what may change the structure of programs: parameters, modes, `t.data = other`
@@ -138,8 +140,9 @@ cdef class Recording:
     cdef dict leaf_index
     cdef list leaves                # [leaf, grad before or ..., ]
     cdef list before                # (slot, bytes before the first write)
-    cdef list inputs
-    cdef list places                # source lines of the steps, when wanted
+    cdef readonly list inputs
+    cdef Py_ssize_t split           # where the backward half begins, or -1
+    cdef Py_ssize_t nadjoints       # arguments of that half
 
     def __dealloc__(self):
         cdef Py_ssize_t k
@@ -203,8 +206,9 @@ cdef int slot_of(Recording r, Storage* s) except -1:
 
 cdef void storage_died(Storage* s) noexcept:
     """Memory born during the recording is given back."""
-    if REC is not None and s.seen == REC.id:
-        REC.slots[s.slot].dead = True
+    cdef Recording r = REC if REC is not None else DONE
+    if r is not None and s.seen == r.id and s.slot < r.nslots:
+        r.slots[s.slot].dead = True
     s.born = 0
     s.seen = 0
 
@@ -273,11 +277,9 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
                 inside = inside or t.kind != S_OUTER or t.written
         if not inside:
             return 0
-        for k in range(I.nout):
-            if I.arg[k].owner != NULL and (<Storage*>I.arg[k].owner).born != r.id:
-                spoil("an optimizer writes with an operation that is no update of its own (a parameter that is not "
-                      "contiguous?)")
-                return 0
+        spoil("an optimizer computes with an operation that is no update of its own (a parameter or gradient that is not "
+              "contiguous?)")
+        return 0
     s = new_step(r)
     s.op = I.op
     s.n = I.n
@@ -321,7 +323,8 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
         h = mix(h, <uint64_t>s.slot[k] << 8 | <uint32_t>I.arg[k].dtype)
         h = mix(h, s.offset[k])
         if s.slot[k] >= 0 and r.slots[s.slot[k]].kind == S_OUTER and s.host < 0:
-            h = mix(h, <uint64_t>r.slots[s.slot[k]].st)
+            t = &r.slots[s.slot[k]]
+            h = mix(h, <uint64_t>t.st if t.st.born != r.id else t.content)
         for d in range(I.ndim if I.opcode == K_pointwise else MAXDIM):
             h = mix(h, I.arg[k].stride[d])
     if s.host < 0:
@@ -365,8 +368,9 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
 cdef int keep_before(Recording r, int m) except -1:
     """What memory from outside held before the first write."""
     cdef Slot* t = &r.slots[m]
+    cdef int64_t n = t.st.nbytes
     t.saved = True
-    r.before.append((m, (<char*>t.st.data)[:t.st.nbytes]))
+    r.before.append((m, (<char*>t.st.data)[:n], tensor_of(t.st, t.st.data, DT_U8, 1, &n)))
     return 0
 
 
@@ -375,10 +379,10 @@ cdef int keep_before(Recording r, int m) except -1:
 cdef int note_read(Tensor t, str what) except -1:
     """The program reads a value."""
     cdef Slot* s
-    if REC is None or REC.reason is not None or not here() or REC.host >= 0:
+    if REC is None or REC.reason is not None or not here():
         return 0
     if t.st.seen != REC.id:
-        if t.st.born == REC.id:         # made of the program's own numbers, and not yet touched
+        if REC.host >= 0 or t.st.born == REC.id:         # made of the program's own numbers, and not yet touched
             return 0
         slot_of(REC, t.st)
     s = &REC.slots[t.st.slot]
@@ -394,6 +398,7 @@ cdef int note_read(Tensor t, str what) except -1:
 cdef int note_host(Tensor t) except -1:
     """The program wrote a new tensor without an instruction: a constant of the recording."""
     cdef Slot* s
+    cdef int64_t k
     if REC is None or REC.reason is not None or not here():
         return 0
     if t.st.born != REC.id:
@@ -403,6 +408,9 @@ cdef int note_host(Tensor t) except -1:
     s.kind = S_OUTER                    # held from now on; written again by an instruction: spoiled when the program is made
     s.host_read = True
     s.version = t.st.version
+    s.content = 1
+    for k in range(t.n * ITEM[t.code]):
+        s.content = mix(s.content, <uint8_t>t.ptr[k])
     if not s.held:
         s.held = True
         t.st.refs += 1
@@ -439,7 +447,7 @@ cdef int note_grad(Tensor leaf, bint written) except -1:
     cdef Slot* s
     if REC is None or REC.reason is not None or not here():
         return 0
-    if id(leaf) in REC.leaf_index:
+    if id(leaf) in REC.leaf_index or leaf.st.born == REC.id:     # a leaf made inside is nobody's parameter
         return 0
     k = leaf_of(REC, leaf)
     if written:
@@ -503,15 +511,18 @@ cdef int note_targets(Tensor t, int op, int64_t classes, int64_t ignore_index) e
 
 def _host(action):
     """Run the Python of an optimizer or scheduler: at each replay it runs again, and its updates give new constants."""
+    global REC_ID
     if REC is None or not here() or REC.host >= 0:
         return action()
     REC.host = <int>len(REC.actions)
     REC.actions.append(action)
+    REC_ID = 0                          # states made here are not the recording's: they were there before the next call
     try:
         return action()
     finally:
         if REC is not None:
             REC.host = -1
+            REC_ID = REC.id
 
 
 def _recording():
@@ -532,9 +543,14 @@ def _changed():
 
 # ---- recording ------------------------------------------------------------------------------------------------------
 
-def _record(function, tuple args, dict kwargs, list inputs, bint light, bint checking):
+def _transforming():
+    """Whether a function transform (vmap, jvp) is open: values carry more than their memory."""
+    return BATCHING != 0 or LEVEL != 0
+
+
+def _record(function, tuple args, dict kwargs, list inputs, bint light):
     """function(*args, **kwargs), listened to.  inputs: the tensors among the arguments.  Returns: result, Recording."""
-    global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD
+    global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD, DONE
     cdef Recording r = Recording.__new__(Recording)
     cdef Tensor t
     cdef Slot* s
@@ -544,7 +560,8 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, bint che
     REC_LAST += 1
     r.id = REC_LAST
     r.light = light
-    r.checking = checking
+    r.split = -1
+    r.checking = not light
     r.host = -1
     r.drawing = -1
     r.actions = []
@@ -561,6 +578,7 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, bint che
             s.index = k
             s.held = False
             t.st.refs -= 1              # arguments are borrowed
+    DONE = None
     REC = r
     REC_ID = r.id
     WATCH_THREAD = PyThread_get_thread_ident()
@@ -571,6 +589,7 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, bint che
         WATCH &= ~1
         REC = None
         REC_ID = 0
+    DONE = r
     r.printed = r.length
     r.generators = [(g, start, (<Generator>g).offset) for g, start in r.generators]
     return result, r
@@ -591,6 +610,128 @@ def _same_recording(Recording a not None, Recording b not None):
     return None
 
 
+def _note_escapes(Recording r not None, list results):
+    """Hold what was made inside and is held by somebody who is neither a result nor a .grad."""
+    global DONE
+    cdef Py_ssize_t k
+    cdef Tensor t
+    cdef list entry
+    DONE = None
+    for t in results:
+        if t.st.seen == r.id:
+            r.slots[t.st.slot].host_read = True     # a mark, in a recording that becomes no program
+    for entry in r.leaves:
+        t = (<Tensor>entry[0]).g
+        if t is not None and t.st.seen == r.id:
+            r.slots[t.st.slot].host_read = True
+    for k in range(r.nslots):
+        if r.slots[k].kind == S_TEMP and not r.slots[k].dead and not r.slots[k].host_read:
+            r.slots[k].held = True
+            r.slots[k].st.refs += 1
+
+
+def _finish():
+    """The last recording becomes no program."""
+    global DONE
+    DONE = None
+
+
+def _escapes_alive(Recording r not None):
+    """Whether somebody still holds what `_note_escapes` found."""
+    cdef Py_ssize_t k
+    for k in range(r.nslots):
+        if r.slots[k].kind == S_TEMP and r.slots[k].held and r.slots[k].st.refs > 1:
+            return True
+    return False
+
+
+def _escapes(Recording r not None, list results):
+    """Whether something made inside is held by somebody who is neither a result nor a .grad."""
+    cdef Py_ssize_t k
+    cdef Tensor t
+    mine = set()
+    for t in results:
+        mine.add(<size_t>t.st)
+    for entry in r.leaves:
+        t = (<Tensor>entry[0]).g
+        if t is not None:
+            mine.add(<size_t>t.st)
+    for k in range(r.nslots):
+        if r.slots[k].kind == S_TEMP and not r.slots[k].dead and <size_t>r.slots[k].st not in mine:
+            return True
+    return False
+
+
+def _held_elsewhere(Recording r not None, list results):
+    """Whether somebody but `results` holds a tensor that was made inside and is returned."""
+    cdef Tensor t, u
+    cdef Py_ssize_t refs, tensors
+    for t in results:
+        if t.st.born != r.id:
+            continue
+        refs = 0
+        for u in results:
+            refs += u is t
+        u = None
+        if (<PyObject*>t).ob_refcnt > refs + 1:
+            return True
+    for t in results:
+        if t.st.born == r.id:
+            tensors = 0
+            seen = set()
+            for u in results:
+                if u.st == t.st and id(u) not in seen:
+                    seen.add(id(u))
+                    tensors += 1
+            if t.st.refs > tensors:
+                return True
+    return False
+
+
+# ---- the backward half ----------------------------------------------------------------------------------------------
+
+cdef list PAIRS = None          # gathers (leaf, gradient) in the order of delivery, in place of adding to .grad
+
+
+def _record_backward(Recording r not None, list outputs):
+    """Record the backward pass of outputs, to be replayed with other adjoints.
+
+    Returns: [(leaf, gradient)] in the order of delivery.
+    """
+    global REC, REC_ID, WATCH, WATCH_THREAD, PAIRS
+    cdef list adjoints = [], pairs = []
+    cdef Tensor t, g
+    cdef Slot* s
+    if WATCH & 3:
+        raise ReplayError("compile: another thread is recording; wait for it.")
+    for t in outputs:
+        g = fresh(t.code, t.nd, t.dims)
+        fill_tensor(g, 1)
+        s = &r.slots[slot_of(r, g.st)]
+        s.kind = S_INPUT
+        s.index = <int32_t>len(r.inputs)
+        s.held = False
+        g.st.refs -= 1
+        r.inputs.append(g)
+        r.nadjoints += 1
+        adjoints.append(g)
+    r.split = r.length
+    REC = r
+    REC_ID = r.id
+    WATCH_THREAD = PyThread_get_thread_ident()
+    WATCH |= 1
+    PAIRS = pairs
+    try:
+        walk(outputs, list(adjoints), False, False, None, None)
+    finally:
+        PAIRS = None
+        WATCH &= ~1
+        REC = None
+        REC_ID = 0
+    r.printed = r.length
+    return pairs
+
+
 # ---- the program ----------------------------------------------------------------------------------------------------
 
 cdef class Program:
@@ -601,12 +742,16 @@ cdef class Program:
     cdef Py_ssize_t nslots
     cdef Exec* code
     cdef Py_ssize_t ncode
-    cdef Py_ssize_t split           # where the backward half begins; ncode: there is none
+    cdef Py_ssize_t narguments      # of the forward half; adjoints follow
+    cdef readonly Py_ssize_t split  # where the backward half begins, or -1
+    cdef Py_ssize_t nforward        # results of the forward half
+    cdef PyObject* frame            # the Frame whose memory the code names now (not held)
+    cdef int32_t* late              # slots of arguments and results that the backward half reads
+    cdef Py_ssize_t nlate
     cdef Patch* patches             # by slot
     cdef int64_t* patch_at          # [nslots + 1]
-    cdef Storage* arena
+    cdef Storage* arena             # that the code names now
     cdef int64_t arena_bytes
-    cdef char* bound                # the arena that the code names now
     cdef char* pool                 # blocks of numbers
     cdef char* workspace
     cdef int64_t workspace_each
@@ -625,7 +770,6 @@ cdef class Program:
     cdef Py_ssize_t ndraws
     cdef list leaves                # (leaf, grad expected before: None, ... or True, grad afterwards or None, slot or -1)
     cdef list outputs               # for each result: (kind, slot or index, offset, dtype, dims, steps) or an object
-    cdef list made                  # output slots
     cdef int32_t* touched           # slots whose version a run raises
     cdef Py_ssize_t ntouched
     cdef int32_t* grads             # slots of gradients that are added to
@@ -656,16 +800,20 @@ cdef class Program:
         free(self.draw_from)
         free(self.draw_counter)
         free(self.touched)
+        free(self.late)
         free(self.grads)
         if self.workspace != NULL:
             fbp_free(self.workspace)
 
 
-def _program(Recording r not None, list results):
+def _program(Recording r not None, list results, int forward=-1):
     """A Program of a recording; results: the tensors that the function returned.  The recording is used up.
+
+    forward: how many of the results are the forward half's; the others are gradients, in the order of delivery.
 
     Nothing but the caller's list may still hold the results' graph.  Returns None, and sets the reason, when it cannot be.
     """
+    global DONE
     cdef Program p
     cdef Tensor t
     cdef Slot* s
@@ -673,6 +821,7 @@ def _program(Recording r not None, list results):
     cdef int m
     cdef dict report = {"recorded": r.length}
     cdef list entry
+    DONE = None
     if r.reason is not None:
         return None
     p = Program.__new__(Program)
@@ -683,10 +832,14 @@ def _program(Recording r not None, list results):
     r.length = 0
     r.nslots = 0
     p.report = report
+    p.split = r.split
+    p.nforward = forward if r.split >= 0 else <Py_ssize_t>len(results)
+    if p.split >= 0 and r.actions:
+        r.reason = "an optimizer steps inside a function whose result has a graph"
+        return None
     p.actions = r.actions
     # the results, and what somebody holds
     p.outputs = []
-    p.made = []
     for t in results:
         if t.st.seen != r.id:
             if t.st.born == r.id:
@@ -697,8 +850,6 @@ def _program(Recording r not None, list results):
         s = &p.slots[t.st.slot]
         if s.kind == S_TEMP:
             s.kind = S_OUTPUT
-            s.index = <int32_t>len(p.made)
-            p.made.append(t.st.slot)
         p.outputs.append((t.st.slot, t.ptr - (t.st.data if s.kind != S_INPUT else (<Tensor>r.inputs[s.index]).ptr), t.code, [t.dims[d] for d in range(t.nd)], [t.steps[d] for d in range(t.nd)],
                           t))
     for k in range(p.nslots):
@@ -717,6 +868,9 @@ def _program(Recording r not None, list results):
             if x is t:
                 r.reason = "the gradient of an argument is accumulated; return autograd.grad(...) instead"
                 return None
+        if r.split >= 0:
+            r.reason = "a .grad is written inside a function whose result has a graph"
+            return None
         before = entry[1]
         after = t.g
         if after is not None and after is before:
@@ -730,6 +884,7 @@ def _program(Recording r not None, list results):
                 return None
             at = (<Tensor>after).st.slot
         p.leaves.append([t, before if before is ... or before is None else True, after, at])
+    p.narguments = len(r.inputs) - r.nadjoints
     p.input_slots = []
     for k in range(<int>len(r.inputs)):
         t = r.inputs[k]
@@ -766,7 +921,10 @@ cdef int drop_dead(Program p) except -1:
             for j in range(s.narg):
                 if s.slot[j] >= 0:
                     live[s.slot[j]] = 1
+    kind = <int>p.split
     for k in range(p.nsteps):
+        if k == kind:
+            p.split = kept
         if keep[k]:
             if kept != k:
                 p.steps[kept] = p.steps[k]
@@ -774,6 +932,8 @@ cdef int drop_dead(Program p) except -1:
         else:
             free(p.steps[k].I)
             free(p.steps[k].c)
+    if kind >= 0 and kind >= p.nsteps:
+        p.split = kept
     p.report["dead"] = p.nsteps - kept
     p.nsteps = kept
     free(live)
@@ -805,7 +965,7 @@ cdef int group_strips(Program p) except -1:
     cdef int64_t fused = 0
     for k in range(1, p.nsteps):
         if (p.steps[k].I == NULL and p.steps[k - 1].I == NULL and p.steps[k].n == p.steps[k - 1].n and p.steps[k].n > 1
-                and k - begin < 64):
+                and k - begin < 64 and k != p.split):
             p.steps[k].group = 1
             fused += 1
         else:
@@ -895,7 +1055,6 @@ cdef int link(Program p, list generators) except -1:
     p.code = <Exec*>calloc(p.nsteps + 1, sizeof(Exec))
     p.patch_at = <int64_t*>calloc(p.nslots + 2, sizeof(int64_t))
     p.ncode = p.nsteps
-    p.split = p.nsteps
     if p.code == NULL or p.patch_at == NULL:
         raise MemoryError()
     p.nupdates = p.ndraws = 0
@@ -998,15 +1157,26 @@ cdef int link(Program p, list generators) except -1:
         if t.kind == S_GRAD:
             p.grads[p.ngrads] = <int32_t>k
             p.ngrads += 1
+    p.late = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
+    if p.late == NULL:
+        raise MemoryError()
+    for k in range(p.nslots):
+        t = &p.slots[k]
+        if p.split >= 0 and (t.kind == S_INPUT or t.kind == S_OUTPUT or t.kind == S_OUTER) and t.last >= p.split \
+                and not (t.kind == S_OUTER and t.written):
+            p.late[p.nlate] = <int32_t>k
+            p.nlate += 1
     if p.arena_bytes:
         p.arena = storage_new(p.arena_bytes)
+        bind_arena(p)
     for k in range(p.nslots):
         t = &p.slots[k]
         if t.kind == S_TEMP:
-            if t.first >= 0 and p.arena != NULL and t.offset >= 0:
-                bind_slot(p, k, p.arena.data + t.offset)
+            pass
         elif t.kind != S_OUTPUT and t.kind != S_INPUT:
             bind_slot(p, k, t.st.data)
+        else:
+            t.base = NULL
     return 0
 
 
@@ -1071,6 +1241,13 @@ cdef inline void bind_slot(Program p, Py_ssize_t k, char* base) noexcept:
     for a in range(p.patch_at[k], p.patch_at[k + 1]):
         if p.patches[a].where != NULL:
             p.patches[a].where[0] = base + p.patches[a].offset
+
+
+cdef void bind_arena(Program p) noexcept:
+    cdef Py_ssize_t k
+    for k in range(p.nslots):
+        if p.slots[k].kind == S_TEMP and p.slots[k].first >= 0 and p.slots[k].offset >= 0:
+            bind_slot(p, k, p.arena.data + p.slots[k].offset)
 
 
 # ---- replay ---------------------------------------------------------------------------------------------------------
@@ -1273,26 +1450,20 @@ def _grads_fit(Program p not None):
 
 
 def _replay(Program p not None, list inputs, bint actions=True):
-    """Run the program on these arguments.  Returns: the results."""
-    cdef Tensor t
-    cdef Slot* s
-    cdef Storage* st
-    cdef Py_ssize_t k, failed = 0
-    cdef int m, status, threads = THREADS
+    """Run the program on these arguments.  Returns: the results; of a program in two halves, (results, Frame)."""
+    cdef Frame frame = None
+    cdef Py_ssize_t k
     cdef Generator g
     cdef list results
+    cdef bint two = p.split >= 0
     if p.busy:
         raise ReplayError("compile: this program is running already, in another thread or above.")
     p.busy = True
     try:
-        for k in range(len(inputs)):
-            t = <Tensor>inputs[k]
-            m = <int>p.input_slots[k]
-            if m >= 0:
-                if p.slots[m].base != t.ptr:
-                    bind_slot(p, m, t.ptr)
-                p.slots[m].st = t.st        # borrowed: the arguments outlive the run
-        if p.leaves:
+        if two:
+            frame = open_frame(p)
+        bind_inputs(p, inputs, 0)
+        if p.leaves and not two:
             place_grads(p)
             bind_grads(p)
         if actions and p.actions:
@@ -1301,37 +1472,154 @@ def _replay(Program p not None, list inputs, bint actions=True):
             g = <Generator>(<tuple>p.generators[p.draw_from[k]])[0]
             p.draws[k].c[0].i = g.key
             p.draws[k].c[1].i = g.offset + p.draw_counter[k]
-        for k in range(len(p.made)):
-            p.slots[<int>p.made[k]].st = NULL
-        for k in range(len(p.made)):
-            m = <int>p.made[k]
-            st = storage_new(p.slots[m].nbytes)
-            p.slots[m].st = st
-            bind_slot(p, m, st.data)
-        if p.workspace_threads < threads:
-            if p.workspace != NULL:
-                fbp_free(p.workspace)
-            p.workspace = <char*>fbp_alloc(<size_t>(p.workspace_each + 64) * threads)
-            p.workspace_threads = threads if p.workspace != NULL else 0
-            if p.workspace == NULL:
-                raise MemoryError()
-        status = run_all(p, 0, p.ncode, threads)
+        results = run_half(p, 0, p.split if two else p.ncode, 0, p.nforward)
         for k in range(p.ntouched):
             p.slots[p.touched[k]].st.version += 1
         for g, used in p.generators:
             g.offset += <int64_t>used
-        results = []
-        for spec in p.outputs:
-            results.append(output_of(p, spec))
         p.replays += 1
+        if two:
+            frame.inputs = list(inputs)
+            frame.results = list(results)
+            for k in range(p.nlate):
+                frame.versions.append(p.slots[p.late[k]].st.version if p.slots[p.late[k]].st != NULL else 0)
+            return results, frame
         return results
     finally:
-        for k in range(len(p.made)):
-            m = <int>p.made[k]
-            if p.slots[m].st != NULL:
-                storage_release(p.slots[m].st)
-                p.slots[m].st = NULL
         p.busy = False
+
+
+def _replay_backward(Program p not None, Frame frame not None, list adjoints):
+    """The backward half, on the memory that the forward half left.  Returns: gradients in the order of delivery."""
+    cdef Py_ssize_t k
+    cdef Slot* s
+    cdef Tensor t
+    if p.busy:
+        raise ReplayError("compile: this program is running already, in another thread or above.")
+    if frame.used:
+        raise GraphError("backward of a compiled function: its saved values were overwritten by an earlier backward pass; "
+                         "compile the whole step, or call the function again.")
+    p.busy = True
+    try:
+        frame.used = True
+        if p.frame != <PyObject*>frame:
+            p.frame = <PyObject*>frame
+            if p.arena != frame.arena:
+                frame.arena.refs += 1
+                storage_release(p.arena)
+                p.arena = frame.arena
+                bind_arena(p)
+            bind_inputs(p, frame.inputs, 0)
+            for k in range(p.nforward):
+                spec = p.outputs[k]
+                if not isinstance(spec, Tensor) and p.slots[<int>(<tuple>spec)[0]].kind == S_OUTPUT:
+                    t = frame.results[k]
+                    bind_slot(p, <int>(<tuple>spec)[0], t.ptr - <int64_t>(<tuple>spec)[1])
+                    p.slots[<int>(<tuple>spec)[0]].st = t.st
+        else:
+            for k in range(p.nforward):
+                spec = p.outputs[k]
+                if not isinstance(spec, Tensor) and p.slots[<int>(<tuple>spec)[0]].kind == S_OUTPUT:
+                    p.slots[<int>(<tuple>spec)[0]].st = (<Tensor>frame.results[k]).st
+            for k in range(len(frame.inputs)):
+                if <int>p.input_slots[k] >= 0:
+                    p.slots[<int>p.input_slots[k]].st = (<Tensor>frame.inputs[k]).st
+        for k in range(p.nlate):
+            s = &p.slots[p.late[k]]
+            if s.kind == S_INPUT and s.index >= len(frame.inputs):      # an adjoint
+                continue
+            if s.kind == S_OUTPUT and s.first >= p.split:               # a gradient
+                continue
+            if s.st.version != <uint32_t>frame.versions[k]:
+                raise GraphError("backward of a compiled function: an argument, result or parameter that it saved was "
+                                 "overwritten by an in-place operation. clone() it before writing to it.")
+        bind_inputs(p, adjoints, len(frame.inputs))
+        return run_half(p, p.split, p.ncode, p.nforward, len(p.outputs))
+    finally:
+        p.busy = False
+
+
+cdef int bind_inputs(Program p, list inputs, Py_ssize_t first) except -1:
+    """Arguments number first ... lie where these tensors do."""
+    cdef Py_ssize_t k
+    cdef Tensor t
+    cdef int m
+    for k in range(len(inputs)):
+        t = <Tensor>inputs[k]
+        m = <int>p.input_slots[first + k]
+        if m >= 0:
+            if p.slots[m].base != t.ptr:
+                bind_slot(p, m, t.ptr)
+            p.slots[m].st = t.st            # borrowed: the arguments outlive the run
+    return 0
+
+
+cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first, Py_ssize_t last):
+    """Instructions begin ... end; results first ... last, in new memory."""
+    cdef Py_ssize_t k
+    cdef Storage* st
+    cdef int m, threads = THREADS
+    cdef list results = [], made = []
+    if p.workspace_threads < threads:
+        if p.workspace != NULL:
+            fbp_free(p.workspace)
+        p.workspace = <char*>fbp_alloc(<size_t>(p.workspace_each + 64) * threads)
+        p.workspace_threads = threads if p.workspace != NULL else 0
+        if p.workspace == NULL:
+            raise MemoryError()
+    for k in range(first, last):
+        spec = p.outputs[k]
+        if isinstance(spec, Tensor):
+            continue
+        m = <int>(<tuple>spec)[0]
+        if p.slots[m].kind == S_OUTPUT and m not in made:
+            st = storage_new(p.slots[m].nbytes)
+            p.slots[m].st = st
+            made.append(m)
+            bind_slot(p, m, st.data)
+    try:
+        run_all(p, begin, end, threads)
+        for k in range(first, last):
+            results.append(output_of(p, p.outputs[k]))
+        return results
+    finally:
+        for k in made:
+            storage_release(p.slots[<int>k].st)
+
+
+cdef class Frame:
+    """The memory of one forward half, until its backward half has run."""
+    cdef Program program
+    cdef Storage* arena
+    cdef list inputs
+    cdef list results
+    cdef list versions
+    cdef bint used
+
+    def __dealloc__(self):
+        if self.program is not None and self.program.frame == <PyObject*>self:
+            self.program.frame = NULL
+        if self.arena != NULL:
+            storage_release(self.arena)
+
+
+cdef Frame open_frame(Program p):
+    """A frame with an arena that no other frame holds."""
+    cdef Frame f = Frame.__new__(Frame)
+    f.program = p
+    f.versions = []
+    if p.arena_bytes:
+        if p.arena != NULL and p.arena.refs == 1:       # nobody waits for its backward half
+            p.arena.refs += 1
+        else:
+            if p.arena != NULL:
+                storage_release(p.arena)
+            p.arena = storage_new(p.arena_bytes)
+            p.arena.refs += 1
+            bind_arena(p)
+        f.arena = p.arena
+    p.frame = <PyObject*>f
+    return f
 
 
 cdef Tensor output_of(Program p, object spec):
@@ -1386,7 +1674,7 @@ def _check_program(Program p not None, Recording r not None, list inputs, list r
     cdef bytes was
     cdef list after = [], made, offsets
     wrong = None
-    for m, was in r.before:
+    for m, was, _ in r.before:
         s = &p.slots[m]
         after.append((m, (<char*>s.st.data)[:s.st.nbytes]))
         memcpy(s.st.data, <char*>was, s.st.nbytes)
@@ -1397,7 +1685,11 @@ def _check_program(Program p not None, Recording r not None, list inputs, list r
     for g, start, end in r.generators:
         (<Generator>g).offset = start
     try:
-        made = _replay(p, inputs, False)
+        if p.split >= 0:
+            made, frame = _replay(p, inputs[:p.narguments], False)
+            made = made + _replay_backward(p, frame, inputs[p.narguments:])
+        else:
+            made = _replay(p, inputs, False)
         for k in range(len(results)):
             t = <Tensor>results[k]
             y = <Tensor>made[k]
@@ -1423,6 +1715,15 @@ cdef bint same_bits(Tensor a, Tensor b):
     if not b.bits & B_CONTIGUOUS:
         b = copied(b, b.code)
     return memcmp(a.ptr, b.ptr, a.n * ITEM[a.code]) == 0
+
+
+def _rewind(Recording r not None):
+    """Put back the state from before the recording."""
+    cdef bytes was
+    for _, was, t in r.before:
+        memcpy((<Tensor>t).ptr, <char*>was, (<Tensor>t).n)
+    for g, start, end in r.generators:
+        (<Generator>g).offset = start
 
 
 def _host_reads_hold(Program p not None):
@@ -1508,6 +1809,15 @@ cdef bint key_of(object x, list key, list tensors, int depth):
     except TypeError:
         return False
     return True
+
+
+def _drop_graph(list results):
+    """Results whose graph was gone through are results of a program: without one."""
+    cdef Tensor t
+    for t in results:
+        if t.node is not None:
+            t.node = None
+            t.bits &= ~<uint32_t>B_GRAD
 
 
 def _live_graph(Tensor t not None):

@@ -266,10 +266,12 @@ cdef void node_release(Node n, bint edges) noexcept:
         n.dual = None
     if n.packed is not None:
         n.packed = None
-    if n.op >= N_OP:                # an external row keeps its results here
+    if n.op == OP_custom_function:
+        if n.extra is not None:
+            (<FunctionCtx>n.extra).saved = None
+    else:                           # results and numbers that a rule keeps
         n.extra = None
-    elif n.op == OP_custom_function and n.extra is not None:
-        (<FunctionCtx>n.extra).saved = None
+        n.args = None
     if edges:
         if n.aux != n.small:
             PyMem_Free(n.aux)

@@ -9,7 +9,7 @@ import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
 
-from fastbp._core import Tensor
+from fastbp._core import Tensor, _changed
 from fastbp._core import dtype as _dtype
 from fastbp.autograd.grad_mode import no_grad
 from fastbp.nn._watch import BackwardWatch
@@ -38,12 +38,14 @@ class _Members(dict):
         owner.__dict__.update(self)
 
     def __setitem__(self, name, value):
+        _changed()
         super().__setitem__(name, value)
         owner = self._owner()
         if owner is not None:
             owner.__dict__[name] = value
 
     def __delitem__(self, name):
+        _changed()
         super().__delitem__(name)
         owner = self._owner()
         if owner is not None:
@@ -236,6 +238,7 @@ class Module:
     # ---- attributes -------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name, value):
+        _changed()
         here = self.__dict__
         parameters = here.get("_parameters")
         if isinstance(value, Parameter):
@@ -289,6 +292,7 @@ class Module:
         here["_non_persistent_buffers_set"].discard(name)
 
     def __delattr__(self, name):
+        _changed()
         here = self.__dict__
         for room in _ROOMS:
             if name in here.get(room, ()):

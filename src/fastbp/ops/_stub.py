@@ -39,7 +39,7 @@ ROW_TYPES = {"Tensor": "Tensor", "Tensor[]": "Sequence[Tensor]", "int": "_Int", 
 # parameter of an engine's function: C type -> type; None where no object may be passed
 C_TYPES = {"Tensor": "Tensor | None", "int": "_Int", "int64_t": "_Int", "Py_ssize_t": "_Int", "bint": "_Bool", "double": "_Float",
            "str": "str", "list": "list[Any]", "tuple": "tuple[Any, ...]",
-           "dict": "dict[str, Any]", "Program": "Program", "Recording": "Recording"}
+           "dict": "dict[str, Any]", "Program": "Program", "Recording": "Recording", "Frame": "Frame"}
 # untyped parameter: name -> type
 NAMES = {"dtype": "_Dtype | None", "d": "_Dtype", "device": "_Device | None", "requires_grad": "_Bool", "pin_memory": "_Bool",
          "generator": "Generator | None", "out": "Any", "keepdim": "_Bool", "retain_graph": "_Bool | None",
@@ -49,8 +49,13 @@ NAMES = {"dtype": "_Dtype | None", "d": "_Dtype", "device": "_Device | None", "r
 RESULTS = {
     **dict.fromkeys(("__len__", "__index__", "__int__", "__hash__", "dim", "numel", "nelement", "element_size", "storage_offset",
                      "data_ptr", "get_device", "ndim", "itemsize", "nbytes", "_version", "output_nr", "get_num_threads",
-                     "executed", "node_visits", "live_bytes", "live_tensors", "live_nodes", "allocations", "initial_seed", "seed",
+                     "executed", "_stamp", "node_visits", "live_bytes", "live_tensors", "live_nodes", "allocations", "initial_seed", "seed",
                      "_enter_dual_level", "_enter_vmap"), "_Int"),
+    **dict.fromkeys(("_same_recording", "_program", "_replay", "_check_program", "_record", "_record_backward", "_replay_backward",
+                     "_host", "_call_key"), "Any"),
+    **dict.fromkeys(("_note_escapes", "_finish", "_rewind", "_drop_graph", "_spoil", "_changed"), "None"),
+    **dict.fromkeys(("_grads_fit", "_host_reads_hold", "_recording", "_escapes", "_escapes_alive", "_held_elsewhere",
+                     "_live_graph", "_transforming"), "_Bool"),
     **dict.fromkeys(("__bool__", "__contains__", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_leaf",
                      "requires_grad", "retains_grad", "is_tensor", "equal", "allclose", "is_grad_enabled", "is_cuda", "is_sparse",
                      "is_quantized", "is_meta", "is_mps",

@@ -13,7 +13,7 @@ from collections import Counter
 from functools import wraps
 from weakref import ref
 
-from fastbp._core import Tensor
+from fastbp._core import Tensor, _host, _recording
 from fastbp.optim.optimizer import Optimizer
 
 __all__ = [
@@ -89,6 +89,16 @@ def _function_states(functions):
     return [None if isinstance(f, types.FunctionType) else f.__dict__.copy() for f in functions]
 
 
+def _replay_step(cls):
+    """Inside fastbp.compile a scheduler's step is Python that runs at each replay too."""
+    step = cls.__dict__.get("step")
+    if step is not None:
+        @wraps(step)
+        def recorded(self, *args, **kwargs):
+            return _host(lambda: step(self, *args, **kwargs)) if _recording() else step(self, *args, **kwargs)
+        cls.step = recorded
+
+
 class LRScheduler:
     """Base of the schedulers: subclasses define `get_lr`, the rate of each group at `self.last_epoch`.
 
@@ -108,6 +118,11 @@ class LRScheduler:
 
     _get_lr_called_within_step = False
     _is_initial = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _replay_step(cls)
+
     _not_saved: tuple = ("optimizer",)
 
     def __init__(self, optimizer, last_epoch=-1):
@@ -187,6 +202,9 @@ class LRScheduler:
         if factor is None:
             return _values(self.optimizer, "lr")
         return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+
+_replay_step(LRScheduler)
 
 
 class _LRScheduler(LRScheduler):

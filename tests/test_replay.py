@@ -1,0 +1,645 @@
+"""Record and replay: bit-equality with eager over many steps, for real training steps of many kinds."""
+
+import warnings
+
+import fastbp
+import pytest
+from fastbp import nn, optim
+from fastbp.nn import functional as F
+
+STEPS = 24          # eager, recorded, then replayed
+
+
+def state_of(things):
+    out = []
+    for thing in things:
+        if isinstance(thing, nn.Module):
+            out += [t.detach().numpy().tobytes() for t in thing.state_dict().values()]
+            out += [b"" if p.grad is None else p.grad.numpy().tobytes() for p in thing.parameters()]
+        elif isinstance(thing, optim.Optimizer):
+            for state in thing.state_dict()["state"].values():
+                out += [v.numpy().tobytes() if isinstance(v, fastbp.Tensor) else v for v in state.values()]
+        elif isinstance(thing, fastbp.Tensor):
+            out.append(thing.detach().numpy().tobytes())
+        else:
+            out.append(thing)
+    return out
+
+
+def both(build, batches, replayed=True, steps=STEPS, between=None, **options):
+    """The same steps eagerly and compiled: equal results, parameters, gradients, states at every step."""
+    runs = []
+    for compiled in (False, True):
+        fastbp.manual_seed(5)
+        step, things = build()
+        f = fastbp.compile(step, fullgraph=replayed, **options) if compiled else step
+        fastbp.manual_seed(7)
+        trace = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if replayed else "ignore")
+            for k in range(steps):
+                if between is not None:
+                    between(k, things)
+                result = f(*batches(k))
+                results = result if isinstance(result, (tuple, list)) else (result,)
+                trace.append(state_of([*results, *things]))
+        trace.append(fastbp.rand(3).tolist())       # the generator is where it should be
+        runs.append(trace)
+        if compiled and replayed:
+            programs = [v.program for vs in f._variants.values() for v in vs if v.ready]
+            assert programs and sum(p.replays for p in programs) >= steps // 3, f.explain()
+    for k, (a, b) in enumerate(zip(*runs)):
+        assert a == b, f"step {k} differs"
+
+
+def data(*shape, classes=None, n=4, dtype=None):
+    fastbp.manual_seed(3)
+    xs = [fastbp.randn(*shape, dtype=dtype) for _ in range(n)]
+    if classes is None:
+        return lambda k: (xs[k % n],)
+    ys = [fastbp.randint(0, classes, (shape[0],)) for _ in range(n)]
+    return lambda k: (xs[k % n], ys[k % n])
+
+
+def classifier(make, optimizer=lambda ps: optim.SGD(ps, lr=0.05, momentum=0.9), clip=None, schedule=None):
+    def build():
+        model = make()
+        opt = optimizer(model.parameters())
+        scheduler = schedule(opt) if schedule else None
+
+        def step(x, y):
+            opt.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            opt.step()
+            if scheduler is not None:
+                scheduler.step()
+            return loss
+        return step, [model, opt]
+    return build
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+OPTIMIZERS = {
+    "SGD": lambda ps: optim.SGD(ps, lr=0.05), "nesterov": lambda ps: optim.SGD(ps, lr=0.05, momentum=0.9, nesterov=True),
+    "Adam": lambda ps: optim.Adam(ps, lr=0.01), "AdamW": lambda ps: optim.AdamW(ps, lr=0.01, amsgrad=True),
+    "NAdam": lambda ps: optim.NAdam(ps), "RAdam": lambda ps: optim.RAdam(ps), "Adamax": lambda ps: optim.Adamax(ps),
+    "Adagrad": lambda ps: optim.Adagrad(ps), "Adadelta": lambda ps: optim.Adadelta(ps), "RMSprop": lambda ps: optim.RMSprop(ps),
+    "Rprop": lambda ps: optim.Rprop(ps), "ASGD": lambda ps: optim.ASGD(ps), "Lion": lambda ps: optim.Lion(ps),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name):
+    both(classifier(mlp, OPTIMIZERS[name]), data(5, 7, classes=4))
+
+
+SCHEDULES = {
+    "StepLR": lambda o: optim.lr_scheduler.StepLR(o, 3, 0.5), "Cosine": lambda o: optim.lr_scheduler.CosineAnnealingLR(o, 10),
+    "OneCycle": lambda o: optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=60),
+    "Lambda": lambda o: optim.lr_scheduler.LambdaLR(o, lambda k: 1 / (1 + k)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedulers_inside(name):
+    both(classifier(mlp, lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9), schedule=SCHEDULES[name]), data(5, 7, classes=4))
+
+
+def test_learning_rate_changed_outside():
+    def between(k, things):
+        for group in things[1].param_groups:
+            group["lr"] = 0.1 / (1 + k)
+    both(classifier(mlp), data(5, 7, classes=4), between=between)
+
+
+def test_clipping():
+    both(classifier(mlp, clip=0.1), data(5, 7, classes=4))
+
+
+def test_cnn_batch_norm_dropout():
+    def make():
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3),
+                             nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(6, 4))
+    both(classifier(make, OPTIMIZERS["Adam"]), data(3, 1, 8, 8, classes=4))
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent(cell):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.out = cell(5, 8, num_layers=2, batch_first=True, dropout=0.2), nn.Linear(8, 4)
+
+        def forward(self, x):
+            h, _ = self.rnn(x)
+            return self.out(h[:, -1])
+    both(classifier(Net, OPTIMIZERS["Adam"]), data(3, 6, 5, classes=4))
+
+
+def test_transformer_dropout_and_tied_weights():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(11, 8)
+            self.position = nn.Parameter(fastbp.zeros(6, 8))
+            self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True), 2)
+            self.out = nn.Linear(8, 11, bias=False)
+            self.out.weight = self.embed.weight
+
+        def forward(self, x):
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+            return self.out(self.layers(self.embed(x) + self.position, mask=mask)).flatten(0, 1)
+
+    def build():
+        net = Net()
+        opt = optim.AdamW(net.parameters(), lr=1e-3)
+
+        def step(x, y):
+            loss = F.cross_entropy(net(x), y.flatten())
+            opt.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            opt.step()
+            return loss.detach()
+        return step, [net, opt]
+    fastbp.manual_seed(3)
+    xs = [fastbp.randint(0, 11, (3, 7)) for _ in range(4)]
+    both(build, lambda k: (xs[k % 4][:, :-1], xs[k % 4][:, 1:]))
+
+
+def test_gradient_accumulation_inside():
+    def build():
+        model = mlp()
+        opt = optim.Adam(model.parameters(), lr=0.01)
+
+        def step(x, y):
+            opt.zero_grad()
+            total = 0.0
+            for a, b in zip(x.chunk(4), y.chunk(4)):
+                loss = F.cross_entropy(model(a), b) / 4
+                loss.backward()
+                total = total + loss.detach()
+            opt.step()
+            return total
+        return step, [model, opt]
+    both(build, data(8, 7, classes=4))
+
+
+def test_gradient_accumulation_over_calls():
+    def build():
+        model = mlp()
+        opt = optim.SGD(model.parameters(), lr=0.01)
+
+        def micro(x, y):
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            return loss.detach()
+        return micro, [model, opt]
+
+    def between(k, things):
+        if k % 4 == 0:
+            things[1].step()
+            things[1].zero_grad()
+    both(build, data(8, 7, classes=4), between=between, steps=40)
+
+
+def test_zero_grad_to_zero():
+    def build():
+        model = mlp()
+        opt = optim.SGD(model.parameters(), lr=0.01)
+
+        def step(x, y):
+            opt.zero_grad(set_to_none=False)
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            opt.step()
+            return loss.detach()
+        return step, [model, opt]
+    both(build, data(8, 7, classes=4))
+
+
+def test_gan_two_optimizers_one_step():
+    def build():
+        g, d = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 5)), nn.Sequential(nn.Linear(5, 8), nn.LeakyReLU(0.2),
+                                                                                    nn.Linear(8, 1))
+        og, od = optim.Adam(g.parameters(), lr=1e-3), optim.Adam(d.parameters(), lr=1e-3)
+        bce = nn.BCEWithLogitsLoss()
+
+        def step(real):
+            one, zero = fastbp.ones(real.shape[0], 1), fastbp.zeros(real.shape[0], 1)
+            noise = fastbp.randn(real.shape[0], 3)
+            od.zero_grad()
+            fake = g(noise)
+            loss_d = bce(d(real), one) + bce(d(fake.detach()), zero)
+            loss_d.backward()
+            od.step()
+            og.zero_grad()
+            loss_g = bce(d(fake), one)
+            loss_g.backward()
+            og.step()
+            return loss_d, loss_g
+        return step, [g, d, og, od]
+    both(build, data(4, 5))
+
+
+def test_gradient_penalty():
+    def build():
+        d = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+        opt = optim.Adam(d.parameters(), lr=1e-3)
+
+        def step(x):
+            mixed = (x * fastbp.rand(x.shape[0], 1)).requires_grad_()
+            g, = fastbp.autograd.grad(d(mixed).sum(), mixed, create_graph=True)
+            loss = ((g.norm(dim=1) - 1) ** 2).mean()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            return loss
+        return step, [d, opt]
+    both(build, data(4, 5))
+
+
+def test_varying_batch_sizes_and_modes():
+    def build():
+        model = nn.Sequential(nn.Linear(7, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 4))
+        opt = optim.Adam(model.parameters(), lr=0.01)
+
+        def step(x, y):
+            out = model(x)
+            loss = F.cross_entropy(out, y)
+            if model.training:
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
+            return loss.detach()
+        return step, [model, opt]
+    batches = [data(n, 7, classes=4) for n in (5, 3, 8)]
+    both(build, lambda k: batches[k % 3](k), steps=60, between=lambda k, things: things[0].train(k // 3 % 4 != 3))
+
+
+def test_parameters_written_outside():
+    def between(k, things):
+        with fastbp.no_grad():
+            if k % 5 == 3:
+                for p in things[0].parameters():
+                    p.mul_(0.5)
+            if k % 7 == 4:
+                things[0].load_state_dict({n: t * 2 for n, t in things[0].state_dict().items()})
+            if k == 10:
+                for p in things[0].parameters():
+                    p.data = p.data * 0.25
+            if k == 13:
+                things[0][0].weight.data[...] = 0.125
+            if k == 15:
+                state = things[1].state_dict()
+                for s in state["state"].values():
+                    s["momentum_buffer"] = s["momentum_buffer"] * 2
+                things[1].load_state_dict(state)
+            if k == 17:
+                things[0][0].weight = nn.Parameter(fastbp.full((16, 7), 0.0625))
+    both(classifier(mlp), data(5, 7, classes=4), between=between, steps=40)
+
+
+def test_inference():
+    def build():
+        model = mlp().eval()
+
+        @fastbp.no_grad()
+        def predict(x):
+            return {"scores": model(x).softmax(-1), "best": model(x).argmax(-1), "n": x.shape[0]}
+        return (lambda x: tuple(predict(x).values())), [model]
+    both(build, data(5, 7))
+
+
+def test_results_are_new_tensors():
+    f = fastbp.compile(lambda x: x * 2 + 1)
+    x = [fastbp.full((3,), float(k)) for k in range(8)]
+    kept = [f(t) for t in x]
+    assert [t.tolist() for t in kept] == [[2.0 * k + 1] * 3 for k in range(8)]
+
+
+def test_gradients_held_by_the_program_user_are_not_overwritten():
+    w = fastbp.ones(3, requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        (w * x).sum().backward()
+    f = fastbp.compile(step, fullgraph=True)
+    kept = []
+    for k in range(8):
+        f(fastbp.full((3,), float(k)))
+        kept.append(w.grad)
+    assert [g.tolist() for g in kept] == [[float(k)] * 3 for k in range(8)]
+
+
+# ---- what cannot be replayed is found ---------------------------------------------------------------------------------
+
+def test_item_runs_eagerly_and_names_the_line():
+    def f(x):
+        return x * (x.sum().item() > 3)
+    g = fastbp.compile(f)
+    with pytest.warns(UserWarning, match=r"item\(\) reads a value.*test_replay.py:\d+"):
+        for k in range(6):
+            assert g(fastbp.full((2,), float(k))).tolist() == [float(k) * (k > 1)] * 2
+
+
+def test_branch_raises_with_fullgraph():
+    f = fastbp.compile(lambda x: x if x.sum() > 0 else -x, fullgraph=True)
+    f(fastbp.ones(2))
+    with pytest.raises(fastbp.ReplayError, match="bool"):
+        f(fastbp.ones(2))
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_counter_of_the_program():
+    count = [0]
+
+    def f(x):
+        count[0] += 1
+        return x * count[0]
+    g = fastbp.compile(f)
+    assert [g(fastbp.ones(1)).item() for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_attribute_of_a_module():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.calls = 1.0, 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x * self.scale
+    net = Net()
+    g = fastbp.compile(lambda x: net(x))
+    out = []
+    for k in range(8):
+        net.scale = float(k // 3)
+        out.append(g(fastbp.ones(1)).item())
+    assert out == [0, 0, 0, 1, 1, 1, 2, 2] and net.calls == 8
+
+
+def test_global_number_and_python_arguments():
+    scale = 1.0
+
+    def f(x, k):
+        return x * scale + k
+    g = fastbp.compile(f)
+    out = []
+    for k in range(12):
+        scale = float(k // 4)
+        out.append(g(fastbp.ones(1), k % 2).item())
+    assert out == [k // 4 + k % 2 for k in range(12)]
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_state_carried_in_an_attribute():
+    class Carry(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.h = fastbp.zeros(2)
+
+        def forward(self, x):
+            self.h = self.h * 0.5 + x
+            return self.h + 0
+    net = Carry()
+    g = fastbp.compile(lambda x: net(x))
+    h, out, expected = fastbp.zeros(2), [], []
+    for k in range(8):
+        x = fastbp.full((2,), float(k))
+        h = h * 0.5 + x
+        expected.append(h.tolist())
+        out.append(g(x).tolist())
+    assert out == expected
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_list_that_grows():
+    seen = []
+
+    def f(x):
+        y = x * 2
+        seen.append(y)
+        return y + 1
+    g = fastbp.compile(f)
+    for k in range(6):
+        g(fastbp.full((1,), float(k)))
+    assert [t.item() for t in seen] == [0, 2, 4, 6, 8, 10]
+
+
+def test_numpy_arguments():
+    import numpy
+    w = fastbp.ones(3, requires_grad=True)
+
+    def f(a):
+        return (fastbp.from_numpy(a) * w.detach()).sum()
+    g = fastbp.compile(f, fullgraph=True)
+    assert [g(numpy.full(3, k, "f")).item() for k in range(6)] == [3.0 * k for k in range(6)]
+
+
+def test_target_out_of_range_raises_in_replay():
+    f = fastbp.compile(lambda x, y: F.cross_entropy(x, y), fullgraph=True)
+    x = fastbp.zeros(2, 3)
+    for _ in range(4):
+        f(x, fastbp.tensor([0, 2]))
+    with pytest.raises(IndexError, match="cross_entropy"):
+        f(x, fastbp.tensor([0, 3]))
+
+
+# ---- modules: forward and backward replayed apart ----------------------------------------------------------------------
+
+def module_loop(make, batches, steps=STEPS, loss_of=F.cross_entropy, optimizer=OPTIMIZERS["Adam"], between=None):
+    """The usual loop around a compiled model: loss and optimizer outside."""
+    traces = []
+    for compiled in (False, True):
+        fastbp.manual_seed(5)
+        net = make()
+        opt = optimizer(net.parameters())
+        model = fastbp.compile(net, fullgraph=True) if compiled else net
+        fastbp.manual_seed(7)
+        trace = []
+        for k in range(steps):
+            x, y = batches(k)
+            if between is not None:
+                between(k, model)
+            opt.zero_grad()
+            out = model(x)
+            loss = loss_of(out, y)
+            if loss.requires_grad:
+                loss.backward()
+                opt.step()
+            trace.append(state_of([out, loss, net, opt]))
+        traces.append(trace)
+        if compiled:
+            programs = [v.program for vs in model._compiled._variants.values() for v in vs if v.ready]
+            assert programs and sum(p.replays for p in programs) >= steps // 3, model.explain()
+            assert list(model.state_dict()) == ["_orig_mod." + name for name in net.state_dict()]
+    for k, (a, b) in enumerate(zip(*traces)):
+        assert a == b, f"step {k} differs"
+
+
+def test_module_mlp():
+    module_loop(mlp, data(5, 7, classes=4))
+
+
+def test_module_cnn_with_batch_norm_and_dropout():
+    def make():
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3),
+                             nn.Flatten(), nn.Linear(64, 4))
+    module_loop(make, data(3, 1, 8, 8, classes=4), between=lambda k, m: m.train(k % 5 != 4))
+
+
+def test_module_tied_weights_deliver_in_order():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(fastbp.randn(7, 7) / 3)
+
+        def forward(self, x):
+            return fastbp.tanh(fastbp.tanh(x @ self.w) @ self.w.t()) @ self.w
+    module_loop(Tied, data(5, 7, classes=4))
+
+
+def test_module_called_twice_before_backward():
+    fastbp.manual_seed(0)
+    net = mlp()
+    model = fastbp.compile(net, fullgraph=True)
+    xs = data(5, 7)
+    for k in range(8):
+        a, b = xs(k)[0], xs(k + 1)[0]
+        net.zero_grad()
+        (model(a).sum() * 2 - (model(b) ** 2).sum()).backward()
+        found = [p.grad.clone() for p in net.parameters()]
+        net.zero_grad()
+        (net(a).sum() * 2 - (net(b) ** 2).sum()).backward()
+        assert state_of(found) == state_of([p.grad for p in net.parameters()])
+
+
+def test_module_gradient_of_the_argument():
+    net = mlp()
+    model = fastbp.compile(net, fullgraph=True)
+    for k in range(6):
+        x = fastbp.full((2, 7), k / 7).requires_grad_()
+        h = x * 3
+        model(h).sum().backward()
+        found, x.grad = x.grad, None
+        net(x * 3).sum().backward()
+        assert found.tolist() == x.grad.tolist()
+
+
+def test_module_argument_overwritten_before_backward():
+    net = mlp()
+    model = fastbp.compile(net)
+    for _ in range(4):
+        x = fastbp.ones(2, 7)
+        out = model(x)
+        x.add_(1)
+        with pytest.raises(fastbp.GraphError, match="overwritten"):
+            out.sum().backward()
+
+
+def test_module_backward_twice_raises():
+    model = fastbp.compile(mlp())
+    x = fastbp.ones(2, 7)
+    for _ in range(4):
+        loss = model(x).sum()
+        loss.backward(retain_graph=True)
+    with pytest.raises(fastbp.GraphError, match="compile"):
+        loss.backward()
+
+
+def test_function_with_loss_outside():
+    w = fastbp.randn(3, 3, requires_grad=True)
+    f = fastbp.compile(lambda x: (x @ w).tanh(), fullgraph=True)
+    for k in range(6):
+        w.grad = None
+        f(fastbp.full((2, 3), k / 5)).sum().backward()
+        g, w.grad = w.grad, None
+        (fastbp.full((2, 3), k / 5) @ w).tanh().sum().backward()
+        assert g.tolist() == w.grad.tolist()
+
+
+def test_inference_and_training_share_parameters():
+    net = mlp()
+    train, predict = fastbp.compile(net), fastbp.compile(net)
+    opt = optim.SGD(net.parameters(), lr=0.1)
+    xs = data(5, 7, classes=4)
+    for k in range(10):
+        x, y = xs(k)
+        with fastbp.no_grad():
+            assert predict(x).tolist() == net(x).tolist()
+        opt.zero_grad()
+        F.cross_entropy(train(x), y).backward()
+        opt.step()
+
+
+# ---- memory, threads, robustness --------------------------------------------------------------------------------------
+
+def test_no_allocation_in_replay():
+    fastbp.manual_seed(0)
+    step, _ = classifier(mlp, OPTIMIZERS["Adam"])()
+    f = fastbp.compile(step, fullgraph=True)
+    batches = data(5, 7, classes=4)
+    for k in range(5):
+        f(*batches(k))
+    before = fastbp._core.allocations()
+    for k in range(50):
+        f(*batches(k))
+    assert fastbp._core.allocations() == before
+
+
+def test_random_shapes_leave_memory_flat():
+    net = mlp()
+    model = fastbp.compile(net)
+    sizes = []
+    with fastbp.no_grad():
+        for k in range(600):
+            model(fastbp.ones(1 + (k * 7919) % 500, 7))
+            sizes.append(fastbp._core.live_tensors())
+    assert max(sizes[400:]) <= max(sizes[200:400]) + 50
+    assert len(model._compiled._variants) <= 256
+
+
+def test_second_thread_gets_its_own_answer():
+    import threading
+    net = mlp().eval()
+    fs = [fastbp.compile(lambda x: net(x).sum()), fastbp.compile(lambda x: net(x).mean())]
+    wrong = []
+
+    def work(k):
+        with fastbp.no_grad():
+            for i in range(200):
+                x = fastbp.full((64, 7), float(i % 5))
+                want = net(x).sum() if k == 0 else net(x).mean()
+                if fs[k](x).item() != want.item():
+                    wrong.append((k, i))
+    with fastbp.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in range(2):
+            for _ in range(3):
+                fs[k](fastbp.ones(64, 7))
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_have_the_same_bits(threads):
+    before = fastbp.get_num_threads()
+    try:
+        fastbp.set_num_threads(threads)
+        f = fastbp.compile(lambda x: (fastbp.sin(x) * x + 2).exp().sigmoid() - x, fullgraph=True)
+        x = fastbp.linspace(-3, 3, 300_001)
+        assert {f(x).numpy().tobytes() for _ in range(4)} == {((fastbp.sin(x) * x + 2).exp().sigmoid() - x).numpy().tobytes()}
+    finally:
+        fastbp.set_num_threads(before)

@@ -31,7 +31,7 @@ cdef struct Storage:            # 64 bytes: it must fit before the data
     Py_ssize_t refs
     char* data
     size_t nbytes               # usable bytes
-    PyObject* owner             # keeps foreign memory alive (an exporter of the buffer protocol, a capsule); in a free list: the next
+    PyObject* owner             # keeps foreign memory alive (a buffer's exporter, a capsule); in a free list: the next block
     uint32_t version            # bumped by every in-place write
     int32_t writer              # OP_* of the last in-place write, for messages; -1: none
     uint32_t quiet              # bumped by writes through `x.data`, which only what was saved as x.data heeds

@@ -49,7 +49,8 @@ NAMES = {"dtype": "_Dtype | None", "d": "_Dtype", "device": "_Device | None", "r
 RESULTS = {
     **dict.fromkeys(("__len__", "__index__", "__int__", "__hash__", "dim", "numel", "nelement", "element_size", "storage_offset",
                      "data_ptr", "get_device", "ndim", "itemsize", "nbytes", "_version", "output_nr", "get_num_threads",
-                     "executed", "_stamp", "node_visits", "live_bytes", "live_tensors", "live_nodes", "allocations", "initial_seed", "seed",
+                     "executed", "_stamp",
+                     "node_visits", "live_bytes", "live_tensors", "live_nodes", "allocations", "initial_seed", "seed",
                      "_enter_dual_level", "_enter_vmap"), "_Int"),
     **dict.fromkeys(("_same_recording", "_program", "_replay", "_check_program", "_record", "_record_backward",
                      "_replay_backward", "_host", "_call_key"), "Any"),

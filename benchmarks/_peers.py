@@ -41,11 +41,11 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 class Job:
     """A case, built for one peer.
 
-    values   the first values, computed by really running: compared between peers
+    values   the first values, computed by really running: compared between peers; None: nothing to compare
     measure  n -> {phase: seconds a unit}, run n times; the phases of all peers have the same names
     """
 
-    values: list
+    values: list | None
     measure: Callable[[int], dict]
 
 
@@ -177,7 +177,7 @@ def run_case(case, workers, options, rtol):
             answers[worker.peer] = answer
     if OURS not in answers and any(peer == OURS for peer, _ in skipped):
         raise SystemExit(f"{case['name']}: fastbp failed: {dict(skipped)[OURS]}")
-    compare(case["name"], {peer: answer["values"] for peer, answer in answers.items()}, rtol)
+    compare(case["name"], {peer: answer["values"] for peer, answer in answers.items() if answer["values"] is not None}, rtol)
 
     live = [worker for worker in workers if worker.peer in answers]
     times = {}              # (phase, peer) -> seconds a unit, one for each round
@@ -209,7 +209,7 @@ def seconds_text(seconds):
     return f"{seconds * 1e9:.0f} ns"
 
 
-def print_rows(rows, peers):
+def print_rows(rows, peers, width=28):
     for phase in dict.fromkeys(row["phase"] for row in rows):
         cells = []
         for peer in peers:
@@ -218,7 +218,7 @@ def print_rows(rows, peers):
             if row and "times_fastbp" in row:
                 cell += f"  x{row['times_fastbp']:.2f}"
             cells.append(f"{cell:>18}")
-        print(f"{rows[0]['case']:<28}{phase:<10}" + "".join(cells), flush=True)
+        print(f"{rows[0]['case']:<{width}}{phase:<10}" + "".join(cells), flush=True)
 
 
 def machine():
@@ -250,7 +250,7 @@ def write_json(path, content):
 
 
 def installed(peer):
-    return importlib.util.find_spec(peer.partition("-")[0]) is not None
+    return peer == "limit" or importlib.util.find_spec(peer.partition("-")[0]) is not None
 
 
 def options_of(title):
@@ -258,19 +258,26 @@ def options_of(title):
     return argparse.ArgumentParser(description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
 
-def main(script: str, title: str, cases: list, builders: dict[str, Callable[[dict, int], Job]], *, rtol: float):
-    """The command line of a benchmark."""
+def main(script: str, title: str, cases: list, builders: dict[str, Callable[[dict, int], Job]], *, rtol: float,
+         plot: Callable | None = None):
+    """The command line of a benchmark; plot(results, about the run, name) draws it."""
     parser = options_of(title)
     parser.add_argument("--threads", type=int, default=1, help="threads of every peer")
     parser.add_argument("--rounds", type=int, help="times that every peer is measured; None: 31, with --iterations 1")
     parser.add_argument("--iterations", type=int, help="repetitions in a measurement; None: as many as take 10 ms")
     parser.add_argument("--peers", default=",".join(builders), help="which to measure, of these")
-    parser.add_argument("--cases", default="", help="only cases whose name contains this")
+    parser.add_argument("--cases", default="", help="only cases whose name contains one of these, separated by commas")
     parser.add_argument("--json", metavar="PATH", help="also write the results here")
+    if plot:
+        parser.add_argument("--plot", metavar="NAME", help="draw the results: NAME.png and NAME.svg")
+        parser.add_argument("--from", dest="read", metavar="PATH", help="draw what a run wrote with --json; measure nothing")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         return work(json.loads(options.worker), cases, builders)
+    if plot and options.read:
+        old = json.loads(Path(options.read).read_text())
+        return plot(old["results"], old, options.plot)
     if options.rounds is None:
         options.rounds = 1 if options.iterations else 31
 
@@ -285,21 +292,24 @@ def main(script: str, title: str, cases: list, builders: dict[str, Callable[[dic
     print(f"{title}\n{about['cpu']}, {about['cores']} cores, {options.threads} thread(s); "
           + ", ".join(f"{name} {version}" for name, version in about["versions"].items()))
     print("Medians; xN: N times as long as fastbp (below 1: fastbp is slower).\n")
-    print(f"{'case':<28}{'phase':<10}" + "".join(f"{peer:>18}" for peer in peers), flush=True)
+    width = max(28, 2 + max(len(case["name"]) for case in cases))
+    print(f"{'case':<{width}}{'phase':<10}" + "".join(f"{peer:>18}" for peer in peers), flush=True)
 
     workers, results, notes = [], [], []
     try:
         workers += (Worker(script, peer, options.threads) for peer in peers)
         for case in cases:
-            if options.cases in case["name"]:
+            if any(part in case["name"] for part in options.cases.split(",")):
                 rows, skipped = run_case(case, workers, options, rtol)
-                print_rows(rows, peers)
+                print_rows(rows, peers, width)
                 results += rows
                 notes += [f"{case['name']}: {peer} left out: {reason}" for peer, reason in skipped]
     finally:
         for worker in workers:
             worker.close()
     print("\n".join(["", *notes]))
+    if plot and options.plot:
+        plot(results, {**about, "threads": options.threads}, options.plot)
     if options.json:
         write_json(options.json, {"benchmark": Path(script).stem, **about, "threads": options.threads,
                                   "rounds": options.rounds, "results": results, "left_out": notes})

@@ -187,7 +187,12 @@ def recurrent_program():
 
 
 def norm_program():
-    return with_gradients(lambda x, w, b: _core.layer_norm(x, (700,), w, b), floats(500, 700), floats(700), floats(700, seed=1))
+    rms, group = fastbp.nn.functional.rms_norm, fastbp.nn.functional.group_norm
+    return [
+        *with_gradients(lambda x, w, b: _core.layer_norm(x, (700,), w, b), floats(500, 700), floats(700), floats(700, seed=1)),
+        *with_gradients(lambda x, w: rms(x, (700,), w), floats(500, 700), floats(700)),
+        *with_gradients(lambda x, w, b: group(x, 6, w, b), floats(30, 24, 500), floats(24), floats(24, seed=1)),
+    ]
 
 
 def cross_entropy_program():
@@ -200,6 +205,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "amax": reduction(lambda x, d: x.amax(d)), "amin": reduction(lambda x, d: x.amin(d)),
     "argmax": reduction(lambda x, d: x.argmax(d)), "argmin": reduction(lambda x, d: x.argmin(d)),
     "var": reduction(lambda x, d: x.var(d)), "logsumexp": reduction(lambda x, d: x.logsumexp(d)),
+    "sum_squares": lambda: [floats(500, 700, grad=False).norm(dim=1), floats(3 * MANY, grad=False).norm()],
     "cumsum": reduction(lambda x, d: x.cumsum(d)),
     "cumprod": lambda: [(floats(40, 200, 130, grad=False) * 0.1 + 1).cumprod(1)],
     "logcumsumexp": lambda: [floats(40, 200, 130, grad=False).logcumsumexp(d) for d in range(3)],
@@ -246,7 +252,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
 }
 WITH = {        # kernels that run in another kernel's program
     "pointwise": "test_same_bits_pointwise", "softmax_backward": "softmax", "log_softmax_backward": "log_softmax",
-    "cross_entropy_backward": "cross_entropy", "layer_norm_backward": "layer_norm", "layer_norm_backward_affine": "layer_norm",
+    "cross_entropy_backward": "cross_entropy", "layer_norm_backward": "layer_norm",
     "conv_backward_data": "conv", "conv_backward_weight": "conv", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
     "attention_backward": "attention", "recurrent_backward": "recurrent",

@@ -28,87 +28,109 @@ def layer_norm(Tensor input not None, normalized_shape, weight=None, bias=None, 
 
 
 cdef Tensor c_layer_norm_rows(Tensor x, object weight, object bias, double eps):
+    return norm_rows(OP_layer_norm_rows, x, weight, bias, eps, 0, (x, weight, bias, eps))
+
+
+cdef Tensor c_rms_norm_rows(Tensor x, object weight, double eps):
+    return norm_rows(OP_rms_norm_rows, x, weight, None, eps, 0, (x, weight, eps))
+
+
+cdef Tensor c_group_norm_rows(Tensor x, object weight, object bias, int64_t groups, double eps):
+    return norm_rows(OP_group_norm_rows, x, weight, bias, eps, groups, (x, weight, bias, groups, eps))
+
+
+cdef int set_norm_rows(Instr* I, Tensor x, int op, int64_t groups) except -1:
+    """Rows of a matrix; with groups, those of channels of [N, C, L]."""
+    I.shape[0] = x.dims[0] * groups if groups else x.dims[0]
+    I.shape[1] = x.dims[1] // groups * x.dims[2] if groups else x.dims[1]
+    I.c[1].i = op == OP_rms_norm_rows
+    I.c[2].i = groups
+    I.c[3].i = x.dims[2] if groups else 1
+    return 0
+
+
+cdef Tensor norm_rows(int op, Tensor x, object weight, object bias, double eps, int64_t groups, tuple args):
     cdef Instr I
-    cdef Tensor y, mean, rstd, z, w, b
+    cdef Tensor y, mean, rstd, z
     cdef Node n
-    if (x.bits & B_DUAL or (weight is not None and (<Tensor>weight).bits & B_DUAL)
-            or (bias is not None and (<Tensor>bias).bits & B_DUAL)):
-        return lift(OP_layer_norm_rows, (x, weight, bias, eps))
+    if any_dual(args):
+        return lift(op, args)
     z = whole(x)
     y = fresh_like(z)
-    mean = fresh(x.code, 1, x.dims)
-    rstd = fresh(x.code, 1, x.dims)
-    start(&I, K_layer_norm, OP_layer_norm_rows, x.code, 3, 6)
+    start(&I, K_layer_norm, op, x.code, 3, 6)
+    set_norm_rows(&I, x, op, groups)
+    mean = fresh(x.code, 1, I.shape)
+    rstd = fresh(x.code, 1, I.shape)
     set_operand(&I.arg[0], y)
     set_operand(&I.arg[1], mean)
     set_operand(&I.arg[2], rstd)
     set_operand(&I.arg[3], z)
-    no_operand(&I.arg[4])
-    no_operand(&I.arg[5])
-    if weight is not None:
-        w = whole(weight)
-        set_operand(&I.arg[4], w)
-    if bias is not None:
-        b = whole(bias)
-        set_operand(&I.arg[5], b)
-    I.shape[0] = x.dims[0]
-    I.shape[1] = x.dims[1]
+    w = None if weight is None else whole(weight)
+    b = None if bias is None else whole(bias)
+    set_optional(&I.arg[4], w)
+    set_optional(&I.arg[5], b)
     I.c[0].f = eps
-    I.n = x.dims[0]
-    I.cost = 8.0 + 0.5 * x.dims[1]
+    I.n = I.shape[0] if x.n else 0
+    I.cost = 8.0 + 0.3 * I.shape[1]
     execute(&I)
     if GRAD_MODE and (tracked(x) or (weight is not None and tracked(weight)) or (bias is not None and tracked(bias))):
-        n = record_rule(OP_layer_norm_rows, y, (x, weight, bias, eps))
+        n = record_rule(op, y, args)
         if n.saved[0] == NULL:
             save_input(n, 0, x)
         if weight is not None and n.saved[1] == NULL:
             save_input(n, 1, weight)
-        n.extra = (mean, rstd)
+        n.extra = [mean, rstd, None, None]
     return y
 
 
-cdef object bw_layer_norm(Node n, Tensor v, int i):
+cdef object bw_norm_rows(Node n, Tensor v, int i):
+    """One kernel gives all gradients; those of the later arguments wait in the node."""
     cdef Instr I
-    cdef Tensor x = saved_input(n, 0), g, z, w, mean, rstd
+    cdef Tensor x, z, u, part
+    cdef int64_t dims[4]
+    cdef list extra
     if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
-        if i == 2:
-            return c_sum(v, 0, False, None)
         return composition_backward(n, v, i)
-    if n.extra is None:
+    extra = n.extra
+    if extra is None:
         fail_freed(n)
-    mean, rstd = n.extra
-    z = whole(x)
-    v = whole(v)
-    if i == 0:
-        g = fresh_like(z)
-        start(&I, K_layer_norm_backward, OP_layer_norm_rows, x.code, 1, 6)
-        set_operand(&I.arg[0], g)
-        set_operand(&I.arg[1], v)
-        set_operand(&I.arg[2], z)
-        set_operand(&I.arg[3], mean)
-        set_operand(&I.arg[4], rstd)
-        no_operand(&I.arg[5])
-        if n.saved[1] != NULL:
-            w = whole(saved_input(n, 1))
-            set_operand(&I.arg[5], w)
-        I.n = x.dims[0]
-        I.cost = 8.0 + 0.8 * x.dims[1]
-    else:
-        g = fresh(x.code, 1, x.dims + 1)
-        start(&I, K_layer_norm_backward_affine, OP_layer_norm_rows, x.code, 2, 6)
-        no_operand(&I.arg[0])
-        no_operand(&I.arg[1])
-        set_operand(&I.arg[i - 1], g)
-        set_operand(&I.arg[2], v)
+    if extra[2] is not v or extra[3][i] is None:
+        x = saved_input(n, 0)
+        z, u = whole(x), whole(v)
+        start(&I, K_layer_norm_backward, n.op, x.code, 2, 7)
+        set_norm_rows(&I, x, n.op, n.args[3] if n.op == OP_group_norm_rows else 0)
+        affine = n.edge[1] != NULL or (n.nin > 2 and n.edge[2] != NULL)
+        g = fresh_like(z) if n.edge[0] != NULL else None
+        dims[0] = (I.shape[0] + 31) // 32
+        dims[1], dims[2] = 1, 2
+        dims[3] = I.shape[1]
+        if I.c[2].i:
+            dims[0], dims[1] = x.dims[0], I.c[2].i
+            dims[3] = x.dims[1] // I.c[2].i
+        part = fresh(x.code, 4, dims) if affine or I.c[2].i else None
+        w = whole(saved_input(n, 1)) if n.saved[1] != NULL else None
+        set_optional(&I.arg[0], g)
+        set_optional(&I.arg[1], part)
+        set_operand(&I.arg[2], u)
         set_operand(&I.arg[3], z)
-        set_operand(&I.arg[4], mean)
-        set_operand(&I.arg[5], rstd)
-        I.n = x.dims[1]
-        I.grain = 64
-        I.cost = 0.5 * x.dims[0]
-    I.shape[0] = x.dims[0]
-    I.shape[1] = x.dims[1]
-    execute(&I)
+        set_operand(&I.arg[4], <Tensor>extra[0])
+        set_operand(&I.arg[5], <Tensor>extra[1])
+        set_optional(&I.arg[6], w)
+        I.n = (I.shape[0] if I.c[2].i else dims[0]) if x.n else 0
+        I.cost = (8.0 + 0.5 * I.shape[1]) * (1 if I.c[2].i else 32)
+        execute(&I)
+        grads = [g, None, None]
+        if affine:
+            sums = c_sum(part, 0, False, None) if x.n else zeros((dims[1], 2, dims[3]), dtype=DTYPES[x.code])
+            for k in range(1, n.nin):
+                if n.edge[k] != NULL:
+                    grads[k] = whole(c_reshape(selected(sums, 1, k - 1), (dims[1] * dims[3],)))
+        extra[2] = v
+        extra[3] = grads
+    g = extra[3][i]
+    extra[3][i] = None
+    if extra[3] == [None, None, None]:
+        extra[2] = None
     return g
 
 

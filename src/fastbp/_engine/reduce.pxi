@@ -107,7 +107,7 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
     cdef int64_t chunks
     x = arranged(x, mask, keepdim, &r)
     y = fresh(code, r.nd, r.dims)
-    if kernel == K_sum and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
+    if (kernel == K_sum or kernel == K_sum_squares) and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
         chunks = r.red // CHUNK
         dims[0] = r.outer
         dims[1] = chunks + 1
@@ -117,9 +117,29 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
             run_reduce(kernel, op, window(part, 1, 0, chunks), window(c_flat(x), 0, 0, chunks * CHUNK), chunks, CHUNK, 1, 1.0)
             run_reduce(kernel, op, window(part, 1, chunks, 1), window(c_flat(x), 0, chunks * CHUNK, r.red - chunks * CHUNK), 1,
                        r.red - chunks * CHUNK, 1, 1.0)
-            run_reduce(kernel, op, y, part, 1, chunks + 1, 1, c0)
+            run_reduce(K_sum, op, y, part, 1, chunks + 1, 1, c0)
             return y
     run_reduce(kernel, op, y, x, r.outer, r.red, r.inner, c0)
+    return y
+
+
+cdef Tensor c_sum_squares(Tensor x, object dim, bint keepdim):
+    cdef int mask = read_dims("sum_squares", dim, x.nd), d, low
+    cdef Tensor y
+    floating("sum_squares", x)
+    if x.bits & B_DUAL:
+        return lift(OP_sum_squares, (x, dim, keepdim))
+    low = 0
+    for d in range(x.nd):
+        if mask >> d & 1 == 0:
+            low = d + 1
+    if mask == ((1 << x.nd) - 1) & ~((1 << low) - 1):           # the last dimensions
+        y = reduced(K_sum_squares, OP_sum_squares, x, mask, keepdim, x.code, 1.0)
+    else:
+        y = detached(x)
+        y = reduced(K_sum, OP_sum_squares, binary(OP_mul, y, y), mask, keepdim, x.code, 1.0)
+    if must_record(x):
+        record_rule(OP_sum_squares, y, (x, dim, keepdim))
     return y
 
 

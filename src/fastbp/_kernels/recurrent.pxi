@@ -140,13 +140,13 @@ cdef inline void rec_gru_back(real* d, real* hid, real* dh, const real* s, const
         r = s[j]
         z = s[H + j]
         n = s[2 * H + j]
-        a = dh[j] * (1 - z) * ((1 - n) * (1 + n))
+        a = dh[j] * (<real>1 - z) * ((<real>1 - n) * (<real>1 + n))
         d[2 * H + j] = a
         hid[2 * H + j] = a * r
-        a = a * s[3 * H + j] * (r * (1 - r))
+        a = a * s[3 * H + j] * (r * (<real>1 - r))
         d[j] = a
         hid[j] = a
-        a = dh[j] * (h[j] - n) * (z * (1 - z))
+        a = dh[j] * (h[j] - n) * (z * (<real>1 - z))
         d[H + j] = a
         hid[H + j] = a
         dh[j] = dh[j] * z
@@ -161,11 +161,11 @@ cdef inline void rec_lstm_back(real* d, real* dh, real* dc, const real* s, const
         q = s[2 * H + j]
         o = s[3 * H + j]
         w = k_tanh(c[j])
-        a = dc[j] + dh[j] * o * ((1 - w) * (1 + w))
-        d[j] = a * q * (i * (1 - i))
-        d[H + j] = a * old[j] * (f * (1 - f))
-        d[2 * H + j] = a * i * ((1 - q) * (1 + q))
-        d[3 * H + j] = dh[j] * w * (o * (1 - o))
+        a = dc[j] + dh[j] * o * ((<real>1 - w) * (<real>1 + w))
+        d[j] = a * q * (i * (<real>1 - i))
+        d[H + j] = a * old[j] * (f * (<real>1 - f))
+        d[2 * H + j] = a * i * ((<real>1 - q) * (<real>1 + q))
+        d[3 * H + j] = dh[j] * w * (o * (<real>1 - o))
         dc[j] = a * f
         dh[j] = 0
 
@@ -215,7 +215,7 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
                     continue
                 if g.kind == REC_TANH:
                     for j in range(r * H, (r + 1) * H):
-                        d[j] = dh[j] * ((1 - seq[j]) * (1 + seq[j]))
+                        d[j] = dh[j] * ((<real>1 - seq[j]) * (<real>1 + seq[j]))
                         dh[j] = 0
                 elif g.kind == REC_RELU:
                     for j in range(r * H, (r + 1) * H):

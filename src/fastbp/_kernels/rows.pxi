@@ -1,4 +1,4 @@
-# Floor 1, room "rows": softmax, log_softmax, layer_norm and cross_entropy over the rows of x [rows, cols], forward
+# Floor 1, room "rows": softmax, log_softmax, norms and cross_entropy over the rows of x [rows, cols], forward
 # and backward. May be changed: how a row is walked.  Must stay: a row's result does not depend on which other rows
 # are computed with it.
 #
@@ -289,12 +289,31 @@ cdef int log_softmax_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) 
     if I.dtype == DT_F64: return row_log_softmax_backward(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
-# ---------------------------------------------------------------- layer norm
+# ---------------------------------------------------------------- layer norm, root mean square norm, group norm
+
+# Rows x [rows, n] are normalized by their own mean and variance (rms: mean 0).  Constants: eps; rms; groups, span.  Without
+# groups, weight and bias have a number for each column.  With groups a row is one group of channels, `span` values each, and row
+# i has the channels of group i % groups.
+cdef enum:
+    NORM_ROWS = 32          # rows of a unit of the backward pass: their part of the gradients of weight and bias is one sum
+
+cdef inline void row_affine(real* y, const real* x, const real* w, const real* b, real m, real r, int64_t n) noexcept nogil:
+    cdef int64_t c
+    if w != NULL and b != NULL:
+        for c in range(n): y[c] = (x[c] - m) * r * w[c] + b[c]
+    elif w != NULL:
+        for c in range(n): y[c] = (x[c] - m) * r * w[c]
+    elif b != NULL:
+        for c in range(n): y[c] = (x[c] - m) * r + b[c]
+    else:
+        for c in range(n): y[c] = (x[c] - m) * r
 
 cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t n = I.shape[1]
-    cdef int64_t i, c
-    cdef real m, r
+    cdef int64_t groups = I.c[2].i
+    cdef int64_t span = I.c[3].i
+    cdef int64_t i, c, k, at
+    cdef real m, r, a, d
     cdef real* mean = <real*>I.arg[1].data
     cdef real* rstd = <real*>I.arg[2].data
     cdef const real* x = <const real*>I.arg[3].data + lo * n
@@ -302,18 +321,18 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     cdef const real* b = <const real*>I.arg[5].data
     y += lo * n
     for i in range(lo, hi):
-        m = <real>(red_sum_row(x, n) / n)
+        m = 0 if I.c[1].i else <real>(red_sum_row(x, n) / n)
         r = <real>(1 / k_sqrt(red_squares(x, n, m) / n + I.c[0].f))
         mean[i] = m
         rstd[i] = r
-        if w != NULL and b != NULL:
-            for c in range(n): y[c] = (x[c] - m) * r * w[c] + b[c]
-        elif w != NULL:
-            for c in range(n): y[c] = (x[c] - m) * r * w[c]
-        elif b != NULL:
-            for c in range(n): y[c] = (x[c] - m) * r + b[c]
+        if groups == 0 or (w == NULL and b == NULL):
+            row_affine(y, x, w, b, m, r, n)
         else:
-            for c in range(n): y[c] = (x[c] - m) * r
+            at = i % groups * (n // span)
+            for k in range(n // span):
+                a = w[at + k] if w != NULL else <real>1
+                d = b[at + k] if b != NULL else <real>0
+                for c in range(k * span, (k + 1) * span): y[c] = (x[c] - m) * r * a + d
         x += n
         y += n
     return ST_OK
@@ -323,8 +342,9 @@ cdef int layer_norm(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
     if I.dtype == DT_F64: return row_layer_norm(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
-cdef inline void row_norm_back(bint scaled, real* gx, const real* gy, const real* x, const real* w,
-                               real m, real r, int64_t n) noexcept nogil:
+# total[0] = sum of v, total[1] = sum of v xhat over n values, v = gy w and xhat = (x - m) r
+cdef inline void row_norm_sums(bint scaled, real* total, const real* gy, const real* x, const real* w, real m, real r,
+                               int64_t n) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef real q[ROW_SIDE]
     cdef real v, a, b
@@ -339,105 +359,119 @@ cdef inline void row_norm_back(bint scaled, real* gx, const real* gy, const real
             v = gy[i] * w[i] if scaled else gy[i]
             a += v
             b += v * ((x[i] - m) * r)
-    else:
-        full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
-        first = <int>(full + ROW_SIDE - n)
-        t = n - ROW_SIDE
-        for j in range(ROW_SIDE):
-            v = gy[t + j] * w[t + j] if scaled else gy[t + j]
-            v = v if j >= first else <real>0
-            s[j] = v
-            q[j] = v * ((x[t + j] - m) * r)
-        while i < full:
-            end = min(full, i + RED_BLOCK)
-            while i < end:
-                for j in range(ROW_SIDE):
-                    v = gy[i + j] * w[i + j] if scaled else gy[i + j]
-                    s[j] += v
-                    q[j] += v * ((x[i + j] - m) * r)
-                i += ROW_SIDE
-            if i < full:
-                ts += red_fold(RED_SUM, s)
-                tq += red_fold(RED_SUM, q)
-                for j in range(ROW_SIDE):
-                    s[j] = 0
-                    q[j] = 0
-        a = red_fold(RED_SUM, s)
-        b = red_fold(RED_SUM, q)
-    a = <real>((ts + a) / n)
-    b = <real>((tq + b) / n)
+        total[0] = a
+        total[1] = b
+        return
+    full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
+    first = <int>(full + ROW_SIDE - n)
+    t = n - ROW_SIDE
+    for j in range(ROW_SIDE):
+        v = gy[t + j] * w[t + j] if scaled else gy[t + j]
+        v = v if j >= first else <real>0
+        s[j] = v
+        q[j] = v * ((x[t + j] - m) * r)
+    while i < full:
+        end = min(full, i + RED_BLOCK)
+        while i < end:
+            for j in range(ROW_SIDE):
+                v = gy[i + j] * w[i + j] if scaled else gy[i + j]
+                s[j] += v
+                q[j] += v * ((x[i + j] - m) * r)
+            i += ROW_SIDE
+        if i < full:
+            ts += red_fold(RED_SUM, s)
+            tq += red_fold(RED_SUM, q)
+            for j in range(ROW_SIDE):
+                s[j] = 0
+                q[j] = 0
+    total[0] = <real>(ts + red_fold(RED_SUM, s))
+    total[1] = <real>(tq + red_fold(RED_SUM, q))
+
+# gx of values that share the weight w[0], or have one each; a, b: means of v and v xhat over the whole row
+cdef inline void row_norm_back(int weights, real* gx, const real* gy, const real* x, const real* w, real m, real r, real a,
+                               real b, int64_t n) noexcept nogil:
+    cdef int64_t i
+    cdef real v
+    cdef real one = w[0] if weights == 1 else <real>1
     for i in range(n):
-        v = gy[i] * w[i] if scaled else gy[i]
+        v = gy[i] * w[i] if weights == 2 else gy[i] * one
         gx[i] = ((v - a) - (x[i] - m) * r * b) * r
 
-cdef int row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef int64_t n = I.shape[1]
-    cdef int64_t i
-    cdef const real* gy = <const real*>I.arg[1].data
-    cdef const real* x = <const real*>I.arg[2].data
-    cdef const real* mean = <const real*>I.arg[3].data
-    cdef const real* rstd = <const real*>I.arg[4].data
-    cdef const real* w = <const real*>I.arg[5].data
-    if w != NULL:
-        for i in range(lo, hi): row_norm_back(True, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
-    else:
-        for i in range(lo, hi): row_norm_back(False, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
-    return ST_OK
+cdef inline void row_norm_parts(real* pw, real* pb, const real* gy, const real* x, real m, real r, int64_t n) noexcept nogil:
+    cdef int64_t c
+    for c in range(n): pw[c] += gy[c] * ((x[c] - m) * r)
+    for c in range(n): pb[c] += gy[c]
 
-cdef int layer_norm_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: return row_layer_norm_backward(<float*>I.arg[0].data, I, lo, hi)
-    if I.dtype == DT_F64: return row_layer_norm_backward(<double*>I.arg[0].data, I, lo, hi)
-    return ST_UNSUPPORTED
-
-# columns lo..hi of the adjoints of weight and bias: sums over all rows
-cdef int row_layer_norm_affine(real* gw, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real sw[256]
-    cdef real sb[256]
-    cdef double tw[256]
-    cdef double tb[256]
-    cdef int64_t rows = I.shape[0]
+cdef int row_group_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real t[2]
     cdef int64_t n = I.shape[1]
-    cdef int64_t i, j, k, w
-    cdef real m, r
-    cdef real* gb = <real*>I.arg[1].data
-    cdef const real* gy
-    cdef const real* x
+    cdef int64_t span = I.c[3].i
+    cdef int64_t channels = n // span
+    cdef int64_t i, k, at
+    cdef double a, b
+    cdef real one
+    cdef const real* gy = <const real*>I.arg[2].data + lo * n
+    cdef const real* x = <const real*>I.arg[3].data + lo * n
     cdef const real* mean = <const real*>I.arg[4].data
     cdef const real* rstd = <const real*>I.arg[5].data
-    while lo < hi:
-        w = min(hi - lo, <int64_t>256)
-        gy = <const real*>I.arg[2].data + lo
-        x = <const real*>I.arg[3].data + lo
-        for j in range(w):
-            tw[j] = 0
-            tb[j] = 0
-        i = 0
-        while i < rows:
-            for j in range(w):
-                sw[j] = 0
-                sb[j] = 0
-            for k in range(i, min(i + 256, rows)):
-                m = mean[k]
-                r = rstd[k]
-                for j in range(w):
-                    sb[j] += gy[j]
-                    sw[j] += gy[j] * ((x[j] - m) * r)
-                gy += n
-                x += n
-            for j in range(w):
-                tw[j] += sw[j]
-                tb[j] += sb[j]
-            i += 256
-        if gw != NULL:
-            for j in range(w): gw[lo + j] = <real>tw[j]
-        if gb != NULL:
-            for j in range(w): gb[lo + j] = <real>tb[j]
-        lo += w
+    cdef const real* w = <const real*>I.arg[6].data
+    cdef real* parts = <real*>I.arg[1].data + lo * 2 * channels       # of each row: those of weight, then of bias
+    for i in range(lo, hi):
+        at = i % I.c[2].i * channels
+        a = b = 0
+        for k in range(channels):
+            row_norm_sums(False, t, gy + k * span, x + k * span, w, mean[i], rstd[i], span)
+            one = w[at + k] if w != NULL else <real>1
+            a += t[0] * one
+            b += t[1] * one
+            parts[k] = t[1]
+            parts[channels + k] = t[0]
+        if gx != NULL:
+            for k in range(channels):
+                one = w[at + k] if w != NULL else <real>1
+                row_norm_back(1, gx + i * n + k * span, gy + k * span, x + k * span, &one, mean[i], rstd[i], <real>(a / n),
+                              <real>(b / n), span)
+        gy += n
+        x += n
+        parts += 2 * channels
     return ST_OK
 
-cdef int layer_norm_backward_affine(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: return row_layer_norm_affine(<float*>I.arg[0].data, I, lo, hi)
-    if I.dtype == DT_F64: return row_layer_norm_affine(<double*>I.arg[0].data, I, lo, hi)
+cdef int row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real t[2]
+    cdef int64_t n = I.shape[1]
+    cdef int64_t u, i, c
+    cdef real a, b
+    cdef const real* gy = <const real*>I.arg[2].data
+    cdef const real* x = <const real*>I.arg[3].data
+    cdef const real* mean = <const real*>I.arg[4].data
+    cdef const real* rstd = <const real*>I.arg[5].data
+    cdef const real* w = <const real*>I.arg[6].data
+    cdef real* parts
+    for u in range(lo, hi):
+        parts = NULL
+        if I.arg[1].data != NULL:
+            parts = <real*>I.arg[1].data + u * 2 * n
+            for c in range(2 * n): parts[c] = 0
+        for i in range(u * NORM_ROWS, min(I.shape[0], (u + 1) * NORM_ROWS)):
+            if gx != NULL:
+                if w != NULL: row_norm_sums(True, t, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
+                else: row_norm_sums(False, t, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
+                a = 0 if I.c[1].i else t[0] / n
+                b = t[1] / n
+                if w != NULL: row_norm_back(2, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], a, b, n)
+                else: row_norm_back(0, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], a, b, n)
+            if parts != NULL: row_norm_parts(parts, parts + n, gy + i * n, x + i * n, mean[i], rstd[i], n)
+    return ST_OK
+
+# gx, and parts of the gradients of weight and bias, one for each unit (NORM_ROWS rows; with groups a row), from gy, x, mean,
+# rstd, weight
+cdef int layer_norm_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32:
+        if I.c[2].i: return row_group_norm_backward(<float*>I.arg[0].data, I, lo, hi)
+        return row_layer_norm_backward(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64:
+        if I.c[2].i: return row_group_norm_backward(<double*>I.arg[0].data, I, lo, hi)
+        return row_layer_norm_backward(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
 # ---------------------------------------------------------------- cross entropy

@@ -547,9 +547,9 @@ cdef inline real k_tanh(real x) noexcept nogil:
 cdef inline float kf_logistic(float a, int32_t n, float r, float q) noexcept nogil:
     cdef int32_t m = n >> 1
     cdef float s = kf_of((m + 127) << 23)
-    cdef float e = 1 + r
+    cdef float e = kf(1) + r
     cdef float h, l, d
-    q = (1 - e) + r + q
+    q = (kf(1) - e) + r + q
     h = e + q
     l = (q - (h - e)) * s
     h = h * s
@@ -576,17 +576,31 @@ cdef inline double kd_logistic(double a, int64_t n, double r, double q, double w
     h = kx_div2(s, l, d, e, &r)
     return kd_copysign(h + r, a)
 
-# 0.8 ulp (f32), 0.7 ulp (f64)
+# e / (1 + e) or 1 / (1 + e) with e = exp(-|x|) = 2**n h, so that e is at most 1; the rounding error of d = 1 + e is given back
+# to the quotient, whose 1 / d is the result or 1 - result: half the time of two parts for every number (0.30 against 0.65 ns)
+# 1.9 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_sigmoid(real x) noexcept nogil:
-    cdef real r, q
+    cdef real r, q, h, s, d, e, y
     cdef int32_t n
     cdef int64_t m
     if real is float:
-        n = kf_expk(kx_clamp(x, kf(-110), kf(40)), &r, &q)
-        return kf_logistic(1, n, r, q)
+        n = kf_expk(-kf_sel(kf_abs(x) > kf(104), kf(104), kf_abs(x)), &r, &q)
+        h = kf(1) + (r + q)         # kf: a literal is a double, and so is the sum around it
+        s = kf_of(((n if n > -127 else -127) + 127) << 23)
+        e = h * s
+        d = kf(1) + e
+        y = kf_sel(x < 0, h, kf(1)) / d
+        y = y - y * ((kf(1) - d) + e) * kf_sel(x < 0, kf(1) - y * s, y)
+        return kf_sel(x < 0, kf_scale(y, n), y)
     else:
-        m = kd_expk(kx_clamp(x, -750.0, 100.0), &r, &q)
-        return kd_logistic(1, m, r, q, 0)
+        m = kd_expk(-kd_sel(kd_abs(x) > 746, 746, kd_abs(x)), &r, &q)
+        h = 1 + (r + q)
+        s = kd_scale(1, m)
+        e = h * s
+        d = 1 + e
+        y = kd_sel(x < 0, h, 1) / d
+        y = y - y * ((1 - d) + e) * kd_sel(x < 0, 1 - y * s, y)
+        return kd_sel(x < 0, kd_scale(y, m), y)
 
 # x * sigmoid(x); -inf gives -0, the limit
 # 0.9 ulp (f32), 0.8 ulp (f64)

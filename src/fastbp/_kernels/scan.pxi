@@ -214,6 +214,19 @@ cdef int var(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F64: return red_var(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
+# sums of squares of rows (inner == 1), by the same lanes
+cdef int red_sum_squares(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t red = I.shape[1]
+    cdef int64_t o
+    cdef const real* x = <const real*>I.arg[1].data
+    for o in range(lo, hi): out[o] = <real>red_squares(x + o * red, red, 0)
+    return ST_OK
+
+cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return red_sum_squares(<float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return red_sum_squares(<double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
 # Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in
 # torch.
 cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:

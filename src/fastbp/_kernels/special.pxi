@@ -299,7 +299,7 @@ cdef inline real k_erf(real x) noexcept nogil:
         p = (p * a - kf(1.1277362)) * a - kf(0.00018105346)
         n = kf_expk(p, &r, &q)
         p = kf_of((n + 127) << 23)
-        r = 1 - p * (1 + (r + q))
+        r = kf(1) - p * (kf(1) + (r + q))
         return kf_copysign(kf_sel(a < kf(0.921875), s, r), x)
     else:
         a = kd_abs(x)
@@ -405,16 +405,31 @@ cdef inline real k_erfc(real x) noexcept nogil:
         p = p * a * a + 0.12837916709551256
         return kd_sel(a < 0.35, 1 - (x + x * p), y)
 
+# Phi(-a) = exp(-a^2 / 2) p(q) / (a + 4), q = (a - 4) / (a + 4), 0 <= a <= 14.6; all in float: 0.36 ns against 0.80 in double
+cdef inline float kf_gelu(float x) noexcept nogil:
+    cdef float r, w, p
+    cdef float a = kf_sel(kf_abs(x) > kf(14.6), kf(14.6), kf_abs(x))
+    cdef float z = kf_mul(a, a)
+    cdef int32_t n = kf_expk(kf(-0.5) * z, &r, &w)
+    cdef float i = kf(1) / (a + kf(4))
+    cdef float q = kf(1) - kf(8) * i
+    w = w - kf(0.5) * kf_mul_err(a, a, z) * (kf(1) + r)
+    p = kf(-0.000134777206) * q + kf(0.000174170597)
+    p = (p * q + kf(0.00156947126)) * q + kf(-0.00350918468)
+    p = (p * q + kf(-0.00752431911)) * q + kf(0.0604031018)
+    p = (p * q + kf(-0.186523634)) * q + kf(0.387136957)
+    p = (p * q + kf(-0.60789658)) * q + kf(0.755285135)
+    p = (kf(1) + (r + w)) * (p * i)
+    a = kf_scale(p * kf_sel(x < 0, kf_sel(x < kf(-14.6), kf(-14.6), x), -a), n)
+    a = kf_sel(x < 0, a, x + a)
+    return kf_copysign(kf_sel(x > kf(14.5), x, a), x)
+
 # x Phi(x); -inf gives -0, the limit
-# 0.6 ulp (f32), 1.9 ulp (f64)
+# 6.6 ulp (f32; 1 for x > 0), 1.9 ulp (f64)
 cdef inline real k_gelu(real x) noexcept nogil:
     cdef double a, y, r, p, e, c, z
     cdef int64_t n
-    if real is float:
-        c = kd_sel(x < -16, -16, x)
-        a = kd_sel(c > 16, 16, kd_abs(c))
-        y = 0.5 * kw_exp(-0.5 * a * a) * kw_erfcx(a * 0.70710678118654752440)
-        return kf_copysign(<float>kd_sel(x < 16, kd_sel(x < 0, c * y, c - c * y), c), x)
+    if real is float: return kf_gelu(x)
     else:
         c = kd_sel(x < -38.7, -38.7, x)
         a = kd_sel(c > 38.7, 38.7, kd_abs(c))

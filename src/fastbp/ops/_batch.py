@@ -351,6 +351,28 @@ def unchannels(x, n):
     return F.transpose(x, 0, 1)
 
 
+@rule("rms_norm_rows")
+def _rms_norm_rows(n, b, x, weight, eps):
+    x = front(x, b[0], n)
+    y = F.rms_norm_rows(F.reshape(x, (-1, x.shape[-1])), None if b[1] else weight, eps)
+    y = F.reshape(y, x.shape)
+    return y * F.unsqueeze(weight, 1) if b[1] else y
+
+
+@rule("group_norm_rows")
+def _group_norm_rows(n, b, x, weight, bias, groups, eps):
+    x = front(x, b[0], n)
+    shared = not b[1] and not b[2]
+    y = F.group_norm_rows(F.flatten(x, 0, 1), weight if shared else None, bias if shared else None, groups, eps)
+    y = F.reshape(y, x.shape)
+    if not shared:
+        if weight is not None:
+            y = y * (F.unsqueeze(F.unsqueeze(weight, 1), -1) if b[1] else F.unsqueeze(weight, -1))
+        if bias is not None:
+            y = y + (F.unsqueeze(F.unsqueeze(bias, 1), -1) if b[2] else F.unsqueeze(bias, -1))
+    return y
+
+
 @rule("conv_forward")
 def _conv_forward(n, b, x, weight, bias, stride, padding, dilation, groups):
     """Filters shared by the examples: one larger batch.  Filters of each example: groups."""

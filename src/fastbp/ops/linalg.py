@@ -507,7 +507,7 @@ def _power(x, p, dims, keepdim):
     """(sum |x|^p)^(1/p); its gradient is 0 where the norm, or for p < 2 an element, is 0."""
     one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
     if p == 2:
-        s = (x * x).sum(dims, keepdim)
+        s = (x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim)  # half: in its rounding
         none = s == 0
         return F.where(none, zero, F.sqrt(F.where(none, one, s)))
     a = F.abs(x)

@@ -16,10 +16,34 @@ def _layer_norm(input, weight, bias, eps):
 
 
 fused("layer_norm_rows(Tensor input, Tensor? weight, Tensor? bias, float eps)",
-      ("layer_norm", "layer_norm_backward", "layer_norm_backward_affine"), _layer_norm,
-      {"input": "bw_layer_norm", "weight": "bw_layer_norm", "bias": "bw_layer_norm"}, function=False, method=False,
+      ("layer_norm", "layer_norm_backward"), _layer_norm,
+      {"input": "bw_norm_rows", "weight": "bw_norm_rows", "bias": "bw_norm_rows"}, function=False, method=False,
       doc="Layer normalization of the rows of a matrix.  y = (x - mean) / sqrt(var + eps) * weight + bias",
       source="Ba, Kiros and Hinton, 2016")
+
+
+def _rms_norm_rows(input, weight, eps):
+    y = input * F.rsqrt((input * input).mean(-1, True) + eps)
+    return y if weight is None else y * weight
+
+
+fused("rms_norm_rows(Tensor input, Tensor? weight, float eps)", (), _rms_norm_rows,
+      {"input": "bw_norm_rows", "weight": "bw_norm_rows"}, function=False, method=False,
+      doc="Root mean square normalization of the rows of a matrix.  y = x / sqrt(mean(x^2) + eps) * weight",
+      source="Zhang and Sennrich, 2019")
+
+
+def _group_norm_rows(input, weight, bias, groups, eps):
+    n, c, length = input.shape
+    y = _layer_norm(input.reshape(n * groups, c // groups * length), None, None, eps).reshape(n, c, length)
+    y = y if weight is None else y * weight.unsqueeze(-1)
+    return y if bias is None else y + bias.unsqueeze(-1)
+
+
+fused("group_norm_rows(Tensor input, Tensor? weight, Tensor? bias, int groups, float eps)", (), _group_norm_rows,
+      {"input": "bw_norm_rows", "weight": "bw_norm_rows", "bias": "bw_norm_rows"}, function=False, method=False,
+      doc="Normalization of [N, C, L] over groups of channels and L; weight and bias have a number for each channel.",
+      source="Wu and He, 2018")
 
 _EPS = {"float32": 2.0 ** -23, "float64": 2.0 ** -52}
 
@@ -39,8 +63,10 @@ def _rms_norm(input, normalized_shape, weight=None, eps=None):
         raise F.ShapeError(f"rms_norm: weight of shape {list(weight.shape)} must have shape {list(shape)}.")
     if eps is None:
         eps = _EPS[str(input.dtype).rpartition(".")[2]]
-    y = input * F.rsqrt((input * input).mean(tuple(range(-n, 0)), True) + eps)
-    return y if weight is None else y * weight
+    columns = prod(shape)
+    y = F.rms_norm_rows(input.reshape(-1, columns) if columns else input.reshape(prod(input.shape[:-n]), 0),
+                        weight if weight is None or n == 1 else weight.reshape(-1), eps)
+    return y.reshape(input.shape)
 
 
 composed("rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None)", _rms_norm, method=False,
@@ -138,11 +164,7 @@ def _group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabl
     if n * c // num_groups * prod(sizes) == 1:
         raise ValueError(f"group_norm: expected more than 1 value per channel, got input size {list(input.shape)} and "
                          f"{num_groups} groups.")
-    y = input
-    if input.numel():
-        y = F.layer_norm_rows(input.reshape(n * num_groups, -1), None, None, eps).reshape(input.shape)
-    y = y if weight is None else y * _per_channel(weight, input)
-    return y if bias is None else y + _per_channel(bias, input)
+    return F.group_norm_rows(input.reshape(n, c, prod(sizes)), weight, bias, num_groups, eps).reshape(input.shape)
 
 
 def _local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):

@@ -110,6 +110,10 @@ fused("var(Tensor input, int[]? dim=None, *, Scalar correction=1, bool keepdim=F
           2.0 / (_count(input, dim) - correction) if _count(input, dim) > correction else float("nan"))
           * (input - input.mean(dim, True)))}, wrapper="var",
       doc="Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)")
+fused("sum_squares(Tensor input, int[]? dim=None, bool keepdim=False)", ("sum_squares",),
+      lambda input, dim, keepdim: (input * input).sum(dim, keepdim),
+      {"input": lambda v, input, dim, keepdim: _times(_keep(v, input.shape, dim, keepdim), 2.0 * input)},
+      function=False, method=False, doc="y = sum(input^2) over dimensions, in one pass.")
 fused("logsumexp(Tensor input, int[] dim, bool keepdim=False)", ("logsumexp",),
       lambda input, dim, keepdim: _logsumexp(input, dim, keepdim),
       {"input": lambda v, input, y, dim, keepdim: _logsumexp_rule(_keep(v, input.shape, dim, keepdim),
@@ -178,7 +182,7 @@ def _norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p {p!r}; choose a number, 'fro' or 'nuc'.")
     if p is None or p == "fro" or p == 2:
-        return _root((input * input).sum(dim, keepdim))
+        return _root((input * input).sum(dim, keepdim) if input.itemsize < 4 else F.sum_squares(input, dim, keepdim))
     x = F.abs(input)
     if p == float("inf"):
         return F.amax(x, dim, keepdim)

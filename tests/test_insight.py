@@ -2,6 +2,7 @@
 
 import fastbp
 import numpy as np
+import planted
 import pytest
 from fastbp import _core, insight, nn
 from fastbp.insight._record import Stats
@@ -259,3 +260,123 @@ def test_import_is_lazy():
     import sys
     code = "import sys, fastbp; assert not any('insight' in m for m in sys.modules); fastbp.insight.graph; print('ok')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "ok\n"
+
+
+# ---- the flow of gradients ------------------------------------------------------------------------------------------
+
+
+def loop(model, optimizer, steps=30, seed=0, loss=nn.functional.mse_loss):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        x = fastbp.tensor(rng.standard_normal((16, 6)).astype(np.float32))
+        optimizer.zero_grad()
+        loss(model(x), x[:, :3]).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 33, 1024, 1055, 32768, 70001])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moments(n, dtype):
+    rng = np.random.default_rng(n)
+    a, b = rng.standard_normal((2, n)).astype(dtype)
+    a[::5] = 0
+    if n > 9:
+        a[7:9] = np.nan, -np.inf
+    for x, found in ((a, _core._moments([fastbp.tensor(a)])), (a - b, _core._moments([fastbp.tensor(a)], [fastbp.tensor(b)]))):
+        count, total, square, largest, zeros, bad = found[0]
+        f = x[np.isfinite(x)].astype(np.float64)
+        assert (count, zeros, bad) == (n, (x == 0).sum(), n - f.size) and largest == np.abs(f).max(initial=0)
+        assert total == pytest.approx(f.sum(), abs=1e-6 * np.abs(f).sum() + 1e-30)
+        assert square == pytest.approx((f * f).sum(), rel=1e-6)
+
+
+def test_moments_of_large_and_strided_values():
+    assert _core._moments([fastbp.full((64,), 1e30)])[0][2] == pytest.approx(64e60, rel=1e-6)
+    a = fastbp.arange(24.0).reshape(4, 6)
+    assert _core._moments([a.T[1:], a.to(fastbp.float16)])[0][1] == a[:, 1:].sum().item()
+    assert _core._moments([fastbp.tensor([1, 2])])[0][:3] == (2, 3.0, 5.0)
+    with pytest.raises(ValueError, match="same number of elements"):
+        _core._moments([a], [a[0]])
+
+
+@pytest.mark.parametrize("make", [lambda p: fastbp.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: fastbp.optim.Adam(p, lr=0.01)])
+def test_monitor_changes_no_bit_and_leaves_nothing(make):
+    plain, watched = perceptron(), perceptron()
+    loop(plain, make(plain.parameters()))
+    optimizer = make(watched.parameters())
+    with insight.flow(watched, optimizer, every=3):
+        loop(watched, optimizer)
+    for p, q in zip(plain.parameters(), watched.parameters()):
+        assert p.detach().numpy().tobytes() == q.detach().numpy().tobytes()
+    assert "_hooked" not in watched.__dict__ and "_hooked" not in watched[0].__dict__
+    assert not optimizer._optimizer_step_pre_hooks and _core._watch(None) == (None, 0)
+
+
+def test_monitor_measures_what_a_hand_count_says():
+    model = perceptron()
+    optimizer = fastbp.optim.SGD(model.parameters(), lr=0.1)
+    x = fastbp.randn(16, 6)
+    before = [p.detach().clone() for p in model.parameters()]
+    with insight.flow(model, optimizer) as watch:
+        hidden = model[0](x)
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+    s = watch.history[0]
+    assert s.loss == pytest.approx(loss.item()) and s.lr == 0.1 and list(s.layers) == ["0", "1", "2"]
+    assert s.layers["0"].values.rms == pytest.approx(hidden.square().mean().sqrt().item(), rel=1e-5)
+    assert s.layers["1"].values.zeros == pytest.approx((hidden <= 0).double().mean().item())
+    assert s.layers["1"].dead.tolist() == (hidden <= 0).all(0).tolist()
+    y = model[2].bias.grad
+    assert s.layers["2"].errors.s == pytest.approx(y.sum().item(), rel=1e-4)
+    for (name, p), old in zip(model.named_parameters(), before):
+        w = s.weights[name]
+        assert w.grad == pytest.approx(p.grad.square().mean().sqrt().item(), rel=1e-5)
+        assert w.update == pytest.approx((p - old).square().mean().sqrt().item(), rel=1e-4)
+        assert w.value == pytest.approx(old.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_monitor_keeps_a_fixed_history_and_adopts_the_optimizer():
+    model = perceptron()
+    with insight.flow(model, every=1, keep=16) as watch:
+        loop(model, fastbp.optim.SGD(model.parameters(), lr=0.01), 100)
+    assert watch.step == 100 and len(watch.history) <= 16
+    assert watch.history[0].step == 0 and watch.history[-1].step == 99 and watch.history[0].weights["0.weight"].update > 0
+    assert "step 99" in watch.table() and watch.line().startswith("δ ")
+
+
+def test_monitor_in_fit(tmp_path, capsys):
+    model = perceptron()
+    x = fastbp.randn(64, 6)
+    loader = fastbp.utils.data.DataLoader(fastbp.utils.data.TensorDataset(x, x[:, :3]), batch_size=16)
+    optimizer = fastbp.optim.SGD(model.parameters(), lr=0.05)
+    watch = insight.flow(model)
+    fastbp.fit(model, nn.MSELoss(), optimizer, loader, 3, callbacks=[watch], progress=False)
+    assert watch.step == 12 and watch.optimizer is optimizer and not optimizer._optimizer_step_pre_hooks
+    figure = watch.plot(tmp_path / "flow.png") if pytest.importorskip("matplotlib") else None
+    assert figure is not None and (tmp_path / "flow.png").stat().st_size > 10000
+    with pytest.raises(RuntimeError, match="the loss is"):
+        watch = insight.flow(model)
+        fastbp.fit(model, lambda y, t: (y - t).sum() / 0.0, optimizer, loader, 1, callbacks=[watch], progress=False)
+    assert watch.handles == []
+
+
+def test_what_flow_refuses():
+    with pytest.raises(TypeError, match="expected a Module"):
+        insight.flow(3)
+    with pytest.raises(ValueError, match="every"):
+        insight.flow(perceptron(), every=0)
+    assert repr(insight.flow(perceptron()).verdict()).startswith("healthy")
+
+
+@pytest.mark.parametrize(("name", "kind", "train"), planted.FAULTY, ids=[f[0] for f in planted.FAULTY])
+def test_planted_faults_are_named(name, kind, train):
+    verdict = train(0).verdict()
+    assert verdict.kinds[:1] == [kind], verdict
+    assert "Remedy: " in repr(verdict)
+
+
+@pytest.mark.parametrize(("name", "train"), planted.HEALTHY, ids=[h[0] for h in planted.HEALTHY])
+def test_healthy_networks_are_left_alone(name, train):
+    verdict = train(0).verdict()
+    assert verdict == [], verdict

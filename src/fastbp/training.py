@@ -103,13 +103,14 @@ class Run:
     """What callbacks see of a run.
 
     model, optimizer, scheduler, loader: as given; epoch: number of the epoch, from 1; batch: batches done in it; history;
-    values: the newest mean values; stop: set it to True to end the run after this epoch.
+    values: the newest mean values; notes: {name: text} that the progress bar shows too; stop: set it to True to end the run
+    after this epoch.
     """
 
     def __init__(self, model, optimizer, scheduler, loader):
         self.model, self.optimizer, self.scheduler, self.loader = model, optimizer, scheduler, loader
         self.epoch, self.batch, self.stop = 1, 0, False
-        self.history, self.values = History(), {}
+        self.history, self.values, self.notes = History(), {}, {}
         self.best = self.best_state = None
         self.waited = 0
 
@@ -290,7 +291,7 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
         validation: iterable of batches; its mean loss and metrics are recorded as "val_loss", ...
         metrics: dictionary of name -> function of (output, target), or a list of "accuracy"; means over samples are recorded.
         callbacks: functions of the Run, called after each epoch; or objects with any of on_fit_begin, on_epoch_begin,
-            on_batch_end, on_epoch_end, on_fit_end, and state_dict and load_state_dict if they have something to keep.
+            on_batch_end, on_epoch_end, on_fit_end, on_fit_error, and state_dict and load_state_dict if they keep something.
         scheduler: stepped after each epoch, ReduceLROnPlateau with the monitored value, OneCycleLR and CyclicLR after each batch;
             schedule: "epoch" or "batch" says otherwise.
         clip: largest norm of all gradients together.
@@ -373,7 +374,7 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
                     means.add({"loss": number, **{name: f(output, target) for name, f in metrics.items()}}, _size(target))
                 run.values = means.values()
                 if bar is not None:
-                    bar.set_postfix({name: f"{v:.4g}" for name, v in run.values.items()}, refresh=False)
+                    bar.set_postfix({**{name: f"{v:.4g}" for name, v in run.values.items()}, **run.notes}, refresh=False)
                     bar.update()
                 _call(callbacks, "on_batch_end", run)
                 if checkpoint is not None and checkpoint_every and run.batch % checkpoint_every == 0:
@@ -402,6 +403,9 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
         if restore_best and run.best_state is not None:
             model.load_state_dict(run.best_state)
         _call(callbacks, "on_fit_end", run)
+    except BaseException:
+        _call(callbacks, "on_fit_error", run)
+        raise
     finally:
         model.train(training)
         if events is not None:

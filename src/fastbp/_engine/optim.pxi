@@ -158,3 +158,52 @@ def optimizer_step(str name, list params, list grads, tuple states, constants):
         I.cost = 1.0
         execute(&I)
         written(p, OP_optimizer_update)
+
+
+# ---- for those who watch ----------------------------------------------------------------------------------------------
+
+def _moments(list tensors, list others=None):
+    """(count, sum, sum of squares, largest size, zeros, not finite) of each tensor, or of its difference to another; one pass.
+
+    The sums leave out what is not finite.  Integers and storage dtypes are converted.  For floor 4.
+    """
+    cdef Instr I
+    cdef Tensor x, y, out
+    cdef Py_ssize_t k
+    cdef int64_t units, u, size
+    cdef double* p
+    cdef double s, q, a, z, b
+    cdef list found = []
+    for k in range(len(tensors)):
+        x = whole(detached(<Tensor?>tensors[k]))
+        if x.code > DT_F64:
+            x = c_cast(x, DTYPES[DT_F32])
+        y = None if others is None else whole(detached(<Tensor?>others[k]))
+        if y is not None and (y.n != x.n or y.code != x.code):
+            raise ShapeError(f"moments: {describe(x)} and {describe(y)} must have the same number of elements and dtype.")
+        s = q = a = z = b = 0
+        if x.n:
+            units = (x.n + 32767) // 32768
+            size = units * 5
+            out = fresh(DT_F64, 1, &size)
+            start(&I, K_moments, OP_moments_of, x.code, 1, 3)
+            set_operand(&I.arg[0], out)
+            set_operand(&I.arg[1], x)
+            if y is None:
+                no_operand(&I.arg[2])
+            else:
+                set_operand(&I.arg[2], y)
+            I.shape[0] = x.n
+            I.n = units
+            I.cost = 3000 if x.code == DT_F32 else 6000
+            execute(&I)
+            p = <double*>out.ptr
+            for u in range(units):
+                s += p[0]
+                q += p[1]
+                a = p[2] if p[2] > a else a
+                z += p[3]
+                b += p[4]
+                p += 5
+        found.append((x.n, s, q, a, z, b))
+    return found

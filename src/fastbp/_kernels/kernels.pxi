@@ -24,6 +24,7 @@ include "recurrent.pxi"
 include "index.pxi"
 include "rng.pxi"
 include "optim.pxi"
+include "moments.pxi"
 include "../_generated/table.pxi"
 
 cdef KernelTable TABLE

@@ -1115,7 +1115,7 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
             I.workspace = 8 * v.T + (v.KD * v.T * (V + 1) + w.p.phases * w.p.size + 4 * V) * itemsize + 512
         else:
             I.n = v.groups * v.K
-            units = min((I.n + threads - 1) // threads if threads > 1 else I.n, v.K)
+            units = min(I.n, v.K)       # small work runs on one thread, whatever the team's size
             cv_weight_layout(&v, itemsize, units, &w)
             I.workspace = (8 * v.Cg * v.KD + (w.most * v.Og + (v.Og + 4 * V) * w.block + w.chunk * v.T * w.ld + 8 * V) * itemsize
                            + 512)

@@ -874,3 +874,28 @@ def test_view_made_under_no_grad_is_not_written_on_the_tape():
     result += weight            # a result is nobody's view
     result.sum().backward()
     assert weight.grad.tolist() == [2.0, 2.0]
+
+
+def test_transforms_inside_a_backward_that_is_under_way():
+    """A custom backward that differentiates: its walk keeps to what leads to its own inputs."""
+    from fastbp import func
+
+    class Cube(autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return w * x ** 3
+
+        @staticmethod
+        def backward(ctx, v):
+            x, w = ctx.saved_tensors
+            return func.vjp(lambda x, w: w * x ** 3, x, w)[1](v)
+    x, w = fastbp.tensor(2.0, dtype=F64), fastbp.tensor(1.5, dtype=F64)
+    f = lambda x, w: Cube.apply(x * 1, w * x)                       # w x^4
+    np.testing.assert_allclose([g.item() for g in func.grad(f, (0, 1))(x, w)], [4 * 1.5 * 8, 16])
+    assert func.grad(func.grad(f))(x, w).item() == pytest.approx(12 * 1.5 * 4)
+    x.requires_grad_()
+    first, = autograd.grad(f(x, w), x, create_graph=True)
+    second, = autograd.grad(first, x, create_graph=True)
+    third, = autograd.grad(second, x)
+    assert [first.item(), second.item(), third.item()] == pytest.approx([48, 72, 24 * 1.5 * 2])

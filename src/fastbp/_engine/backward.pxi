@@ -118,18 +118,69 @@ cdef Tensor hooked(Tensor g, object r):
 
 cdef int walk(list roots, list adjoints, bint retain, bint create, dict targets, list captured) except -1:
     """Run the backward pass.  targets: {id of leaf, or (id of node, slot): position in captured}; None: all leaves' .grad."""
-    global WALK, GRAD_MODE, VISITS
+    global WALK, GRAD_MODE, CURRENT
     cdef bint mode = GRAD_MODE
+    cdef int64_t outer = CURRENT
     WALK += 1
     GRAD_MODE = create
+    CURRENT = WALK
     try:
-        walk_nodes(roots, adjoints, retain, create, targets, captured, WALK)
+        # inside another walk (a rule, a custom Function's backward) the graph beyond the targets has that one's counts
+        walk_nodes(roots, adjoints, retain, create, targets, captured, WALK,
+                   leading(roots, targets) if outer and targets is not None else None)
     finally:
         GRAD_MODE = mode
+        CURRENT = outer
     return 0
 
 
-cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict targets, list captured, int64_t walk) except -1:
+cdef dict leading(list roots, dict targets):
+    """{id of a node: whether a target is reached from it}, for all nodes below the roots and not behind a wall."""
+    cdef Stack todo
+    cdef dict found = {}
+    cdef Node n
+    cdef PyObject* e
+    cdef int i
+    cdef bint leads
+    todo.at = NULL
+    todo.length = todo.room = 0
+    try:
+        for t in roots:
+            n = node_of(<Tensor>t)
+            if n is not None:
+                push(&todo, <PyObject*>n)
+        while todo.length:
+            n = <Node>todo.at[todo.length - 1]
+            if id(n) not in found:              # seen for the first time: what it leads to comes before it
+                found[id(n)] = None
+                if not n.wall:
+                    for i in range(n.nin):
+                        e = n.edge[i]
+                        if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node and id(<object>e) not in found:
+                            push(&todo, e)
+                continue
+            todo.length -= 1
+            if found[id(n)] is not None:
+                continue
+            leads = False
+            for i in range(n.nout):
+                leads = leads or (id(n), i) in targets
+            if not n.wall:
+                for i in range(n.nin):
+                    e = n.edge[i]
+                    if e != NULL:
+                        if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                            leads = leads or found.get(id(<object>e)) is True
+                        else:
+                            leads = leads or id(<object>e) in targets
+            found[id(n)] = leads
+    finally:
+        free(todo.at)
+    return found
+
+
+cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict targets, list captured, int64_t walk,
+                    dict inside) except -1:
     global VISITS
     cdef Stack todo, order
     cdef Node n, m
@@ -151,6 +202,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             if n is None:
                 to_leaf(t, g, create, targets, captured, late)
                 continue
+            if inside is not None and not inside[id(n)]:
+                continue
             started.append(n)
             if n.walk != walk:
                 open_node(n, walk)
@@ -166,6 +219,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                 e = n.edge[i]
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
+                    if inside is not None and not inside[id(m)]:
+                        continue
                     if m.walk != walk:
                         open_node(m, walk)
                         push(&todo, e)
@@ -197,6 +252,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                 e = n.edge[i]
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
+                    if m.walk != CURRENT:
+                        continue
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
@@ -286,6 +343,8 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
                 e = n.edge[i]
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
+                    if m.walk != CURRENT:
+                        continue
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
@@ -298,6 +357,8 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
                 e = n.edge[i]
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
+                    if m.walk != CURRENT:
+                        continue
                     m.pending += 1
                     n.wanted = n.wanted or m.wanted
     finally:
@@ -362,7 +423,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
 
 cdef inline bint edge_wanted(PyObject* e, dict targets):
     if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
-        return (<Node>e).wanted
+        return (<Node>e).wanted and (<Node>e).walk == CURRENT
     return id(<object>e) in targets
 
 

@@ -18,13 +18,17 @@ cdef extern from *:
     """
     #if defined(_MSC_VER)
     static __declspec(thread) int fbp_grad_mode = 1;
+    static __declspec(thread) int64_t fbp_walk = 0;
     #elif defined(__GLIBC__)
     static __thread int fbp_grad_mode __attribute__((tls_model("initial-exec"))) = 1;
+    static __thread int64_t fbp_walk __attribute__((tls_model("initial-exec"))) = 0;
     #else
     static __thread int fbp_grad_mode = 1;
+    static __thread int64_t fbp_walk = 0;
     #endif
     """
     bint GRAD_MODE "fbp_grad_mode"
+    int64_t CURRENT "fbp_walk"          # the walk that this thread is in, or 0
 
 
 @cython.final

@@ -1,5 +1,5 @@
-"""Floor 3: optimizers with PyTorch's names.  This file only gathers the rooms of the package; `lr_scheduler` and `swa_utils`
-are imported when a program first names them."""
+"""Floor 3: optimizers with PyTorch's names.  This file only gathers the rooms of the package; `lr_scheduler`, `swa_utils` and
+`minimize` are imported when a program first names them."""
 
 from fastbp.optim.adam import Adam
 from fastbp.optim.adamw import AdamW
@@ -12,15 +12,18 @@ from fastbp.optim.sgd import SGD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastbp.optim import lr_scheduler, swa_utils
+    from fastbp.optim._minimize import minimize
 
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon", "NAdam", "Optimizer",
-    "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils",
+    "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "minimize", "swa_utils",
 ]
 
 
 def __getattr__(name):
-    if name not in ("lr_scheduler", "swa_utils"):
+    if name not in ("lr_scheduler", "minimize", "swa_utils"):
         raise AttributeError(f"module 'fastbp.optim' has no attribute {name!r}")
     from importlib import import_module
+    if name == "minimize":
+        return import_module("fastbp.optim._minimize").minimize
     return import_module("fastbp.optim." + name)

@@ -291,9 +291,9 @@ def _integrate(f, y, times, rtol, atol, max_steps):
         while True:
             steps += 1
             if h_abs < smallest or steps > max_steps or not math.isfinite(h_abs):
-                raise RuntimeError(f"odeint: at t = {t:g} the step size {h_abs:.3g} fell below what numbers resolve, or max_steps "
-                                   f"({max_steps}) were taken. The problem may be stiff, or the solution grow without bound; "
-                                   f"loosen rtol and atol, or shorten the interval.")
+                raise RuntimeError(f"odeint: at t = {t:g} the step size {h_abs:.3g} fell below what numbers resolve, or more "
+                                   f"than max_steps = {max_steps} steps were taken. The problem may be stiff, or the solution grow "
+                                   f"without bound; loosen rtol and atol, or shorten the interval.")
             t_new = t + h_abs * direction
             if direction * (t_new - end) > 0:
                 t_new = end

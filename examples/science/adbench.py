@@ -254,7 +254,8 @@ def problem(name):
 def main(names):
     for name in names or ("gmm", "ba", "lstm", "hand"):
         f, derivative = problem(name)
-        print(f"{name:5} value {f().item():.10g}  objective {seconds(f) * 1e3:.2f} ms  derivative {seconds(derivative) * 1e3:.2f} ms")
+        times = f"objective {seconds(f) * 1e3:.2f} ms  derivative {seconds(derivative) * 1e3:.2f} ms"
+        print(f"{name:5} value {f().item():.10g}  {times}")
 
 
 if __name__ == "__main__":

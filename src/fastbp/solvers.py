@@ -292,8 +292,8 @@ def _integrate(f, y, times, rtol, atol, max_steps):
             steps += 1
             if h_abs < smallest or steps > max_steps or not math.isfinite(h_abs):
                 raise RuntimeError(f"odeint: at t = {t:g} the step size {h_abs:.3g} fell below what numbers resolve, or more "
-                                   f"than max_steps = {max_steps} steps were taken. The problem may be stiff, or the solution grow "
-                                   f"without bound; loosen rtol and atol, or shorten the interval.")
+                                   f"than max_steps = {max_steps} steps were taken. The problem may be stiff, or its solution "
+                                   f"grow without bound; loosen rtol and atol, or shorten the interval.")
             t_new = t + h_abs * direction
             if direction * (t_new - end) > 0:
                 t_new = end

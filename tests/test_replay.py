@@ -643,3 +643,18 @@ def test_threads_have_the_same_bits(threads):
         assert {f(x).numpy().tobytes() for _ in range(4)} == {((fastbp.sin(x) * x + 2).exp().sigmoid() - x).numpy().tobytes()}
     finally:
         fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("use", [lambda w, i: F.embedding(i, w), lambda w, i: w[i], lambda w, i: w.gather(0, i[:, None]),
+                                 lambda w, i: w.index_select(0, i), lambda w, i: w * 1 + w.scatter(0, i[:, None], 0.0)])
+def test_positions_are_checked_at_replay(use):
+    """Positions are an argument: others than the recorded ones may lie outside, and never read foreign memory."""
+    w = fastbp.arange(20.0).reshape(5, 4)
+    f = fastbp.compile(use)
+    for k in range(4):
+        i = fastbp.tensor([k, 2, -1])
+        assert f(w, i).tolist() == use(w, i).tolist()
+    for bad in ([1, 5, 2], [1 << 40, 0, 0], [0, 0, -6]):
+        with pytest.raises(IndexError, match="index"):
+            f(w, fastbp.tensor(bad))
+    assert f(w, i).tolist() == use(w, i).tolist()

@@ -29,6 +29,8 @@ cdef Tensor positions(str op, Tensor index, int64_t size):
         if status != ST_OK:
             raise IndexError(f"{op}: index {(<int64_t*>pos.ptr)[1]} (element {(<int64_t*>pos.ptr)[0]} of {describe(index)}) "
                              f"is out of range for a dimension of size {size}; it must be in [{-size}, {size - 1}].")
+        if WATCH:
+            note_positions(t, size)
     return t
 
 

@@ -509,6 +509,37 @@ cdef int note_targets(Tensor t, int op, int64_t classes, int64_t ignore_index) e
     return execute(&I)
 
 
+cdef int positions_in_range(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    """A check as an instruction: positions must lie in [-size, size)."""
+    cdef const int64_t* p = <const int64_t*>I.arg[0].data
+    cdef int64_t i
+    for i in range(I.shape[0]):
+        if p[i] < -I.c[0].i or p[i] >= I.c[0].i:
+            return ST_INDEX
+    return ST_OK
+
+
+cdef void set_positions_check(Instr* I, int64_t n, int64_t size) noexcept:
+    I.run = <Kernel>positions_in_range
+    I.opcode = -2
+    I.shape[0] = n
+    I.ndim = 1
+    I.c[0].i = size
+    I.n = 1
+    I.cost = 0.5 * n
+
+
+cdef int note_positions(Tensor t, int64_t size) except -1:
+    """What the core checks of positions before it gathers or scatters, checked by the program too."""
+    cdef Instr I
+    if REC is None or REC.reason is not None or not here():
+        return 0
+    start(&I, 0, OP_index_select, DT_I64, 0, 1)
+    set_operand(&I.arg[0], t)
+    set_positions_check(&I, t.n, size)
+    return execute(&I)
+
+
 def _host(action):
     """Run the Python of an optimizer or scheduler: at each replay it runs again, and its updates give new constants."""
     global REC_ID
@@ -775,6 +806,7 @@ cdef class Program:
     cdef int32_t* grads             # slots of gradients that are added to
     cdef Py_ssize_t ngrads
     cdef list input_slots           # slot of each argument
+    cdef list input_specs           # its dtype, dims and steps
     cdef readonly dict report       # what the passes did
     cdef readonly int64_t replays
 
@@ -886,8 +918,10 @@ def _program(Recording r not None, list results, int forward=-1):
         p.leaves.append([t, before if before is ... or before is None else True, after, at])
     p.narguments = len(r.inputs) - r.nadjoints
     p.input_slots = []
+    p.input_specs = []
     for k in range(<int>len(r.inputs)):
         t = r.inputs[k]
+        p.input_specs.append((t.code, [t.dims[d] for d in range(t.nd)], [t.steps[d] for d in range(t.nd)]))
         m = t.st.slot
         p.input_slots.append(m if p.slots[m].index == k else -1)    # -1: it shares the memory of an argument before it
     drop_dead(p)

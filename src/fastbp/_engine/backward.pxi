@@ -193,6 +193,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
     todo.at = order.at = NULL
     todo.length = todo.room = order.length = order.room = 0
     started = []
+    line = None
     try:
         # pass 1: count deliveries
         for k in range(len(roots)):
@@ -227,6 +228,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     m.pending += 1
         if targets is not None:
             mark_wanted(&order, started, targets)
+        if ANOMALY and not retain:
+            line = EYES.line()
         # pass 2: run
         todo.length = 0
         for n in started:
@@ -259,6 +262,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                         push(&todo, e)
             if not retain:              # what was used is freed at once; edges stay: a second pass can say what is missing
                 n.freed = True
+                if ANOMALY:
+                    note_freed(n, line)
                 node_release(n, False)
                 drain()
         VISITS += k
@@ -497,26 +502,31 @@ cdef int run_watched(Node n, list adjoints, bint create, dict targets, list capt
     return send(n, grads, create, targets, captured, late)
 
 
-cdef bint ANOMALY = False           # detect_anomaly: raise at the first node that makes NaN
-
-
 cdef int check_anomaly(Node n, list adjoints, list grads) except -1:
     cdef int i
+    if not CHECK_NAN:
+        return 0
     for i in range(<int>len(grads)):
         g = grads[i]
         if g is not None and bool(unary(OP_isnan, detached(<Tensor>g)).any()):
             came = True in ([v is not None and bool(unary(OP_isnan, detached(<Tensor>v)).any()) for v in adjoints])
-            raise GraphError(f"backward of {n.name()}: the gradient of input {i} ({describe(g)}) holds NaN"
-                             + ("; so does the gradient that arrived." if came else
-                                ", and the gradient that arrived does not: the derivative of this operation is NaN here. "
-                                "Look at what its inputs were: log, sqrt or a division at 0, 0 * inf, inf - inf."))
+            raise GraphError(f"Function '{n.name()}' returned nan values in its {i}th output: the gradient of its input {i} "
+                             f"({describe(g)}) holds NaN" + EYES.explain(n, bool(came)))
     return 0
 
 
-def _set_anomaly(bint mode):
-    global ANOMALY
-    before = ANOMALY
-    ANOMALY = mode
+cdef bint CHECK_NAN = False
+
+
+def _set_anomaly(bint mode, bint check_nan=True, eyes=None):
+    """What detect_anomaly switches; returns the arguments that restore what was before."""
+    global ANOMALY, CHECK_NAN, EYES
+    before = ANOMALY, CHECK_NAN, EYES
+    ANOMALY = mode and eyes is not None
+    CHECK_NAN = check_nan
+    EYES = eyes
+    if not ANOMALY:
+        WRITES.clear()
     return before
 
 

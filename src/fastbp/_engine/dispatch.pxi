@@ -529,6 +529,8 @@ cdef inline void written(Tensor t, int op) noexcept:
         t.st.quiet += 1
     else:
         t.st.version += 1
+    if ANOMALY:
+        note_write(t)
     t.st.writer = op
 
 

@@ -623,7 +623,7 @@ cdef object overwritten(Node n, Storage* s, uint32_t version, str what):
     raise GraphError(
         f"backward of {op_name(n.op)}: {what}, saved for the backward pass, was overwritten by {writer} "
         f"(it is at version {s.version}, saved at version {version}). "
-        f"Use the out-of-place form of that operation, or clone() the tensor before writing to it.")
+        f"Use the out-of-place form of that operation, or clone() the tensor before writing to it." + lines_about(n, s, False))
 
 
 cdef Tensor saved_input(Node n, int i):
@@ -669,7 +669,45 @@ cdef Tensor saved_result(Node n, Tensor like):
 cdef object fail_freed(Node n):
     raise GraphError(
         f"backward of {op_name(n.op)}: its saved values were freed by an earlier backward pass. "
-        f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice.")
+        f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice." + lines_about(n, NULL, True))
+
+
+# ---- where things happened, while detect_anomaly looks ---------------------------------------------------------------
+
+cdef bint ANOMALY = False           # detect_anomaly: raise at the first node that makes NaN
+cdef object EYES = None             # autograd/anomaly_mode.py: what knows the program's lines
+cdef dict WRITES = {}               # address of a storage -> line of the last in-place write
+
+
+cdef void note_write(Tensor t) noexcept:
+    try:
+        if len(WRITES) > 100000:
+            WRITES.clear()
+        WRITES[<size_t>t.st] = EYES.line()
+    except Exception:                   # a line is a help, nothing more
+        pass
+
+
+cdef int note_freed(Node n, line) except -1:
+    if n.notes is None:
+        n.notes = {}
+    n.notes["anomaly freed"] = line
+    return 0
+
+
+cdef str lines_about(Node n, Storage* s, bint freed):
+    """The lines of the program that an error is about."""
+    if not ANOMALY:
+        return " Inside autograd.detect_anomaly() this message names the lines of the program."
+    notes = n.notes or {}
+    text = ""
+    if "anomaly" in notes:
+        text += f" The operation was computed at {notes['anomaly'].where()}."
+    if freed and "anomaly freed" in notes:
+        text += f" The earlier pass: {notes['anomaly freed']}."
+    if s != NULL and <size_t>s in WRITES:
+        text += f" It was overwritten at {WRITES[<size_t>s]}."
+    return text
 
 
 def _node_parts(node):

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 # imported when a program first names them
-_LATER = {"functional": "functional", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck",
+_LATER = {"functional": "functional", "profiler": "profiler", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck",
           "detect_anomaly": "anomaly_mode", "set_detect_anomaly": "anomaly_mode", "anomaly_mode": "anomaly_mode"}
 
 
@@ -28,7 +28,7 @@ def __getattr__(name):
         raise AttributeError(f"module 'fastbp.autograd' has no attribute {name!r}")
     from importlib import import_module
     module = import_module("fastbp.autograd." + _LATER[name])
-    found = module if name in ("functional", "anomaly_mode") else getattr(module, name)
+    found = module if name in ("functional", "profiler", "anomaly_mode") else getattr(module, name)
     globals()[name] = found
     return found
 

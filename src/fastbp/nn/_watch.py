@@ -3,6 +3,7 @@
 import functools
 
 from fastbp._core import Tensor, is_grad_enabled
+from fastbp.nn import global_hooks
 
 __all__ = ["BackwardWatch"]
 
@@ -13,8 +14,8 @@ class BackwardWatch:
 
     def __init__(self, module):
         self.module = module
-        self.hooks = tuple(module._backward_hooks.values())
-        self.pre_hooks = tuple(module._backward_pre_hooks.values())
+        self.hooks = (*global_hooks.BACKWARD.values(), *module._backward_hooks.values())
+        self.pre_hooks = (*global_hooks.BACKWARD_PRE.values(), *module._backward_pre_hooks.values())
         self.inputs, self.outputs = [], []          # gradients, by position
         self.waiting_inputs, self.waiting_outputs = set(), set()
         self.expected_inputs, self.expected_outputs = set(), set()

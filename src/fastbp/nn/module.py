@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from fastbp._core import Tensor, _changed
 from fastbp._core import dtype as _dtype
 from fastbp.autograd.grad_mode import no_grad
+from fastbp.nn import global_hooks
 from fastbp.nn._watch import BackwardWatch
 from fastbp.nn.parameter import Buffer, Parameter
 from fastbp.utils.hooks import RemovableHandle
@@ -153,7 +154,7 @@ class Module:
 
     training = True
     _version = 1
-    _hooked = False     # true once a hook was registered: the one thing that a call has to look at
+    _hooked = False     # true once a hook was registered, here or on all modules: the one thing that a call has to look at
 
     def __init__(self, *args, **kwargs):
         if kwargs:
@@ -192,12 +193,12 @@ class Module:
             return self._call_hooked(args, kwargs, done)
         except Exception:
             # a failing forward still runs the hooks that asked for it; the first error is the one to report
-            for key in list(self._forward_hooks_always_called):
-                hook = self._forward_hooks.get(key)
+            for key in [*global_hooks.ALWAYS, *self._forward_hooks_always_called]:
+                hook = self._forward_hooks.get(key) or global_hooks.FORWARD.get(key)
                 if hook is None or key in done:
                     continue
                 try:
-                    if key in self._forward_hooks_with_kwargs:
+                    if key in self._forward_hooks_with_kwargs or key in global_hooks.WITH_KWARGS:
                         hook(self, args, kwargs, None)
                     else:
                         hook(self, args, None)
@@ -208,7 +209,7 @@ class Module:
             raise
 
     def _call_hooked(self, args, kwargs, done):
-        for key, hook in list(self._forward_pre_hooks.items()):
+        for key, hook in [*global_hooks.PRE.items(), *self._forward_pre_hooks.items()]:
             if key in self._forward_pre_hooks_with_kwargs:
                 result = hook(self, args, kwargs)
                 if result is not None:
@@ -221,13 +222,13 @@ class Module:
                 if result is not None:
                     args = result if isinstance(result, tuple) else (result,)
         watch = None
-        if self._backward_hooks or self._backward_pre_hooks:
+        if self._backward_hooks or self._backward_pre_hooks or global_hooks.BACKWARD or global_hooks.BACKWARD_PRE:
             watch = BackwardWatch(self)
             args = watch.enter(args)
         output = self.forward(*args, **kwargs)
-        for key, hook in list(self._forward_hooks.items()):
+        for key, hook in [*global_hooks.FORWARD.items(), *self._forward_hooks.items()]:
             done.add(key)
-            if key in self._forward_hooks_with_kwargs:
+            if key in self._forward_hooks_with_kwargs or key in global_hooks.WITH_KWARGS:
                 result = hook(self, args, kwargs, output)
             else:
                 result = hook(self, args, output)
@@ -259,7 +260,7 @@ class Module:
             self.register_parameter(name, None)
         elif isinstance(value, Module):
             self._forget(name, here["_modules"])
-            here["_modules"][name] = value
+            here["_modules"][name] = global_hooks.registered("module", self, name, value)
         elif name in here["_modules"]:
             if value is not None:
                 raise TypeError(f"cannot assign '{_type_name(value)}' as child module '{name}' "
@@ -345,7 +346,7 @@ class Module:
                 raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
                                  f"created explicitly. To express '{name}' as a function of another Tensor, compute "
                                  "the value in the forward() method.")
-        self._parameters[name] = param
+        self._parameters[name] = global_hooks.registered("parameter", self, name, param)
 
     def register_buffer(self, name, tensor, persistent=True):
         """Adds a Tensor (or None) that is no parameter; `state_dict` contains it when `persistent`.
@@ -356,7 +357,7 @@ class Module:
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' "
                             "(torch Tensor or None required)")
-        self._buffers[name] = tensor
+        self._buffers[name] = global_hooks.registered("buffer", self, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
         else:
@@ -374,7 +375,7 @@ class Module:
         if not isinstance(module, Module) and module is not None:
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name("module", name, "_modules")
-        self._modules[name] = module
+        self._modules[name] = global_hooks.registered("module", self, name, module)
 
     # ---- hooks ------------------------------------------------------------------------------------------------------
 
@@ -868,3 +869,6 @@ class Module:
             else:
                 body = "\n  " + "\n  ".join(lines) + "\n"
         return f"{self._get_name()}({body})"
+
+
+global_hooks.watch_over(Module)

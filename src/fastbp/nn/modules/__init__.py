@@ -11,7 +11,8 @@ from fastbp.nn.modules import utils  # type: ignore[no-redef]
 _ROOMS = {
     "activation": ("activation", "transformer"), "batchnorm": ("normalization",), "container": ("container",), "conv": ("conv",),
     "distance": ("distance",), "dropout": ("dropout",), "flatten": ("linear",), "fold": ("conv", "pooling"),
-    "instancenorm": ("normalization",), "lazy": ("lazy",), "linear": ("linear", "lazy"), "loss": ("loss",), "module": ("module",),
+    "instancenorm": ("normalization",), "lazy": ("lazy",), "linear": ("linear", "lazy"), "loss": ("loss",),
+    "module": ("module", "global_hooks"),
     "normalization": ("normalization",), "padding": ("padding", "pooling", "conv"),
     "pixelshuffle": ("shuffle", "upsampling", "pooling"),
     "pooling": ("pooling",), "rnn": ("rnn", "recurrent"), "sparse": ("sparse",), "transformer": ("transformer",),

@@ -286,6 +286,43 @@ def test_agrees_with_torch(tmp_path):
         fastbp.load(tmp_path / "theirs.pt")
 
 
+@pytest.mark.parametrize("kind", ["cnn", "lstm", "transformer"])
+def test_state_dicts_travel_both_ways_bit_for_bit(tmp_path, kind):
+    torch = pytest.importorskip("torch")
+
+    def build(nn):
+        if kind == "cnn":
+            return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3),
+                                 nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(36, 5))
+        if kind == "lstm":
+            return nn.LSTM(5, 7, num_layers=2, bidirectional=True, batch_first=True)
+        return nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2, enable_nested_tensor=False)
+    shape = {"cnn": (2, 3, 10, 10), "lstm": (2, 6, 5), "transformer": (2, 6, 16)}[kind]
+    x = np.random.default_rng(0).standard_normal(shape).astype("f4")
+
+    def output(library, model):
+        y = model.eval()(library.from_numpy(x))
+        return (y[0] if isinstance(y, tuple) else y).detach().numpy()
+
+    def bits(state):
+        return {name: (str(t.dtype).rpartition(".")[2], tuple(t.shape), t.detach().numpy().tobytes())
+                for name, t in state.items()}
+    theirs, mine = build(torch.nn), build(nn)
+    if kind == "cnn":                       # running statistics, and the count of batches
+        theirs.train()(torch.from_numpy(x))
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
+    loaded = fastbp.load(tmp_path / "theirs.pt")
+    assert bits(loaded) == bits(theirs.state_dict()) and list(loaded) == list(theirs.state_dict())
+    mine.load_state_dict(loaded)
+    np.testing.assert_allclose(output(fastbp, mine), output(torch, theirs), rtol=1e-4, atol=1e-5)
+    fastbp.save(mine.state_dict(), tmp_path / "mine.pt")
+    again = torch.load(tmp_path / "mine.pt", weights_only=True)
+    assert bits(again) == bits(theirs.state_dict()) and list(again) == list(theirs.state_dict())
+    fresh = build(torch.nn)
+    fresh.load_state_dict(again)
+    assert output(torch, fresh).tobytes() == output(torch, theirs).tobytes()
+
+
 # A state dictionary as PyTorch writes it, instruction by instruction: {"w": 2 x 2 floats at offset 1, "n": [3]}
 TENSOR = (b"ctorch._utils\n_rebuild_tensor_v2\n(" b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ"
           b"K\x01K\x02K\x02\x86K\x02K\x01\x86\x89ccollections\nOrderedDict\n)RtR")

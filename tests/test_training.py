@@ -302,3 +302,14 @@ def test_optional_packages(monkeypatch, tmp_path, capsys):
     pytest.importorskip("tqdm")
     fit(model, nn.MSELoss(), opt, loader, progress=True)
     assert "epoch 1/1" in capsys.readouterr().err
+
+
+def test_lbfgs_gets_a_closure():
+    x = fastbp.linspace(-1, 1, 32).reshape(-1, 1)
+    data = [(x, 3 * x - 0.5)]
+    fastbp.manual_seed(0)
+    model = fastbp.nn.Linear(1, 1)
+    optimizer = fastbp.optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+    history = fastbp.fit(model, fastbp.nn.functional.mse_loss, optimizer, data, epochs=3, progress=False)
+    losses = [record["loss"] for record in history.records]
+    assert losses[0] > 0.1 > 1e-9 > losses[-1] and abs(model.weight.item() - 3) < 1e-4 and abs(model.bias.item() + 0.5) < 1e-4

@@ -282,7 +282,8 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
         checkpoint_every=None, resume=True, progress=None, log=None):
     """Trains a model.
 
-    For each batch (inputs ..., target): zero_grad, `loss(model(*inputs), target)`, backward, clipping, `optimizer.step()`.
+    For each batch (inputs ..., target): zero_grad, `loss(model(*inputs), target)`, backward, clipping, `optimizer.step()`;
+    LBFGS gets all of it as its closure.
 
     Args:
         model: Module; loss: function of (output, target) that returns a scalar; optimizer: an Optimizer with a step of its own.
@@ -336,6 +337,7 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
         raise ValueError(f"fit: monitor {monitor!r} is not recorded; there are {sorted(known)}")
 
     from fastbp.nn.utils import clip_grad_norm_
+    from fastbp.optim import LBFGS
     from fastbp.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
     each_batch = schedule == "batch" or (schedule is None and isinstance(scheduler, (OneCycleLR, CyclicLR)))
     run, means = Run(model, optimizer, scheduler, loader), _Means()
@@ -355,17 +357,28 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
             bar = _bar(progress, total, run.epoch, epochs, run.batch)
             for batch in islice(iter(loader), skip, None):
                 inputs, target = _divide(batch)
-                optimizer.zero_grad()
-                output = model(*inputs)
-                value = loss(output, target)
-                number = value.item()
-                if not math.isfinite(number):
-                    raise RuntimeError(f"fit: the loss is {number} in epoch {run.epoch}, batch {run.batch + 1}; lower the "
-                                       "learning rate, or clip gradients; parameters are as they were before this batch")
-                value.backward()
-                if clip is not None:
-                    clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
+                first = []
+
+                def evaluate(inputs=inputs, target=target, first=first):
+                    optimizer.zero_grad()
+                    output = model(*inputs)
+                    value = loss(output, target)
+                    number = value.item()
+                    if not first:
+                        first.extend((number, output))
+                        if not math.isfinite(number):
+                            raise RuntimeError(f"fit: the loss is {number} in epoch {run.epoch}, batch {run.batch + 1}; lower the "
+                                               "learning rate, or clip gradients; parameters are as they were before this batch")
+                    value.backward()
+                    if clip is not None:
+                        clip_grad_norm_(model.parameters(), clip)
+                    return value
+                if isinstance(optimizer, LBFGS):        # searches: evaluates as often as it needs
+                    optimizer.step(evaluate)
+                else:
+                    evaluate()
+                    optimizer.step()
+                number, output = first
                 if each_batch and scheduler is not None:
                     scheduler.step()
                 run.batch += 1

@@ -368,7 +368,8 @@ def fit(model, loss, optimizer, loader, epochs=1, *, validation=None, metrics=No
                         first.extend((number, output))
                         if not math.isfinite(number):
                             raise RuntimeError(f"fit: the loss is {number} in epoch {run.epoch}, batch {run.batch + 1}; lower "
-                                               "the learning rate, or clip gradients; parameters are as they were before this batch")
+                                               "the learning rate, or clip gradients; parameters are as they were before this "
+                                               "batch")
                     value.backward()
                     if clip is not None:
                         clip_grad_norm_(model.parameters(), clip)

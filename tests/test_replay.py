@@ -46,7 +46,7 @@ def both(build, batches, replayed=True, steps=STEPS, between=None, **options):
         trace.append(fastbp.rand(3).tolist())       # the generator is where it should be
         runs.append(trace)
         if compiled and replayed:
-            programs = [v.program for vs in f._variants.values() for v in vs if v.ready]
+            programs = [v.program for vs in f._kinds.values() for v in vs if v.ready]
             assert programs and sum(p.replays for p in programs) >= steps // 3, f.explain()
     for k, (a, b) in enumerate(zip(*runs)):
         assert a == b, f"step {k} differs"
@@ -478,7 +478,7 @@ def module_loop(make, batches, steps=STEPS, loss_of=F.cross_entropy, optimizer=O
             trace.append(state_of([out, loss, net, opt]))
         traces.append(trace)
         if compiled:
-            programs = [v.program for vs in model._compiled._variants.values() for v in vs if v.ready]
+            programs = [v.program for vs in model._compiled._kinds.values() for v in vs if v.ready]
             assert programs and sum(p.replays for p in programs) >= steps // 3, model.explain()
             assert list(model.state_dict()) == ["_orig_mod." + name for name in net.state_dict()]
     for k, (a, b) in enumerate(zip(*traces)):
@@ -604,7 +604,7 @@ def test_random_shapes_leave_memory_flat():
             model(fastbp.ones(1 + (k * 7919) % 500, 7))
             sizes.append(fastbp._core.live_tensors())
     assert max(sizes[400:]) <= max(sizes[200:400]) + 50
-    assert len(model._compiled._variants) <= 256
+    assert len(model._compiled._kinds) <= 256
 
 
 def test_second_thread_gets_its_own_answer():

@@ -9,6 +9,7 @@ and the first replay is compared with the eager run, bit for bit.
 
 import functools
 import os
+import sys
 import types
 import warnings
 import weakref
@@ -24,6 +25,10 @@ _SIMPLE = (int, float, bool, str, bytes, type(None))
 _PROGRAMS = 32          # programs of one function that are kept; the least recently used goes first
 _VARIANTS = 4           # programs for calls alike in all but conditions: training and evaluation, gradients there or not
 _SEEN = 256             # calls seen once that are remembered
+_TRIES = 4              # recordings that do not agree, before a function runs eagerly for good
+_MISSES = 24            # calls in a row of one key that no program could stand in for, likewise
+_VALUES = 24            # values of the numbers and objects among the arguments, if hardly any comes again
+_LONG = 4096            # of containers with more members only the length is compared
 _HOME = os.path.dirname(__file__)
 _LIVE: list = []        # weak references to all compiled functions, for reset()
 
@@ -32,7 +37,42 @@ _LIVE: list = []        # weak references to all compiled functions, for reset()
 
 def _same(a, b):
     """The same object, or an equal number or string."""
-    return a is b or (type(a) is type(b) and isinstance(a, _SIMPLE) and a == b)
+    return a is b or (type(a) is type(b) and isinstance(a, _SIMPLE) and a == b and (a != 0 or str(a) == str(b)))
+
+
+def _ours(value):
+    """Whether it belongs to this package, or is a module."""
+    home = getattr(value, "__module__", None)
+    return isinstance(value, types.ModuleType) or (isinstance(home, str) and home.split(".")[0] == "fastbp")
+
+
+def _members(value):
+    """What a container holds, to be compared: its length alone when it is long."""
+    if len(value) > _LONG:
+        return [len(value)]
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return list(value)
+
+
+def _dice():
+    """Where the random generators of Python and NumPy are that everybody shares."""
+    state: list = [sys.modules["random"].getstate()] if "random" in sys.modules else []
+    if "numpy.random" in sys.modules:
+        now = sys.modules["numpy"].random.get_state()
+        state.append((now[1].tobytes(), *now[2:]))
+    return state
+
+
+def _die(value):
+    """Where a random generator of Python or NumPy is; None for anything else."""
+    if hasattr(value, "getstate") and hasattr(value, "randrange"):
+        return value.getstate()
+    if hasattr(value, "bit_generator"):
+        return str(value.bit_generator.state)
+    if type(value).__module__ == "numpy.random.mtrand":
+        return str(value.get_state())
+    return None
 
 
 def _tensor_state(t):
@@ -49,6 +89,9 @@ def _module_state(module):
             state.append([(key, id(m)) for key, m in value.items()])
         elif isinstance(value, _SIMPLE):
             state.append((name, value))
+        elif isinstance(value, Tensor):
+            if name not in module._parameters and name not in module._buffers:
+                state.append((name, _tensor_state(value)))
         elif isinstance(value, dict) and "hooks" in name:
             state.append((name, list(value)))
     return state
@@ -57,10 +100,14 @@ def _module_state(module):
 class _Surroundings:
     """Names that a function reads from its closure, its globals and its object, with what they were."""
 
-    def __init__(self, function):
-        self.cells, self.names, self.attributes, self.modules, self.tensors = [], [], [], [], []
+    def __init__(self, function, objects=(), modules=()):
+        self.cells, self.names, self.attributes, self.modules, self.tensors, self.members, self.dice = [], [], [], [], [], [], []
         self._known = set()
         self._visit_function(function, 0)
+        for value in (*objects, *modules):
+            self._visit(value, 0)
+        self.objects = objects
+        self.rolls = [_die(x) for x in self.dice]
 
     def _visit_function(self, function, depth):
         owner = getattr(function, "__self__", None)
@@ -71,6 +118,13 @@ class _Surroundings:
             for value in (*function.args, *function.keywords.values(), function.func):
                 self._visit(value, depth)
             return
+        if isinstance(function, Module):
+            self._visit(function, depth)
+            return
+        if not isinstance(function, types.FunctionType):        # an object with __call__, or a built-in function
+            self._visit(function, depth)
+            call = type(function).__call__
+            return self._visit_function(call, depth) if isinstance(call, types.FunctionType) else None
         code = getattr(function, "__code__", None)
         if code is None or code.co_filename.startswith(_HOME) or id(function) in self._known:
             return
@@ -89,9 +143,8 @@ class _Surroundings:
             for name in code.co_names:
                 if name in function.__globals__:
                     value = function.__globals__[name]
-                    if isinstance(value, types.ModuleType) or getattr(value, "__module__", "").startswith("fastbp"):
-                        if not isinstance(value, Tensor) and not hasattr(value, "_modules"):
-                            continue
+                    if _ours(value) and not isinstance(value, (Tensor, Module, Compiled)):
+                        continue
                     self.names.append((function.__globals__, name, value))
                     self._visit(value, depth)
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -108,47 +161,65 @@ class _Surroundings:
                 if id(module) not in self._known:
                     self._known.add(id(module))
                     self.modules.append(module)
+                    for name, x in module.__dict__.items():
+                        if name[0] != "_" and not isinstance(x, (Tensor, *_SIMPLE)):
+                            self._visit(x, depth + 1)
+                    if not _ours(type(module)):
+                        self._visit_function(type(module).forward, depth)
         elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             self._visit_function(value, depth)
-        elif isinstance(value, (list, tuple)) and len(value) < 100 and depth < 3:
+        elif isinstance(value, (list, tuple, dict, set)):
             self._known.add(id(value))
-            for x in value:
-                self._visit(x, depth + 1)
+            if not isinstance(value, tuple):
+                self.members.append((value, _members(value)))
+            if len(value) <= _LONG and depth < 4:
+                for x in value.values() if isinstance(value, dict) else value:
+                    self._visit(x, depth + 1)
         elif isinstance(value, Compiled):
-            self._visit(value._function, depth)
-        elif depth < 3 and hasattr(value, "__dict__") and not type(value).__module__.startswith("fastbp"):
+            self._visit_function(value._function, depth)
+        elif _die(value) is not None:
+            self._known.add(id(value))
+            self.dice.append(value)
+        elif depth < 4 and isinstance(getattr(value, "__dict__", None), dict) and not _ours(type(value)):
             self._known.add(id(value))
             self.attributes.append((value, dict(value.__dict__)))
-            for x in value.__dict__.values():
+            for x in list(value.__dict__.values()):
                 self._visit(x, depth + 1)
 
-    def holds(self):
-        """Whether all names are still bound to what they were."""
+    def differs(self):
+        """What is no longer as it was, in words; None when all is."""
         for cell, value in self.cells:
-            now = cell.cell_contents
+            try:
+                now = cell.cell_contents
+            except ValueError:
+                now = None
             if now is not value and not _same(now, value):
-                return False
+                return f"a variable from around it ({value!r:.40}, then {now!r:.40})"
         for where, name, value in self.names:
             now = where.get(name)
             if now is not value and not _same(now, value):
-                return False
+                return f"the global {name}"
         for owner, before in self.attributes:
             now = owner.__dict__
             if len(now) != len(before):
-                return False
+                return f"the attributes of a {type(owner).__name__}"
             for name, value in before.items():
-                if now.get(name) is not value and not _same(now.get(name), value):
-                    return False
-        return True
+                new = now.get(name)
+                if new is not value and not _same(new, value) and not isinstance(new, Compiled):
+                    return f"{type(owner).__name__}.{name}"
+        for container, before in self.members:
+            now = _members(container)
+            if len(now) != len(before) or not all(map(_same, now, before)):
+                return f"a {type(container).__name__} of {len(container)} members"
+        return None
 
 
 class _Conditions:
     """When a program holds: the surroundings, and the state of modules and tensors when it was recorded."""
 
-    def __init__(self, function, modules):
-        self.around = _Surroundings(function)
-        known = {id(m) for m in self.around.modules}
-        self.modules = self.around.modules + [m for m in modules if id(m) not in known]
+    def __init__(self, function, objects=(), modules=()):
+        self.around = _Surroundings(function, objects, modules)
+        self.modules = self.around.modules
         self.state = self.now()
         self.stamp = _core._stamp()
 
@@ -161,7 +232,22 @@ class _Conditions:
             if self.now() != self.state:
                 return False
             self.stamp = stamp
-        return self.around.holds()
+        return self.around.differs() is None
+
+    def changed(self):
+        """What is not as it was, in words, or None."""
+        if self.now() != self.state:
+            return "a number, mode or parameter that a module holds"
+        return self.around.differs()
+
+    def rolled(self):
+        """Whether a random generator that the function reads has moved."""
+        return [_die(x) for x in self.around.dice] != self.around.rolls
+
+    def tensors(self):
+        """All that the function knows of: parameters, buffers, tensors around it."""
+        return [*self.around.tensors, *(t for m in self.modules for room in (m._parameters, m._buffers)
+                                        for t in room.values() if t is not None)]
 
 
 class _Calls:
@@ -226,13 +312,25 @@ def _build(spec, tensors):
 
 # ---- the compiled function --------------------------------------------------------------------------------------------
 
+class _Kind(list):
+    """The variants for calls of one key."""
+
+    __slots__ = ("missed", "reason")
+
+    def __init__(self):
+        self.missed, self.reason = 0, None
+
+
 class _Variant:
     """One recorded program of a function, and when it holds."""
 
-    __slots__ = ("conditions", "differs", "edges", "program", "ready", "reason", "recording", "spec", "tracked")
+    __slots__ = ("conditions", "differs", "edges", "fixed", "kept", "program", "ready", "reason", "recording", "spec", "tracked",
+                 "tries")
 
     def __init__(self):
         self.recording = self.program = self.conditions = self.spec = self.reason = self.differs = None
+        self.tries = 0
+        self.kept, self.fixed = {}, ()          # results that are tensors from before, by number: what they were; what they are
         self.edges = self.tracked = None        # of a program in two halves: who gets its gradients; which results are tracked
         self.ready = False
 
@@ -266,19 +364,47 @@ def _replaced(value, new):
     return value
 
 
+def _objects_of(args, kwargs):
+    """What is among the arguments and is neither tensor nor number: their state is a condition."""
+    out, todo = [], [*args, *kwargs.values()]
+    while todo:
+        x = todo.pop()
+        if type(x) in (list, tuple):
+            todo += x
+        elif type(x) is dict:
+            todo += x.values()
+        elif not isinstance(x, (Tensor, *_SIMPLE)):
+            out.append(x)
+    return out
+
+
+def _pattern(key):
+    """A key without the values of numbers and without objects; and these, as [(type or "object", value)]."""
+    out, values, parts = [], [], iter(key)
+    for x in parts:
+        out.append(x)
+        if x is int or x is float or x is str or x is bytes or (type(x) is str and x == "object"):
+            values.append((x, next(parts)))
+    return tuple(out), values
+
+
 class Compiled:
     """What `compile` returns for a function: call it like the function."""
 
     def __init__(self, function, fullgraph=False, check=True):
         functools.update_wrapper(self, function, updated=())
         self._function, self._fullgraph, self._check = function, fullgraph, check
-        self._variants: dict = {}
+        self._kinds: dict = {}
+        self._patterns: dict = {}
         self._warned: set = set()
         _LIVE.append(weakref.ref(self, _LIVE.remove))
 
     def __get__(self, owner, kind=None):
         if owner is None:
             return self
+        bound = getattr(owner, "__dict__", {}).get(self._function.__name__)
+        if isinstance(bound, Compiled):
+            return bound
         bound = Compiled(self._function.__get__(owner, kind), self._fullgraph, self._check)
         try:
             owner.__dict__[self._function.__name__] = bound     # found there from now on
@@ -286,138 +412,242 @@ class Compiled:
             pass
         return bound
 
+    def __reduce__(self):
+        return Compiled, (self._function, self._fullgraph, self._check)     # copies have programs of their own
+
     def __call__(self, *args, **kwargs):
         tensors: list = []
         key = _core._call_key(args, kwargs, tensors)
-        variants = self._variants.get(key)
-        if variants is not None and not _core._recording():
-            for variant in variants:
-                if variant.ready and variant.conditions.hold() and _core._grads_fit(variant.program):
+        kind = self._kinds.get(key)
+        if kind is not None and not _core._recording():
+            for variant in kind:
+                if variant.ready and variant.conditions.hold() and _core._fits(variant.program, tensors):
+                    kind.missed = 0
                     return self._run(variant, tensors)
-        return self._call(key, tensors, args, kwargs)
+        return self._call(key, kind, tensors, args, kwargs)
 
     def _run(self, variant, tensors):
         if variant.edges is None:
             results = _core._replay(variant.program, tensors)
         else:
             edges = [tensors[e] if isinstance(e, int) else e for e in variant.edges]
-            results = _Replay.apply(variant, tensors, *edges)
+            results = list(_Replay.apply(variant, tensors, *edges))
+        for k, source in variant.fixed:
+            results[k] = tensors[source] if isinstance(source, int) else source
         return _build(variant.spec, results)
 
-    def _call(self, key, tensors, args, kwargs):
+    def _call(self, key, kind, tensors, args, kwargs):
         """A call that no program stands in for: eager, listened to, or recorded."""
-        if key is None or _core._recording() or _core._transforming():
+        if key is None or _core._busy() or _core._transforming() or (kind is not None and kind.reason):
             return self._function(*args, **kwargs)
-        variants = self._variants.pop(key, [])
-        self._variants[key] = variants                  # the most recently used is last
-        variant = next((v for v in variants if v.conditions.hold() and (v.program is None or _core._grads_fit(v.program))), None)
+        if kind is None:
+            if self._too_many(key):
+                return self._function(*args, **kwargs)
+            kind = _Kind()
+        else:
+            del self._kinds[key]
+        self._kinds[key] = kind                         # the most recently used is last
+        variant = next((v for v in kind if v.conditions.hold() and (v.program is None or _core._grads_fit(v.program))), None)
         if variant is not None and variant.reason:
+            return self._function(*args, **kwargs)
+        if variant is not None and variant.ready:       # it holds, and its memory is taken: this once without it
             return self._function(*args, **kwargs)
         if variant is not None:
             return self._record(variant, tensors, args, kwargs)
+        return self._listen(kind, tensors, args, kwargs)
+
+    def _listen(self, kind, tensors, args, kwargs):
+        """The first call of its kind: what it does is noted, no more."""
+        objects = _objects_of(args, kwargs)
+        before = _Conditions(self._function, objects)
         variant = _Variant()
         with _Calls() as calls:
             result, variant.recording = _core._record(self._function, args, kwargs, tensors, True)
         found: list = []
-        if _flatten(result, found) is not None:
+        spec = _flatten(result, found)
+        if spec is not None:
             _core._note_escapes(variant.recording, found)
+            variant.kept = {k: t for k, t in enumerate(found) if _core._outer(variant.recording, t)}
         _core._finish()
-        variant.conditions = _Conditions(self._function, calls.modules)
-        variants.insert(0, variant)
-        del variants[_VARIANTS:]
+        kind.missed += 1
+        changed = before.changed()
+        reason, place = variant.recording.reason, variant.recording.place
+        if spec is None:
+            reason, place = f"a result of type {type(result).__name__} cannot be made again", None
+        if reason is None and changed is not None:
+            if kind.missed >= _TRIES:
+                self._refuse(kind, f"{changed} changes while it runs", None)
+            return result                               # once is no matter: something may be made at the first call
+        variant.conditions = _Conditions(self._function, objects, calls.modules)
+        if spec is None or (reason and "made before the call" in reason):
+            self._refuse(variant, reason, place)
+        elif kind.missed >= _MISSES:
+            was = kind[0].conditions.changed() if kind else None
+            self._refuse(kind, f"what it depends on is not the same from call to call ({was or 'gradients'})", None)
+            return result
+        kind.insert(0, variant)
+        del kind[_VARIANTS:]
         self._forget()
         return result
 
     def _record(self, variant, tensors, args, kwargs):
-        inputs, tracked = tensors, {}
-        if _core.is_grad_enabled():
-            tracked = {id(t): t.detach().requires_grad_() for t in tensors if t.requires_grad}
-            inputs = [tracked.get(id(t), t) for t in tensors]
-        before = variant.conditions.now()
-        with _Calls() as calls:
-            result, recording = _core._record(self._function, _replaced(args, tracked), _replaced(kwargs, tracked), inputs, False)
-        after = variant.conditions.now()
-        conditions = _Conditions(self._function, calls.modules)
-        if recording.reason:
-            return self._refuse(variant, recording.reason, recording.place, result, tracked, args, kwargs)
-        if after != before:
-            return self._refuse(variant, "a number, mode or parameter that a module holds changes while it runs", None, result,
-                                tracked, args, kwargs)
+        """The second call of its kind: recorded, made a program, and compared with the first."""
+        inputs, stands, originals = tensors, {}, {}
+        if _core.is_grad_enabled():                     # arguments with a graph are cut off it; their place is taken by leaves
+            stands = {id(t): t.detach().requires_grad_() for t in tensors if t.requires_grad and not t.is_leaf}
+            originals = {id(stands[id(t)]): t for t in tensors if id(t) in stands}
+            inputs = [stands.get(id(t), t) for t in tensors]
+        dice = _dice()
+        try:
+            with _Calls() as calls:
+                result, recording = _core._record(self._function, _replaced(args, stands), _replaced(kwargs, stands), inputs,
+                                                  False)
+        except BaseException:
+            _core._finish()
+            variant.tries += 1
+            if variant.tries >= _TRIES:
+                self._refuse(variant, "it raises an exception", None)
+            raise
         found: list = []
         spec = _flatten(result, found)
-        if spec is None:
-            return self._refuse(variant, f"a result of type {type(result).__name__} cannot be made again", None, result, tracked,
-                                args, kwargs)
+        changed = variant.conditions.changed()
+        conditions = _Conditions(self._function, _objects_of(args, kwargs), calls.modules)
+        reason, place = recording.reason, recording.place
+        if reason is None:
+            place = None
+            if changed is not None:
+                reason = f"{changed} changes while it runs"
+            elif _dice() != dice or variant.conditions.rolled():
+                reason = "it draws from a random generator of Python or NumPy"
+            elif spec is None:
+                reason = f"a result of type {type(result).__name__} cannot be made again"
+            elif _core._shared(inputs, conditions.tensors()):
+                reason = "an argument is a parameter or tensor that the function reads from around itself too"
+            elif _core._foreign(recording, found):
+                reason = "a result depends on the graph of a tensor from around the function"
+        if reason is not None:
+            return self._eager(variant, reason, place, result, spec, found, originals)
+        fixed, place_of = [], {id(t): k for k, t in enumerate(inputs)}
+        for k, t in enumerate(found):
+            if id(t) in place_of:
+                fixed.append((k, place_of[id(t)]))
+            elif variant.kept.get(k) is t:
+                fixed.append((k, t))
         live = [_core._live_graph(t) for t in found]
+        for k, _ in fixed:
+            live[k] = False
         edges, grads = None, []
-        result = None
+        result = t = None
         if any(live):
             pairs = _core._record_backward(recording, [t for t, yes in zip(found, live) if yes])
-            own = {id(t): k for k, t in enumerate(inputs) if id(t) in {id(x) for x in tracked.values()}}
-            edges = [own.get(id(leaf), leaf) for leaf, _ in pairs]
+            edges = [place_of.get(id(leaf), leaf) for leaf, _ in pairs]
             grads = [g for _, g in pairs]
             del pairs
         else:
-            _core._drop_graph(found)
-        if edges is None and _core._held_elsewhere(recording, found):
-            return self._refuse(variant, "a tensor that it returns is also kept elsewhere (in a list or attribute)", None,
-                                _build(spec, found), tracked, args, kwargs)
-        if _core._escapes_alive(variant.recording) and _core._escapes(recording, [*found, *grads]):
-            return self._refuse(variant, "tensors made inside are kept, call after call (in a list?)", None,
-                                _build(spec, found) if edges is None else None, tracked, args, kwargs, recording)
-        differs = _core._same_recording(variant.recording, recording)
-        program = None if recording.reason else _core._program(recording, found + grads, len(found))
+            passed = {k for k, _ in fixed}
+            _core._drop_graph([t for k, t in enumerate(found) if k not in passed])
+        t = None
         wrong = recording.reason
+        if wrong is None and edges is None and _core._held_elsewhere(recording, found):
+            wrong = "a tensor that it returns is also kept elsewhere (in a list or attribute)"
+        if wrong is None and _core._escapes_alive(variant.recording) and _core._escapes(recording, [*found, *grads]):
+            wrong = "tensors made inside are kept, call after call (in a list?)"
+        differs = None if wrong else _core._same_recording(variant.recording, recording)
+        program = None if wrong else _core._program(recording, found + grads, len(found))
+        wrong = wrong or recording.reason
         if program is not None and self._check:
             wrong = _core._check_program(program, recording, recording.inputs, found + grads)
             wrong = wrong and f"the replay differs from the eager run in {wrong}"
-        if wrong:
-            return self._refuse(variant, wrong, recording.place, _build(spec, found) if edges is None else None, tracked, args,
-                                kwargs, recording)
+        variant.tries += 1
+        if differs and not wrong and variant.tries >= _TRIES:
+            wrong = f"it does not do the same each time: {differs}"
+        if wrong and edges is None:
+            return self._eager(variant, wrong, recording.place, None, spec, found, originals)
+        if wrong:                                       # the graph was used up: once more, from where it began
+            _core._rewind(recording)
+            self._refuse(variant, wrong, recording.place)
+            return self._function(*args, **kwargs)
         variant.recording, variant.program, variant.spec, variant.conditions = recording, program, spec, conditions
-        variant.edges, variant.tracked, variant.differs = edges, live, differs
+        variant.edges, variant.tracked, variant.differs, variant.fixed = edges, live, differs, fixed
+        variant.kept = {k: t for k, t in enumerate(found) if _core._outer(recording, t)}
         variant.ready = differs is None
         if edges is None:
+            for k, source in fixed:
+                found[k] = tensors[source] if isinstance(source, int) else source
             return _build(spec, found)
         del found, grads
         _core._rewind(recording)                # the graph was used up: the program runs in its place
         return self._run(variant, tensors)
 
-    def _refuse(self, variant, reason, place, result, tracked, args, kwargs, used=None):
-        """Run eagerly from now on, and say why.  used: a recording whose graph was used up; the state is put back first."""
-        variant.reason = reason
-        variant.program = variant.recording = None
+    def _eager(self, variant, reason, place, result, spec, found, originals):
+        """Refuse; the result of the recorded call is that of an eager one, with the arguments' graphs joined on."""
+        _core._graft(found, originals)
+        self._refuse(variant, reason, place)
+        return result if spec is None else _build(spec, [originals.get(id(t), t) for t in found])
+
+    def _refuse(self, what, reason, place):
+        """Run eagerly from now on, and say why.  what: a variant or a kind."""
+        what.reason = reason
+        if isinstance(what, _Variant):
+            what.program = what.recording = None
+            what.ready = False
+        else:
+            what.clear()
         _core._finish()
         name = getattr(self._function, "__qualname__", type(self._function).__name__)
         text = f"compile: {name} runs eagerly: {reason}" + (f" ({place})" if place else "")
         if self._fullgraph:
             raise ReplayError(text)
-        if text not in self._warned:
+        if text not in self._warned and len(self._warned) < 8:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=5)
-        if used is not None and result is None:
-            _core._rewind(used)
-            return self._function(*args, **kwargs)
-        if tracked and any(_core._live_graph(t) for t in _tensors_of(result)):
-            return self._function(*args, **kwargs)      # the arguments' graphs were cut off
-        return result
+            warnings.warn(text, stacklevel=6)
+
+    def _too_many(self, key):
+        """Whether calls that differ in numbers and objects alone come with new ones all the time."""
+        pattern, values = _pattern(key)
+        if not values:
+            return False
+        seen = self._patterns.get(pattern)
+        if seen is None:
+            seen = self._patterns[pattern] = [0, self._replays(), values, None]
+            while len(self._patterns) > _SEEN:
+                del self._patterns[next(iter(self._patterns))]
+        seen[0] += 1
+        if seen[3] is None and seen[0] > _VALUES:
+            if self._replays() - seen[1] < seen[0]:
+                seen[3] = _Kind()
+                old, new = next(((a, b) for a, b in zip(seen[2], values) if a != b), (seen[2], values))
+                what = "an object among the arguments is another one" if old[0] == "object" else \
+                    f"a number or string among the arguments takes new values ({old[1]!r:.40}, {new[1]!r:.40})"
+                for k in [k for k in self._kinds if k is not None and _pattern(k)[0] == pattern]:
+                    del self._kinds[k]
+                self._refuse(seen[3], f"{what} in each call; a tensor in its place can be replayed", None)
+            else:
+                seen[0], seen[1], seen[2] = 0, self._replays(), values
+        return seen[3] is not None
+
+    def _replays(self):
+        return sum(v.program.replays for kind in self._kinds.values() for v in kind if v.program is not None)
 
     def _forget(self):
-        programs = sum(v.program is not None for vs in self._variants.values() for v in vs)
-        while len(self._variants) > _SEEN or programs > _PROGRAMS:
-            dropped = self._variants.pop(next(iter(self._variants)))
+        programs = sum(v.program is not None for kind in self._kinds.values() for v in kind)
+        while len(self._kinds) > _SEEN or programs > _PROGRAMS:
+            dropped = self._kinds.pop(next(iter(self._kinds)))
             programs -= sum(v.program is not None for v in dropped)
 
     def reset(self):
         """Forget all programs."""
-        self._variants.clear()
+        self._kinds.clear()
+        self._patterns.clear()
 
     def explain(self):
         """What was recorded, what the passes did, and why something runs eagerly.  Returns: a str."""
         lines = [f"{getattr(self._function, '__qualname__', type(self._function).__name__)}: "
-                 f"{sum(map(len, self._variants.values()))} kinds of call"]
-        for variants in self._variants.values():
-            for v in variants:
+                 f"{sum(map(len, self._kinds.values()))} kinds of call"]
+        for reason in [k.reason for k in (*self._kinds.values(), *(p[3] for p in self._patterns.values() if p[3])) if k.reason]:
+            lines.append(f"  runs eagerly: {reason}")
+        for kind in self._kinds.values():
+            for v in kind:
                 if v.reason:
                     lines.append(f"  runs eagerly: {v.reason}")
                 elif v.program is None:

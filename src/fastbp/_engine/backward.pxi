@@ -214,6 +214,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             todo.length -= 1
             n = <Node>todo.at[todo.length]
             push(&order, <PyObject*>n)
+            if WATCH:
+                note_walk(n)
             if n.wall:
                 continue
             for i in range(n.nin):

@@ -303,6 +303,12 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
         m = slot_of(r, st)
         s.slot[k] = m
         t = &r.slots[m]
+        if t.kind == S_TEMP and t.first < 0 and k >= I.nout:
+            spoil(f"{op_name(I.op)} reads memory that no operation wrote")
+            return 0
+        if t.kind == S_INPUT and k < I.nout and is_update(I):
+            spoil("an optimizer updates an argument of the function; let the function read the parameter from around itself")
+            return 0
         s.offset[k] = a.data - (st.data if t.kind != S_INPUT else (<Tensor>r.inputs[t.index]).ptr)
         if t.first < 0:
             t.first = <int32_t>r.length
@@ -464,6 +470,13 @@ cdef int note_grad(Tensor leaf, bint written) except -1:
     return 0
 
 
+cdef int note_walk(Node n) except -1:
+    """A backward pass goes through this node."""
+    if REC is not None and n.born != REC.id and REC.host < 0:
+        spoil("a backward pass inside goes through a graph that was made before the call")
+    return 0
+
+
 cdef int note_random(Generator g, int64_t offset) except -1:
     """The next instruction draws from g at this counter."""
     cdef int k
@@ -554,6 +567,11 @@ def _host(action):
         if REC is not None:
             REC.host = -1
             REC_ID = REC.id
+
+
+def _busy():
+    """Whether a thread records, or collects constants."""
+    return WATCH & 3 != 0
 
 
 def _recording():
@@ -1466,6 +1484,93 @@ cdef int bind_grads(Program p) except -1:
     return 0
 
 
+def _fits(Program p not None, list inputs):
+    """Whether the program can stand in for a call with these arguments now."""
+    cdef Py_ssize_t k, j
+    cdef Slot* s
+    cdef Storage* st
+    if p.busy or (p.actions and WATCH & 3):             # another thread is in it
+        return False
+    for k in range(p.ntouched):                         # memory that it writes is an argument too: only as it was recorded
+        s = &p.slots[p.touched[k]]
+        if s.kind != S_INPUT:
+            for j in range(len(inputs)):
+                st = (<Tensor>inputs[j]).st
+                if s.st == st:
+                    return False
+    return _grads_fit(p)
+
+
+def _shared(list inputs, list tensors):
+    """Whether an argument shares memory with one of these tensors."""
+    cdef Tensor t, u
+    for t in inputs:
+        for u in tensors:
+            if t.st == u.st:
+                return True
+    return False
+
+
+def _outer(Recording r not None, Tensor t not None):
+    """Whether t's memory was there before the recording."""
+    return t.st.born != r.id
+
+
+def _foreign(Recording r not None, list results):
+    """Whether the graph of the results leads to operations that ran before the recording."""
+    cdef Tensor t
+    cdef Node n
+    cdef int i
+    cdef list todo = []
+    seen = set()
+    for t in results:
+        n = node_of(t)
+        if n is not None:
+            todo.append(n)
+    while todo:
+        n = todo.pop()
+        if id(n) in seen:
+            continue
+        seen.add(id(n))
+        if n.born != r.id:
+            return True
+        for i in range(n.nin):
+            if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
+                todo.append(<object>n.edge[i])
+    return False
+
+
+def _graft(list results, dict originals):
+    """In the graph of results, leaves that stood in for arguments give way to the arguments.  originals: by the leaf's id."""
+    cdef Tensor t, x
+    cdef Node n, m
+    cdef int i
+    cdef list todo = []
+    seen = set()
+    for t in results:
+        n = node_of(t)
+        if n is not None:
+            todo.append(n)
+    while todo:
+        n = todo.pop()
+        if id(n) in seen:
+            continue
+        seen.add(id(n))
+        for i in range(n.nin):
+            if n.edge[i] == NULL:
+                continue
+            if (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
+                todo.append(<object>n.edge[i])
+            else:
+                x = originals.get(<size_t>n.edge[i])
+                m = node_of(x) if x is not None else None
+                if m is not None:
+                    Py_INCREF(m)
+                    Py_DECREF(<object>n.edge[i])
+                    n.edge[i] = <PyObject*>m
+                    n.slots[i] = x.slot
+
+
 def _grads_fit(Program p not None):
     """Whether the leaves' .grad are there, or not, as they were when the program was recorded."""
     cdef list entry
@@ -1782,6 +1887,8 @@ def _call_key(tuple args, dict kwargs, list tensors):
     None for an argument that cannot be told apart from others like it.
     """
     cdef list key = [GRAD_MODE, DEFAULT_FLOAT]
+    if BATCHING or LEVEL or ANOMALY:
+        return None
     for x in args:
         if not key_of(x, key, tensors, 0):
             return None
@@ -1813,7 +1920,7 @@ cdef bint key_of(object x, list key, list tensors, int depth):
         return True
     if x is None or isinstance(x, (int, float, str, bytes)):
         key.append(type(x))
-        key.append(x)
+        key.append("-0.0" if isinstance(x, float) and x == 0 and str(x)[0] == "-" else x)
         return True
     if isinstance(x, (tuple, list)) and depth < 8:
         key.append(type(x))
@@ -1829,6 +1936,10 @@ cdef bint key_of(object x, list key, list tensors, int depth):
             if not key_of(x[name], key, tensors, depth + 1):
                 return False
         return True
+    if hasattr(x, "shape") and not getattr(x, "shape") and hasattr(x, "dtype") and is_number(x):
+        key.append(type(x))                 # a NumPy number
+        key.append(repr(x))
+        return True
     if is_arraylike(x) and hasattr(x, "shape"):
         try:
             t = from_numpy(x)
@@ -1836,12 +1947,8 @@ cdef bint key_of(object x, list key, list tensors, int depth):
             return False
         key.append("array")
         return key_of(t, key, tensors, depth)
+    key.append("object")                    # its state is a condition of the program, which keeps it alive
     key.append(id(x))
-    key.append(x)
-    try:
-        hash(x)
-    except TypeError:
-        return False
     return True
 
 

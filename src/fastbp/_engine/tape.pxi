@@ -40,6 +40,7 @@ cdef class Node:
     cdef int nout
     cdef bint lists                     # adjoints come as a list: several results, or one rule for all inputs at once
     cdef bint freed
+    cdef uint32_t born                  # the recording (replay.pxi) during which it was made, or 0
     cdef PyObject** edge                # [nin] Node, leaf Tensor or NULL
     cdef PyObject** saved               # [nin] saved input Tensor or NULL
     cdef uint32_t* version              # [nin] of the saved inputs
@@ -536,6 +537,7 @@ cdef Node node_new(int op, int nin, int code):
     cdef char* block
     cdef int i
     LIVE_NODES += 1
+    n.born = REC_ID
     n.op = op
     n.nout = 1
     n.lists = False

@@ -183,6 +183,7 @@ cdef _bind():
         if row.ref is not None and row.name in global_names:
             UFUNCS[row.ref] = getattr(namespace, row.name)
     namespace.lin_alg_error = _lin_alg_error
+    namespace.recording = _recording
     _F.bind(namespace)
     for name, value in list(global_names.items()):      # what is no operation: F.float32, F.Tensor
         if name[0] != "_" and isinstance(value, (dtype, type)):

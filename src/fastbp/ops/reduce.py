@@ -72,7 +72,7 @@ def _logaddexp_of_nothing(a, b):
 def _lost(v, d):
     """Where the adjoint is zero and the derivative is infinite or NaN: there the product counts as 0.  None: nowhere."""
     zero = v == 0
-    return zero & ~F.isfinite(d) if F._recording() or zero.any() else None    # a recording holds for other values too
+    return zero & ~F.isfinite(d) if F.recording() or zero.any() else None    # a recording holds for other values too
 
 
 def _times(v, d):

@@ -198,6 +198,7 @@ SAMPLES = {
     "take_flat": lambda rng: [(rng.standard_normal((2, 3, 4)), rng.integers(0, 6, (2, 2)), 2)],
     "put_flat": lambda rng: [(rng.standard_normal((2, 3, 4)), np.array([4, 1]), rng.standard_normal((2, 4)), 2, False),
                              (rng.standard_normal((2, 3, 4)), np.array([4, 4]), rng.standard_normal((2, 4)), 2, True)],
+    "embedding_sparse": lambda rng: [(rng.integers(0, 5, (2, 3)), rng.standard_normal((5, 4)), None)],
     "embedding": lambda rng: [(rng.integers(0, 5, (2, 3)), rng.standard_normal((5, 4)), None)],
     "embedding_backward": lambda rng: [(rng.standard_normal((2, 3, 4)), rng.integers(0, 5, (2, 3)), (5, 4), 2)],
     "masked_fill": lambda rng: [(rng.standard_normal((3, 4)), rng.random((3, 4)) < 0.5, rng.standard_normal(()))],

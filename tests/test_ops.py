@@ -837,10 +837,10 @@ def test_error_dim(row):
             door(row)(*args)
 
 
-@rows([r for r in LINEAR if any(a.name == "index" for a in r.arguments) or r.name == "embedding"])
+@rows([r for r in LINEAR if any(a.name == "index" for a in r.arguments) or r.name.startswith("embedding")])
 def test_error_index(row):
     args = list(samples_of(row)[0])
-    k = [a.name for a in row.arguments].index("input" if row.name == "embedding" else "index")
+    k = [a.name for a in row.arguments].index("input" if row.name.startswith("embedding") else "index")
     name = {"take_flat": "indexing", "put_flat": "indexing", "scatter_src": "scatter"}.get(row.name, row.name)
     for bad in (99, -99):
         wrong = args[k].copy()

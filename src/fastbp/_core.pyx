@@ -62,6 +62,7 @@ include "_engine/watch.pxi"
 include "_engine/program.pxi"
 include "_engine/tape.pxi"
 include "_generated/tensor.pxi"      # _engine/tensor.pxi with the methods of the table
+include "_engine/rowsparse.pxi"
 include "_engine/dispatch.pxi"
 include "_engine/views.pxi"
 include "_engine/reduce.pxi"

@@ -82,6 +82,9 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
                 g = hooked(g, r)
     if g.nd != leaf.nd or memcmp(g.dims, leaf.dims, g.nd * sizeof(int64_t)):
         raise GraphError(f"backward: a gradient of shape {list(g.shape)} for a leaf {describe(leaf)}; shapes must be equal.")
+    if leaf.rows is not None:           # row-sparse so far
+        leaf.g = leaf.rows.to_dense()
+        leaf.rows = None
     if leaf.g is None:
         if create:                      # a copy: the adjoint may be on its way to other places too
             leaf.g = c_clone(g)
@@ -411,6 +414,10 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         e = n.edge[i]
         if e == NULL or (targets is not None and not edge_wanted(e, targets)):
             continue
+        if n.op == OP_embedding_sparse and targets is None and not create and not v.bits & B_DUAL:
+            if (<PyObject*>e).ob_type != <PyTypeObject*>Node and (<Tensor>e).hooks is None:
+                accumulate_rows(<Tensor>e, n, v)
+                continue
         r = back(n, v, i)
         if i == last:
             v = None                    # where the adjoint itself is passed on, a leaf may take it over only now

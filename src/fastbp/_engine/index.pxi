@@ -414,18 +414,26 @@ def fill_flat(Tensor v not None, Tensor index not None, int lead):
 # ---- embedding ------------------------------------------------------------------------------------------------------
 
 cdef Tensor c_embedding(Tensor index, Tensor weight, object padding_idx):
+    return lookup(OP_embedding, index, weight, padding_idx)
+
+
+cdef Tensor c_embedding_sparse(Tensor index, Tensor weight, object padding_idx):
+    return lookup(OP_embedding_sparse, index, weight, padding_idx)
+
+
+cdef Tensor lookup(int op, Tensor index, Tensor weight, object padding_idx):
     cdef Tensor y, at
     cdef int64_t dims[MAXDIM]
     if weight.nd != 2:
         raise ShapeError(f"embedding: weight {describe(weight)} must have two dimensions (num_embeddings, embedding_dim).")
     if (weight.bits | index.bits) & B_DUAL:
-        return lift(OP_embedding, (index, weight, padding_idx))
+        return lift(op, (index, weight, padding_idx))
     at = positions("embedding", index, weight.dims[0])
     memcpy(dims, at.dims, at.nd * sizeof(int64_t))
     dims[at.nd] = weight.dims[1]
-    y = take_rows(OP_embedding, whole(weight), at, 1, weight.dims[0], weight.dims[1], at.nd + 1, dims)
+    y = take_rows(op, whole(weight), at, 1, weight.dims[0], weight.dims[1], at.nd + 1, dims)
     if must_record(weight):
-        record_rule(OP_embedding, y, (at, weight, padding_idx))
+        record_rule(op, y, (at, weight, padding_idx))
     return y
 
 
@@ -434,13 +442,14 @@ def embedding(Tensor input not None, Tensor weight not None, padding_idx=None, m
     """Rows of a table.  y[i] = weight[input[i]]
 
     input: integer tensor of any shape; weight [num_embeddings, embedding_dim].  Returns input's shape with embedding_dim
-    appended.  The row padding_idx gets no gradient.  Errors: IndexError for positions outside the table.
+    appended.  The row padding_idx gets no gradient.  sparse: the gradient in weight.grad is row-sparse.
+    Errors: IndexError for positions outside the table.
     """
     if max_norm is not None or scale_grad_by_freq:
         raise ValueError("embedding: max_norm and scale_grad_by_freq are not supported.")
     if padding_idx is not None and padding_idx < 0:
         padding_idx += weight.dims[0]
-    return c_embedding(input, weight, padding_idx)
+    return lookup(OP_embedding_sparse if sparse else OP_embedding, input, weight, padding_idx)
 
 
 # ---- masks ----------------------------------------------------------------------------------------------------------

@@ -160,6 +160,27 @@ def optimizer_step(str name, list params, list grads, tuple states, constants):
         written(p, OP_optimizer_update)
 
 
+def rows_into(Tensor p not None, Tensor index not None, Tensor rows not None, bint add):
+    """Rows [n, ...] written to, or added to, p[index] [n], in place: what optimizers do with row-sparse gradients.
+
+    index: int64 positions in [0, p.shape[0]).  With `add` repeated positions count together, in order.
+    """
+    cdef Tensor at, y = p
+    cdef int64_t inner = p.n // p.dims[0] if p.nd and p.dims[0] else 0
+    check_state("rows_into", p if p.bits & B_CONTIGUOUS else copied(p, p.code), ())
+    if p.st.readonly:
+        raise ValueError(f"rows_into: parameter {describe(p)} is read-only.")
+    if rows.code != p.code or rows.nd != p.nd or index.nd != 1 or rows.n != index.n * inner or rows.dims[0] != index.n:
+        raise ShapeError(f"rows_into: {describe(rows)} and index {describe(index)} do not fit parameter {describe(p)}.")
+    at = positions("rows_into", index, p.dims[0])
+    if not p.bits & B_CONTIGUOUS:
+        y = copied(p, p.code)
+    put_rows(OP_optimizer_update, y, whole(at), whole(rows), 1, p.dims[0], inner, add)
+    if y is not p:
+        copy_tensor(p, y)
+    written(p, OP_optimizer_update)
+
+
 # ---- for those who watch ----------------------------------------------------------------------------------------------
 
 def _moments(list tensors, list others=None):

@@ -66,6 +66,7 @@ cdef class Tensor:
     cdef Node base_node             # base's node when the view was made
     cdef uint32_t base_epoch        # and its epoch
     cdef Tensor g                   # .grad
+    cdef object rows                # .grad where it is row-sparse: a RowSparse, and g is None
     cdef object hooks               # dict: hooks on the gradient, post-accumulation hooks
     cdef Dual dual
     cdef PyObject* attributes       # the instance dict, made when a program sets an attribute (Cython's would be made always)
@@ -151,11 +152,16 @@ cdef class Tensor:
         """Gradient accumulated by backward; None before."""
         if WATCH:
             note_grad(self, False)
-        return self.g
+        return self.g if self.g is not None else self.rows
 
     @grad.setter
     def grad(self, value):
         cdef Tensor t
+        if isinstance(value, RowSparse):
+            if WATCH:
+                note_grad(self, True)
+            set_row_gradient(self, value)
+            return
         if value is not None:
             if not isinstance(value, Tensor):
                 raise DTypeError(f"grad: expected a Tensor or None, got {describe(value)}.")
@@ -167,12 +173,14 @@ cdef class Tensor:
         if WATCH:
             note_grad(self, True)
         self.g = value
+        self.rows = None
 
     @grad.deleter
     def grad(self):
         if WATCH:
             note_grad(self, True)
         self.g = None
+        self.rows = None
 
     @property
     def data(self):

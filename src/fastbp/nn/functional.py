@@ -291,7 +291,8 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         max_norm: rows that are looked up and longer are first shortened to this length, in place.
         norm_type: p of that norm.
         scale_grad_by_freq: divide the gradient of a row by the number of times it was looked up.
-        sparse: accepted; gradients are dense.
+        sparse: weight.grad is row-sparse (weight must be a leaf): the rows that were used, which SGD, Adam, AdamW,
+            SparseAdam and Adagrad update alone.
     Returns: Tensor (*, D).
     Errors: IndexError for a position outside the table.
     Source: torch.nn.functional.embedding
@@ -307,7 +308,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         padding_idx %= size
     if max_norm is not None:
         _shorten_rows(weight, input, max_norm, norm_type)
-    y = _core.embedding(input, weight, padding_idx)
+    y = _core.embedding(input, weight, padding_idx, sparse=sparse)
     if scale_grad_by_freq:
         index = input.reshape(-1)
         once = _core.ones(index.shape[0], dtype=weight.dtype)
@@ -338,7 +339,7 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2.0, sca
         max_norm, norm_type: rows that are looked up and longer are first shortened to this p-norm, in place.
         scale_grad_by_freq: divide the gradient of a row by the number of times it was looked up; not for "max".
         mode: "sum", "mean" or "max".
-        sparse: accepted; gradients are dense.
+        sparse: as in `embedding`; not for "max".
         per_sample_weights: a factor for each position, of input's shape; "sum" only.
         padding_idx: position that does not count.
     Returns: Tensor (B, D); empty bags are zero.
@@ -354,7 +355,7 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2.0, sca
     if max_norm is not None:
         _shorten_rows(weight, input, max_norm, norm_type)
     return _core.embedding_bag(input, weight, offsets, scale_grad_by_freq, mode, per_sample_weights, include_last_offset,
-                               padding_idx)
+                               padding_idx, sparse)
 
 
 # ---- convolution, pooling, normalization, resampling: rows of the table under PyTorch's names ---------------------------

@@ -21,7 +21,7 @@ class Embedding(Module):
         max_norm: rows that are looked up and longer are first shortened to this length, in place.
         norm_type: p of that norm.
         scale_grad_by_freq: divide the gradient of a row by the number of times it was looked up.
-        sparse: accepted; gradients are dense.
+        sparse: the gradient of the table is row-sparse: optimizers update the rows that were used alone.
     Parameters: weight (V, D) from N(0, 1).
     Shapes: int64 (*) -> (*, D).
     Errors: IndexError for a position outside [0, V).
@@ -64,8 +64,9 @@ class Embedding(Module):
 
     def forward(self, input):
         if self.max_norm is None and not self.scale_grad_by_freq:
-            return _embedding(input, self.weight, self.padding_idx)
-        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
+            return _embedding(input, self.weight, self.padding_idx, sparse=self.sparse)
+        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq,
+                           self.sparse)
 
     @classmethod
     def from_pretrained(cls, embeddings, freeze=True, padding_idx=None, max_norm=None, norm_type=2.0,

@@ -288,6 +288,7 @@ def _put_flat(n, b, x, index, source, lead, accumulate):
     return F.put_flat(x, at, source, lead + 1, accumulate)
 
 
+@rule("embedding_sparse")
 @rule("embedding")
 def _embedding(n, b, index, weight, padding_idx):
     if not b[1]:

@@ -42,6 +42,11 @@ linear("embedding(Tensor input, Tensor weight, int? padding_idx=None)",
        kernels=(), wrapper="embedding", method=False,
        doc="Rows of a table.  y[i] = weight[input[i]]; the row padding_idx gets no gradient.")
 
+linear("embedding_sparse(Tensor input, Tensor weight, int? padding_idx=None)",
+       {"weight": lambda v, input, weight_shape, padding_idx: F.embedding_backward(v, input, weight_shape, padding_idx)},
+       kernels=(), function=False, method=False,
+       doc="embedding whose gradient of weight, a leaf, is row-sparse: the rows that were used.")
+
 
 def _embedding_backward(grad, input, weight_shape, padding_idx):
     rows = grad.reshape(-1, weight_shape[1])
@@ -78,8 +83,12 @@ def _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_wei
 
 
 def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="mean", per_sample_weights=None,
-                   include_last_offset=False, padding_idx=None):
+                   include_last_offset=False, padding_idx=None, sparse=False):
     _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx)
+    if (input.ndim == 2 and input.shape[1] and mode != "max" and not scale_grad_by_freq and per_sample_weights is None
+            and padding_idx is None):
+        rows = (F.embedding_sparse if sparse else F.embedding)(input.to(F.int64), weight, None)
+        return rows.sum(1) if mode == "sum" else rows.mean(1)
     index, n = input.reshape(-1).to(F.int64), input.numel()
     if input.ndim == 2:
         bags = input.shape[0]
@@ -97,7 +106,7 @@ def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     if not bool(keep.all()):
         index, bag, factors = index[keep], bag[keep], None if factors is None else factors[keep]
-    rows = F.embedding(index, weight, None)
+    rows = (F.embedding_sparse if sparse else F.embedding)(index, weight, None)
     if scale_grad_by_freq:
         count = F.index_add(F.zeros(weight.shape[0], dtype=weight.dtype), 0, index, F.ones(len(index), dtype=weight.dtype))
         scaled = rows / count.index_select(0, index).unsqueeze(1)
@@ -447,7 +456,8 @@ def _take_along_dim(input, indices, dim=None):
 composed("embedding_backward(Tensor grad, Tensor input, int[] weight_shape, int? padding_idx)", _embedding_backward,
          function=False, method=False, doc="Adds each row's adjoint to its place in the table.")
 composed("embedding_bag(Tensor input, Tensor weight, Tensor? offsets=None, bool scale_grad_by_freq=False, str mode='mean', "
-         "Tensor? per_sample_weights=None, bool include_last_offset=False, int? padding_idx=None)", _embedding_bag, method=False,
+         "Tensor? per_sample_weights=None, bool include_last_offset=False, int? padding_idx=None, bool sparse=False)",
+         _embedding_bag, method=False,
          doc="Sum, mean or largest of the rows weight[i] for the positions i in each bag: [bags, D].  Bags are the rows of input "
              "[B, N], or stretches of input [N] that begin at offsets [B]; the position padding_idx does not count.")
 composed("masked_fill(Tensor input, Tensor mask, Tensor value)", _masked_fill, inplace=True,

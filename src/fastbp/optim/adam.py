@@ -99,6 +99,9 @@ class Adam(CompiledOptimizer):
         plan.extra = largest if group["amsgrad"] else None
         plan.uniform = len(set(plan.steps)) <= 1
 
+    def _update_rows(self, group, p, grad):
+        self._used_rows(group, p, grad)
+
     def _update(self, group, plan, grads):
         if group["amsgrad"] != (plan.extra is not None):    # switched on or off since the plan was made
             self._write_steps(plan)

@@ -2,10 +2,10 @@
 
 import math
 
-from fastbp._core import Tensor, addmm, bfloat16, float32, float64, lerp, tensor, zeros, zeros_like
+from fastbp._core import Tensor, adam_step, addmm, bfloat16, float32, float64, lerp, tensor, zeros, zeros_like
 from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.optim.adam import _step_dtype
-from fastbp.optim.optimizer import Optimizer
+from fastbp.optim.optimizer import CompiledOptimizer, Optimizer
 
 __all__ = ["Adafactor", "Muon", "SparseAdam"]
 
@@ -192,12 +192,22 @@ class Muon(_Plain):
         p.add_(u.to(p.dtype), alpha=-lr * factor)
 
 
-class SparseAdam(_Plain):
-    """Adam for gradients of sparse layout, which this library has none of: the name and its checks.
+class SparseAdam(CompiledOptimizer):
+    """Adam for row-sparse gradients (sparse=True of embeddings): rows that were not used, and their states, stay as they are.
 
+    Formula: as Adam, for the rows of the gradient;  p <- p - lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
     Args: params, lr, betas, eps, maximize as in Adam.
+    State of a parameter: step, exp_avg, exp_avg_sq.
     Errors: ValueError for options outside their range; RuntimeError at a step with a dense gradient, as in PyTorch.
     Source: torch.optim.SparseAdam
+
+    >>> import fastbp
+    >>> table = fastbp.nn.Embedding(4, 2, sparse=True)
+    >>> opt = fastbp.optim.SparseAdam(table.parameters())
+    >>> table(fastbp.tensor([1, 3, 1])).sum().backward()
+    >>> table.weight.grad.coalesce().indices().tolist()
+    [[1, 3]]
+    >>> opt.step()
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, maximize=False):
@@ -212,5 +222,27 @@ class SparseAdam(_Plain):
                 raise ValueError(f"Invalid beta parameter at index {k}: {betas[k]}")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
 
-    def _one(self, group, p, g, state):
-        raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")
+    def _prepare(self, group, plan):
+        if len(plan.listed):
+            if plan.params:
+                raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")
+            return
+        state = self._state[plan.params[0]]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = zeros_like(plan.params[0], requires_grad=False).contiguous()
+            state["exp_avg_sq"] = zeros_like(plan.params[0], requires_grad=False).contiguous()
+        plan.slots = [state["exp_avg"]], [state["exp_avg_sq"]]
+        plan.steps = [state["step"] + 1]
+
+    def _update(self, group, plan, grads):
+        beta1, beta2 = group["betas"]
+        eps = group["eps"] / math.sqrt(1 - beta2 ** plan.steps[0])      # of the square root as it is, not corrected
+        adam_step(plan.targets, grads, *plan.slots, None, plan.steps, group["lr"], beta1, beta2, eps, 0.0, False,
+                  group["maximize"])
+
+    def _write_steps(self, plan):
+        self._state[plan.params[0]]["step"] = plan.steps[0]
+
+    def _update_rows(self, group, p, grad):
+        self._used_rows(group, p, grad)

@@ -301,6 +301,9 @@ class Adagrad(OnePass):
     def _slots(self, group):
         return ("sum",)
 
+    def _update_rows(self, group, p, grad):
+        self._used_rows(group, p, grad)
+
     def _constants(self, group, t):
         return (*_leading(group, float(group["lr"]) / (1 + (t - 1) * group["lr_decay"])), group["eps"])
 

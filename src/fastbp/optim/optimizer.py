@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
 
-from fastbp._core import Tensor, _host, _recording
+from fastbp._core import RowSparse, Tensor, _host, _recording, rows_into
 from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.utils.hooks import RemovableHandle
 
@@ -345,12 +345,13 @@ def _fit(param, value, key=None):
 class _Plan:
     """What one call of the core's update takes for one group, and the conditions under which it holds."""
 
-    __slots__ = ("extra", "fresh", "has_grad", "listed", "params", "slots", "steps", "strided", "targets", "uniform")
+    __slots__ = ("extra", "fresh", "kinds", "listed", "params", "rows", "slots", "steps", "strided", "targets", "uniform")
 
     def __init__(self, listed):
         self.listed = list(listed)                              # the group's parameters
-        self.has_grad = [p.grad is not None for p in listed]
-        self.params = [p for p in listed if p.grad is not None]
+        self.kinds = [_kind(p.grad) for p in listed]
+        self.params = [p for p, kind in zip(listed, self.kinds) if kind == 1]
+        self.rows = [p for p, kind in zip(listed, self.kinds) if kind == 2]
         self.targets = self.params                              # what the update writes to
         self.strided = [k for k, p in enumerate(self.params) if not p.is_contiguous()]
         self.slots = self.extra = None
@@ -363,13 +364,38 @@ class _Plan:
         grads = []
         if len(listed) != len(self.listed):
             return None
-        for p, planned, expected in zip(listed, self.listed, self.has_grad):
+        for p, planned, kind in zip(listed, self.listed, self.kinds):
             g = p.grad
-            if p is not planned or (g is None) is expected:
+            if p is not planned or kind != (0 if g is None else 2 if g.__class__ is RowSparse else 1):
                 return None
-            if expected:
+            if kind == 1:
                 grads.append(g)
         return grads
+
+    def compact(self, index):
+        """Rows `index` of the one parameter and its states, in place of them.  Returns: what was replaced, in pairs."""
+        pairs = []
+
+        def rows(full):
+            if full is None:
+                return None
+            full = full.detach()
+            pairs.append((full, full.index_select(0, index)))
+            return pairs[-1][1]
+
+        self.targets = [rows(p) for p in self.params]
+        if isinstance(self.slots, tuple):
+            self.slots = tuple(None if slot is None else [rows(t) for t in slot] for slot in self.slots)
+        elif self.slots is not None:
+            self.slots = [rows(t) for t in self.slots]
+        if isinstance(self.extra, list):
+            self.extra = [rows(t) for t in self.extra]
+        return pairs
+
+
+def _kind(grad):
+    """0: no gradient, 1: a dense one, 2: a row-sparse one."""
+    return 0 if grad is None else 2 if grad.__class__ is RowSparse else 1
 
 
 class CompiledOptimizer(Optimizer):
@@ -421,7 +447,28 @@ class CompiledOptimizer(Optimizer):
                 self._update_strided(group, plan, grads)
             elif grads:
                 self._update(group, plan, grads)
+            for p in plan.rows:
+                with no_grad():
+                    self._update_rows(group, p, p.grad)
         return loss
+
+    def _update_rows(self, group, p, grad):
+        """Updates a parameter from a row-sparse gradient."""
+        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients, please consider SparseAdam instead")
+
+    def _used_rows(self, group, p, grad):
+        """The update of the rows that a row-sparse gradient names, and of their states; all others stay as they are."""
+        if group.get("weight_decay"):
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        grad = grad.coalesce()
+        plan = _Plan([])
+        plan.params = [p]
+        self._prepare(group, plan)
+        pairs = plan.compact(grad.index)
+        self._update(group, plan, [grad.rows])
+        for full, rows in pairs:
+            rows_into(full, grad.index, rows, False)
+        self._write_steps(plan)
 
     @no_grad()
     def _update_strided(self, group, plan, grads):

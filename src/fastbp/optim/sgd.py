@@ -1,7 +1,7 @@
 """Floor 3, optim: stochastic gradient descent.  The update itself is the core's `sgd_step`."""
 
-from fastbp._core import Tensor, empty_like, sgd_step
-from fastbp.optim.optimizer import CompiledOptimizer, _reject_differentiable
+from fastbp._core import Tensor, empty_like, rows_into, sgd_step
+from fastbp.optim.optimizer import CompiledOptimizer, _Plan, _reject_differentiable
 
 __all__ = ["SGD"]
 
@@ -68,6 +68,17 @@ class SGD(CompiledOptimizer):
                 buffer = state["momentum_buffer"] = empty_like(p, requires_grad=False).contiguous()
             plan.slots.append(buffer)
         plan.fresh = fresh if any(fresh) else False
+
+    def _update_rows(self, group, p, grad):
+        """p[rows] <- p[rows] - lr * values; with momentum or decay, which move all rows, as with the dense gradient."""
+        if group["momentum"] or group["weight_decay"]:
+            plan = _Plan([])
+            plan.params = plan.targets = [p]
+            self._prepare(group, plan)
+            self._update(group, plan, [grad.to_dense()])
+        else:
+            lr = float(group["lr"])
+            rows_into(p, grad.index, grad.rows * (lr if group["maximize"] else -lr), True)
 
     def _update(self, group, plan, grads):
         momentum = group["momentum"]

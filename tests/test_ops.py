@@ -841,7 +841,8 @@ def test_error_dim(row):
 def test_error_index(row):
     args = list(samples_of(row)[0])
     k = [a.name for a in row.arguments].index("input" if row.name.startswith("embedding") else "index")
-    name = {"take_flat": "indexing", "put_flat": "indexing", "scatter_src": "scatter"}.get(row.name, row.name)
+    name = {"take_flat": "indexing", "put_flat": "indexing", "scatter_src": "scatter",
+            "embedding_sparse": "embedding"}.get(row.name, row.name)
     for bad in (99, -99):
         wrong = args[k].copy()
         wrong.flat[-1] = bad

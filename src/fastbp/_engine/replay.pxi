@@ -16,6 +16,7 @@ cdef enum SlotKind:
     S_INPUT = 2         # an argument
     S_GRAD = 3          # the .grad that a leaf had before
     S_OUTPUT = 4        # a result: new memory for each call
+    S_LOCAL = 6         # read by the strips of one group alone: blocks of a thread's workspace
     S_KEPT = 5          # made inside and held by somebody afterwards, like .grad: written again where it lies
 
 cdef struct Slot:
@@ -944,6 +945,7 @@ def _program(Recording r not None, list results, int forward=-1):
         p.input_slots.append(m if p.slots[m].index == k else -1)    # -1: it shares the memory of an argument before it
     drop_dead(p)
     group_strips(p)
+    keep_local(p)
     plan_memory(p)
     link(p, [(g, end - start) for g, start, end in r.generators])
     return p
@@ -1026,6 +1028,51 @@ cdef int group_strips(Program p) except -1:
     return 0
 
 
+cdef int keep_local(Program p) except -1:
+    """Pass: in a group, what no other step reads lies in blocks of the thread's workspace, which stay in L1."""
+    cdef Py_ssize_t k = 0, m, end
+    cdef Slot* t
+    cdef Step* s
+    cdef int64_t room
+    cdef int kept = 0
+    while k < p.nsteps:
+        end = k + 1
+        while end < p.nsteps and p.steps[end].group:
+            end += 1
+        if end > k + 1:
+            rooms, spare, ending = 0, [], {}
+            for m in range(k, end):
+                s = &p.steps[m]
+                t = &p.slots[s.slot[0]]
+                if t.kind == S_TEMP and t.first == m and t.last < end and once_written(p, s.slot[0], m, end):
+                    if spare:
+                        room = spare.pop()
+                    else:
+                        room = rooms
+                        rooms += 1
+                    ending.setdefault(t.last, []).append(room)
+                    t.kind = S_LOCAL
+                    t.offset = room * BLOCK * 8
+                    kept += 1
+                spare += ending.pop(m, [])      # a room is given on after its last reader: no strip overwrites what it reads
+            if rooms * BLOCK * 8 > p.workspace_each:
+                p.workspace_each = rooms * BLOCK * 8
+        k = end
+    p.report["local"] = kept
+    return 0
+
+
+cdef bint once_written(Program p, int slot, Py_ssize_t first, Py_ssize_t end) noexcept:
+    """Whether the whole slot is written by step `first` alone, and read whole."""
+    cdef Py_ssize_t k
+    cdef int j
+    for k in range(first, end):
+        for j in range(p.steps[k].narg):
+            if p.steps[k].slot[j] == slot and (p.steps[k].offset[j] != 0 or (j == 0 and k != first)):
+                return False
+    return True
+
+
 cdef int plan_memory(Program p) except -1:
     """Pass: places in one arena; two slots share bytes only when their lives do not meet.  Largest first, lowest place."""
     cdef Py_ssize_t k
@@ -1034,6 +1081,9 @@ cdef int plan_memory(Program p) except -1:
     temps = []
     for k in range(p.nslots):
         s = &p.slots[k]
+        if s.kind == S_LOCAL:
+            total += s.nbytes
+            continue
         s.offset = -1
         if s.kind == S_TEMP and s.first >= 0:
             total += s.nbytes
@@ -1189,13 +1239,21 @@ cdef int link(Program p, list generators) except -1:
                         (<uint64_t*>block)[i] = s.number[j - 1]
                 block += (n * s.item + 63) // 64 * 64 if n > 1 else 8
                 continue
+            t = &p.slots[s.slot[j]]
+            if t.kind == S_LOCAL:
+                x.still |= 1 << j
+                x.local |= 1 << j
+                if j == 0:
+                    x.out = <char*>t.offset
+                else:
+                    x.x[j - 1] = <char*>t.offset
+                continue
             at = p.patch_at[s.slot[j]] + fill[s.slot[j]]
             fill[s.slot[j]] += 1
             p.patches[at].where = &x.out if j == 0 else &x.x[j - 1]
             p.patches[at].offset = s.offset[j]
     free(fill)
-    keep_local(p, &each)
-    p.workspace_each = (each + 127) // 64 * 64
+    p.workspace_each = (py.max(each, p.workspace_each) + 127) // 64 * 64
     p.generators = generators
     p.touched = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
     p.grads = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
@@ -1203,7 +1261,7 @@ cdef int link(Program p, list generators) except -1:
         raise MemoryError()
     for k in range(p.nslots):
         t = &p.slots[k]
-        if t.written and t.kind != S_TEMP and t.kind != S_OUTPUT:
+        if t.written and t.kind != S_TEMP and t.kind != S_LOCAL and t.kind != S_OUTPUT:
             p.touched[p.ntouched] = <int32_t>k
             p.ntouched += 1
         if t.kind == S_GRAD:
@@ -1223,67 +1281,13 @@ cdef int link(Program p, list generators) except -1:
         bind_arena(p)
     for k in range(p.nslots):
         t = &p.slots[k]
-        if t.kind == S_TEMP:
+        if t.kind == S_TEMP or t.kind == S_LOCAL:
             pass
         elif t.kind != S_OUTPUT and t.kind != S_INPUT:
             bind_slot(p, k, t.st.data)
         else:
             t.base = NULL
     return 0
-
-
-cdef int keep_local(Program p, int64_t* each) except -1:
-    """In a group, what no other step reads lies in blocks of the thread's workspace."""
-    cdef Py_ssize_t k, m, j, a
-    cdef Slot* t
-    cdef Step* s
-    cdef int64_t room
-    k = 0
-    while k < p.ncode:
-        if p.code[k].I == NULL and p.code[k].count > 1:
-            rooms, spare, ending = 0, [], {}
-            for m in range(k, k + p.code[k].count):
-                s = &p.steps[m]
-                t = &p.slots[s.slot[0]]
-                if (t.kind == S_TEMP and t.first == m and t.last < k + p.code[k].count and t.offset >= 0
-                        and once_written(p, s.slot[0], m, k + p.code[k].count)):
-                    if spare:
-                        room = spare.pop()
-                    else:
-                        room = rooms
-                        rooms += 1
-                    ending.setdefault(t.last, []).append(room)
-                    for a in range(p.patch_at[s.slot[0]], p.patch_at[s.slot[0] + 1]):
-                        p.patches[a].where[0] = <char*>(room * BLOCK * 8)
-                        p.patches[a].where = NULL
-                    for j in range(m, t.last + 1):
-                        mark_local(p, j, s.slot[0])
-                    t.offset = -1
-                    p.report["local"] = p.report.get("local", 0) + 1
-                spare += ending.pop(m, [])      # a room is given on after its last reader: no strip overwrites what it reads
-            if rooms * BLOCK * 8 > each[0]:
-                each[0] = rooms * BLOCK * 8
-        k += p.code[k].count
-    return 0
-
-
-cdef bint once_written(Program p, int slot, Py_ssize_t first, Py_ssize_t end) noexcept:
-    """Whether the whole slot is written by step `first` alone, and read whole."""
-    cdef Py_ssize_t k
-    cdef int j
-    for k in range(first, end):
-        for j in range(p.steps[k].narg):
-            if p.steps[k].slot[j] == slot and (p.steps[k].offset[j] != 0 or (j == 0 and k != first)):
-                return False
-    return True
-
-
-cdef void mark_local(Program p, Py_ssize_t k, int slot) noexcept:
-    cdef int j
-    for j in range(p.steps[k].narg):
-        if p.steps[k].slot[j] == slot:
-            p.code[k].still |= 1 << j
-            p.code[k].local |= 1 << j
 
 
 cdef inline void bind_slot(Program p, Py_ssize_t k, char* base) noexcept:
@@ -1965,3 +1969,19 @@ def _live_graph(Tensor t not None):
     """Whether t's graph can still be gone through."""
     cdef Node n = node_of(t)
     return n is not None and not n.freed
+
+
+def _profile(Program p not None, list inputs):
+    """Run a program of one half instruction by instruction.  Returns: [(operation, strips in it, n, nanoseconds)]."""
+    cdef Py_ssize_t k = 0, at
+    from time import perf_counter_ns
+    _replay(p, inputs, False)       # everything is bound, memory is there
+    out = []
+    while k < p.ncode:
+        at = k
+        before = perf_counter_ns()
+        run_code(p, k, k + p.code[k].count, THREADS, p.workspace, &at)
+        after = perf_counter_ns()
+        out.append((op_name(p.steps[k].op) if p.steps[k].op >= 0 else "?", p.code[k].count, p.steps[k].n, after - before))
+        k += p.code[k].count
+    return out

@@ -3,7 +3,8 @@
     python benchmarks/bench_step.py [--threads 2] [--cases 17-64] [--peers fastbp,torch] [--json step.json]
 
 torch and fastbp run the same code. `torch-fused` is torch with its fused Adam, the fastest that it has without
-compiling; `jax` is the whole step under jax.jit with donated buffers. All begin with the same weights and see the same
+compiling; `jax` is the whole step under jax.jit with donated buffers; `fastbp-compiled` passes the step through
+fastbp.compile. All begin with the same weights and see the same
 batches.
 """
 
@@ -37,7 +38,7 @@ def data(case):
     return weights, xs, ys
 
 
-def torch_like(name, **adam):
+def torch_like(name, compiled=False, **adam):
     """The step as it is written for torch, for any module with torch's names."""
 
     def build(case, threads) -> Job:
@@ -56,14 +57,16 @@ def torch_like(name, **adam):
         criterion = F.mse_loss if case["activation"] == "tanh" else F.cross_entropy
         optimizer = torch.optim.Adam(model.parameters(), lr=LR, **adam)
 
-        def step(i):
+        def train(x, y):
             optimizer.zero_grad()
-            loss = criterion(model(xs[i % BATCHES]), ys[i % BATCHES])
+            loss = criterion(model(x), y)
             loss.backward()
             optimizer.step()
             return loss
 
-        return timed_steps(step)
+        if compiled:
+            train = torch.compile(train, fullgraph=True)
+        return timed_steps(lambda i: train(xs[i % BATCHES], ys[i % BATCHES]))
 
     return build
 
@@ -107,7 +110,7 @@ def jax_jit(case, threads) -> Job:
     return timed_steps(step, wait=lambda loss: loss.block_until_ready())
 
 
-BUILDERS = {"fastbp": torch_like("fastbp"), "torch": torch_like("torch"),
+BUILDERS = {"fastbp": torch_like("fastbp"), "fastbp-compiled": torch_like("fastbp", compiled=True), "torch": torch_like("torch"),
             "torch-fused": torch_like("torch", fused=True), "jax": jax_jit}
 
 if __name__ == "__main__":

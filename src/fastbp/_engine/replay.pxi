@@ -54,8 +54,8 @@ cdef struct Step:       # one instruction
     Const* c            # constants of a strip, owned
     uint64_t number[4]  # bits of the numbers among a strip's operands
 
-cdef struct Exec:       # what the loop runs: one strip, the head of a group of strips, or a record
-    Strip strip
+cdef struct Exec:       # what the loop runs: one strip, the head of a group of strips, a record, or `count` tiny ones at x[0]
+    Strip strip         # NULL: tiny
     Instr* I
     int64_t n
     char* out
@@ -67,6 +67,17 @@ cdef struct Exec:       # what the loop runs: one strip, the head of a group of 
     int32_t narg
     int32_t item
     float ns
+
+cdef struct Tiny:       # a strip over one element: scalar graphs are made of these
+    Strip strip         # T_*: done here, without a call
+    char* out
+    char* x[2]
+
+cdef enum:
+    T_ADD32 = 1
+    T_MUL32 = 2
+    T_ADD64 = 3
+    T_MUL64 = 4
 
 cdef struct Patch:      # where a slot's address is written
     char** where
@@ -792,6 +803,7 @@ cdef class Program:
     cdef Py_ssize_t nslots
     cdef Exec* code
     cdef Py_ssize_t ncode
+    cdef Tiny* tiny
     cdef Py_ssize_t narguments      # of the forward half; adjoints follow
     cdef readonly Py_ssize_t split  # where the backward half begins, or -1
     cdef Py_ssize_t nforward        # results of the forward half
@@ -842,6 +854,7 @@ cdef class Program:
         free(self.steps)
         free(self.slots)
         free(self.code)
+        free(self.tiny)
         free(self.patches)
         free(self.patch_at)
         free(self.pool)
@@ -1088,11 +1101,63 @@ cdef int plan_memory(Program p) except -1:
         if s.kind == S_TEMP and s.first >= 0:
             total += s.nbytes
             temps.append(k)
-    # a sweep over the steps with a list of free spans: best fit, coalescing
-    p.arena_bytes = sweep_spans(p, temps)
+    small_slots(p)
+    p.arena_bytes = sweep_spans(p, [k for k in temps if p.slots[k].nbytes > 32])
+    p.arena_bytes = small_places(p, [k for k in temps if p.slots[k].nbytes <= 32], p.arena_bytes)
     p.report["arena"] = p.arena_bytes
     p.report["eager_bytes"] = total
     return 0
+
+
+cdef int small_slots(Program p) except -1:
+    """A number that only strips touch takes its own bytes, not a cache line: 100,000 of them then stay in the cache."""
+    cdef Py_ssize_t k
+    cdef Step* s
+    cdef Slot* t
+    cdef int j
+    cdef int64_t need
+    cdef int64_t* extent = <int64_t*>calloc(p.nslots + 1, sizeof(int64_t))
+    if extent == NULL:
+        raise MemoryError()
+    for k in range(p.nsteps):
+        s = &p.steps[k]
+        for j in range(s.narg):
+            if s.slot[j] >= 0:
+                need = 1 << 62 if s.I != NULL else s.offset[j] + s.n * s.item
+                extent[s.slot[j]] = py_max(extent[s.slot[j]], need)
+    for k in range(p.nslots):
+        t = &p.slots[k]
+        if t.kind == S_TEMP and t.first >= 0 and extent[k] <= 32:
+            t.nbytes = 8 if extent[k] <= 8 else 32
+    free(extent)
+    return 0
+
+
+cdef inline int64_t py_max(int64_t a, int64_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef int64_t small_places(Program p, list temps, int64_t top) except -1:
+    """Offsets from `top` for slots of 8 or 32 bytes: what dies gives its place to the next of its size."""
+    cdef Py_ssize_t k, step
+    spare = {8: [], 32: []}
+    starts, ends = {}, {}
+    for k in temps:
+        starts.setdefault(p.slots[k].first, []).append(k)
+        ends.setdefault(p.slots[k].last, []).append(k)
+    for size in (32, 8):                            # 32 first: what follows stays aligned
+        for step in range(p.nsteps):
+            for k in starts.get(step, ()):
+                if p.slots[k].nbytes == size:
+                    if spare[size]:
+                        p.slots[k].offset = spare[size].pop()
+                    else:
+                        p.slots[k].offset = top
+                        top += size
+            for k in ends.get(step, ()):
+                if p.slots[k].nbytes == size:
+                    spare[size].append(p.slots[k].offset)
+    return (top + 63) // 64 * 64
 
 
 cdef int64_t sweep_spans(Program p, list temps) except -1:
@@ -1142,6 +1207,23 @@ cdef int64_t sweep_spans(Program p, list temps) except -1:
     return top
 
 
+cdef inline bint is_tiny(const Step* s) noexcept:
+    return s.I == NULL and s.n == 1 and s.narg <= 3 and s.c == NULL
+
+
+cdef Strip tiny_code(const Step* s) noexcept:
+    """The strip, or what stands for it where a call would cost more than the operation."""
+    if s.strip == K.strip[OPS[OP_add].strip][<int>DT_F32]:
+        return <Strip><size_t>T_ADD32
+    if s.strip == K.strip[OPS[OP_mul].strip][<int>DT_F32]:
+        return <Strip><size_t>T_MUL32
+    if s.strip == K.strip[OPS[OP_add].strip][<int>DT_F64]:
+        return <Strip><size_t>T_ADD64
+    if s.strip == K.strip[OPS[OP_mul].strip][<int>DT_F64]:
+        return <Strip><size_t>T_MUL64
+    return s.strip
+
+
 cdef int link(Program p, list generators) except -1:
     """Addresses: the loop's records, and where each slot's address is written."""
     cdef Py_ssize_t k, j, m, patches = 0, at, pool = 0, e, head
@@ -1149,7 +1231,8 @@ cdef int link(Program p, list generators) except -1:
     cdef Exec* x
     cdef Slot* t
     cdef Instr* I
-    cdef int64_t local, n, i
+    cdef Tiny* tiny
+    cdef int64_t n, i
     cdef int64_t each = 0
     cdef char* block
     cdef int64_t* fill
@@ -1187,10 +1270,38 @@ cdef int link(Program p, list generators) except -1:
         raise MemoryError()
     block = p.pool
     p.nupdates = p.ndraws = 0
-    local = 0
     head = 0
+    n = 0
+    for k in range(p.nsteps):
+        n += is_tiny(&p.steps[k])
+    p.tiny = <Tiny*>calloc(n + 1, sizeof(Tiny))
+    if p.tiny == NULL:
+        raise MemoryError()
+    tiny = p.tiny
+    x = NULL
     for k in range(p.nsteps):
         s = &p.steps[k]
+        if is_tiny(s):
+            if x == NULL or x.strip != NULL or x.I != NULL or k == p.split:
+                x = &p.code[k]
+                x.x[0] = <char*>tiny
+                x.n = 1
+            x.count += 1
+            x.ns += 10
+            p.ns += 10
+            tiny.strip = tiny_code(s)
+            for j in range(s.narg):
+                if s.slot[j] < 0:
+                    (<uint64_t*>block)[0] = s.number[j - 1]
+                    tiny.x[j - 1] = block
+                    block += 8
+                    continue
+                at = p.patch_at[s.slot[j]] + fill[s.slot[j]]
+                fill[s.slot[j]] += 1
+                p.patches[at].where = &tiny.out if j == 0 else &tiny.x[j - 1]
+                p.patches[at].offset = s.offset[j]
+            tiny += 1
+            continue
         x = &p.code[k]
         x.n = s.n
         x.ns = <float>(s.n * s.cost)
@@ -1226,7 +1337,6 @@ cdef int link(Program p, list generators) except -1:
             p.code[head].ns += x.ns
         else:
             head = k
-            local = 0
         for j in range(s.narg):
             if s.slot[j] < 0:                       # a number: a block of it
                 n = s.n if s.n < BLOCK else BLOCK
@@ -1337,6 +1447,28 @@ cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept no
     return ST_OK
 
 
+cdef void run_tiny(const Tiny* t, int64_t count) noexcept nogil:
+    """Strips over one element each, in order."""
+    cdef const void* in_[2]
+    cdef const Tiny* end = t + count
+    cdef size_t code
+    while t < end:
+        code = <size_t>t.strip
+        if code == T_ADD32:
+            (<float*>t.out)[0] = (<const float*>t.x[0])[0] + (<const float*>t.x[1])[0]
+        elif code == T_MUL32:
+            (<float*>t.out)[0] = (<const float*>t.x[0])[0] * (<const float*>t.x[1])[0]
+        elif code == T_ADD64:
+            (<double*>t.out)[0] = (<const double*>t.x[0])[0] + (<const double*>t.x[1])[0]
+        elif code == T_MUL64:
+            (<double*>t.out)[0] = (<const double*>t.x[0])[0] * (<const double*>t.x[1])[0]
+        else:
+            in_[0] = t.x[0]
+            in_[1] = t.x[1]
+            t.strip(1, in_, t.out, NO_CONSTANTS)
+        t += 1
+
+
 cdef int strips_team(const Exec* x, int threads, char* ws, int64_t slab) noexcept nogil:
     cdef int64_t grains = (x.n + BLOCK - 1) // BLOCK, share = (grains + threads - 1) // threads * BLOCK, lo, hi
     cdef int t
@@ -1358,7 +1490,9 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
     while k < end:
         x = &p.code[k]
         if x.I == NULL:
-            if x.ns > REPLAY_PARALLEL_NS and threads > 1 and x.n > BLOCK:
+            if x.strip == NULL:
+                run_tiny(<const Tiny*>x.x[0], x.count)
+            elif x.ns > REPLAY_PARALLEL_NS and threads > 1 and x.n > BLOCK:
                 strips_team(x, threads, ws, slab)
             else:
                 run_strips(x, 0, x.n, ws)

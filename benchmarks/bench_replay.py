@@ -2,8 +2,8 @@
 
     python benchmarks/bench_replay.py [--threads 2] [--cases chain] [--peers fastbp,fastbp-eager,torch,numpy-limit]
 
-`fastbp` is the case under fastbp.compile. `numpy-limit` reads the chain's inputs and writes its result once (a NumPy addition): what
-memory allows. Times of the first two cases are for one operation, or one node of the graph.
+`fastbp` is the case under fastbp.compile. `numpy-limit` reads the chain's inputs and writes its result once (a NumPy
+addition): what memory allows. Times of the first two cases are for one operation, or one node of the graph.
 """
 
 import importlib

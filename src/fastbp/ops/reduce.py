@@ -55,7 +55,7 @@ def _logcumsumexp_scan(input, dim):
     if input.ndim == 0:
         return input
     n, shift = input.shape[dim], 1
-    add = _logaddexp_of_nothing if (input.detach() == -float("inf")).any() else F.logaddexp
+    add = _logaddexp_of_nothing if F.recording() or (input.detach() == -float("inf")).any() else F.logaddexp
     while shift < n:
         later = add(input.narrow(dim, shift, n - shift), input.narrow(dim, 0, n - shift))
         input = F.cat((input.narrow(dim, 0, shift), later), dim)

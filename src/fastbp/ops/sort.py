@@ -82,7 +82,7 @@ def _median_along(input, dim, keepdim):
     n = _length(input, dim)
     if input.dtype.is_floating_point and input.numel():
         missing = F.isnan(input.detach())
-        if missing.any():               # NaN is the median of what has one: the first of them
+        if F.recording() or missing.any():      # NaN is the median of what has one: the first of them
             count = missing.sum(dim, True)
             return _at_ranks("median", input, F.where(count > 0, n - count, (n - 1) // 2), dim, keepdim)
     return _one_rank("median", input, (n - 1) // 2, dim, keepdim)
@@ -101,7 +101,8 @@ def _shared(input, value):
     if not input.dtype.is_floating_point:
         return value
     value = value.detach()
-    same = F.isnan(input.detach()) if value.isnan().item() else input.detach() == value
+    here = input.detach()
+    same = (here == value) | (F.isnan(here) & F.isnan(value))
     return F.amax(input.reshape(-1)[same.reshape(-1)])
 
 

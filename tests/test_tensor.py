@@ -739,3 +739,11 @@ def test_threads_draw_their_own_numbers():
         t.join()
     by_seed = dict(out)
     assert all(by_seed[s] == v for s, v in out) and by_seed[1] != by_seed[2]
+
+
+def test_tensors_of_one_element_in_lists_are_numbers():
+    one, two = fastbp.tensor([1.0]), fastbp.tensor([[2.0]])
+    assert fastbp.tensor([one, two]).tolist() == [1, 2] and fastbp.tensor([[one], [3.0]]).tolist() == [[1], [3]]
+    assert fastbp.tensor([fastbp.tensor(4)]).dtype == fastbp.int64
+    with pytest.raises(ValueError, match="rectangular"):
+        fastbp.tensor([[one, one], two])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
-    _dynamo accelerator amp backends compiler cuda distributed distributions fft func hub insight jit legacy linalg mps
+    _dynamo accelerator amp backends compiler cuda distributed distributions fft func functional hub insight jit legacy linalg mps
     multiprocessing nn onnx optim profiler serialization settings sparse special training utils version xpu
 """.split()
 _PLACES = {

@@ -28,4 +28,4 @@ def seed():
 
 def synchronize():
     """Raises RuntimeError: there is no such device."""
-    raise RuntimeError("torch.xpu.synchronize: fastbp computes on the CPU only.")
+    raise RuntimeError("synchronize: there is no such device; fastbp computes on the CPU only.")

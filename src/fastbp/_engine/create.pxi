@@ -9,7 +9,10 @@ cdef object shape_of(object data, list shape, int depth):
         shape.append(len(data))
         if len(data):
             shape_of(data[0], shape, depth + 1)
-    elif isinstance(data, Tensor) or is_arraylike(data):
+    elif isinstance(data, Tensor):
+        if (<Tensor>data).n != 1:           # one of a single element counts as a number, whatever its shape, as in PyTorch
+            shape.extend(data.shape)
+    elif is_arraylike(data):
         shape.extend(data.shape)
 
 

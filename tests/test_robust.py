@@ -32,6 +32,24 @@ def counts():
 
 # ---- long graphs ----------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_long_chains_in_forward_mode_and_twice_backward(n):
+    """No recursion: dual tensors, the tape of their tangents, the gradient's own tape, and letting all of it go."""
+    from fastbp import func
+    x = fastbp.tensor(0.5, dtype=fastbp.float64)
+
+    def chain(x):
+        y = x
+        for _ in range(n // 2):
+            y = y * 1.0 + 0.0
+        return y * x
+    value, slope = func.jvp(chain, (x,), (fastbp.ones_like(x),))
+    assert (value.item(), slope.item()) == (0.25, 1.0)
+    assert func.grad(func.grad(chain))(x).item() == 2.0                                     # reverse over reverse
+    assert func.jvp(func.grad(chain), (x,), (fastbp.ones_like(x),))[1].item() == 2.0        # forward over reverse
+    assert func.grad(lambda x: func.jvp(chain, (x,), (fastbp.ones_like(x),))[1])(x).item() == 2.0
+
+
 def test_chain_of_a_million_nodes():
     n = 1_000_000
     before = counts()

@@ -2,6 +2,9 @@
 
 import importlib.util
 import math
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -277,3 +280,65 @@ def test_hand():
 def bones_are_a_tree():
     _, _, _, model = adbench.hand_data(n=1, vertices=1)
     return len(model["parents"]) == adbench.JOINTS and all(p < k for k, p in enumerate(model["parents"]))
+
+
+# ---- the other programs ---------------------------------------------------------------------------------------------
+
+
+def run(name, *options):
+    done = subprocess.run([sys.executable, str(SCIENCE / f"{name}.py"), *map(str, options)], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONWARNINGS": "error"}, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def numbers(pattern, text):
+    return [float(v) for v in re.findall(pattern, text)]
+
+
+def test_adbench_program():
+    assert "objective" in run("adbench", "hand")
+
+
+@pytest.mark.parametrize("options", [(), ("--adjoint",)])
+def test_neural_ode_learns(options):
+    distances = numbers(r"distance ([\d.]+)", run("neural_ode", "--steps", 50, *options))
+    assert distances[-1] < 0.4 * distances[0]
+
+
+def test_equilibrium_learns():
+    assert numbers(r"accuracy ([\d.]+)%", run("equilibrium", "--steps", 50))[-1] > 95
+
+
+def burgers_by_differences(nu, n=400, times=101):
+    """Burgers' equation on n cells by central differences, classical Runge-Kutta in time: [n + 1, times]."""
+    x = np.linspace(-1, 1, n + 1)
+    u, dx = -np.sin(np.pi * x), 2 / n
+    every = math.ceil(2 * nu / (0.4 * dx * dx) / (times - 1))
+    dt = 1 / (every * (times - 1))
+
+    def slope(u):
+        r = np.zeros_like(u)
+        r[1:-1] = -(u[2:] ** 2 - u[:-2] ** 2) / (4 * dx) + nu * (u[2:] - 2 * u[1:-1] + u[:-2]) / dx ** 2
+        return r
+    found = [u]
+    for _ in range(times - 1):
+        for _ in range(every):
+            a = slope(u)
+            b = slope(u + dt / 2 * a)
+            c = slope(u + dt / 2 * b)
+            u = u + dt / 6 * (a + 2 * b + 2 * c + slope(u + dt * c))
+        found.append(u)
+    return np.stack(found, 1)
+
+
+@pytest.mark.parametrize("steps, bound", [(60, None), pytest.param(1500, 5e-3, marks=pytest.mark.slow)])
+def test_burgers(steps, bound, tmp_path):
+    text = run("burgers", "--steps", steps, "--points", 200 if bound is None else 800, "--out", tmp_path / "u.npy")
+    first, last = map(float, re.search(r"residual ([\d.e+-]+) -> ([\d.e+-]+)", text).groups())
+    u = np.load(tmp_path / "u.npy")
+    assert u.shape == (201, 101) and last < 0.7 * first
+    if bound is None:
+        return
+    want = burgers_by_differences(0.05)[::2]
+    assert np.linalg.norm(u - want) / np.linalg.norm(want) < bound

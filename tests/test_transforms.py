@@ -119,6 +119,30 @@ def test_transforms_refuse_nonsense():
             call()
 
 
+def test_errors_say_what_to_do():
+    """Non-scalar output, mismatched tangents, unused inputs, overwritten saved values, a branch on a batch."""
+    x = t([1.0, 2.0]).requires_grad_()
+    unused = t([1.0]).requires_grad_()
+
+    def overwritten():
+        y = x * 1
+        z = y.exp()
+        z.add_(1)
+        z.sum().backward()
+    cases = (
+        (lambda: func.grad(lambda x: x * 2)(x), "sum\\(\\) or mean\\(\\)"),
+        (lambda: (x * 2).backward(), "sum\\(\\) or mean\\(\\)"),
+        (lambda: func.jvp(lambda x: x, (x,), (t([1.0, 2.0, 3.0]),)), "must have the shape"),
+        (lambda: func.jvp(lambda x: x, (x,), (t([1.0, 2.0]), x)), "same length"),
+        (lambda: autograd.grad((x * 2).sum(), unused), "allow_unused=True"),
+        (overwritten, "clone\\(\\)"),
+        (lambda: func.vmap(lambda x: x if x > 0 else -x)(x), "where\\(\\)"),
+    )
+    for call, remedy in cases:
+        with pytest.raises(RuntimeError, match=remedy):
+            call()
+
+
 def test_functional():
     x = t(X)
     close(functional.jacobian(layer, x), JACOBIAN)
@@ -339,6 +363,57 @@ def test_gradcheck_finds_wrong_derivatives():
     assert gradgradcheck(lambda x: x.sin() * x, (x,), check_fwd_over_rev=True)
     with pytest.raises(ValueError, match="require"):
         gradcheck(lambda x: x, (t(X),))
+
+
+def chain(n, width=64):
+    return fastbp.nn.Sequential(*[fastbp.nn.Sequential(fastbp.nn.Linear(width, width), fastbp.nn.Tanh(), fastbp.nn.Dropout(0.1))
+                                  for _ in range(n)])
+
+
+@pytest.mark.parametrize("share", [2.0, 0.7, 0.4])
+def test_checkpoint_within_a_budget(share):
+    """The same gradients, with dropout; what is kept, and what is kept while a stretch is computed again, is in the budget."""
+    from fastbp import _core
+    from fastbp.utils import checkpoint as module
+    fastbp.manual_seed(0)
+    net, x = chain(12), fastbp.randn(512, 64)
+    x.requires_grad_()
+    everything = sum(module._measured(list(net.children()), x)[0])
+    fastbp.manual_seed(1)
+    net(x).square().sum().backward()
+    want = [p.grad.clone() for p in (x, *net.parameters())]
+    x.grad = None
+    net.zero_grad()
+    budget = int(share * everything)
+    module.checkpoint_within(net, x, budget)             # plans
+    before = _core.live_bytes()
+    fastbp.manual_seed(1)
+    y = module.checkpoint_within(net, x, budget)
+    assert _core.live_bytes() - before <= budget + y.numel() * 4
+    peak = []
+    for p in net.parameters():                      # as gradients arrive, in the midst of the backward pass
+        p.register_post_accumulate_grad_hook(lambda p: peak.append(_core.live_bytes()))
+    y.square().sum().backward()
+    gradients = sum(p.grad.numel() * 4 for p in net.parameters())
+    assert max(peak) - before <= budget + gradients + 6 * y.numel() * 4          # adjoints on their way, y and its square
+    for p, w in zip((x, *net.parameters()), want):
+        np.testing.assert_array_equal(p.grad.numpy(), w.numpy())
+    plan = module._plan(*module._measured(list(net.children()), x), budget)
+    again = sum(end - start for start, end, repeated in plan if repeated)
+    assert (again == 0) == (share > 1) and again < 12 + (share < 0.5)
+
+
+def test_plans_of_checkpoints():
+    from fastbp.utils import checkpoint as module
+    plan = module._plan([100, 100, 100, 100], [10, 10, 10, 10], [1.0, 5.0, 1.0, 5.0], 260)
+    assert [f for start, end, again in plan if again for f in range(start, end)] == [0, 2]     # the cheap ones
+    assert module._plan([100, 100], [10, 10], [1.0, 1.0], 200) == [(0, 2, False)]
+    with pytest.raises(ValueError, match="about"):
+        module._plan([100, 100], [10, 10], [1.0, 1.0], 50)
+    x = fastbp.ones(3)
+    with fastbp.no_grad():
+        np.testing.assert_allclose(module.checkpoint_within([fastbp.tanh, fastbp.sin], x, 1).numpy(), np.sin(np.tanh(np.ones(3))),
+                                   rtol=1e-6)
 
 
 def test_checkpoint_equals_the_function_also_with_dropout():

@@ -89,6 +89,30 @@ def test_whole_jacobians_equal_a_loop(row, rng):
                 np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=1e-9, atol=1e-9)
 
 
+@rows([r for r in DIFFERENTIABLE if r.kind != "kernel" and r.name not in ("where", "copy_values", "view_write")])
+def test_second_derivatives_agree_in_every_order(row, rng):
+    """Reverse over reverse, forward over reverse, reverse over forward, forward over forward: along one direction."""
+    for call in calls(row):
+        if not call.arrays:
+            continue
+        xs = tuple(fastbp.tensor(a) for a in call.arrays)
+        vs = tuple(fastbp.tensor(rng.standard_normal(a.shape)) for a in call.arrays)
+        every = tuple(range(len(xs)))
+
+        def total(*xs, call=call):
+            return sum((p ** 2).sum() for p in parts(call(*xs)) if p.is_floating_point())
+        gradient = func.grad(total, every)
+        slope = lambda *xs, total=total, vs=vs: func.jvp(total, xs, vs)[1]
+        want = func.grad(lambda *xs, gradient=gradient, vs=vs: sum((g * v).sum() for g, v in zip(gradient(*xs), vs)), every)(*xs)
+        scale = 1 + max(float(w.abs().max()) for w in want if w.numel()) if any(w.numel() for w in want) else 1.0
+        for got in (func.jvp(gradient, xs, vs)[1], func.grad(slope, every)(*xs)):
+            for g, w in zip(got, want):
+                np.testing.assert_allclose(g.numpy() / scale, w.numpy() / scale, rtol=1e-9, atol=1e-10)
+        twice = func.jvp(slope, xs, vs)[1]
+        along = sum(float((w * v).sum()) for w, v in zip(want, vs))
+        np.testing.assert_allclose(twice.item(), along, rtol=1e-8, atol=1e-9 * scale)
+
+
 class Cube(fastbp.autograd.Function):
     """A rule that vmap cannot batch: it leaves the library."""
 

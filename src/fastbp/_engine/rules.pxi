@@ -348,7 +348,7 @@ cdef Tensor fresh_leaf(Tensor x, bint track):
 def composition_gradient(function, Tensor v not None, shape, Tensor other not None):
     """The adjoint at v of function(x, other), linear in x: its gradient at x = 0, on the tapes of v and other in grad mode."""
     global GRAD_MODE
-    cdef bint create = GRAD_MODE
+    cdef bint mode = GRAD_MODE, create = mode and recorded((v, other))
     cdef Tensor x
     walls = []
     GRAD_MODE = True
@@ -359,6 +359,6 @@ def composition_gradient(function, Tensor v not None, shape, Tensor other not No
         raise_wall(other, walls)
         return gradients([function(x, other)], [x], [v], create, create, True)[0]
     finally:
-        GRAD_MODE = create
+        GRAD_MODE = mode
         for wall in walls:
             (<Node>wall).wall = False

@@ -175,14 +175,16 @@ def _measured(functions, x):
     states = [(b, b.detach().clone()) for f in functions if hasattr(f, "buffers") for b in f.buffers()]
     try:
         with enable_grad():
+            x = x.detach()
             for f in functions:
-                x = x.detach().requires_grad_(x.is_floating_point())
+                x.requires_grad_(x.is_floating_point())
                 size, start = live_bytes(), time.perf_counter()
                 y = f(x)
                 seconds.append(time.perf_counter() - start)
                 inputs.append(x.numel() * x.element_size())
                 kept.append(live_bytes() - size + inputs[-1] - (y.numel() * y.element_size() if y is not x else 0))
-                x = y
+                x = y.detach()
+                del y           # and with it what this function keeps
     finally:
         set_rng_state(before)
         for b, state in states:         # running statistics are as before
@@ -196,6 +198,7 @@ def _plan(kept, inputs, seconds, budget, units=256):
     if sum(kept) <= budget:
         return [(0, n, False)]
     step = max(budget / units, 1)
+    units = int(budget / step)
     best = {0: (0.0, ())}               # units kept so far -> (seconds, plan)
     reached = [best] + [{} for _ in range(n)]
 

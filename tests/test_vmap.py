@@ -107,7 +107,7 @@ def test_second_derivatives_agree_in_every_order(row, rng):
         scale = 1 + max(float(w.abs().max()) for w in want if w.numel()) if any(w.numel() for w in want) else 1.0
         for got in (func.jvp(gradient, xs, vs)[1], func.grad(slope, every)(*xs)):
             for g, w in zip(got, want):
-                np.testing.assert_allclose(g.numpy() / scale, w.numpy() / scale, rtol=1e-9, atol=1e-10)
+                np.testing.assert_allclose(g.detach().numpy() / scale, w.numpy() / scale, rtol=1e-9, atol=1e-10)
         twice = func.jvp(slope, xs, vs)[1]
         along = sum(float((w * v).sum()) for w, v in zip(want, vs))
         np.testing.assert_allclose(twice.item(), along, rtol=1e-8, atol=1e-9 * scale)

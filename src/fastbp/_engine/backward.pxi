@@ -649,7 +649,6 @@ cdef inline Tensor many_adjoints(Node n, Tensor v, int i):
 
 cdef object pointwise_many(Node n, Tensor v, Tensor x, int i):
     """v * dy/dx_i for a batch v, x the tensor of all its adjoints."""
-    cdef int64_t dims[MAXDIM]
     cdef Tensor g
     cdef Instr I
     cdef int strip = OPS[n.op].partial[i], d
@@ -664,12 +663,7 @@ cdef object pointwise_many(Node n, Tensor v, Tensor x, int i):
         execute(&I)
     if n.aux != NULL:
         d = 0 if i == 0 else 1 + <int>n.aux[0]
-        if n.aux[d] + 1 == g.nd:
-            dims[0] = g.dims[0]
-            memcpy(dims + 1, n.aux + d + 1, n.aux[d] * sizeof(int64_t))
-            g = sum_to(g, g.nd, dims)
-        else:
-            return sum_to(make_batched(g, v.dual.level), <int>n.aux[d], n.aux + d + 1)
+        return many_summed(v, g, <int>n.aux[d], n.aux + d + 1) if g is not x else sum_to(v, <int>n.aux[d], n.aux + d + 1)
     return v if g is x else make_batched(g, v.dual.level)
 
 

@@ -207,6 +207,99 @@ cdef Tensor to_physical(Tensor x, int level):
     return c_expand(x, (BATCH_SIZES[-level - 1], *tuple(x.shape)))
 
 
+# ---- many adjoints over one tape: the rules of frequent linear operations, without Python -----------------------------
+
+cdef inline Tensor plain_batch(Tensor v):
+    """The tensor of all adjoints when v is a batch of them and nothing else, and the walk is not recorded; else None."""
+    if v.bits & B_DUAL and not GRAD_MODE and v.dual.level < 0 and not v.dual.primal.bits & B_DUAL and v.nd + 1 < MAXDIM:
+        return v.dual.primal
+    return None
+
+
+cdef inline void behind_batch(Tensor x, int nd, const int64_t* dims, int64_t* out) noexcept:
+    """Sizes of one example behind that of the batch."""
+    out[0] = x.dims[0]
+    memcpy(out + 1, dims, nd * sizeof(int64_t))
+
+
+cdef Tensor many_reshaped(Tensor v, Tensor x, int nd, const int64_t* dims):
+    cdef int64_t sizes[MAXDIM]
+    behind_batch(x, nd, dims, sizes)
+    return make_batched(reshape_to(x, nd + 1, sizes, False), v.dual.level)
+
+
+cdef Tensor many_permuted(Tensor v, Tensor x, const int64_t* order):
+    cdef int64_t to[MAXDIM]
+    cdef int d
+    to[0] = 0
+    for d in range(v.nd):
+        to[d + 1] = order[d] + 1
+    return make_batched(permuted(x, to), v.dual.level)
+
+
+cdef Tensor many_summed(Tensor v, Tensor x, int nd, const int64_t* dims):
+    """sum_to of every example."""
+    cdef int64_t sizes[MAXDIM]
+    cdef int lead = v.nd - nd, d, mask = ((1 << lead) - 1) << 1
+    cdef Tensor y
+    for d in range(nd):
+        if v.dims[lead + d] != dims[d]:
+            mask |= 1 << (lead + d + 1)
+    if not mask:
+        return v if x is v.dual.primal else make_batched(x, v.dual.level)
+    y = reduced(K_sum, OP_sum_to, x, mask, True, x.code, 1.0)
+    behind_batch(x, nd, dims, sizes)
+    return make_batched(tensor_of(y.st, y.ptr, y.code, nd + 1, sizes), v.dual.level)
+
+
+cdef Tensor many_sliced(Tensor v, Tensor x, int64_t* a):
+    """Zeros with every example at the slice's places; a: aux of slice_view."""
+    cdef int xnd = <int>a[0], nd = <int>a[1], d
+    cdef int64_t whole[MAXDIM]
+    cdef int64_t begin[MAXDIM]
+    cdef int64_t step[MAXDIM]
+    cdef int64_t source[MAXDIM]
+    cdef int64_t dims[MAXDIM]
+    cdef Tensor g
+    behind_batch(x, xnd, a + 2, whole)
+    behind_batch(x, nd, a + 2 + 3 * xnd + nd, dims)
+    begin[0] = source[0] = 0
+    step[0] = 1
+    for d in range(xnd):
+        begin[d + 1] = a[2 + xnd + d]
+        step[d + 1] = a[2 + 2 * xnd + d]
+    for d in range(nd):
+        source[d + 1] = a[2 + 3 * xnd + d] + 1 if a[2 + 3 * xnd + d] >= 0 else -1
+    g = zeros_of(x.code, xnd + 1, whole)
+    add_into(sliced(g, begin, step, nd + 1, source, dims), x)
+    return make_batched(g, v.dual.level)
+
+
+cdef Tensor many_products(int op, Tensor v, Tensor x, Tensor w, int i):
+    """What a product of matrices sends to its argument i, where the other one, w, is a matrix; None: not of that form."""
+    cdef int64_t rows[2]
+    cdef int64_t dims[3]
+    cdef Tensor g
+    if w.bits & B_DUAL or w.nd != 2 or v.nd != 2 or x.dims[0] * v.n == 0:
+        return None
+    dims[0] = x.dims[0]
+    if i == 0:                      # rows of all examples against one matrix
+        rows[0] = x.dims[0] * v.dims[0]
+        rows[1] = v.dims[1]
+        g = product(op, reshape_to(x, 2, rows, False), swapped(w) if op == OP_matmul else w, None)
+        dims[1] = v.dims[0]
+        dims[2] = g.dims[1]
+    elif op == OP_matmul and v.dims[1] == 1:    # a matrix times one column: the columns of all examples as rows
+        rows[0] = x.dims[0]
+        rows[1] = v.dims[0]
+        g = product(op, reshape_to(x, 2, rows, False), w, None)
+        dims[1] = g.dims[1]
+        dims[2] = 1
+    else:
+        return None
+    return make_batched(reshape_to(g, 3, dims, False), v.dual.level)
+
+
 cdef Tensor hidden(Tensor x, int level):
     """x with its first dimension hidden at a level, below the levels inside it that x already has."""
     if is_batched(x) and x.dual.level < level:

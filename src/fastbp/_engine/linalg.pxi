@@ -128,7 +128,11 @@ cdef Tensor matmul_general(Tensor a, Tensor b):
 
 cdef object bw_matmul(Node n, Tensor v, int i):
     """dA = v @ B^T, dB = A^T @ v, summed over broadcast batches."""
-    cdef Tensor w = saved_input(n, 1 - i), g
+    cdef Tensor w = saved_input(n, 1 - i), g, x = plain_batch(v)
+    if x is not None:
+        g = many_products(OP_matmul, v, x, w, i)
+        if g is not None:
+            return g
     if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
         g = c_matmul(v, c_transpose(w, -2, -1)) if i == 0 else c_matmul(c_transpose(w, -2, -1), v)
     else:
@@ -207,7 +211,11 @@ cdef object bw_linear(Node n, Tensor v, int i):
     if i == 2:
         columns = v.dims[v.nd - 1]
         return sum_to(v, 1, &columns)
-    cdef Tensor w = saved_input(n, 1 - i)
+    cdef Tensor w = saved_input(n, 1 - i), g, x = plain_batch(v)
+    if x is not None:
+        g = many_products(OP_linear, v, x, w, i)
+        if g is not None:
+            return g
     if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
         return c_matmul(v, w) if i == 0 else c_matmul(c_transpose(v, 0, 1), w)
     return product(OP_linear, v, w, None) if i == 0 else product(OP_linear, swapped(v), w, None)

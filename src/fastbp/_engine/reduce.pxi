@@ -248,6 +248,9 @@ cdef Tensor sum_to(Tensor v, int nd, const int64_t* dims):
     cdef Node n
     cdef bint same = lead == 0
     if v.bits & B_DUAL:
+        y = plain_batch(v)
+        if y is not None:
+            return many_summed(v, y, nd, dims)
         return lift(OP_sum_to, (v, tuple_of(nd, dims)))
     for d in range(nd):
         if v.dims[lead + d] != dims[d]:

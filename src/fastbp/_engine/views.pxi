@@ -170,6 +170,9 @@ cdef Tensor c_view(Tensor x, object shape):
 
 
 cdef object bw_reshape(Node n, Tensor v, int i):
+    cdef Tensor x = plain_batch(v)
+    if x is not None:
+        return many_reshaped(v, x, <int>n.aux[0], n.aux + 1)
     if v.bits & B_DUAL:
         return c_reshape(v, tuple_of(<int>n.aux[0], n.aux + 1))
     return reshape_to(v, <int>n.aux[0], n.aux + 1, False)
@@ -214,6 +217,9 @@ cdef Tensor c_permute(Tensor x, object dims):
 
 
 cdef object bw_permute(Node n, Tensor v, int i):
+    cdef Tensor x = plain_batch(v)
+    if x is not None:
+        return many_permuted(v, x, n.aux)
     if v.bits & B_DUAL:
         return c_permute(v, tuple_of(v.nd, n.aux))
     return permuted(v, n.aux)
@@ -581,7 +587,9 @@ cdef object bw_slice(Node n, Tensor v, int i):
     """Zeros with v at the slice's places."""
     cdef int64_t* a = n.aux
     cdef int xnd = <int>a[0]
-    cdef Tensor g
+    cdef Tensor g, x = plain_batch(v)
+    if x is not None and xnd + 1 < MAXDIM:
+        return many_sliced(v, x, a)
     if v.bits & B_GRAD and GRAD_MODE or v.bits & B_DUAL:
         return lift_slice_add(v, a)
     g = zeros_of(v.code, xnd, a + 2)

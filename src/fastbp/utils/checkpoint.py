@@ -158,7 +158,7 @@ def checkpoint_within(functions, input, budget, **kwargs):
     return input
 
 
-_PLANS = {}             # what was asked for -> (the functions, weakly; the plan)
+_PLANS: dict = {}             # what was asked for -> (the functions, weakly; the plan)
 
 
 def _reference(f):

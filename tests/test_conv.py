@@ -124,6 +124,30 @@ def test_kernels_against_the_sum_over_taps(x, w, stride, padding, dilation, grou
         fastbp.set_num_threads(before)
 
 
+@pytest.mark.parametrize("x, w, stride, padding, dilation, groups", SHAPES[:18])
+def test_nan_reaches_what_sees_it(x, w, stride, padding, dilation, groups):
+    """A NaN at the corner of the input, or of the gradient, is in every sum that reads it and in no other."""
+    out = [(x[2 + k] + 2 * padding[k] - dilation[k] * (w[2 + k] - 1) - 1) // stride[k] + 1 for k in range(len(stride))]
+    corner, first = np.zeros(x), np.zeros((x[0], w[0], *out))
+    corner.reshape(-1)[x[-1] - 1] = first.reshape(-1)[out[-1] - 1] = 1
+    seen = [by_taps(a, np.ones(w), b, stride, padding, dilation, groups) for a, b in ((corner, np.ones_like(first)),
+                                                                                      (np.ones(x), first))]
+    conv = getattr(F, f"conv{len(stride)}d")
+    for k, (a, b) in enumerate(((np.where(corner, np.nan, 1), np.ones_like(first)),
+                                (np.ones(x), np.where(first, np.nan, 1)))):
+        tx, tw = fastbp.tensor(a.astype("float32"), requires_grad=True), fastbp.ones(*w, requires_grad=True)
+        y = conv(tx, tw, None, stride, padding, dilation, groups)
+        y.backward(fastbp.tensor(b.astype("float32")))
+        if k == 0:
+            np.testing.assert_array_equal(np.isnan(y.detach().numpy()), seen[0][0] > 0)
+        else:
+            np.testing.assert_array_equal(np.isnan(tx.grad.numpy()), seen[1][1] > 0)
+        # padding counts as zeros, and 0 * NaN is NaN: a NaN of the gradient reaches all taps of its output
+        want = seen[0][2] > 0 if k == 0 else np.broadcast_to((first.sum((0, *range(2, first.ndim))) > 0).reshape(
+            -1, *[1] * (len(w) - 1)), w)
+        np.testing.assert_array_equal(np.isnan(tw.grad.numpy()), want)
+
+
 def test_transposed_convolution_by_hand():
     x, w = fastbp.tensor([[[1.0, 2.0]]]), fastbp.tensor([[[1.0, 10.0, 100.0]]])
     assert F.conv_transpose1d(x, w, fastbp.tensor([0.5]), stride=2).tolist() == [[[1.5, 10.5, 102.5, 20.5, 200.5]]]
@@ -207,6 +231,51 @@ def test_pooling_of_volumes():
                                   y.numpy())
     np.testing.assert_allclose(F.avg_pool3d(fastbp.tensor(x), 2).numpy(), blocks.mean(-1))
     np.testing.assert_array_equal(F.max_unpool3d(y, index, 2).numpy(), np.where(np.isin(x, y.numpy()), x, 0))
+
+
+POOLS = [       # input, kernel, stride, padding, dilation of the maximum
+    ((3, 2, 28, 27), (2, 2), (2, 2), (0, 0), (1, 1)), ((2, 3, 33, 34), (3, 3), (2, 2), (1, 1), (1, 1)),
+    ((2, 2, 16, 15), (3, 3), (1, 1), (1, 1), (1, 1)), ((1, 2, 90, 70), (5, 3), (3, 2), (2, 1), (1, 1)),
+    ((2, 2, 9, 40), (2, 3), (3, 4), (0, 0), (2, 3)), ((2, 3, 50), (4,), (2,), (2,), (1,)),
+    ((2, 2, 5, 7, 18), (2, 3, 3), (2, 1, 2), (1, 1, 0), (1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("shape, kernel, stride, padding, dilation", POOLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pooling_window_by_window(shape, kernel, stride, padding, dilation, dtype):
+    n = len(kernel)
+    rng = np.random.default_rng(len(shape))
+    x = rng.permutation(int(np.prod(shape))).reshape(shape).astype(dtype)       # integers: sums are exact
+    out = [(s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zip(shape[2:], kernel, stride, padding, dilation)]
+    sums = [(s + 2 * p - k) // t + 1 for s, k, t, p in zip(shape[2:], kernel, stride, padding)]
+    v, u = rng.integers(-3, 4, (*shape[:2], *out)).astype(dtype), rng.integers(-3, 4, (*shape[:2], *sums)).astype(dtype)
+    best, at, gx = np.empty((*shape[:2], *out), dtype), np.empty((*shape[:2], *out), np.int64), np.zeros(shape, dtype)
+    places = np.arange(int(np.prod(shape[2:]))).reshape(shape[2:])
+    for place in np.ndindex(*out):
+        window = tuple(slice(c * t - p + max(0, -((c * t - p) // d)) * d, c * t - p + d * (k - 1) + 1, d)
+                       for c, t, p, d, k in zip(place, stride, padding, dilation, kernel))
+        values = x[(..., *window)].reshape(*shape[:2], -1)
+        best[(..., *place)] = values.max(-1)
+        at[(..., *place)] = places[window].ravel()[values.argmax(-1)]
+    total, spread = np.zeros((*shape[:2], *sums), dtype), np.zeros(shape, dtype)
+    for place in np.ndindex(*sums):
+        window = tuple(slice(max(c * t - p, 0), c * t - p + k) for c, t, p, k in zip(place, stride, padding, kernel))
+        total[(..., *place)] = x[(..., *window)].sum(tuple(range(2, n + 2)))
+        spread[(..., *window)] += u[(..., *place)].reshape(*shape[:2], *[1] * n)
+    for i, j in np.ndindex(*shape[:2]):
+        np.add.at(gx[i, j].reshape(-1), at[i, j].ravel(), v[i, j].ravel())
+    t = fastbp.tensor(x, requires_grad=True)
+    y, index = getattr(F, f"max_pool{n}d")(t, kernel, stride, padding, dilation, return_indices=True)
+    np.testing.assert_array_equal(y.detach().numpy(), best)
+    np.testing.assert_array_equal(index.numpy(), at)
+    np.testing.assert_array_equal(fastbp.autograd.grad(y, t, fastbp.tensor(v))[0].numpy(), gx)
+    if n > 1:
+        y = getattr(F, f"avg_pool{n}d")(t, kernel, stride, padding, divisor_override=1)
+    else:
+        y = F.avg_pool1d(t, kernel, stride, padding) * kernel[0]
+    np.testing.assert_allclose(y.detach().numpy(), total, rtol=1e-6)
+    np.testing.assert_allclose(fastbp.autograd.grad(y, t, fastbp.tensor(u))[0].numpy(), spread, rtol=1e-6)
 
 
 def test_average_counts():

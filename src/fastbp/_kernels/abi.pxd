@@ -82,4 +82,5 @@ ctypedef struct KernelTable:
     Kernel kernel[N_KERNEL]
     void (*gemm_plan)(Instr* I, int threads) noexcept nogil    # chooses the tiles of a K_gemm instruction
     void (*conv_plan)(Instr* I, int threads) noexcept nogil    # cuts a K_conv* instruction
+    int64_t (*pool_workspace)(const Instr* I) noexcept nogil   # bytes that a K_*_pool* instruction needs a thread
     int64_t (*attention_workspace)(const Instr* I) noexcept nogil

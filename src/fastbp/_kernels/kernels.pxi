@@ -12,7 +12,9 @@ include "pointwise.pxi"
 include "../_generated/strips.pxi"
 include "tile.pxi"
 include "gemm.pxi"
+include "planes.pxi"
 include "conv.pxi"
+include "conv_weight.pxi"
 include "pool.pxi"
 include "reduce.pxi"
 include "scan.pxi"
@@ -32,6 +34,7 @@ fill_table(&TABLE)
 TABLE.isa = ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan
+TABLE.pool_workspace = pool_workspace
 TABLE.attention_workspace = attention_workspace
 
 table = PyCapsule_New(&TABLE, "fastbp.kernels", NULL)

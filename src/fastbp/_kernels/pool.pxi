@@ -1,9 +1,12 @@
 # Floor 1, the room of pooling over N x C x D x H x W, contiguous: a unit of work is a channel of an image.
 #
-# Tap by tap over a row of outputs, so that the inner loops run along the row.  Windows are described by the same record as
-# those of convolution (conv.pxi).
+# Windows are taps of padded planes, as those of convolution are (conv.pxi, whose record describes them), and all rows of a
+# plane are computed as one: the inner loops are long however short the rows.
 
 from libc.math cimport INFINITY
+
+cdef enum:
+    POOL_BLOCK = 2048       # outputs at a time: they stay in L1
 
 # The outputs [x0, x1) whose tap at column `shift` of their window lies inside the image.
 cdef inline void pool_inside(int64_t W, int64_t OW, int64_t step, int64_t shift, int64_t* x0,
@@ -17,47 +20,127 @@ cdef inline int64_t pool_first(int64_t at, int64_t dilation) noexcept nogil:
     return at + cv_ceil(-at, dilation) * dilation if at < 0 else at
 
 
-# As torch: the window starts at its first place inside the image; a later value wins if it is larger, or NaN.
-cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+# Planes of a pooling: as those of a convolution of one channel.
+ctypedef struct Pool:
+    bint plain
+    int64_t Wp
+    int64_t more
+    int64_t band
+    int64_t size
+    int64_t planes      # bytes of them
+
+
+cdef void pool_layout(const Conv* v, int64_t itemsize, Pool* p) noexcept nogil:
+    p.plain = v.plain
+    p.more = (v.KH - 1) * v.dh // v.sh
+    p.Wp = v.W if v.plain else v.OW + (v.KW - 1) * v.dw // v.sw
+    p.band = min(max(POOL_BLOCK // max(p.Wp, 1), 1), v.OH)
+    p.size = v.H * v.W if v.plain else (p.band + p.more) * p.Wp
+    p.planes = 0 if v.plain else (v.sh * v.sw * (v.KD * p.size + CV_GAP) + 64) * itemsize
+
+
+# Where the taps of output plane oz are, `number` of each in its window; `first`: where planes begin.  Returns the planes.
+cdef int64_t pool_taps(const Conv* v, const Pool* p, int64_t oz, int64_t* first, int64_t* off, int64_t* number) noexcept nogil:
+    cdef int64_t k0, k1, k, i, j, n = 0
+    cv_depth(v, oz, &k0, &k1)
+    for k in range(k0, k1):
+        first[k - k0] = (oz * v.sd - v.pd + k * v.dd) * v.H * v.W
+        for i in range(v.KH):
+            for j in range(v.KW):
+                off[2 * n] = 0
+                off[2 * n + 1] = i * v.dh // v.sh * p.Wp + j * v.dw // v.sw
+                if p.plain:
+                    off[2 * n + 1] += first[k - k0]
+                else:
+                    off[2 * n + 1] += ((i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * ((k1 - k0) * p.size + CV_GAP)
+                                       + (k - k0) * p.size)
+                number[n] = (k * v.KH + i) * v.KW + j
+                n += 1
+    return k1 - k0
+
+
+# As torch: the window starts at its first place inside the image; a later value wins if it is larger, or NaN.  What has won
+# is kept as the number of the tap, in the type of the values.  All rows are computed as one, and the columns between them
+# dropped.
+cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
-    cdef int64_t n, oz, oy, ox, k, i, j, z, y, x, x0, x1, first, place
-    cdef const real* row
-    cdef real* best
+    cdef Pool q
+    cdef int64_t n, oz, ox, oy, k, i, z, y, x, r, rows, flat, corner, p, none, planes = 0, K = 0, known = -1, taps
+    cdef int64_t* far           # tap -> distance from the window's corner; far[-1]: no tap
+    cdef int64_t* first
+    cdef int64_t* off
+    cdef int64_t* number
     cdef int64_t* at
-    cdef real value, low
+    cdef real* best
+    cdef real* place
+    cdef real* padded
+    cdef const real* image
+    cdef const real* plane
+    cdef const real* tap
+    cdef real value, here
     cdef bint wins
     cv_shape(I, &v)
-    low = -INFINITY
+    pool_layout(&v, sizeof(real), &q)
+    taps = v.KD * v.T
+    far = <int64_t*>cv_take(&ws, 8 * (taps + 1)) + 1
+    first = <int64_t*>cv_take(&ws, 8 * v.KD)
+    off = <int64_t*>cv_take(&ws, 16 * taps)
+    number = <int64_t*>cv_take(&ws, 8 * taps)
+    best = <real*>cv_take(&ws, q.band * q.Wp * sizeof(real))
+    place = <real*>cv_take(&ws, q.band * q.Wp * sizeof(real))
+    padded = <real*>ws
+    far[-1] = 0
+    for k in range(taps):
+        far[k] = (k // v.T * v.dd * v.H + k // v.KW % v.KH * v.dh) * v.W + k % v.KW * v.dw
     for n in range(lo, hi):
+        image = <const real*>I.arg[2].data + n * v.D * v.H * v.W
         for oz in range(v.OD):
-            for oy in range(v.OH):
-                best = <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
-                at = <int64_t*>I.arg[1].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
-                z = pool_first(oz * v.sd - v.pd, v.dd)
-                y = pool_first(oy * v.sh - v.ph, v.dh)
-                for ox in range(v.OW):
-                    x = pool_first(ox * v.sw - v.pw, v.dw)
-                    best[ox] = low
-                    # -1: all of it lies in the padding
-                    at[ox] = (z * v.H + y) * v.W + x if z < v.D and y < v.H and x < v.W else -1
-                for k in range(v.KD):
-                    z = oz * v.sd - v.pd + k * v.dd
-                    if z < 0 or z >= v.D:
+            if oz != known:
+                planes = pool_taps(&v, &q, oz, first, off, number)
+                K = planes * v.T
+                known = oz
+            r = 0
+            while r < v.OH:
+                rows = min(q.band, v.OH - r)
+                flat = (rows - 1) * q.Wp + v.OW
+                plane = image + r * v.W
+                if not q.plain:
+                    cv_planes(image, first, planes, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, q.band + q.more, q.Wp, -INFINITY,
+                              padded)
+                    plane = padded
+                value = -INFINITY
+                for p in range(flat):
+                    best[p] = value
+                    place[p] = -1
+                for k in range(K):
+                    tap = plane + off[2 * k + 1]
+                    here = <real>number[k]
+                    for p in range(flat):
+                        value = tap[p]
+                        wins = (value > best[p]) | (value != value)
+                        best[p] = value if wins else best[p]
+                        place[p] = here if wins else place[p]
+                cv_copy(rows, v.OW, <const real*>best, q.Wp, <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + r) * v.OW, v.OW,
+                        False)
+                z = oz * v.sd - v.pd
+                for oy in range(rows):
+                    at = <int64_t*>I.arg[1].data + ((n * v.OD + oz) * v.OH + r + oy) * v.OW
+                    y = (r + oy) * v.sh - v.ph
+                    corner = (z * v.H + y) * v.W - v.pw
+                    none = 0
+                    for ox in range(v.OW):
+                        p = <int64_t>place[oy * q.Wp + ox]
+                        none |= p
+                        at[ox] = corner + ox * v.sw + far[p]
+                    if none >= 0:
                         continue
-                    for i in range(v.KH):
-                        y = oy * v.sh - v.ph + i * v.dh
-                        if y < 0 or y >= v.H:
-                            continue
-                        row = <const real*>I.arg[2].data + ((n * v.D + z) * v.H + y) * v.W
-                        for j in range(v.KW):
-                            first = j * v.dw - v.pw
-                            place = (z * v.H + y) * v.W + first
-                            pool_inside(v.W, v.OW, v.sw, first, &x0, &x1)
-                            for ox in range(x0, x1):
-                                value = row[ox * v.sw + first]
-                                wins = (value > best[ox]) | (value != value)
-                                best[ox] = value if wins else best[ox]
-                                at[ox] = place + ox * v.sw if wins else at[ox]
+                    for ox in range(v.OW):      # nothing has won where all are -inf, or in the padding
+                        if place[oy * q.Wp + ox] < 0:
+                            k = pool_first(z, v.dd)
+                            i = pool_first(y, v.dh)
+                            x = pool_first(ox * v.sw - v.pw, v.dw)
+                            at[ox] = (k * v.H + i) * v.W + x if k < v.D and i < v.H and x < v.W else -1
+                r += rows
 
 
 cdef void pool_max_back(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
@@ -85,33 +168,119 @@ cdef inline int64_t pool_span(bint pad, int64_t o, int64_t step, int64_t padding
     return b - a if pad else min(b, size) - max(a, 0)
 
 
-# What the sum of a window is divided by: the given divisor, or its places.
-cdef inline int64_t pool_count(const Conv* v, bint pad, int64_t divisor, int64_t oz, int64_t oy, int64_t ox) noexcept nogil:
-    if divisor != 0:
-        return divisor
-    return (pool_span(pad, oz, v.sd, v.pd, v.KD, v.D) * pool_span(pad, oy, v.sh, v.ph, v.KH, v.H)
-            * pool_span(pad, ox, v.sw, v.pw, v.KW, v.W))
+# Places of a window that count along x, for all windows of a row.
+cdef void pool_widths(const Conv* v, bint pad, real* out) noexcept nogil:
+    cdef int64_t ox
+    for ox in range(v.OW):
+        out[ox] = <real>pool_span(pad, ox, v.sw, v.pw, v.KW, v.W)
 
 
-cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, bint back) noexcept nogil:
+cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
-    cdef int64_t n, oz, oy, ox, k, i, j, z, y, x0, x1, first, divisor = I.c[23].i
+    cdef Pool q
+    cdef int64_t n, oz, oy, ox, r, rows, p, planes = 0, K = 0, known = -1
     cdef bint pad = I.c[22].i != 0
-    cdef const real* row
+    cdef int64_t* first
+    cdef int64_t* off
+    cdef int64_t* number
     cdef real* out
-    cdef real* gx
-    cdef const real* gy
-    cdef real g
+    cdef real* row
+    cdef real* padded
+    cdef real* wide
+    cdef const real* image
+    cdef const real* plane
+    cdef real lines, one = 1, divisor = <real>I.c[23].i
     cv_shape(I, &v)
+    pool_layout(&v, sizeof(real), &q)
+    wide = <real*>cv_take(&ws, v.OW * sizeof(real))
+    first = <int64_t*>cv_take(&ws, 8 * v.KD)
+    off = <int64_t*>cv_take(&ws, 16 * v.KD * v.T)
+    number = <int64_t*>cv_take(&ws, 8 * v.KD * v.T)
+    padded = <real*>ws
+    pool_widths(&v, pad, wide)
     for n in range(lo, hi):
-        if back:
-            memset(<real*>I.arg[0].data + n * v.D * v.H * v.W, 0, v.D * v.H * v.W * sizeof(real))
+        image = <const real*>I.arg[1].data + n * v.D * v.H * v.W
+        for oz in range(v.OD):
+            if oz != known:
+                planes = pool_taps(&v, &q, oz, first, off, number)
+                K = planes * v.T
+                known = oz
+            r = 0
+            while r < v.OH:
+                rows = min(q.band, v.OH - r)
+                out = <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + r) * v.OW
+                plane = image + r * v.W
+                if not q.plain:
+                    cv_planes(image, first, planes, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, q.band + q.more, q.Wp, 0, padded)
+                    plane = padded
+                if q.Wp == v.OW:            # a sum of taps is a convolution with ones
+                    if real is float:
+                        cv_single(<MmF32*>NULL, K, &one, off, plane, q.Wp, 1, rows * v.OW, not q.plain, out, v.OW)
+                    else:
+                        cv_single(<MmF64*>NULL, K, &one, off, plane, q.Wp, 1, rows * v.OW, not q.plain, out, v.OW)
+                else:
+                    if real is float:
+                        cv_single(<MmF32*>NULL, K, &one, off, plane, q.Wp, rows, v.OW, not q.plain, out, v.OW)
+                    else:
+                        cv_single(<MmF64*>NULL, K, &one, off, plane, q.Wp, rows, v.OW, not q.plain, out, v.OW)
+                if divisor != 0:
+                    for p in range(rows * v.OW):
+                        out[p] = out[p] / divisor
+                else:
+                    for oy in range(rows):
+                        lines = <real>(pool_span(pad, oz, v.sd, v.pd, v.KD, v.D)
+                                       * pool_span(pad, r + oy, v.sh, v.ph, v.KH, v.H))
+                        row = out + oy * v.OW
+                        for ox in range(v.OW):
+                            row[ox] = row[ox] / (lines * wide[ox]) if row[ox] != 0 else row[ox]
+                r += rows
+
+
+# Each output row's gradients, divided, are spread along x once, and then added to the rows that its windows reach.
+cdef void pool_avg_back(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef int64_t n, oz, oy, ox, k, i, j, z, y, x0, x1, x
+    cdef bint pad = I.c[22].i != 0
+    cdef real* gx
+    cdef real* wide = <real*>ws
+    cdef real* part
+    cdef real* spread
+    cdef const real* gy
+    cdef real lines, divisor = <real>I.c[23].i
+    cv_shape(I, &v)
+    part = wide + ((v.OW + 127) & ~<int64_t>63)
+    spread = part + ((v.OW + 127) & ~<int64_t>63)
+    pool_widths(&v, pad, wide)
+    for n in range(lo, hi):
+        memset(<real*>I.arg[0].data + n * v.D * v.H * v.W, 0, v.D * v.H * v.W * sizeof(real))
         for oz in range(v.OD):
             for oy in range(v.OH):
-                out = <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
                 gy = <const real*>I.arg[1].data + ((n * v.OD + oz) * v.OH + oy) * v.OW
-                if not back:
-                    memset(out, 0, v.OW * sizeof(real))
+                lines = <real>(pool_span(pad, oz, v.sd, v.pd, v.KD, v.D) * pool_span(pad, oy, v.sh, v.ph, v.KH, v.H))
+                if divisor != 0:
+                    for ox in range(v.OW):
+                        part[ox] = gy[ox] / divisor
+                else:
+                    for ox in range(v.OW):
+                        part[ox] = gy[ox] / (lines * wide[ox])
+                if v.sw == 2 and v.KW == 2 and v.pw == 0 and v.W >= 2 * v.OW:
+                    if real is float:
+                        cv_zip(<MmF32*>NULL, part, part, spread, 2 * v.OW)
+                    else:
+                        cv_zip(<MmF64*>NULL, part, part, spread, 2 * v.OW)
+                    for x in range(2 * v.OW, v.W):
+                        spread[x] = 0
+                else:
+                    memset(spread, 0, v.W * sizeof(real))
+                    for j in range(v.KW):
+                        pool_inside(v.W, v.OW, v.sw, j - v.pw, &x0, &x1)
+                        x = j - v.pw
+                        if v.sw == 1:
+                            for ox in range(x0, x1):
+                                spread[ox + x] += part[ox]
+                        else:
+                            for ox in range(x0, x1):
+                                spread[ox * v.sw + x] += part[ox]
                 for k in range(v.KD):
                     z = oz * v.sd - v.pd + k
                     if z < 0 or z >= v.D:
@@ -120,29 +289,16 @@ cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, bint back) n
                         y = oy * v.sh - v.ph + i
                         if y < 0 or y >= v.H:
                             continue
-                        row = <const real*>I.arg[1].data + ((n * v.D + z) * v.H + y) * v.W
                         gx = <real*>I.arg[0].data + ((n * v.D + z) * v.H + y) * v.W
-                        for j in range(v.KW):
-                            first = j - v.pw
-                            pool_inside(v.W, v.OW, v.sw, first, &x0, &x1)
-                            if back:
-                                for ox in range(x0, x1):
-                                    g = gy[ox] / <real>pool_count(&v, pad, divisor, oz, oy, ox)
-                                    gx[ox * v.sw + first] += g
-                            else:
-                                for ox in range(x0, x1):
-                                    out[ox] += row[ox * v.sw + first]
-                if not back:
-                    for ox in range(v.OW):
-                        if out[ox] != 0:
-                            out[ox] = out[ox] / <real>pool_count(&v, pad, divisor, oz, oy, ox)
+                        for x in range(v.W):
+                            gx[x] += spread[x]
 
 
 cdef int max_pool(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
-        pool_max(<float*>NULL, I, lo, hi)
+        pool_max(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
-        pool_max(<double*>NULL, I, lo, hi)
+        pool_max(<double*>NULL, I, lo, hi, ws)
     else:
         return ST_UNSUPPORTED
     return ST_OK
@@ -160,9 +316,9 @@ cdef int max_pool_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noe
 
 cdef int avg_pool(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
-        pool_avg(<float*>NULL, I, lo, hi, False)
+        pool_avg(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
-        pool_avg(<double*>NULL, I, lo, hi, False)
+        pool_avg(<double*>NULL, I, lo, hi, ws)
     else:
         return ST_UNSUPPORTED
     return ST_OK
@@ -170,9 +326,19 @@ cdef int avg_pool(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nog
 
 cdef int avg_pool_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32:
-        pool_avg(<float*>NULL, I, lo, hi, True)
+        pool_avg_back(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
-        pool_avg(<double*>NULL, I, lo, hi, True)
+        pool_avg_back(<double*>NULL, I, lo, hi, ws)
     else:
         return ST_UNSUPPORTED
     return ST_OK
+
+
+# Bytes of workspace that a pooling instruction needs.
+cdef int64_t pool_workspace(const Instr* I) noexcept nogil:
+    cdef Conv v
+    cdef Pool p
+    cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8
+    cv_shape(I, &v)
+    pool_layout(&v, itemsize, &p)
+    return 8 * (v.KD + 4 * v.KD * v.T + 1) + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize + p.planes + 1024

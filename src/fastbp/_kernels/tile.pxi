@@ -39,6 +39,7 @@ cdef extern from *:
       typedef long long mm_i8 __attribute__((vector_size(MM_VB)));
       #define MM_AS(v, q) __typeof__(v) q __attribute__((aligned(1), may_alias))
       #define MM_ZERO(v) ((v) = (__typeof__(v)){0})
+      #define MM_ADD(v, x) ((v) = (v) + (__typeof__((v)[0]))(x))
       #define MM_LOAD(v, p) do { typedef MM_AS(v, q_); (v) = *(const q_*)(p); } while (0)
       #define MM_STORE(p, v) do { typedef MM_AS(v, q_); *(q_*)(p) = (v); } while (0)
       #define MM_PREFETCH(p) __builtin_prefetch((p), 1, 3)
@@ -51,6 +52,7 @@ cdef extern from *:
       typedef float mm_vf;
       typedef double mm_vd;
       #define MM_ZERO(v) ((v) = 0)
+      #define MM_ADD(v, x) ((v) += (x))
       #define MM_LOAD(v, p) memcpy(&(v), (p), sizeof(v))
       #define MM_STORE(p, v) memcpy((p), &(v), sizeof(v))
       #define MM_PREFETCH(p) ((void)(p))
@@ -105,20 +107,25 @@ cdef extern from *:
       #define MM_SUM(x, v) ((x) = (v))
       #define MM_SWAP(x, y, s) ((void)(x))
     #endif
-    /* EVEN: the lanes 0, 2, 4, ... of x and then of y, into x.  ZIP: lanes of x and y in turn, into x and then y. */
+    /* EVEN, ODD: the lanes 0, 2, 4, ... (1, 3, 5, ...) of x and then of y, into x.  ZIP: lanes of x and y in turn, into x
+       and then y. */
     #if defined(MM_AS) && !defined(__clang__)
       #define MM_EVEN(x, y) ((x) = __builtin_shuffle((x), (y), MM_IOTA(x) * 2))
+      #define MM_ODD(x, y) ((x) = __builtin_shuffle((x), (y), MM_IOTA(x) * 2 + 1))
       #define MM_ZIP(x, y) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
         (x) = __builtin_shuffle(t_, (y), (MM_IOTA(x) >> 1) + (MM_IOTA(x) & 1) * n_); \
         (y) = __builtin_shuffle(t_, (y), (MM_IOTA(x) >> 1) + n_ / 2 + (MM_IOTA(x) & 1) * n_); } while (0)
     #elif defined(MM_AS)
       #define MM_EVEN(x, y) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
         for (int l_ = 0; l_ < n_ / 2; l_++) { (x)[l_] = t_[2 * l_]; (x)[l_ + n_ / 2] = (y)[2 * l_]; } } while (0)
+      #define MM_ODD(x, y) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
+        for (int l_ = 0; l_ < n_ / 2; l_++) { (x)[l_] = t_[2 * l_ + 1]; (x)[l_ + n_ / 2] = (y)[2 * l_ + 1]; } } while (0)
       #define MM_ZIP(x, y) do { __typeof__(x) t_ = (x), u_ = (y); const int n_ = sizeof(x) / sizeof((x)[0]); \
         for (int l_ = 0; l_ < n_ / 2; l_++) { (x)[2 * l_] = t_[l_]; (x)[2 * l_ + 1] = u_[l_]; \
           (y)[2 * l_] = t_[l_ + n_ / 2]; (y)[2 * l_ + 1] = u_[l_ + n_ / 2]; } } while (0)
     #else
       #define MM_EVEN(x, y) ((void)(x))
+      #define MM_ODD(x, y) ((void)(x))
       #define MM_ZIP(x, y) ((void)(x))
     #endif
     #define MM_PTR(d, s) ((d) = (void*)(s))
@@ -129,6 +136,7 @@ cdef extern from *:
     int MM_VB
     int MM_WIDTH(size_t bytes) noexcept nogil
     void MM_ZERO(...) noexcept nogil
+    void MM_ADD(...) noexcept nogil
     void MM_LOAD(...) noexcept nogil
     void MM_STORE(...) noexcept nogil
     void MM_LOADN(...) noexcept nogil
@@ -139,6 +147,7 @@ cdef extern from *:
     void MM_SWAP(...) noexcept nogil
     void MM_SUM(...) noexcept nogil
     void MM_EVEN(...) noexcept nogil
+    void MM_ODD(...) noexcept nogil
     void MM_ZIP(...) noexcept nogil
     void MM_PTR(...) noexcept nogil
 
@@ -152,7 +161,8 @@ cdef extern from *:
     typedef struct { char x[7]; } mm_7;    typedef struct { char x[8]; } mm_8;    typedef struct { char x[9]; } mm_9;
     typedef struct { char x[10]; } mm_10;  typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
     typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
-    typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmFill;
+    typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmLines;
+    typedef struct { char x; } MmFill;
     """
     ctypedef struct mm_1: pass
     ctypedef struct mm_2: pass
@@ -170,6 +180,7 @@ cdef extern from *:
     ctypedef struct MmTwo: pass
     ctypedef struct MmPlain: pass
     ctypedef struct MmTaps: pass
+    ctypedef struct MmLines: pass
     ctypedef struct MmFill: pass
 
 ctypedef fused MmRows:
@@ -194,6 +205,7 @@ ctypedef fused MmKind:
     MmPlain             # A by two strides, B by one
     MmFill              # the same, and B is packed on the way: its first use is its packing
     MmTaps              # step p of the chain reads A at off[2p] (+ row * rs) and B at off[2p + 1]: convolution
+    MmLines             # a chain of `lines` runs of k steps, each like MmPlain, from off[2q] in A and off[2q + 1] in B on
 
 cdef enum:
     MM_AHEAD = 8            # steps of k that B is fetched ahead
@@ -236,7 +248,8 @@ ctypedef struct MmGeo:
     int64_t o           # MmTwo: where the second vector begins (less than a vector: the two overlap); MmOne: columns
     int64_t ldc         # of C from row to row
     int64_t lds         # of the start values from row to row
-    const int64_t* off  # MmTaps
+    int64_t lines       # MmLines: runs of k; the second vector of C follows the first, wherever that of B is
+    const int64_t* off  # MmTaps, MmLines
     int64_t count       # tiles side by side, db from one to the next in B, dc in C
     int64_t db
     int64_t dc
@@ -251,7 +264,8 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                   const void* start, void* c) noexcept nogil:
     cdef MmRegs r
     cdef int i
-    cdef int64_t p, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
+    cdef int64_t p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
+    cdef int64_t oc = MM_WIDTH(sizeof(r.a[0])) if MmKind is MmLines else g.o
     cdef const int64_t* off = g.off
     if MmKind is MmFill:
         MM_PTR(r.f, g.fill)
@@ -269,34 +283,40 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                 MM_PREFETCH(r.c + i * g.ldc)
                 if MmCols is MmTwo:
                     MM_PREFETCH(r.c + i * g.ldc + o)
-        for p in range(k):
-            if MmKind is MmTaps:
+        for q in range(g.lines if MmKind is MmLines else 1):
+            if MmKind is MmLines:
                 MM_PTR(r.a, a)
                 MM_PTR(r.b, b)
-                r.a = r.a + off[2 * p]
-                r.b = r.b + (off[2 * p + 1] + t * g.db)
-            if MmCols is MmTwo:
-                if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
-                    MM_PREFETCH1(r.b + MM_AHEAD * ldb)
-                    MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
-                MM_LOAD(r.b0, r.b)
-                MM_LOAD(r.b1, r.b + o)
-                if MmKind is MmFill:
-                    MM_STORE(r.f, r.b0)
-                    MM_STORE(r.f + o, r.b1)
-            else:
-                MM_LOADN(r.b0, r.b, o)
-                if MmKind is MmFill:
-                    MM_STORE(r.f, r.b0)
-            if MmKind is MmFill:
-                r.f = r.f + g.ld
-            for i in range(<int>sizeof(MmRows)):
-                r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
+                r.a = r.a + off[2 * q]
+                r.b = r.b + (off[2 * q + 1] + t * g.db)
+            for p in range(k):
+                if MmKind is MmTaps:
+                    MM_PTR(r.a, a)
+                    MM_PTR(r.b, b)
+                    r.a = r.a + off[2 * p]
+                    r.b = r.b + (off[2 * p + 1] + t * g.db)
                 if MmCols is MmTwo:
-                    r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
-            if MmKind is MmPlain or MmKind is MmFill:
-                r.a = r.a + cs
-                r.b = r.b + ldb
+                    if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
+                        MM_PREFETCH1(r.b + MM_AHEAD * ldb)
+                        MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
+                    MM_LOAD(r.b0, r.b)
+                    MM_LOAD(r.b1, r.b + o)
+                    if MmKind is MmFill:
+                        MM_STORE(r.f, r.b0)
+                        MM_STORE(r.f + o, r.b1)
+                else:
+                    MM_LOADN(r.b0, r.b, o)
+                    if MmKind is MmFill:
+                        MM_STORE(r.f, r.b0)
+                if MmKind is MmFill:
+                    r.f = r.f + g.ld
+                for i in range(<int>sizeof(MmRows)):
+                    r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
+                if MmKind is not MmTaps:
+                    r.a = r.a + cs
+                    r.b = r.b + ldb
         if start != NULL:
             MM_PTR(r.s, start)
             ld = g.lds
@@ -306,7 +326,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                     MM_LOAD(r.b0, r.s + i * ld)
                     r.c0[i] = r.b0 + r.c0[i]
                 for i in range(<int>sizeof(MmRows)):
-                    MM_LOAD(r.b1, r.s + i * ld + o)
+                    MM_LOAD(r.b1, r.s + i * ld + oc)
                     r.c1[i] = r.b1 + r.c1[i]
             else:
                 for i in range(<int>sizeof(MmRows)):
@@ -319,7 +339,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
             for i in range(<int>sizeof(MmRows)):
                 MM_STORE(r.c + i * ld, r.c0[i])
             for i in range(<int>sizeof(MmRows)):
-                MM_STORE(r.c + i * ld + o, r.c1[i])
+                MM_STORE(r.c + i * ld + oc, r.c1[i])
         else:
             for i in range(<int>sizeof(MmRows)):
                 MM_STOREN(r.c + i * ld, r.c0[i], o)

@@ -1,0 +1,604 @@
+# Floor 1, the room of convolution's adjoint by the weight, and the plan of all three passes.
+#
+# The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order; rows of the product are
+# taps or outputs, or there is no product but sums along the pixels: whatever wastes fewest lanes (cv_way).  **Law**: blocks depend on the shapes alone, so threads may take
+# any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in cv_way.
+
+# ---- the adjoint by the weight --------------------------------------------------------------------------------------
+
+# Blocks of pixels: their sums join the others (float32 sums of thousands lose digits), and their taps stay in L2.
+ctypedef struct Weight:
+    Layout p
+    int64_t block       # pixels of a block, at most
+    int64_t ld          # from tap to tap of a block
+    int64_t chunk       # planes unfolded at a time
+    int64_t most        # taps at a time
+
+
+cdef void cv_weight_layout(const Conv* v, int64_t itemsize, Weight* w) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(itemsize), pixels = max(v.OH * v.OW, 1)
+    cv_forward_layout(v, itemsize, &w.p)
+    w.p.images = 1
+    w.p.band = max(CV_PIXELS // max(v.OW, 1), 1)
+    if w.p.band >= v.OH:
+        w.p.band = max(v.OH, 1)
+        if v.OD == 1:
+            w.p.images = max(min(CV_PIXELS // pixels, v.N), 1)
+    w.block = w.p.images * w.p.band * v.OW
+    w.ld = (w.block + V - 1) // V * V + V
+    w.chunk = min(max(CV_PACK // (v.T * w.ld * itemsize) if v.T else 1, 1), v.Cg * v.KD)
+    if not w.p.plain:
+        w.p.size = (w.p.band + w.p.more) * w.p.Wp
+        w.p.isize = w.p.phases * (w.chunk * w.p.size + CV_GAP)
+    w.most = min(v.K, max(CV_SUMS // max(v.Og * itemsize, 1), 4 * MM_MR))
+
+
+# gw[o, k] = sum over images and pixels of gy[o, pixel] * tap k of that pixel: a product of unfolded taps and of gy turned so
+# that its outputs are adjacent, added up block by block.  Units: taps in the order (group, kd, c, kh, kw).
+cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Weight w
+    cdef int64_t u, q, n, od, r, rows, c, kd, i, j, k, o, k0, k1, g, e0, e1, images, block, d0, d1, a0, a1, place, z, m, count
+    cdef int64_t V = MM_WIDTH(sizeof(real))
+    cdef int64_t* first
+    cdef real* padded
+    cdef real* turned
+    cdef real* taps
+    cdef real* acc
+    cdef const real* x
+    cdef const real* at
+    cdef const real* gy
+    cdef real* gw
+    cv_shape(I, &v)
+    cv_weight_layout(&v, sizeof(real), &w)
+    first = <int64_t*>cv_take(&ws, 8 * v.Cg * v.KD)
+    acc = <real*>cv_take(&ws, w.most * v.Og * sizeof(real))
+    turned = <real*>cv_take(&ws, (v.Og + 4 * V) * w.block * sizeof(real))
+    taps = <real*>cv_take(&ws, (w.chunk * v.T * w.ld + V) * sizeof(real))
+    padded = <real*>ws
+    u = lo
+    while u < hi:
+        q = u // v.K
+        k0 = u - q * v.K
+        k1 = min(min(hi - q * v.K, v.K), k0 + w.most)
+        for i in range((k1 - k0) * v.Og):
+            acc[i] = 0
+        n = 0
+        while n < v.N:
+            images = min(w.p.images, v.N - n)
+            for od in range(v.OD):
+                cv_depth(&v, od, &d0, &d1)
+                z = od * v.sd - v.pd
+                r = 0
+                while r < v.OH:
+                    rows = min(w.p.band, v.OH - r)
+                    block = images * rows * v.OW
+                    gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW + r * v.OW
+                    o = 0
+                    while o < v.Og:
+                        m = mm_next_cols(v.Og - o, V, &count)
+                        for i in range(count):
+                            for g in range(images):
+                                mm_pack(m, rows * v.OW, gy + (g * v.O + o) * v.OD * v.OH * v.OW, v.OD * v.OH * v.OW, 1,
+                                        turned + o * block + g * rows * v.OW * (V if m <= V else 2 * V), V if m <= V else 2 * V)
+                            o += m
+                    # planes (kd, c) that reach this output plane and belong to the range
+                    e0 = max(d0 * v.Cg, k0 // v.T)
+                    e1 = min(d1 * v.Cg, (k1 + v.T - 1) // v.T)
+                    while e0 < e1:
+                        count = min(w.chunk, e1 - e0)
+                        for i in range(count):
+                            first[i] = ((e0 + i) % v.Cg * v.D + z + (e0 + i) // v.Cg * v.dd) * v.H * v.W
+                        x = <const real*>I.arg[2].data + (n * v.C + q * v.Cg) * v.D * v.H * v.W
+                        if not w.p.plain:
+                            for g in range(images):
+                                cv_planes(x + g * v.C * v.D * v.H * v.W, first, count, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r,
+                                          w.p.band + w.p.more, w.p.Wp, 0, padded + g * w.p.isize)
+                        a0 = max(e0 * v.T, k0)
+                        a1 = min((e0 + count) * v.T, k1)
+                        for k in range(a0, a1):
+                            c = k // v.T - e0
+                            i = k % v.T // v.KW
+                            j = k % v.KW
+                            place = i * v.dh // v.sh * w.p.Wp + j * v.dw // v.sw
+                            if w.p.plain:
+                                at = x + first[c] + r * v.W + place
+                            else:
+                                at = padded + ((i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * (count * w.p.size + CV_GAP)
+                                               + c * w.p.size + place)
+                            for g in range(images):
+                                if w.p.Wp == v.OW:
+                                    cv_copy(1, rows * v.OW, at + g * w.p.isize, 0,
+                                            taps + (k - a0) * w.ld + g * rows * v.OW, 0, True)
+                                else:
+                                    cv_copy(rows, v.OW, at + g * w.p.isize, w.p.Wp,
+                                            taps + (k - a0) * w.ld + g * rows * v.OW, v.OW, True)
+                        mm_block(a1 - a0, v.Og, block, <const real*>taps, w.ld, 1, False, <const real*>NULL, 0, turned, False,
+                                 <const real*>acc + (a0 - k0) * v.Og, v.Og, acc + (a0 - k0) * v.Og, v.Og)
+                        e0 += count
+                    r += rows
+            n += images
+        gw = <real*>I.arg[0].data + q * v.Og * v.K
+        k = k0
+        while k < k1:
+            kd = k // (v.Cg * v.T)
+            c = k // v.T % v.Cg
+            j = (c * v.KD + kd) * v.T + k % v.T
+            if v.KD == 1 and k + V <= k1:
+                mm_pack(V, v.Og, <const real*>acc + (k - k0) * v.Og, v.Og, 1, gw + j, v.K)
+                k += V
+            else:
+                for o in range(v.Og):
+                    gw[o * v.K + j] = acc[(k - k0) * v.Og + o]
+                k += 1
+        u = q * v.K + k1
+
+
+# The same with the channels adjacent: planes are turned, so that a tap is a vector of channels wherever it is read, and
+# neither strides nor taps copy anything; rows of the product are rows of gy in place.
+ctypedef struct Turned:
+    int64_t vectors     # of channels in a group
+    int64_t some        # of them at a time
+    int64_t ld          # from pixel to pixel
+    int64_t Wp
+    int64_t band
+    int64_t images
+    int64_t plane       # elements of a plane
+    bint flat           # the rows of an image make one run
+    bint copy           # rows of gy lie badly in the cache: they are copied
+    int64_t block
+    int64_t columns     # vectors of a row of sums, at most
+
+
+cdef void cv_turned_layout(const Conv* v, int64_t itemsize, Turned* w) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(itemsize), Hp
+    w.vectors = (v.Cg + V - 1) // V
+    w.Wp = (v.OW - 1) * v.sw + (v.KW - 1) * v.dw + 1
+    w.band = max(CV_PIXELS // max(v.OW, 1), 1)
+    w.images = 1
+    if w.band >= v.OH:
+        w.band = max(v.OH, 1)
+        if v.OD == 1:
+            w.images = max(min(CV_PIXELS // max(v.OH * v.OW, 1), v.N), 1)
+    Hp = (w.band - 1) * v.sh + (v.KH - 1) * v.dh + 1
+    w.some = CV_BAND // max(w.images * v.KD * Hp * w.Wp * V * itemsize, 1)
+    w.some = max(min(min(w.some, CV_SUMS // max(v.Og * v.KD * v.T * V * itemsize, 1)), w.vectors), 1)
+    w.ld = w.some * V
+    w.plane = Hp * w.Wp * w.ld
+    w.flat = w.Wp == v.OW and v.sw == 1 and v.sh == 1 and v.KH == 1
+    w.block = w.images * w.band * v.OW
+    w.copy = v.OD * v.OH * v.OW * itemsize % 4096 == 0
+    w.columns = w.some * v.KD * v.T
+
+
+cdef enum CvWay:
+    CV_UNFOLD = 0
+    CV_TURN = 1
+    CV_DOTS = 2
+
+
+# The way of a shape: cycles for a tap and a vector of pixels.
+cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(itemsize), vectors = (v.OW + V - 1) // V
+    cdef double unfolded, turned, dots
+    if v.Og == 1:
+        return CV_DOTS
+    if v.T == 0 or v.OW == 0:
+        return CV_UNFOLD
+    unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + 2.5
+    turned = (<double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
+             + 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1)))
+    dots = (0.8 * v.Og + 1.6) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
+    if v.Og * v.KD * v.T * V * itemsize <= CV_SUMS and dots <= unfolded and dots <= turned:
+        return CV_DOTS
+    return CV_TURN if turned < unfolded and V > 1 else CV_UNFOLD
+
+
+# A pixel's vector of n channels, for all pixels [c0, c1) of a plane's row and zeros around them.
+cdef void cv_turn_row(MmRegs* regs, int64_t n, const void* x, int64_t lane, int64_t c0, int64_t c1, int64_t Wp, void* out,
+                      int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t t
+    MM_PTR(r.a, x)
+    MM_PTR(r.c, out)
+    MM_ZERO(r.b0)
+    for t in range(c0):
+        MM_STORE(r.c + t * ld, r.b0)
+    if c1 > c0:
+        mm_turn(regs, n, c1 - c0, r.a, lane, r.c + c0 * ld, ld)
+    for t in range(max(c1, c0), Wp):
+        MM_STORE(r.c + t * ld, r.b0)
+
+
+# Sums of m rows of A and two columns of B (o apart), or one, over the lines of g.
+cdef inline void cv_chain(int m, bint two, MmGeo* g, const real* a, const real* b, real* c) noexcept nogil:
+    if real is float:
+        if two:
+            mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
+        else:
+            mm_tile_rows(<MmF32*>NULL, <MmOne*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
+    else:
+        if two:
+            mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
+        else:
+            mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
+
+
+# Units: columns of the product in the order (group, vector of channels, kd, kh, kw).
+cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Turned w
+    cdef MmGeo g
+    cdef int64_t u, q, n, od, r, rows, i, j, k, o, e, d0, d1, z, y, images, first, last, count, left, right, Hp, T, a, b, c
+    cdef int64_t V = MM_WIDTH(sizeof(real))
+    cdef int m
+    cdef int64_t* off
+    cdef int64_t* place
+    cdef real* acc
+    cdef real* turned
+    cdef real* copied
+    cdef const real* x
+    cdef const real* gy
+    cdef const real* at
+    cdef real* gw
+    cv_shape(I, &v)
+    cv_turned_layout(&v, sizeof(real), &w)
+    T = v.KD * v.T
+    off = <int64_t*>cv_take(&ws, 16 * w.images * w.band)
+    place = <int64_t*>cv_take(&ws, 8 * w.columns)
+    acc = <real*>cv_take(&ws, v.Og * w.columns * V * sizeof(real))
+    copied = <real*>cv_take(&ws, v.Og * (w.block + V) * sizeof(real) if w.copy else 0)
+    turned = <real*>ws
+    g.off = off
+    g.cs = 1
+    g.ldb = v.sw * w.ld
+    g.count = 1
+    left = min(v.pw, w.Wp)
+    u = lo
+    while u < hi:
+        # columns [first, last) of the vectors [c, c + some) of group q
+        q = u // (w.vectors * T)
+        first = u - q * w.vectors * T
+        c = first // T
+        last = min(min(hi - q * w.vectors * T, w.vectors * T), (c + w.some) * T)
+        for i in range(v.Og * (last - first) * V):
+            acc[i] = 0
+        g.ldc = (last - first) * V
+        g.lds = g.ldc
+        n = 0
+        while n < v.N:
+            images = min(w.images, v.N - n)
+            for od in range(v.OD):
+                cv_depth(&v, od, &d0, &d1)
+                r = 0
+                while r < v.OH:
+                    rows = min(w.band, v.OH - r)
+                    Hp = (rows - 1) * v.sh + (v.KH - 1) * v.dh + 1
+                    for e in range(c, (last + T - 1) // T):
+                        for k in range(d0, d1):
+                            z = od * v.sd - v.pd + k * v.dd
+                            for i in range(images):
+                                x = (<const real*>I.arg[2].data
+                                     + (((n + i) * v.C + q * v.Cg + e * V) * v.D + z) * v.H * v.W)
+                                for j in range(Hp):
+                                    y = r * v.sh - v.ph + j
+                                    right = min(left + v.W, w.Wp) if 0 <= y < v.H else left
+                                    if real is float:
+                                        cv_turn_row(<MmF32*>NULL, min(v.Cg - e * V, V), x + y * v.W, v.D * v.H * v.W, left, right,
+                                                    w.Wp, turned + (k * w.images + i) * w.plane + j * w.Wp * w.ld + (e - c) * V,
+                                                    w.ld)
+                                    else:
+                                        cv_turn_row(<MmF64*>NULL, min(v.Cg - e * V, V), x + y * v.W, v.D * v.H * v.W, left, right,
+                                                    w.Wp, turned + (k * w.images + i) * w.plane + j * w.Wp * w.ld + (e - c) * V,
+                                                    w.ld)
+                    # columns that this output plane has: where they are in the planes, and in the sums
+                    count = 0
+                    for i in range(first, last):
+                        k = i % T // v.T
+                        if d0 <= k < d1:
+                            place[count] = (k * w.images * w.plane + (i // T - c) * V
+                                            + (i % v.T // v.KW * v.dh * w.Wp + i % v.KW * v.dw) * w.ld)
+                            count += 1
+                    gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW + r * v.OW
+                    at = gy
+                    g.rs = v.OD * v.OH * v.OW
+                    a = v.O * v.OD * v.OH * v.OW        # from image to image
+                    if w.copy:
+                        for i in range(images):
+                            cv_copy(v.Og, rows * v.OW, gy + i * a, g.rs, copied + i * rows * v.OW, w.block + V, True)
+                        at = copied
+                        g.rs = w.block + V
+                        a = rows * v.OW
+                    g.lines = 0
+                    g.k = rows * v.OW if w.flat else v.OW
+                    for i in range(images):
+                        for j in range(1 if w.flat else rows):
+                            off[2 * g.lines] = i * a + j * v.OW
+                            off[2 * g.lines + 1] = i * w.plane + j * v.sh * w.Wp * w.ld
+                            g.lines += 1
+                    o = 0
+                    while o < v.Og:
+                        m = mm_next_rows(v.Og - o, MM_MR)
+                        i = 0
+                        j = 0
+                        while i < count:
+                            while not d0 <= (first + j) % T // v.T < d1:
+                                j += 1
+                            # the next column lies beside it in the sums, unless its plane is not there
+                            b = 1 if i + 1 < count and d0 <= (first + j + 1) % T // v.T < d1 else 0
+                            g.o = place[i + 1] - place[i] if b else V
+                            cv_chain(m, b == 1, &g, at + o * g.rs, <const real*>turned + place[i],
+                                     acc + o * g.ldc + j * V)
+                            i += 1 + b
+                            j += 1 + b
+                        o += m
+                    r += rows
+            n += images
+        gw = <real*>I.arg[0].data + q * v.Og * v.K
+        for o in range(v.Og):
+            for j in range(first, last):
+                k = j // T * V
+                for i in range(min(v.Cg - k, V)):
+                    gw[o * v.K + (k + i) * T + j % T] = acc[o * g.ldc + (j - first) * V + i]
+        u = q * w.vectors * T + last
+
+
+# acc[o, i, :] += lanes of row o of gy * tap i, over lines of n values, for `count` times one row (MmOne) or two (MmTwo) of
+# gy, gs apart; taps from off[0] on, sums of a row ss after those of the one before.
+cdef void cv_dots(MmRegs* regs, MmRows* taps, MmCols* two, int64_t count, const int64_t* off, const void* plane, int64_t Wp,
+                  const void* gy, int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t j, y, q, V = MM_WIDTH(sizeof(r.a[0]))
+    cdef int i
+    for q in range(count):
+        MM_PTR(r.a, plane)
+        MM_PTR(r.b, gy)
+        MM_PTR(r.c, acc)
+        r.b = r.b + q * (2 if MmCols is MmTwo else 1) * gs
+        r.c = r.c + q * (2 if MmCols is MmTwo else 1) * ss
+        for i in range(<int>sizeof(MmRows)):
+            MM_LOAD(r.c0[i], r.c + i * V)
+            if MmCols is MmTwo:
+                MM_LOAD(r.c1[i], r.c + ss + i * V)
+        for y in range(lines):
+            j = 0
+            while j + V <= n:
+                MM_LOAD(r.b0, r.b + j)
+                if MmCols is MmTwo:
+                    MM_LOAD(r.b2, r.b + gs + j)
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b1, r.a + off[i] + j)
+                    r.c0[i] = r.c0[i] + r.b0 * r.b1
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.b2 * r.b1
+                j += V
+            if j < n:
+                MM_LOADN(r.b0, r.b + j, n - j)
+                if MmCols is MmTwo:
+                    MM_LOADN(r.b2, r.b + gs + j, n - j)
+                for i in range(<int>sizeof(MmRows)):
+                    MM_LOADN(r.b1, r.a + off[i] + j, n - j)
+                    r.c0[i] = r.c0[i] + r.b0 * r.b1
+                    if MmCols is MmTwo:
+                        r.c1[i] = r.c1[i] + r.b2 * r.b1
+            r.a = r.a + Wp
+            r.b = r.b + n
+        for i in range(<int>sizeof(MmRows)):
+            MM_STORE(r.c + i * V, r.c0[i])
+            if MmCols is MmTwo:
+                MM_STORE(r.c + ss + i * V, r.c1[i])
+
+
+cdef void cv_all_dots(MmRegs* R, MmCols* two, int64_t count, int64_t K, const int64_t* off, const void* plane, int64_t Wp,
+                      const void* gy, int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t i = 0, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.c, acc)
+    while i < K and count > 0:
+        if K - i >= 9 and MM_MR > 8:
+            cv_dots(R, <mm_9*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
+            i += 9
+        elif K - i >= 5:
+            cv_dots(R, <mm_5*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
+            i += 5
+        elif K - i >= 3:
+            cv_dots(R, <mm_3*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
+            i += 3
+        else:
+            cv_dots(R, <mm_1*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
+            i += 1
+
+
+# All outputs of a group.
+cdef void cv_group_dots(MmRegs* R, int64_t outputs, int64_t K, const int64_t* off, const void* plane, int64_t Wp, const void* gy,
+                        int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
+    cdef MmRegs r
+    MM_PTR(r.b, gy)
+    MM_PTR(r.c, acc)
+    cv_all_dots(R, <MmTwo*>NULL, outputs >> 1, K, off, plane, Wp, r.b, gs, n, lines, r.c, ss)
+    outputs -= 1
+    if not outputs & 1:
+        cv_all_dots(R, <MmOne*>NULL, 1, K, off, plane, Wp, r.b + outputs * gs, gs, n, lines, r.c + outputs * ss, ss)
+
+
+cdef void cv_sum(MmRegs* regs, int64_t K, void* acc, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t i, V = MM_WIDTH(sizeof(r.a[0]))
+    cdef MmRegs s
+    MM_PTR(r.c, acc)
+    MM_PTR(s.c, out)
+    MM_ZERO(r.b1)
+    for i in range(K):
+        MM_LOAD(r.b0, r.c + i * V)
+        MM_SUM(s.c[K], r.b0)
+        s.c[i] = s.c[i] + s.c[K]
+        MM_STORE(r.c + i * V, r.b1)
+
+
+# Groups of few output channels leave little to tile: there a tap is a dot product over rows of pixels, kept in lanes over as
+# many images as their number of pixels allows.  Units: input channels.
+cdef void cv_weight_dots(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Weight w
+    cdef int64_t n, od, r, rows, c, kd, i, j, d0, d1, q, m, o, K, since, first, gs, V = MM_WIDTH(sizeof(real))
+    cdef int64_t* off
+    cdef real* acc
+    cdef real* total
+    cdef real* padded
+    cdef const real* x
+    cdef const real* at
+    cdef const real* gy
+    cv_shape(I, &v)
+    cv_weight_layout(&v, sizeof(real), &w)
+    K = v.KD * v.T
+    off = <int64_t*>cv_take(&ws, 8 * v.T)
+    acc = <real*>cv_take(&ws, v.Og * K * V * sizeof(real))
+    total = <real*>cv_take(&ws, (v.Og * K + 1) * sizeof(real))
+    gs = v.OD * v.OH * v.OW
+    padded = <real*>ws
+    m = (w.p.band + w.p.more) * w.p.Wp
+    for i in range(v.KH):
+        for j in range(v.KW):
+            off[i * v.KW + j] = i * v.dh // v.sh * w.p.Wp + j * v.dw // v.sw
+            if not w.p.plain:
+                off[i * v.KW + j] += (i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * (m + CV_GAP)
+    for c in range(lo, hi):
+        q = c // v.Cg
+        since = 0
+        for i in range(v.Og * K * V):
+            acc[i] = 0
+        for i in range(v.Og * K):
+            total[i] = 0
+        for n in range(v.N):
+            for od in range(v.OD):
+                cv_depth(&v, od, &d0, &d1)
+                gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW
+                for kd in range(d0, d1):
+                    x = <const real*>I.arg[2].data + ((n * v.C + c) * v.D + od * v.sd - v.pd + kd * v.dd) * v.H * v.W
+                    r = 0
+                    while r < v.OH:
+                        rows = min(w.p.band, v.OH - r)
+                        at = x + r * v.W
+                        if not w.p.plain:
+                            first = 0
+                            cv_planes(x, &first, 1, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, w.p.band + w.p.more, w.p.Wp,
+                                      0, padded)
+                            at = padded
+                        if real is float:
+                            cv_group_dots(<MmF32*>NULL, v.Og, v.T, off, at, w.p.Wp, gy + r * v.OW, gs, v.OW, rows,
+                                          acc + kd * v.T * V, K * V)
+                        else:
+                            cv_group_dots(<MmF64*>NULL, v.Og, v.T, off, at, w.p.Wp, gy + r * v.OW, gs, v.OW, rows,
+                                          acc + kd * v.T * V, K * V)
+                        r += rows
+                since += v.OH * ((v.OW + V - 1) // V)
+                if since >= 1024 or (n == v.N - 1 and od == v.OD - 1):
+                    if real is float:
+                        cv_sum(<MmF32*>NULL, v.Og * K, acc, total)
+                    else:
+                        cv_sum(<MmF64*>NULL, v.Og * K, acc, total)
+                    since = 0
+        for o in range(v.Og):
+            for i in range(K):
+                (<real*>I.arg[0].data)[(q * v.Og + o) * v.K + c % v.Cg * K + i] = total[o * K + i]
+
+
+# ---- the plan -------------------------------------------------------------------------------------------------------
+
+# Cuts the work of an instruction, and says what it needs.  Nothing here changes a result's bits: rows and outputs may be cut
+# anywhere, the weight's taps too.
+cdef void conv_plan(Instr* I, int threads) noexcept nogil:
+    cdef Conv v
+    cdef Layout p
+    cdef Weight w
+    cdef Turned turned
+    cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8, V = MM_WIDTH(itemsize), units, phases = 0
+    cdef double work
+    cdef int way
+    cv_shape(I, &v)
+    work = 0.0014 * itemsize * v.O * v.K * v.OD * v.OH * v.OW * v.N + 0.3 * (v.N * v.C * v.D * v.H * v.W
+                                                                             + v.N * v.O * v.OD * v.OH * v.OW)
+    I.c[22].i = 1
+    I.c[23].i = 1
+    I.grain = 1
+    if I.opcode == K_conv_backward_weight:
+        way = cv_way(&v, itemsize)
+        if way == CV_DOTS:
+            I.n = v.C
+            cv_weight_layout(&v, itemsize, &w)
+            I.workspace = 8 * v.T + (v.Og * v.KD * v.T * (V + 1) + w.p.phases * (w.p.size + CV_GAP) + 4 * V) * itemsize + 512
+        elif way == CV_TURN:
+            cv_turned_layout(&v, itemsize, &turned)
+            I.n = v.groups * turned.vectors * v.KD * v.T
+            I.workspace = (16 * turned.images * turned.band + 8 * turned.columns + 512
+                           + (v.Og * turned.columns * V + v.Og * (turned.block + V) * turned.copy
+                              + v.KD * turned.images * turned.plane + 4 * V) * itemsize)
+        else:
+            I.n = v.groups * v.K
+            cv_weight_layout(&v, itemsize, &w)
+            I.workspace = (8 * v.Cg * v.KD + (w.most * v.Og + (v.Og + 4 * V) * w.block + w.chunk * v.T * w.ld + 8 * V) * itemsize
+                           + 512)
+            if not w.p.plain:
+                I.workspace += w.p.images * w.p.isize * itemsize
+    else:
+        if I.opcode == K_conv:
+            cv_forward_layout(&v, itemsize, &p)
+            units = v.N * v.OD
+        else:
+            cv_data_layout(&v, itemsize, &p)
+            units = v.N * v.D
+            if v.sh != 1 or v.sw != 1:
+                phases = p.images * v.Cg * v.sw * p.band * p.cols * itemsize
+        # Few images: cut the outputs where their pixels are few, else the rows.
+        if units * p.rows * p.cols < threads * 4 * V and p.M >= 2 * threads:
+            I.c[23].i = threads
+        elif units < threads:
+            I.c[22].i = max(min((threads + units - 1) // units if units else 1, p.rows // 4), 1)
+        I.n = units * I.c[22].i * I.c[23].i
+        I.workspace = 16 * max(v.Cg, v.Og) * v.KD * v.T + 8 * (v.Cg + v.Og) * v.KD + 8 * v.sh * v.sw + p.core + phases + 1024
+        if not p.plain:
+            I.workspace += p.images * p.isize * itemsize
+    I.cost = work / (I.n if I.n else 1)
+
+
+cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32:
+        cv_forward(<float*>NULL, I, lo, hi, ws)
+    elif I.dtype == DT_F64:
+        cv_forward(<double*>NULL, I, lo, hi, ws)
+    else:
+        return ST_UNSUPPORTED
+    return ST_OK
+
+
+cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32:
+        cv_data(<float*>NULL, I, lo, hi, ws)
+    elif I.dtype == DT_F64:
+        cv_data(<double*>NULL, I, lo, hi, ws)
+    else:
+        return ST_UNSUPPORTED
+    return ST_OK
+
+
+cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef int way
+    cv_shape(I, &v)
+    way = cv_way(&v, sizeof(real))
+    if way == CV_DOTS:
+        cv_weight_dots(t, I, lo, hi, ws)
+    elif way == CV_TURN:
+        cv_weight_turned(t, I, lo, hi, ws)
+    else:
+        cv_weight(t, I, lo, hi, ws)
+
+
+cdef int conv_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32:
+        cv_weight_any(<float*>NULL, I, lo, hi, ws)
+    elif I.dtype == DT_F64:
+        cv_weight_any(<double*>NULL, I, lo, hi, ws)
+    else:
+        return ST_UNSUPPORTED
+    return ST_OK

@@ -1,8 +1,9 @@
 # Floor 1, the room of convolution's adjoint by the weight, and the plan of all three passes.
 #
-# The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order; rows of the product are
-# taps or outputs, or there is no product but sums along the pixels: whatever wastes fewest lanes (cv_way).  **Law**: blocks depend on the shapes alone, so threads may take
-# any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in cv_way.
+# The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order.  Rows of the product are
+# taps, or outputs, or there is no product but sums along the pixels: whatever wastes fewest lanes (cv_way).  **Law**: blocks
+# depend on the shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in
+# cv_way.
 
 # ---- the adjoint by the weight --------------------------------------------------------------------------------------
 

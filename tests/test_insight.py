@@ -380,3 +380,164 @@ def test_planted_faults_are_named(name, kind, train):
 def test_healthy_networks_are_left_alone(name, train):
     verdict = train(0).verdict()
     assert verdict == [], verdict
+
+
+# ---- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def entry(book, operation, direction="forward"):
+    found, = (e for e in book.entries if e.key[0] == operation and e.key[3] == direction)
+    return found
+
+
+def test_ledger_counts_what_a_hand_count_says():
+    x, w, b = fastbp.randn(32, 20), fastbp.randn(12, 20, requires_grad=True), fastbp.randn(12, requires_grad=True)
+    with insight.ledger() as book:
+        y = nn.functional.linear(x, w, b)
+        z = y.tanh()
+        s = z * 2
+        (s + s).sum().backward()
+    e = entry(book, "linear")
+    assert e.calls == 1 and e.flops == 2 * 32 * 20 * 12 and e.bytes == 4 * (32 * 20 + 12 * 20 + 12 + 32 * 12)
+    assert entry(book, "linear", "backward").flops >= 2 * 32 * 20 * 12
+    e = entry(book, "tanh")
+    assert (e.flops, e.bytes) == (32 * 12, 4 * 2 * 32 * 12)
+    assert entry(book, "tanh", "backward").bytes == 4 * 3 * 32 * 12
+    assert entry(book, "add").bytes == 4 * 3 * 32 * 12
+    x, w = fastbp.randn(2, 3, 8, 8), fastbp.randn(5, 3, 3, 3, requires_grad=True)
+    with insight.ledger() as book:
+        nn.functional.conv2d(x, w, None, 1, 1)
+    assert sum(e.flops for e in book.entries) == 2 * 2 * 5 * 8 * 8 * 3 * 9
+
+
+def test_ledger_adds_up_and_tells_modules_lines_and_directions_apart():
+    model = perceptron()
+    optimizer = fastbp.optim.Adam(model.parameters())
+    x = fastbp.randn(64, 6)
+    with insight.ledger(model) as book:
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+    assert book.time + book.python == pytest.approx(book.wall, rel=0.05)
+    assert {e.key[0] for e in book.by("module")} == {"", "0", "1", "2"}
+    assert {e.key[0] for e in book.by("direction")} >= {"forward", "backward", "update"}
+    line, = (e for e in book.by("line") if "test_insight.py" in e.key[0])
+    assert line.calls > 20
+    update = entry(book, "adam_update", "update")
+    assert update.calls == 20 and update.bytes == 5 * 4 * 7 * sum(p.numel() for p in model.parameters())
+    for what in ("operation", "module", "line", "direction"):
+        assert sum(e.time + e.python for e in book.by(what)) == pytest.approx(book.time + book.python)
+    for e in book.entries:
+        assert e.bound in ("overhead", "bandwidth", "compute") and e.hint
+    assert "linear forward" in book.text() and "bound by" in repr(book)
+    assert "_hooked" not in model[0].__dict__ and _core._watch(None) == (None, 0)
+    with pytest.raises(ValueError, match="choose"):
+        book.by("colour")
+
+
+def test_ledger_classes():
+    a = fastbp.randn(700, 700)
+    big = fastbp.randn(3_000_000)
+    with insight.ledger() as book:
+        (a @ a).requires_grad_()
+        big + big
+    kinds = {e.key[0]: e.bound for e in book.entries}
+    assert kinds["matmul"] == "compute" and kinds["add"] == "bandwidth"
+
+
+def test_ledger_changes_no_bit():
+    def train(watched):
+        model = perceptron()
+        optimizer = fastbp.optim.Adam(model.parameters(), lr=0.1)
+        if watched:
+            with insight.ledger(model):
+                loop(model, optimizer, 5)
+        else:
+            loop(model, optimizer, 5)
+        return [p.detach().numpy().tobytes() for p in model.parameters()]
+    assert train(False) == train(True)
+
+
+def test_trace_for_chrome(tmp_path):
+    import json
+    a = fastbp.randn(30, 30, requires_grad=True)
+    with insight.ledger() as book:
+        (a @ a).sum().backward()
+    book.trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    names = [e["name"] for e in events]
+    assert "matmul" in names and "sum" in names and all(e["ph"] == "X" and e["dur"] >= 0 and e["ts"] >= 0 for e in events)
+    assert [e["ts"] for e in events] == sorted(e["ts"] for e in events)
+
+
+def test_who_keeps_graphs_alive():
+    w = fastbp.ones(1000, requires_grad=True)
+    total = 0
+    for _ in range(5):
+        total += (w * w).sum()
+    kept = w.exp()
+    found = {h.name: h for h in insight.ledger().live()}
+    assert found["total"].word and not found["kept"].word and found["total"].nodes == 15
+    assert "total.item()" not in repr(found["total"]) and "loss.item()" in repr(found["total"])
+    assert insight.ledger().live()[0].name == "total"
+    del kept
+
+
+def test_summary_counts():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
+    x = fastbp.randn(2, 1, 6, 6)
+    mean = model[1].running_mean.clone()
+    table = insight.summary(model, x)
+    rows = {name: row for name, *row in table}
+    assert rows["0"][:4] == ["Conv2d", [2, 4, 6, 6], 40, 2 * 4 * 36 * 9]
+    assert rows["4"][:4] == ["Linear", [2, 10], 1450, 2 * 144 * 10] and rows["4"][4] == 2 * 2 * 144 * 10
+    assert rows[""][2] == 40 + 8 + 1450 == table.total["parameters"] and table.total["macs"] == 2 * 4 * 36 * 9 + 2 * 144 * 10
+    assert rows["2"][5] == 4 * 2 * 2 * 4 * 36
+    assert model.training and model[1].training and (model[1].running_mean == mean).all() and model[0].weight.grad is None
+    assert "Conv2d" in repr(table) and "2×4×6×6" in repr(table)
+    with pytest.raises(TypeError, match="expected a Module"):
+        insight.summary(3, x)
+
+
+# ---- runs that are shown --------------------------------------------------------------------------------------------
+
+
+def fit_with_log(folder, model=None, loss=None, epochs=2):
+    model = model or perceptron()
+    x = fastbp.randn(64, 6)
+    loader = fastbp.utils.data.DataLoader(fastbp.utils.data.TensorDataset(x, x[:, :3]), batch_size=16)
+    return fastbp.fit(model, loss or nn.MSELoss(), fastbp.optim.SGD(model.parameters(), lr=0.05), loader, epochs,
+                      validation=loader, callbacks=[insight.log(folder)], progress=False)
+
+
+def test_log_of_a_run(tmp_path):
+    from fastbp.insight._serve import read
+    fit_with_log(tmp_path / "run")
+    events, end = read(tmp_path / "run" / "run.jsonl", 0)
+    kinds = [e["kind"] for e in events]
+    assert kinds[0] == "begin" and kinds[-1] == "end" and kinds.count("epoch") == 2 and kinds.count("batch") == 8
+    flow = [e for e in events if e["kind"] == "flow"]
+    assert [e["step"] for e in flow] == list(range(8)) and {layer["name"] for layer in flow[0]["layers"]} == {"0", "1", "2"}
+    assert events[-2]["kind"] == "verdict" and events[-2]["findings"] == []
+    assert read(tmp_path / "run" / "run.jsonl", end) == ([], end)
+    with open(tmp_path / "run" / "run.jsonl", "a") as file:
+        file.write("no json\n[1]\n{\"kind\": \"epoch\"")                   # a line that is being written
+    assert read(tmp_path / "run" / "run.jsonl", end) == ([], end + 12)
+    assert read(tmp_path / "missing.jsonl", 7) == ([], 0)
+
+
+def test_log_of_a_run_that_fails(tmp_path):
+    from fastbp.insight._serve import read
+    with pytest.raises(RuntimeError, match="the loss is"):
+        fit_with_log(tmp_path / "run", loss=lambda y, t: (y - t).sum() / 0.0)
+    assert [e["kind"] for e in read(tmp_path / "run" / "run.jsonl", 0)[0]][-3:] == ["error", "verdict", "end"]
+
+
+def test_serving_without_bottle_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    import sys
+
+    from fastbp.insight._serve import main
+    monkeypatch.setitem(sys.modules, "bottle", None)
+    assert main(["serve", str(tmp_path)]) == 1
+    assert "pip install 'fastbp[insight]'" in capsys.readouterr().err

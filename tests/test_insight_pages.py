@@ -240,3 +240,87 @@ def test_names_are_text(page, tmp_path):
         assert page.text_content("#panel h2") == name
     page.fill("#search", "onerror")
     assert "found" in page.text_content("#hits")
+
+
+# ---- the page of a run ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(tmp_path):
+    pytest.importorskip("bottle", reason="bottle is not installed: pip install 'fastbp[insight]'")
+    import threading
+
+    from fastbp.insight._serve import server
+    site = server(tmp_path / "run")
+    thread = threading.Thread(target=site.serve_forever, daemon=True)
+    thread.start()
+    yield tmp_path / "run", f"http://127.0.0.1:{site.server_port}/"
+    site.shutdown()
+    site.server_close()
+    thread.join()
+
+
+def test_dashboard_follows_a_run(served, page):
+    from test_insight import fit_with_log
+    folder, address = served
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]", state="attached")
+    assert page.text_content("#state") == "waiting"
+    history = fit_with_log(folder, epochs=3)                # the page is open while the run begins
+    page.wait_for_selector("#state.update")
+    assert page.text_content("#state") == "finished"
+    assert "Healthy" in page.text_content("#verdict") and "well" in page.get_attribute("#verdict", "class")
+    assert "epoch 3, step 12" in page.text_content("#facts") and "53 parameters" in page.text_content("#facts")
+    assert len(page.query_selector_all(".u-wrap")) == 4     # loss, error terms, ratios, gradients; there are no metrics
+    assert [r.get_attribute("data-layer") for r in page.query_selector_all(".bar")] == ["0", "1", "2"]
+    shown = page.evaluate("run.epochs.map(e => e.values.val_loss)")
+    assert shown == pytest.approx(history["val_loss"], rel=1e-5)
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert len(page.query_selector_all(".u-wrap")) == 4
+
+
+def test_dashboard_shows_a_verdict_and_names_as_text(served, page):
+    from test_insight import fit_with_log
+    folder, address = served
+
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for k in range(9):
+                self.add_module(f"<img src=x onerror=alert({k})>", nn.Linear(6, 6 if k < 8 else 3))
+
+        def forward(self, x):
+            for k, layer in enumerate(self.children()):
+                x = layer(x if k == 0 else fastbp.sigmoid(x))
+            return x
+    fit_with_log(folder, Stack())
+    page.goto(address)
+    page.wait_for_selector("#verdict.ill")
+    assert "vanishing" in page.text_content("#verdict") and "Remedy: " in page.text_content("#verdict")
+    assert page.query_selector("img") is None and "onerror" in page.text_content("#bars")
+
+
+def test_dashboard_is_for_this_machine_alone(served):
+    import urllib.error
+    import urllib.request
+    _, address = served
+    assert b"fastbp" in urllib.request.urlopen(address).read()
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(urllib.request.Request(address, headers={"Host": "example.org"}))
+    assert error.value.code == 403
+    error.value.close()
+
+
+def test_serve_command_ends_without_harm(tmp_path):
+    pytest.importorskip("bottle", reason="bottle is not installed: pip install 'fastbp[insight]'")
+    import signal
+    import subprocess
+    import sys
+    process = subprocess.Popen([sys.executable, "-m", "fastbp.insight", "serve", str(tmp_path), "--port", "0"],
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    process.stdout.close()

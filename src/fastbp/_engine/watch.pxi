@@ -130,10 +130,11 @@ cdef void log_instruction(Instr* I, int64_t began, int threads) noexcept:
         else:                               # from where it begins to the end of its memory
             s = <Storage*>I.arg[k].owner
             count = (s.data + s.nbytes - I.arg[k].data) // ITEM[I.arg[k].dtype]
-            if I.opcode == K_gemm and k < 3:
-                batch = gemm_batch(I)
-                batch *= (I.c[0].i * I.c[1].i if k == 0 else I.c[0].i * I.c[2].i if k == 1 else I.c[2].i * I.c[1].i)
-                if batch < count:
+            if I.opcode == K_gemm:
+                batch = gemm_batch(I) if k < 3 else 1
+                batch *= (I.c[0].i * I.c[1].i if k == 0 else I.c[0].i * I.c[2].i if k == 1 else
+                          I.c[2].i * I.c[1].i if k == 2 else I.c[1].i)
+                if count > batch:
                     count = batch
         e.read += count * ITEM[I.arg[k].dtype] * (2 if k < I.nout and K_sgd <= I.opcode <= K_lion else 1)
     e.flops = flops_of(I)

@@ -2,6 +2,7 @@
 and the scripts show it as text only: no name can become markup.
 """
 
+import gzip
 import html
 import json
 import math
@@ -13,7 +14,9 @@ _FOLDER = Path(__file__).parent / "page"
 
 
 def asset(name):
-    """The text of a bundled file."""
+    """The text of a bundled file; what is not ours is kept compressed."""
+    if name.endswith(".gz"):
+        return gzip.decompress((_FOLDER / name).read_bytes()).decode("utf-8")
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
@@ -35,7 +38,7 @@ def embedded(value):
         "\u2029", "\\u2029")
 
 
-def page(title, body, scripts, data=None, cls=""):
+def page(title, body, scripts, data=None, cls="", styles=("see.css",)):
     """One page: styles, body, data and scripts in one file; nothing is fetched from anywhere."""
     block = "" if data is None else f'<script type="application/json" id="data">{embedded(data)}</script>\n'
     code = "\n".join(f"<script>{s}</script>" for s in scripts)
@@ -43,7 +46,8 @@ def page(title, body, scripts, data=None, cls=""):
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
             "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\">\n"
-            f'<link rel="icon" href="data:,">\n<style>{asset("see.css")}</style></head>\n<body class="{cls}">\n{body}\n{block}'
+            f'<link rel="icon" href="data:,">\n<style>{"".join(map(asset, styles))}</style></head>\n'
+            f'<body class="{cls}">\n{body}\n{block}'
             f"{code}\n</body></html>\n")
 
 

@@ -180,6 +180,7 @@ class Modules:
     def __init__(self, model):
         self.path, self.calls, self.handles, self.kinds = (), {}, [], {}
         self.enter = self.leave = None      # told of it
+        self.times = None                   # a list: when modules are called
         self.model = model
         self.hooked = []
 
@@ -203,6 +204,8 @@ class Modules:
 
     def _before(self, name):
         def before(module, args):
+            if self.times is not None:
+                self.times.append(perf_counter_ns())
             number = self.calls[name] = self.calls.get(name, 0) + 1
             self.path = (*self.path, (name, number))
             if self.enter is not None:

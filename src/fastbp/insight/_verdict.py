@@ -163,8 +163,8 @@ def vanishing(story):
     if dead_layers(story) and share == 0:
         return []
     squash = [a for a in activations_of(story) if a != "relu"]
-    why = f"{' and '.join(squash)} multiply the error term by at most {'1/4' if squash == ['sigmoid'] else '1'} each" if squash \
-        else "the weights are too small for their fan-in"
+    why = (f"every {' and '.join(squash)} multiplies the error term by at most {'1/4' if squash == ['sigmoid'] else '1'}"
+           if squash else "the weights are too small for their fan-in")
     return [Finding("vanishing", where or story.weighted[0],
                     f"error terms vanish from layer {where or story.weighted[0]!r} down: at the first layer "
                     f"{story.weighted[0]!r} {short(share, 2)} of those at the last ({why}).",

@@ -321,6 +321,6 @@ def test_serve_command_ends_without_harm(tmp_path):
     process = subprocess.Popen([sys.executable, "-m", "fastbp.insight", "serve", str(tmp_path), "--port", "0"],
                                stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("http://127.0.0.1:")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
     process.stdout.close()

@@ -690,7 +690,7 @@ def diff(before, after, tolerance=0.0):
             if n.kind != "number":
                 key = (n.group, n.kind, n.op, n.name)
                 count[key] = count.get(key, 0) + 1
-                out[(*key, count[key])] = (g.label(n.id), n)
+                out[key + (count[key],)] = (g.label(n.id), n)        # noqa: RUF005, Python 3.10
         return out
     a, b = keyed(before), keyed(after)
     out = []

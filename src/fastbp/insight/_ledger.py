@@ -39,7 +39,7 @@ def _names():
     return rows, kernels
 
 
-_PEAKS = {}
+_PEAKS: dict = {}
 
 
 def peaks():
@@ -295,7 +295,8 @@ class Ledger:
             lines.append(f"{bound}: {HINTS[bound]}")
         return "\n".join(lines)
 
-    __repr__ = __str__ = lambda self: self.text() if self.entries else "<Ledger: nothing was run>"
+    def __repr__(self):
+        return self.text() if self.entries else "<Ledger: nothing was run>"
 
     def trace(self, path):
         """Writes the instructions for chrome://tracing or ui.perfetto.dev."""

@@ -253,7 +253,7 @@ def _remove(handles):
         handle.remove()
 
 
-_RECENT = []            # weak references to recordings, newest last: graph(loss) finds the one that saw the loss
+_RECENT: list = []            # weak references to recordings, newest last: graph(loss) finds the one that saw the loss
 
 
 class Recording:

@@ -5,6 +5,7 @@ nothing: stopping either side harms nothing.  Loopback only, and only for reques
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -115,8 +116,12 @@ def main(arguments=None):
     except (ImportError, OSError) as error:
         print(f"insight serve: {error}", file=sys.stderr)
         return 1
-    print(f"http://127.0.0.1:{site.server_port}/  shows {options.folder}; stop with Ctrl-C", flush=True)
+
+    def stop(*_):
+        raise KeyboardInterrupt
     try:
+        signal.signal(signal.SIGTERM, stop)
+        print(f"http://127.0.0.1:{site.server_port}/  shows {options.folder}; stop with Ctrl-C", flush=True)
         site.serve_forever()
     except KeyboardInterrupt:
         pass

@@ -436,14 +436,15 @@ def test_ledger_adds_up_and_tells_modules_lines_and_directions_apart():
         book.by("colour")
 
 
-def test_ledger_classes():
-    a = fastbp.randn(700, 700)
-    big = fastbp.randn(3_000_000)
-    with insight.ledger() as book:
-        (a @ a).requires_grad_()
-        big + big
-    kinds = {e.key[0]: e.bound for e in book.entries}
-    assert kinds["matmul"] == "compute" and kinds["add"] == "bandwidth"
+@pytest.mark.parametrize(("python", "bytes", "flops", "bound"), [
+    (2000, 10, 10, "overhead"), (10, 900, 10, "bandwidth"), (10, 90, 4e5, "compute"), (10, 900, 4e5, "bandwidth")])
+def test_ledger_classes(python, bytes, flops, bound):
+    from fastbp.insight._ledger import HINTS, Entry
+    e = Entry(("made up",))
+    e.calls, e.time, e.python, e.bytes, e.flops = 1, 1000, python, bytes, flops
+    e.close([(100, 1e8), (1000, 1e9), (10000, 1e7)], 1e12)          # bytes a second by size of the operands, flops a second
+    assert (e.bound, e.hint) == (bound, HINTS[bound])
+    assert e.bandwidth == pytest.approx(bytes / 1e-6 / (1e8 if bytes <= 100 else 1e9)) and e.peak == pytest.approx(flops / 1e6)
 
 
 def test_ledger_changes_no_bit():

@@ -25,10 +25,10 @@ def step(model, optimizer, x, y):
     optimizer.step()
 
 
-def microseconds(f, times=1):
+def microseconds(run, batch, times=1):
     began = time.perf_counter()
     for _ in range(times):
-        f()
+        step(*run, *batch)
     return (time.perf_counter() - began) / times * 1e6
 
 
@@ -45,31 +45,27 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     fastbp.set_num_threads(options.threads)
-    for batch in (128, 8):
-        x, y = fastbp.randn(batch, 784), fastbp.randint(0, 10, (batch,))
+    for size in (128, 8):
+        batch = fastbp.randn(size, 784), fastbp.randint(0, 10, (size,))
         for make in (fastbp.optim.SGD, fastbp.optim.Adam):
-            runs = []
-            for _ in range(2):
-                model = network()
-                runs.append((model, make(model.parameters(), lr=1e-3)))
-            (a, b), (c, d) = runs
-            plain, watched, whole = [], [], []
-            with insight.flow(c, d):
-                microseconds(lambda: step(a, b, x, y), 20)
-                microseconds(lambda: step(c, d, x, y), 20)
+            models = network(), network()
+            first, second = [(model, make(model.parameters(), lr=1e-3)) for model in models]
+            plain, watched, sums = [], [], []
+            with insight.flow(*second):
+                microseconds(first, batch, 20)
+                microseconds(second, batch, 20)
                 for _ in range(options.iterations):
-                    plain.append(microseconds(lambda: step(a, b, x, y), 20))
-                    watched.append(microseconds(lambda: step(c, d, x, y), 20))
-            assert all((p == q).all() for p, q in zip(a.parameters(), c.parameters())), "the monitor changed a result"
-            name = make.__name__
-            show(f"insight.flow, {name}, batch {batch}", plain, watched)
+                    plain.append(microseconds(first, batch, 20))
+                    watched.append(microseconds(second, batch, 20))
+            assert all((p == q).all() for p, q in zip(models[0].parameters(), models[1].parameters())), "a result changed"
+            show(f"insight.flow, {make.__name__}, batch {size}", plain, watched)
             plain = []
             for _ in range(options.iterations):
-                plain.append(microseconds(lambda: step(a, b, x, y)))
+                plain.append(microseconds(first, batch))
                 with insight.ledger() as book:
-                    step(a, b, x, y)
-                whole.append((book.time + book.python) / 1e3)
-            show(f"sum of insight.ledger, {name}, batch {batch}", plain, whole)
+                    step(*first, *batch)
+                sums.append((book.time + book.python) / 1e3)
+            show(f"sum of insight.ledger, {make.__name__}, batch {size}", plain, sums)
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(64, 4, 128, batch_first=True), 12)
     began = time.perf_counter()
     graph = insight.graph(lambda x: model(x).square().mean(), fastbp.randn(4, 16, 64), model=model)

@@ -437,7 +437,7 @@ def test_ledger_adds_up_and_tells_modules_lines_and_directions_apart():
 
 
 @pytest.mark.parametrize(("python", "bytes", "flops", "bound"), [
-    (2000, 10, 10, "overhead"), (10, 900, 10, "bandwidth"), (10, 90, 4e5, "compute"), (10, 900, 4e5, "bandwidth")])
+    (2000, 10, 10, "overhead"), (10, 900, 10, "bandwidth"), (10, 90, 9.5e5, "compute"), (10, 900, 4e5, "bandwidth")])
 def test_ledger_classes(python, bytes, flops, bound):
     from fastbp.insight._ledger import HINTS, Entry
     e = Entry(("made up",))

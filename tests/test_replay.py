@@ -658,3 +658,278 @@ def test_positions_are_checked_at_replay(use):
         with pytest.raises(IndexError, match="index"):
             f(w, fastbp.tensor(bad))
     assert f(w, i).tolist() == use(w, i).tolist()
+
+
+# ---- what a function depends on around itself ------------------------------------------------------------------------------
+
+def same_as_eager(f, calls, **options):
+    """f compiled gives what f gives; calls: argument tuples."""
+    g = fastbp.compile(f, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k, args in enumerate(calls):
+            assert g(*args).tolist() == f(*args).tolist(), f"call {k}"
+    return g
+
+
+def test_containers_and_objects_that_change():
+    settings, numbers = {"scale": 1.0}, [2.0]
+
+    class Config:
+        pass
+    config = Config()
+    config.power = 3.0
+
+    def f(x):
+        return x * settings["scale"] + numbers[0] * config.power
+    g = fastbp.compile(f, fullgraph=True)
+    for k in range(24):
+        settings["scale"] += k % 5 == 4
+        numbers[0] += k % 7 == 6
+        config.power += k == 12
+        assert g(fastbp.ones(2)).tolist() == f(fastbp.ones(2)).tolist()
+
+
+@pytest.mark.parametrize("kind", ["random", "numpy", "generator"])
+def test_random_numbers_of_others(kind):
+    import random
+
+    import numpy
+    generator = numpy.random.default_rng(0)
+    draw = {"random": random.random, "numpy": numpy.random.rand, "generator": generator.random}[kind]
+    g = fastbp.compile(lambda x: x * 2 if draw() < 0.5 else x * 3)
+    with pytest.warns(UserWarning, match="random generator"):
+        seen = {g(fastbp.ones(1)).item() for _ in range(40)}
+    assert seen == {2.0, 3.0}
+
+
+def test_counter_of_an_object_still_counts():
+    class Meter:
+        calls = 0
+    meter = Meter()
+    meter.calls = 0
+
+    def f(x):
+        meter.calls += 1
+        return x * 2
+    same_as_eager(f, [(fastbp.ones(1),)] * 8)
+    assert meter.calls == 16
+
+
+def test_batches_in_objects():
+    class Batch:
+        def __init__(self, x):
+            self.x = x
+
+    def f(batch):
+        return batch.x * 2
+    g = same_as_eager(f, [(Batch(fastbp.full((1,), float(k))),) for k in range(60)])
+    assert len(g._kinds) == 0 and "object" in g.explain()
+    batch = Batch(None)
+    g = fastbp.compile(f, fullgraph=True)
+    for k in range(12):
+        if k % 4 == 0:
+            batch.x = fastbp.full((1,), float(k))
+        else:
+            batch.x += 1
+        assert g(batch).item() == 2.0 * batch.x.item()
+
+
+def test_numbers_that_never_come_again():
+    g = fastbp.compile(lambda x, k: x * k)
+    with pytest.warns(UserWarning, match="takes new values"):
+        assert [g(fastbp.ones(1, dtype=fastbp.float64), k / 100).item() for k in range(200)] == [k / 100 for k in range(200)]
+    assert len(g._kinds) == 0
+
+
+def test_negative_zero_is_another_number():
+    g = fastbp.compile(lambda x, k: x * k, fullgraph=True)
+    assert [str(g(fastbp.ones(1), k).item()) for k in [0.0] * 4 + [-0.0] * 4 + [0.0]] == ["0.0"] * 4 + ["-0.0"] * 4 + ["0.0"]
+
+
+def test_recordings_that_never_agree_end():
+    calls, scale = [0], fastbp.tensor([1.0])
+
+    class Odd:
+        def __float__(self):
+            calls[0] += 1
+            return float(calls[0])
+    odd = Odd()
+    g = fastbp.compile(lambda x: x * float(odd) * scale)
+    with pytest.warns(UserWarning, match="not do the same each time"):
+        assert [g(fastbp.ones(1)).item() for _ in range(12)] == [float(k) for k in range(1, 13)]
+    assert "runs eagerly" in g.explain()
+
+
+# ---- results, arguments and their graphs -----------------------------------------------------------------------------------
+
+def test_results_that_are_arguments_and_parameters():
+    w, b = nn.Parameter(fastbp.ones(3)), fastbp.zeros(3)
+    g = fastbp.compile(lambda x: (x, b, x.view(-1), b[1:], x * 2), fullgraph=True)
+    h = fastbp.compile(lambda x: (w, x, w.detach() + x), fullgraph=True)
+    for k in range(6):
+        x = fastbp.full((3,), float(k))
+        r = g(x)
+        assert r[0] is x and r[1] is b and r[2].data_ptr() == x.data_ptr() and r[3].data_ptr() == b.data_ptr() + 4
+        assert r[4].tolist() == [2.0 * k] * 3
+        r = h(x)
+        assert r[0] is w and r[1] is x and r[2].tolist() == [k + 1.0] * 3
+
+
+def test_argument_written_in_place_and_returned():
+    g = fastbp.compile(lambda x: x.add_(1).mul_(2), fullgraph=True)
+    for k in range(6):
+        x = fastbp.full((3,), float(k))
+        assert g(x) is x and x.tolist() == [2.0 * (k + 1)] * 3
+
+
+def test_argument_that_is_a_parameter_too():
+    w = nn.Parameter(fastbp.ones(3))
+
+    def step(x, p):
+        with fastbp.no_grad():
+            w.mul_(2)
+        return (x * p).sum().detach()
+    values = []
+    for f in (step, fastbp.compile(step)):
+        with fastbp.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            w.fill_(1)
+            other = fastbp.full((3,), 0.5)
+            values.append([f(fastbp.ones(3), p).item() for p in (other, other, other, w.detach(), other, w.detach(), w.detach())])
+    assert values[0] == values[1]
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_backward_through_the_graph_of_an_argument():
+    w = nn.Parameter(fastbp.ones(3))
+
+    def f(y):
+        y.sum().backward()
+        return y.detach() * 1
+    g = fastbp.compile(f)
+    for _ in range(6):
+        w.grad = None
+        g(w * 3)
+        assert w.grad.tolist() == [3.0] * 3
+    g = fastbp.compile(f)
+    for _ in range(6):
+        x = fastbp.ones(3, requires_grad=True)
+        g(x)
+        assert x.grad.tolist() == [1.0] * 3
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_graph_of_a_tensor_around_the_function():
+    w = nn.Parameter(fastbp.ones(3))
+    h = w * 2
+    g = fastbp.compile(lambda x: (x * h).sum())
+    for _ in range(5):
+        w.grad = None
+        g(fastbp.ones(3)).backward(retain_graph=True)
+        assert w.grad.tolist() == [2.0] * 3
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_backward_that_is_differentiated_again():
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 1))
+    runs = []
+    for model in (net, fastbp.compile(net)):
+        fastbp.manual_seed(3)
+        runs.append([])
+        for k in range(8):
+            t = fastbp.linspace(0, 1, 5).view(-1, 1).requires_grad_()
+            y = model(t if k % 2 else t * 2)
+            d, = fastbp.autograd.grad(y, t, fastbp.ones_like(y), create_graph=True)
+            d, = fastbp.autograd.grad(d, t, fastbp.ones_like(d), create_graph=True)
+            net.zero_grad()
+            ((d + y) ** 2).mean().backward()
+            runs[-1].append(state_of([net]) + fastbp.rand(1).tolist())
+    assert runs[0] == runs[1]
+
+
+def test_backward_differentiated_again_in_the_third_call_alone():
+    net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+    model = fastbp.compile(net)
+    x = fastbp.ones(2, 1)
+    for _ in range(4):
+        model(x.requires_grad_()).sum().backward()
+    with pytest.warns(UserWarning, match="differentiated again"):
+        found, = fastbp.autograd.grad(model(x).sum(), x, create_graph=True)
+    expected, = fastbp.autograd.grad(net(x).sum(), x, create_graph=True)
+    assert found.tolist() == expected.tolist()
+    a = fastbp.autograd.grad(found.sum(), net[0].weight)[0]
+    assert a.tolist() == fastbp.autograd.grad(expected.sum(), net[0].weight)[0].tolist()
+
+
+def test_empty_and_zero_dimensional():
+    def f(x):
+        return x.reshape(-1) * 2 + 1
+    for shape in [(), (0,), (2, 0), (3,)]:
+        same_as_eager(f, [(fastbp.full(shape, float(k)),) for k in range(5)], fullgraph=True)
+
+
+# ---- objects, copies, errors ---------------------------------------------------------------------------------------------
+
+def test_copies_have_programs_of_their_own():
+    import copy
+    import pickle
+    model = fastbp.compile(nn.Sequential(nn.Linear(3, 3)))
+    x = fastbp.ones(1, 3)
+    for _ in range(4):
+        model(x)
+    other, third = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    with fastbp.no_grad():
+        other._orig_mod[0].weight.zero_()
+    for _ in range(4):
+        assert other(x).tolist() == other._orig_mod(x).tolist() != model(x).tolist() == third(x).tolist()
+
+
+def test_methods():
+    import copy
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        @fastbp.compile
+        def forward(self, x):
+            return self.inner(x)
+    a, b = Net(), Net()
+    c = copy.deepcopy(a)
+    with fastbp.no_grad():
+        c.inner.weight.zero_()
+    x = fastbp.ones(1, 3)
+    for _ in range(5):
+        for net in (a, b, c):
+            assert net(x).tolist() == net.inner(x).tolist()
+    assert "replays" in a.forward.explain() and "replays" in c.forward.explain()
+
+
+def test_exception_in_a_recorded_call():
+    wrong = [False]
+
+    def f(x):
+        y = x * 2
+        if wrong[0]:
+            raise ValueError("no")
+        return y + 1
+    g = fastbp.compile(f)
+    for k in range(16):
+        wrong[0] = k in (1, 2, 6, 7)
+        x = fastbp.full((2,), float(k))
+        if wrong[0]:
+            with pytest.raises(ValueError, match="no"):
+                g(x)
+        else:
+            assert g(x).tolist() == f(x).tolist()
+    assert not fastbp._core._busy()
+
+
+def test_nested():
+    inner = fastbp.compile(lambda x: x.sin() * 2)
+
+    def f(x):
+        return inner(x) + inner(x * 2)
+    same_as_eager(f, [(fastbp.full((2,), float(k)),) for k in range(6)], fullgraph=True)

@@ -16,7 +16,8 @@ import weakref
 
 from fastbp import _core
 from fastbp._core import ReplayError, Tensor
-from fastbp.autograd.function import Function, once_differentiable
+from fastbp.autograd import grad
+from fastbp.autograd.function import Function
 from fastbp.nn.module import Module
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "disable", "is_compiling", "list_backends", "reset"]
@@ -102,10 +103,11 @@ class _Surroundings:
 
     def __init__(self, function, objects=(), modules=()):
         self.cells, self.names, self.attributes, self.modules, self.tensors, self.members, self.dice = [], [], [], [], [], [], []
-        self._known = set()
+        self._known, self._used, self._owners = set(), set(), []
         self._visit_function(function, 0)
         for value in (*objects, *modules):
             self._visit(value, 0)
+        self._visit_attributes()
         self.objects = objects
         self.rolls = [_die(x) for x in self.dice]
 
@@ -140,6 +142,7 @@ class _Surroundings:
         while codes:
             code = codes.pop()
             codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+            self._used.update(code.co_names)
             for name in code.co_names:
                 if name in function.__globals__:
                     value = function.__globals__[name]
@@ -161,10 +164,8 @@ class _Surroundings:
                 if id(module) not in self._known:
                     self._known.add(id(module))
                     self.modules.append(module)
-                    for name, x in module.__dict__.items():
-                        if name[0] != "_" and not isinstance(x, (Tensor, *_SIMPLE)):
-                            self._visit(x, depth + 1)
                     if not _ours(type(module)):
+                        self._owners.append((module, {}))
                         self._visit_function(type(module).forward, depth)
         elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             self._visit_function(value, depth)
@@ -182,9 +183,26 @@ class _Surroundings:
             self.dice.append(value)
         elif depth < 4 and isinstance(getattr(value, "__dict__", None), dict) and not _ours(type(value)):
             self._known.add(id(value))
-            self.attributes.append((value, dict(value.__dict__)))
-            for x in list(value.__dict__.values()):
-                self._visit(x, depth + 1)
+            self._owners.append((value, {}))
+
+    def _visit_attributes(self):
+        """Of modules and other objects, the attributes and methods whose names the functions mention."""
+        before = -1
+        while len(self._known) + len(self._used) != before:
+            before = len(self._known) + len(self._used)
+            for owner, seen in list(self._owners):
+                for name in self._used - seen.keys():
+                    if name in owner.__dict__:
+                        seen[name] = value = owner.__dict__[name]
+                        if not isinstance(owner, Module) or not isinstance(value, (Tensor, Module)):
+                            self._visit(value, 1)
+                    else:
+                        method = getattr(type(owner), name, None)
+                        if isinstance(method, property):
+                            method = method.fget
+                        if isinstance(method, types.FunctionType) and not _ours(method):
+                            self._visit_function(method, 1)
+        self.attributes = [(owner, seen) for owner, seen in self._owners if seen and not isinstance(owner, Module)]
 
     def differs(self):
         """What is no longer as it was, in words; None when all is."""
@@ -201,8 +219,6 @@ class _Surroundings:
                 return f"the global {name}"
         for owner, before in self.attributes:
             now = owner.__dict__
-            if len(now) != len(before):
-                return f"the attributes of a {type(owner).__name__}"
             for name, value in before.items():
                 new = now.get(name)
                 if new is not value and not _same(new, value) and not isinstance(new, Compiled):
@@ -295,6 +311,15 @@ def _flatten(value, tensors):
     return None
 
 
+def _odd(value):
+    """The type in a result that `_flatten` cannot take apart, by name."""
+    if type(value) is dict:
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return next((_odd(x) for x in value if _flatten(x, []) is None), "")
+    return type(value).__name__
+
+
 def _build(spec, tensors):
     kind = spec[0]
     if kind == "tensor":
@@ -339,17 +364,19 @@ class _Replay(Function):
     """A program in two halves as one node of the tape."""
 
     @staticmethod
-    def forward(ctx, variant, tensors, *edges):
+    def forward(ctx, variant, tensors, again, *edges):
+        ctx.offsets = _core._offsets(variant.program)
         results, ctx.frame = _core._replay(variant.program, tensors)
-        ctx.variant = variant
+        ctx.variant, ctx.program, ctx.again, ctx.edges = variant, variant.program, again, edges
         ctx.mark_non_differentiable(*[r for r, tracked in zip(results, variant.tracked) if not tracked])
         return tuple(results)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *adjoints):
+        if _core.is_grad_enabled():
+            return (None, None, None, *ctx.again(ctx, adjoints))
         adjoints = [a.contiguous() for a, tracked in zip(adjoints, ctx.variant.tracked) if tracked]
-        return (None, None, *_core._replay_backward(ctx.variant.program, ctx.frame, adjoints))
+        return (None, None, None, *_core._replay_backward(ctx.program, ctx.frame, adjoints))
 
 
 def _replaced(value, new):
@@ -423,18 +450,39 @@ class Compiled:
             for variant in kind:
                 if variant.ready and variant.conditions.hold() and _core._fits(variant.program, tensors):
                     kind.missed = 0
-                    return self._run(variant, tensors)
+                    return self._run(variant, tensors, args, kwargs)
         return self._call(key, kind, tensors, args, kwargs)
 
-    def _run(self, variant, tensors):
+    def _run(self, variant, tensors, args, kwargs):
         if variant.edges is None:
             results = _core._replay(variant.program, tensors)
         else:
             edges = [tensors[e] if isinstance(e, int) else e for e in variant.edges]
-            results = list(_Replay.apply(variant, tensors, *edges))
+            results = list(_Replay.apply(variant, tensors, functools.partial(self._again, args, kwargs), *edges))
         for k, source in variant.fixed:
             results[k] = tensors[source] if isinstance(source, int) else source
         return _build(variant.spec, results)
+
+    def _again(self, args, kwargs, ctx, adjoints):
+        """Gradients that can be differentiated again: of the function, run once more on the tape."""
+        if ctx.offsets is None:
+            raise _core.GraphError("backward of a compiled function with create_graph=True: it writes to buffers, and cannot be "
+                                   "run a second time. Compile the whole step, with the backward pass inside.")
+        leaves = list({id(e): e for e in ctx.edges}.values())
+        same = {id(e): e if e.is_leaf else e.view_as(e) for e in leaves}
+        now = _core._set_offsets(ctx.offsets)
+        walls = [same[id(e)] for e in leaves if not e.is_leaf]
+        try:
+            found = _tensors_of(self._function(*_replaced(args, same), **_replaced(kwargs, same)))
+            pairs = [(t, a) for t, a, yes in zip(found, adjoints, ctx.variant.tracked) if yes and a is not None]
+            _core._walls(walls, True)           # the walk outside goes on where this one ends
+            grads = grad([t for t, _ in pairs], list(same.values()), [a for _, a in pairs], create_graph=True, allow_unused=True)
+        finally:
+            _core._walls(walls, False)
+            _core._set_offsets(now)
+        self._refuse(ctx.variant, "its backward pass is differentiated again (create_graph=True)", None)
+        left = {id(e): g for e, g in zip(leaves, grads)}
+        return [left.pop(id(e), None) for e in ctx.edges]
 
     def _call(self, key, kind, tensors, args, kwargs):
         """A call that no program stands in for: eager, listened to, or recorded."""
@@ -473,7 +521,7 @@ class Compiled:
         changed = before.changed()
         reason, place = variant.recording.reason, variant.recording.place
         if spec is None:
-            reason, place = f"a result of type {type(result).__name__} cannot be made again", None
+            reason, place = f"a result of type {_odd(result)} cannot be made again", None
         if reason is None and changed is not None:
             if kind.missed >= _TRIES:
                 self._refuse(kind, f"{changed} changes while it runs", None)
@@ -492,6 +540,9 @@ class Compiled:
 
     def _record(self, variant, tensors, args, kwargs):
         """The second call of its kind: recorded, made a program, and compared with the first."""
+        if _core._twice(variant.recording):
+            self._refuse(variant, "its backward pass is differentiated again (create_graph=True)", None)
+            return self._function(*args, **kwargs)
         inputs, stands, originals = tensors, {}, {}
         if _core.is_grad_enabled():                     # arguments with a graph are cut off it; their place is taken by leaves
             stands = {id(t): t.detach().requires_grad_() for t in tensors if t.requires_grad and not t.is_leaf}
@@ -520,9 +571,11 @@ class Compiled:
             elif _dice() != dice or variant.conditions.rolled():
                 reason = "it draws from a random generator of Python or NumPy"
             elif spec is None:
-                reason = f"a result of type {type(result).__name__} cannot be made again"
+                reason = f"a result of type {_odd(result)} cannot be made again"
             elif _core._shared(inputs, conditions.tensors()):
                 reason = "an argument is a parameter or tensor that the function reads from around itself too"
+            elif any(t.is_leaf and t.requires_grad and not _core._outer(recording, t) for t in found):
+                reason = "a leaf that is made inside, and requires grad, is returned"
             elif _core._foreign(recording, found):
                 reason = "a result depends on the graph of a tensor from around the function"
         if reason is not None:
@@ -536,6 +589,9 @@ class Compiled:
         live = [_core._live_graph(t) for t in found]
         for k, _ in fixed:
             live[k] = False
+        if any(live) and any(found[k].requires_grad for k, _ in fixed):     # its gradient would be summed in another order
+            return self._eager(variant, "a parameter or argument is returned together with results that depend on it", None, None,
+                               spec, found, originals)
         edges, grads = None, []
         result = t = None
         if any(live):
@@ -577,7 +633,7 @@ class Compiled:
             return _build(spec, found)
         del found, grads
         _core._rewind(recording)                # the graph was used up: the program runs in its place
-        return self._run(variant, tensors)
+        return self._run(variant, tensors, args, kwargs)
 
     def _eager(self, variant, reason, place, result, spec, found, originals):
         """Refuse; the result of the recorded call is that of an eager one, with the arguments' graphs joined on."""
@@ -600,7 +656,10 @@ class Compiled:
             raise ReplayError(text)
         if text not in self._warned and len(self._warned) < 8:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=6)
+            frame, level = sys._getframe(), 1
+            while frame is not None and frame.f_code.co_filename.startswith(_HOME):
+                frame, level = frame.f_back, level + 1
+            warnings.warn(text, stacklevel=level)
 
     def _too_many(self, key):
         """Whether calls that differ in numbers and objects alone come with new ones all the time."""
@@ -701,6 +760,9 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mo
         dynamic, backend, mode, options: PyTorch's, accepted and ignored.  disable: return model itself.
     Returns: a callable with `model`'s arguments and results.
     Cost: a replay costs the arithmetic and about 2 us; a new shape costs one eager call and one recorded one.
+    Of a function whose results have a graph, forward and backward are replayed apart, as one node of the tape: there is no
+    gradient from one result to another, and where several results that depend on each other get gradients, these are
+    summed in an order that may round otherwise than eager's.
     Source: torch.compile
 
     >>> import fastbp

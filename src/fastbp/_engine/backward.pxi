@@ -219,6 +219,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             push(&order, <PyObject*>n)
             if WATCH:
                 note_walk(n)
+            elif create and n.born:
+                TWICE.add(n.born)
             if n.wall:
                 continue
             for i in range(n.nin):

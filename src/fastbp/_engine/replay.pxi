@@ -888,6 +888,9 @@ def _program(Recording r not None, list results, int forward=-1):
     DONE = None
     if r.reason is not None:
         return None
+    for t in results + [(<Tensor>(<list>e)[0]).g for e in r.leaves]:
+        if t is not None and t.n == 0 and t.st.born == r.id:    # no instruction made it
+            slot_of(r, t.st)
     p = Program.__new__(Program)
     p.steps, p.nsteps = r.steps, r.length
     p.slots, p.nslots = r.slots, r.nslots
@@ -1992,6 +1995,44 @@ cdef bint same_bits(Tensor a, Tensor b):
     if not b.bits & B_CONTIGUOUS:
         b = copied(b, b.code)
     return memcmp(a.ptr, b.ptr, a.n * ITEM[a.code]) == 0
+
+
+cdef set TWICE = set()          # recordings whose graphs were gone through to be differentiated again
+
+
+def _twice(Recording r not None):
+    """Whether what was recorded had its backward pass differentiated again, outside."""
+    if r.id in TWICE:
+        TWICE.discard(r.id)
+        return True
+    return False
+
+
+def _walls(list tensors, bint up):
+    """Let walks stop at these tensors, or go on."""
+    cdef Node n
+    for t in tensors:
+        n = node_of(<Tensor>t)
+        if n is not None:
+            n.wall = up
+
+
+def _offsets(Program p not None):
+    """Where the generators are that the program draws from; None when it writes to memory from outside."""
+    cdef list out = []
+    if p.ntouched:
+        return None
+    for g, _ in p.generators:
+        out.append((g, (<Generator>g).offset))
+    return out
+
+
+def _set_offsets(list offsets):
+    """Put generators back to where they were; returns where they are now."""
+    now = [(g, (<Generator>g).offset) for g, _ in offsets]
+    for g, offset in offsets:
+        (<Generator>g).offset = offset
+    return now
 
 
 def _rewind(Recording r not None):

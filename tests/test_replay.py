@@ -1,5 +1,6 @@
 """Record and replay: bit-equality with eager over many steps, for real training steps of many kinds."""
 
+import os
 import warnings
 
 import fastbp
@@ -7,7 +8,7 @@ import pytest
 from fastbp import nn, optim
 from fastbp.nn import functional as F
 
-STEPS = 24          # eager, recorded, then replayed
+STEPS = int(os.environ.get("FASTBP_REPLAY_STEPS", 24))      # eager, recorded, then replayed; also run with 500
 
 
 def state_of(things):
@@ -101,7 +102,7 @@ def test_optimizers(name):
 
 SCHEDULES = {
     "StepLR": lambda o: optim.lr_scheduler.StepLR(o, 3, 0.5), "Cosine": lambda o: optim.lr_scheduler.CosineAnnealingLR(o, 10),
-    "OneCycle": lambda o: optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=60),
+    "OneCycle": lambda o: optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=600),
     "Lambda": lambda o: optim.lr_scheduler.LambdaLR(o, lambda k: 1 / (1 + k)),
 }
 
@@ -206,7 +207,7 @@ def test_gradient_accumulation_over_calls():
         if k % 4 == 0:
             things[1].step()
             things[1].zero_grad()
-    both(build, data(8, 7, classes=4), between=between, steps=40)
+    both(build, data(8, 7, classes=4), between=between, steps=max(STEPS, 40))
 
 
 def test_zero_grad_to_zero():
@@ -248,6 +249,58 @@ def test_gan_two_optimizers_one_step():
     both(build, data(4, 5))
 
 
+def gan_trace(compiled):
+    fastbp.manual_seed(5)
+    g, d = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 5)), nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+    og, od = optim.Adam(g.parameters(), lr=1e-3), optim.SGD(d.parameters(), lr=1e-2, momentum=0.9)
+    sg, sd = optim.lr_scheduler.StepLR(og, 5, 0.5), optim.lr_scheduler.ExponentialLR(od, 0.99)
+
+    def discriminate(real):
+        od.zero_grad()
+        fake = g(fastbp.randn(real.shape[0], 3)).detach()
+        loss = F.softplus(-d(real)).mean() + F.softplus(d(fake)).mean()
+        loss.backward()
+        od.step()
+        sd.step()
+        return loss.detach()
+
+    def generate(n):
+        og.zero_grad()
+        loss = F.softplus(-d(g(fastbp.randn(n, 3)))).mean()
+        loss.backward()
+        og.step()
+        sg.step()
+        return loss.detach()
+    steps = [fastbp.compile(f, fullgraph=True) if compiled else f for f in (discriminate, generate)]
+    batches = data(4, 5)
+    fastbp.manual_seed(7)
+    trace = [state_of([steps[0](*batches(k)), steps[1](4), g, d, og, od]) for k in range(STEPS)]
+    assert not compiled or all(f._replays() >= STEPS - 3 for f in steps)
+    return trace
+
+
+def test_gan_two_compiled_steps():
+    assert gan_trace(True) == gan_trace(False)
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+def test_embedding_with_sparse_gradients():
+    def build():
+        embed = nn.Embedding(11, 4, sparse=True)
+        opt = optim.SparseAdam(list(embed.parameters()), lr=0.01)
+
+        def step(x):
+            opt.zero_grad()
+            loss = (embed(x) ** 2).mean()
+            loss.backward()
+            opt.step()
+            return loss.detach()
+        return step, [embed.weight]
+    fastbp.manual_seed(3)
+    xs = [fastbp.randint(0, 11, (3, 7)) for _ in range(4)]
+    both(build, lambda k: (xs[k % 4],), replayed=False)
+
+
 def test_gradient_penalty():
     def build():
         d = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -280,7 +333,7 @@ def test_varying_batch_sizes_and_modes():
             return loss.detach()
         return step, [model, opt]
     batches = [data(n, 7, classes=4) for n in (5, 3, 8)]
-    both(build, lambda k: batches[k % 3](k), steps=60, between=lambda k, things: things[0].train(k // 3 % 4 != 3))
+    both(build, lambda k: batches[k % 3](k), steps=max(STEPS, 60), between=lambda k, things: things[0].train(k // 3 % 4 != 3))
 
 
 def test_parameters_written_outside():
@@ -303,7 +356,7 @@ def test_parameters_written_outside():
                 things[1].load_state_dict(state)
             if k == 17:
                 things[0][0].weight = nn.Parameter(fastbp.full((16, 7), 0.0625))
-    both(classifier(mlp), data(5, 7, classes=4), between=between, steps=40)
+    both(classifier(mlp), data(5, 7, classes=4), between=between, steps=max(STEPS, 40))
 
 
 def test_inference():

@@ -183,8 +183,8 @@ cdef int accumulate_rows(Tensor leaf, Node n, Tensor v) except -1:
 cdef int set_row_gradient(Tensor leaf, RowSparse value) except -1:
     """leaf.grad = value"""
     if tuple(value.shape) != tuple(leaf.shape):
-        raise ShapeError(f"grad: a row-sparse gradient of shape {list(value.shape)} does not fit {describe(leaf)}; shapes must be "
-                         f"equal.")
+        raise ShapeError(f"grad: a row-sparse gradient of shape {list(value.shape)} does not fit {describe(leaf)}; shapes must "
+                         f"be equal.")
     if value.rows.code != leaf.code:
         raise DTypeError(f"grad: a row-sparse gradient of {value.dtype} does not fit {describe(leaf)}; dtypes must be equal.")
     leaf.g = None

@@ -2141,9 +2141,25 @@ def _drop_graph(list results):
 
 
 def _live_graph(Tensor t not None):
-    """Whether t's graph can still be gone through."""
+    """Whether t's graph can still be gone through, to its leaves."""
     cdef Node n = node_of(t)
-    return n is not None and not n.freed
+    cdef int i
+    cdef list todo
+    if n is None:
+        return False
+    todo = [n]
+    seen = set()
+    while todo:
+        n = todo.pop()
+        if id(n) in seen:
+            continue
+        seen.add(id(n))
+        if n.freed:
+            return False
+        for i in range(n.nin):
+            if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
+                todo.append(<object>n.edge[i])
+    return True
 
 
 def _profile(Program p not None, list inputs):

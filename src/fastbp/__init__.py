@@ -17,6 +17,7 @@ TYPE_CHECKING = False       # type checkers take it for true and read the core's
 if TYPE_CHECKING:
     from fastbp import amp, backends, fft, func, jit, linalg, nn, optim, serialization, special, training, utils  # noqa: F401
     from fastbp._core import *  # noqa: F403
+    from fastbp._programs import load_program  # noqa: F401
     from fastbp.amp import autocast  # noqa: F401
     from fastbp.compiler import compile  # noqa: F401
     from fastbp.legacy import *  # noqa: F403
@@ -30,7 +31,8 @@ _MODULES = """
     multiprocessing nn onnx optim profiler serialization settings sparse special training utils version xpu
 """.split()
 _PLACES = {
-    "amp": "autocast", "func": "vmap", "compiler": "compile", "nn.functional": "celu_ rrelu_ selu_ threshold_",
+    "amp": "autocast", "func": "vmap", "compiler": "compile", "_programs": "load_program",
+    "nn.functional": "celu_ rrelu_ selu_ threshold_",
     "serialization": "load save", "sparse": "sparse_coo_tensor sparse_csr_tensor spmm", "training": "fit",
     "legacy": """
         BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor

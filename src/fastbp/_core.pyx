@@ -14,6 +14,7 @@
 #   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   replay      a function recorded through the door, and run again without Python
+#   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
 
@@ -84,6 +85,7 @@ include "_engine/memory.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"
 include "_engine/replay.pxi"
+include "_engine/program_io.pxi"
 include "_generated/functions.pxi"
 include "_generated/optable.pxi"
 include "_engine/bind.pxi"

@@ -18,6 +18,7 @@ from fastbp import _core
 from fastbp._core import ReplayError, Tensor
 from fastbp.autograd import grad
 from fastbp.autograd.function import Function
+from fastbp.autograd.grad_mode import set_grad_enabled
 from fastbp.nn.module import Module
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "disable", "is_compiling", "list_backends", "reset"]
@@ -612,6 +613,9 @@ class Compiled:
         program = None if wrong else _core._program(recording, found + grads, len(found))
         wrong = wrong or recording.reason
         if program is not None and self._check:
+            wrong = _core._verify(program)
+            if wrong is not None:
+                raise ReplayError(f"compile: the checker refuses the program: {wrong}; report this, and use check=False.")
             wrong = _core._check_program(program, recording, recording.inputs, found + grads)
             wrong = wrong and f"the replay differs from the eager run in {wrong}"
         variant.tries += 1
@@ -650,8 +654,7 @@ class Compiled:
         else:
             what.clear()
         _core._finish()
-        name = getattr(self._function, "__qualname__", type(self._function).__name__)
-        text = f"compile: {name} runs eagerly: {reason}" + (f" ({place})" if place else "")
+        text = f"compile: {_name_of(self._function)} runs eagerly: {reason}" + (f" ({place})" if place else "")
         if self._fullgraph:
             raise ReplayError(text)
         if text not in self._warned and len(self._warned) < 8:
@@ -699,10 +702,63 @@ class Compiled:
         self._kinds.clear()
         self._patterns.clear()
 
-    def explain(self):
-        """What was recorded, what the passes did, and why something runs eagerly.  Returns: a str."""
-        lines = [f"{getattr(self._function, '__qualname__', type(self._function).__name__)}: "
-                 f"{sum(map(len, self._kinds.values()))} kinds of call"]
+    def program(self, *args, **kwargs):
+        """The program for these arguments, recorded if there is none yet.
+
+        One that was recorded in this mode of gradients is taken if it makes no graph, such as that of a training step; else
+        the function is called under no_grad, up to three times, until its recording can be replayed.
+
+        Returns: a `Program`: call it, list it, `save` it, write it as C.
+        Errors: ReplayError when the function cannot be replayed for them, with the reason.
+
+        >>> import fastbp, tempfile, os
+        >>> f = fastbp.compile(lambda x: (x * 2 + 1).tanh())
+        >>> program = f.program(fastbp.zeros(3))
+        >>> [i.op for i in program.instructions()]
+        ['mul', 'add', 'tanh']
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "f.program")
+        ...     program.save(path)
+        ...     fastbp.load_program(path)(fastbp.zeros(3)).equal(f(fastbp.zeros(3)))
+        True
+        """
+        from fastbp._programs import Program, _spec_tree, _to_tree
+        for tracked in (True, False) if _core.is_grad_enabled() else (False,):
+            with set_grad_enabled(tracked):
+                for _ in range(1 if tracked else 4):
+                    tensors: list = []
+                    key = _core._call_key(args, kwargs, tensors)
+                    kind = self._kinds.get(key, ())
+                    for v in (kind, *kind):
+                        if kind and v.reason and (v is kind or v.conditions.hold()):
+                            raise ReplayError(f"program: {_name_of(self._function)} runs eagerly: {v.reason}")
+                    for v in kind:
+                        if v.ready and v.edges is None and v.conditions.hold() and _core._fits(v.program, tensors):
+                            return Program(v.program, _to_tree([args, kwargs], []), _spec_tree(v.spec), _name_of(self._function))
+                    if not tracked:
+                        self(*args, **kwargs)
+        raise ReplayError(f"program: {_name_of(self._function)} is not the same twice:\n{self.explain()}")
+
+    def explain(self, limit=100):
+        """What was recorded, what the passes made of it, and why something runs eagerly.  Returns: a str.
+
+        For each kind of call: how many instructions there were before and after the passes, the bytes of the arena against
+        those of all temporaries, and the instructions with estimates of their work: operation, kernel, results and operands,
+        "|" where a strip runs block by block with the one before; at most `limit` of them.
+
+        >>> import fastbp
+        >>> f = fastbp.compile(lambda x: (x * 2).tanh())
+        >>> for _ in range(3):
+        ...     y = f(fastbp.zeros(1000))
+        >>> print(f.explain())
+        <lambda>: 1 kinds of call
+          replays: 2 so far
+            recorded 2 instructions; without dead code 2; in 1 groups (1 strips run with those before them)
+            ...
+                0   temp1 = mul[strip](input0, 2) float32 n=1000; 1 kflop, 8 kB
+                1 | output2 = tanh[strip](temp1) float32 n=1000; 1 kflop, 8 kB
+        """
+        lines = [f"{_name_of(self._function)}: {sum(map(len, self._kinds.values()))} kinds of call"]
         for reason in [k.reason for k in (*self._kinds.values(), *(p[3] for p in self._patterns.values() if p[3])) if k.reason]:
             lines.append(f"  runs eagerly: {reason}")
         for kind in self._kinds.values():
@@ -712,18 +768,14 @@ class Compiled:
                 elif v.program is None:
                     lines.append("  seen once")
                 else:
-                    r = v.program.report
-                    lines.append(f"  {'replays' if v.ready else 'not yet: ' + str(v.differs)}: {v.program.replays} so far; "
-                                 f"{r['recorded']} instructions recorded, {r['dead']} dead, {r['fused']} fused into strips "
-                                 f"before them, {r.get('local', 0)} results stay in L1; arena {r['arena']} bytes for "
-                                 f"{r['eager_bytes']} bytes of temporaries")
+                    from fastbp._programs import explain, listing
+                    lines.append(f"  {'replays' if v.ready else 'not yet: ' + str(v.differs)}: {v.program.replays} so far")
+                    lines += ["    " + line for line in explain(v.program, listing(v.program), limit).split("\n")]
         return "\n".join(lines)
 
 
-def _tensors_of(result):
-    found: list = []
-    _flatten(result, found)
-    return found
+def _name_of(function):
+    return getattr(function, "__qualname__", type(function).__name__)
 
 
 class OptimizedModule(Module):
@@ -744,9 +796,13 @@ class OptimizedModule(Module):
         except AttributeError:
             return getattr(self.__dict__["_modules"]["_orig_mod"], name)
 
-    def explain(self):
+    def explain(self, limit=100):
         """See Compiled.explain."""
-        return self._compiled.explain()
+        return self._compiled.explain(limit)
+
+    def program(self, *args, **kwargs):
+        """See Compiled.program."""
+        return self._compiled.program(*args, **kwargs)
 
 
 def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mode=None, options=None, disable=False, check=True):

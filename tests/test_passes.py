@@ -1,0 +1,352 @@
+"""The passes, on values: dead code, groups of strips, the memory plan; the checker; programs in files."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import zlib
+
+import fastbp
+import pytest
+from fastbp import _core, nn
+from fastbp._formats import program as files
+from fastbp._programs import contents, load_program
+from fastbp.nn import functional as F
+
+
+def program(f, *args):
+    return fastbp.compile(f, fullgraph=True).program(*args)
+
+
+def ops(p):
+    return [i.op for i in p.instructions()]
+
+
+# ---- passes -----------------------------------------------------------------------------------------------------------
+
+
+def test_dead_code():
+    def f(x):
+        unused = (x + 1).exp()
+        unused.sin().sum()
+        return x * 2
+    p = program(f, fastbp.ones(4))
+    assert ops(p) == ["mul"]
+    assert _core._describe(p._core)["report"]["dead"] == 4
+
+
+def test_groups():
+    """Neighbouring strips of one length are one group; another length, a reduction or a broadcast begins another."""
+    def f(x, y):
+        a = (x * 2).tanh()
+        b = y.exp()
+        c = a.sum()
+        return a + 1, (b - 1).sin(), c
+    p = program(f, fastbp.ones(100), fastbp.ones(7))
+    assert ops(p) == ["mul", "tanh", "exp", "sum", "add", "sub", "sin"]
+    assert [i.group for i in p.instructions()] == [0, 0, 1, 2, 3, 4, 4]
+    text = p.explain()
+    assert "7 elements, not 100" in text and "in 5 groups" in text
+    broadcast = program(lambda x: (x.exp() + x[0]).sin(), fastbp.ones(3, 4))
+    assert [i.group for i in broadcast.instructions()] == [0, 1, 2]
+    assert "other strides" in broadcast.explain()
+
+
+def test_memory_plan():
+    """Temporaries share the arena when their lives do not meet."""
+    def f(x):
+        for _ in range(10):
+            x = x.sum(0, keepdim=True).exp() + x
+        return x.sum()
+    p = program(f, fastbp.ones(64, 8))
+    d = _core._describe(p._core)
+    placed = [(s["first"], s["last"], s["offset"], s["offset"] + s["bytes"]) for s in d["slots"] if s["offset"] >= 0]
+    assert len(placed) > 10
+    for k, (first, last, lo, hi) in enumerate(placed):
+        assert 0 <= lo < hi <= d["arena"]
+        for first2, last2, lo2, hi2 in placed[:k]:
+            assert last < first2 or last2 < first or hi <= lo2 or hi2 <= lo
+    assert d["arena"] < 0.5 * sum(hi - lo for _, _, lo, hi in placed)
+
+
+def test_instructions_are_values():
+    p = program(lambda x, w: F.linear(x, w).relu() * 3, fastbp.ones(2, 5), fastbp.ones(4, 5))
+    gemm, relu, mul = p.instructions()
+    assert (gemm.kernel, gemm.flops, gemm.bytes) == ("gemm", 2 * 2 * 5 * 4, 4 * (2 * 4 + 2 * 5 + 4 * 5))
+    assert [(a.kind, a.writes) for a in gemm.operands] == [("temp", True), ("input", False), ("input", False)]
+    assert (relu.kernel, relu.strip, relu.n, relu.dtype) == ("strip", "relu", 8, "float32")
+    assert [(a.kind, a.number) for a in mul.operands] == [("output", None), ("temp", None), ("number", 3.0)]
+
+
+def test_a_training_step_is_listed():
+    model = nn.Linear(3, 2)
+    opt = fastbp.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        opt.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        opt.step()
+        return loss
+    f = fastbp.compile(step, fullgraph=True)
+    x = fastbp.ones(4, 3)
+    for _ in range(4):
+        f(x)
+    p = f.program(x)
+    assert ops(p)[0] == "linear" and ops(p)[-1] == "sgd_update"
+    with pytest.raises(fastbp.compiler.ReplayError, match="an optimizer steps"):
+        p.save("nowhere")
+
+
+# ---- the checker ------------------------------------------------------------------------------------------------------
+
+
+def described(f, *args):
+    """(header, blobs) as they are in a file."""
+    header, blobs = contents(program(f, *args), "save")
+    return json.loads(json.dumps(header)), blobs
+
+
+def refuse(header, blobs, message):
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError), match=message):
+        _core._assemble(header, blobs)
+
+
+def chain(x, w):
+    return (F.linear(x.exp(), w) + 1).softmax(-1)
+
+
+ARGS = (fastbp.ones(3, 5), fastbp.ones(4, 5))
+
+
+def changed(change):
+    header, blobs = described(chain, *ARGS)
+    change(header)
+    return header, blobs
+
+
+def swap(h):
+    h["steps"][0], h["steps"][1] = h["steps"][1], h["steps"][0]
+
+
+BAD = {
+    "read before written": (swap, "before it is written"),
+    "reads too far": (lambda h: h["steps"][0].update(n=16), r"touches bytes|read before|outside"),
+    "offset": (lambda h: h["steps"][0]["args"][1].update(offset=4), "touches bytes"),
+    "negative offset": (lambda h: h["steps"][0]["args"][1].update(offset=-4), "no number"),
+    "a slot that is not there": (lambda h: h["steps"][0]["args"][1].update(slot=99), "no number"),
+    "small slot": (lambda h: h["slots"][h["steps"][0]["args"][0]["slot"]].update(bytes=8), "touches bytes"),
+    "gemm sizes": (lambda h: h["steps"][1]["c"].update({"2": 1 << 30}), "touches bytes"),
+    "gemm strides": (lambda h: h["steps"][1]["args"][1].update(strides=[1 << 39, 1]), r"touches bytes|larger"),
+    "gemm backwards": (lambda h: h["steps"][1]["args"][1].update(strides=[-5, 1]), "touches bytes"),
+    "rows": (lambda h: h["steps"][-1].update(shape=[300, 4], n=300), "touches bytes"),
+    "n": (lambda h: h["steps"][-1].update(n=300), "sizes"),
+    "kernel": (lambda h: h["steps"][1].update(kernel="system"), "no kernel"),
+    "kernel of another kind": (lambda h: h["steps"][1].update(kernel="sort_rows"), r"\?"),
+    "op": (lambda h: h["steps"][1].update(op="system"), "system"),
+    "strip": (lambda h: h["steps"][0].update(strip="mul"), "number of operands"),
+    "strip of integers": (lambda h: h["steps"][0].update(dtype="int64"), "strip of another"),
+    "dtype": (lambda h: h["steps"][0].update(dtype="complex64"), "no dtype"),
+    "writes to an argument": (lambda h: h["steps"][0]["args"][0].update(slot=h["inputs"][0]["slot"], offset=0), "writes to"),
+    "result is a temporary": (lambda h: h["outputs"][0].update(slot=h["steps"][0]["args"][0]["slot"]), "outlives"),
+    "result too large": (lambda h: h["outputs"][0].update(shape=[1 << 20, 1 << 12], strides=[1 << 12, 1]), "larger than"),
+    "result vast": (lambda h: h["outputs"][0].update(shape=[1 << 40, 1 << 40], strides=[0, 0]), "a shape"),
+    "no steps": (lambda h: h.update(steps=[]), "never written"),
+    "steps missing": (lambda h: h.pop("steps"), "steps"),
+    "constants": (lambda h: h["steps"][1]["c"].update({"24": 1}), "a constant"),
+    "flags": (lambda h: h["steps"][1].update(flags=1 << 20), "no number"),
+    "dims": (lambda h: h["steps"][1].update(ndim=99), "no number"),
+    "bool": (lambda h: h["steps"][1].update(ndim=True), "no number"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_checker_refuses(name):
+    change, message = BAD[name]
+    refuse(*changed(change), message)
+
+
+def test_checker_accepts():
+    header, blobs = described(chain, *ARGS)
+    p = _core._assemble(header, blobs)
+    assert _core._verify(p, True) is None
+    got, = _core._replay(p, list(ARGS))
+    assert got.tolist() == chain(*ARGS).tolist()
+
+
+def test_positions_in_files_are_checked():
+    """A program in a file holds no checks of positions: those are made anew when it is read."""
+    table = fastbp.arange(12.0).reshape(4, 3)
+    header, blobs = described(lambda i: table[i], fastbp.tensor([1, 2]))
+    assert all(s["kernel"] != "check_positions" for s in header["steps"])
+    p = _core._assemble(header, blobs)
+    assert _core._replay(p, [fastbp.tensor([3, -4])])[0].tolist() == [[9, 10, 11], [0, 1, 2]]
+    for bad in ([4, 0], [0, -5], [1 << 60, 0]):
+        with pytest.raises(IndexError):
+            _core._replay(p, [fastbp.tensor(bad)])
+
+
+def test_random_damage_to_the_header():
+    """Numbers replaced at random: refused, or a program that runs without harm."""
+    rng = random.Random(5)
+    header, blobs = described(lambda x, i: F.softmax(F.conv1d(x, fastbp.ones(2, 3, 2), padding=1).max(2)[0][i], -1),
+                              fastbp.ones(2, 3, 6), fastbp.tensor([0, 1]))
+    text = json.dumps(header)
+    refused = 0
+
+    def numbers(node, found):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if isinstance(value, (dict, list)):
+                numbers(value, found)
+            elif type(value) is int:
+                found.append((node, key))
+        return found
+
+    for _ in range(400):
+        broken = json.loads(text)
+        node, key = rng.choice(numbers(broken["steps"] + broken["slots"], []))
+        node[key] = rng.choice([0, 1, 2, 3, 5, 64, node[key] + 1, node[key] * 2, -1, 1 << 20, 1 << 45, 1 << 63])
+        try:
+            p = _core._assemble(broken, blobs)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError):
+            refused += 1
+            continue
+        try:
+            _core._replay(p, [fastbp.ones(2, 3, 6), fastbp.tensor([0, 1])])
+        except (IndexError, MemoryError, TypeError):
+            pass
+    assert refused > 100
+
+
+# ---- files ------------------------------------------------------------------------------------------------------------
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.layer = getattr(nn, kind)(5, 7, num_layers=2, batch_first=True)
+        self.out = nn.Linear(7, 3)
+
+    def forward(self, x):
+        y, state = self.layer(x)
+        return {"logits": self.out(y[:, -1]), "state": state}
+
+
+class Transformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(11, 8), nn.Embedding(6, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1, activation="gelu")
+        self.out = nn.Linear(8, 11)
+
+    def forward(self, i):
+        x = self.tokens(i) + self.places(fastbp.arange(i.shape[1]))
+        mask = nn.Transformer.generate_square_subsequent_mask(i.shape[1])
+        return F.softmax(self.out(self.layer(x, src_mask=mask)), -1)
+
+
+def cnn():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Conv2d(4, 6, 3, groups=2), nn.GELU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 5),
+                         nn.LogSoftmax(-1))
+
+
+MODELS = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.LayerNorm(8), nn.Linear(8, 3)),
+            lambda: fastbp.randn(5, 4)),
+    "cnn": (cnn, lambda: fastbp.randn(2, 1, 12, 12)),
+    "rnn": (lambda: Recurrent("RNN"), lambda: fastbp.randn(2, 6, 5)),
+    "lstm": (lambda: Recurrent("LSTM"), lambda: fastbp.randn(2, 6, 5)),
+    "gru": (lambda: Recurrent("GRU"), lambda: fastbp.randn(2, 6, 5)),
+    "transformer": (Transformer, lambda: fastbp.randint(0, 11, (2, 6))),
+}
+
+
+def recorded(name):
+    fastbp.manual_seed(3)
+    make, draw = MODELS[name]
+    model = make().eval()
+    x, other = draw(), draw()
+    if name == "cnn":
+        model[1].running_mean.normal_()
+    return model, fastbp.compile(model, fullgraph=True).program(x), other
+
+
+def leaves(value):
+    if isinstance(value, fastbp.Tensor):
+        return [value]
+    return [t for x in (value.values() if isinstance(value, dict) else value) for t in leaves(x)]
+
+
+def bits(value):
+    return [t.numpy().tobytes() for t in leaves(value)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_save_and_load(name, tmp_path):
+    model, p, x = recorded(name)
+    with fastbp.no_grad():
+        want = model(x)
+    assert bits(p(x)) == bits(want)
+    p.save(tmp_path / "p")
+    q = load_program(tmp_path / "p")
+    got = q(x)
+    assert bits(got) == bits(want) and type(got) is type(want)
+    q.save(tmp_path / "q")
+    assert (tmp_path / "q").read_bytes() == (tmp_path / "p").read_bytes()
+
+
+def test_load_in_another_process(tmp_path):
+    model, p, x = recorded("transformer")
+    p.save(tmp_path / "p")
+    code = (f"import fastbp; y = fastbp.load_program({str(tmp_path / 'p')!r})(fastbp.tensor({x.tolist()})); "
+            "print(y.numpy().tobytes().hex())")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    with fastbp.no_grad():
+        assert out.stdout.strip() == model(x).numpy().tobytes().hex()
+
+
+def test_arguments_of_programs(tmp_path):
+    p = program(lambda x, k, b: x * k if b is None else x, fastbp.ones(2, 3), 3, None)
+    assert p(fastbp.ones(2, 3), 3, None).tolist() == [[3.0] * 3] * 2
+    assert p(fastbp.ones(3, 2).t(), 3, None).tolist() == [[3.0] * 3] * 2            # another layout is copied
+    for bad in ((fastbp.ones(2, 3), 4, None), (fastbp.ones(3, 2), 3, None), (fastbp.ones(2, 3).double(), 3, None),
+                (fastbp.ones(2, 3), 3)):
+        with pytest.raises(fastbp.compiler.ReplayError, match="recorded for"):
+            p(*bad)
+
+
+def test_what_cannot_be_saved(tmp_path):
+    drop = fastbp.compile(nn.Dropout(0.5), fullgraph=True).program(fastbp.ones(8))
+    with pytest.raises(fastbp.compiler.ReplayError, match="random numbers"):
+        drop.save(tmp_path / "p")
+    norm = fastbp.compile(nn.BatchNorm1d(3), fullgraph=True).program(fastbp.randn(8, 3))
+    with pytest.raises(fastbp.compiler.ReplayError, match="no result of it"):
+        norm.save(tmp_path / "p")
+    with pytest.raises(fastbp.compiler.ReplayError, match=r"sort.*not known"):
+        program(lambda x: x.sort()[0], fastbp.randn(8, 3)).save(tmp_path / "p")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "p"
+    program(chain, *ARGS).save(path)
+    good = path.read_bytes()
+    for bad, message in ((b"", "no program"), (b"PK\3\4", "no program"), (good[:20], "truncated"), (good[:-1], "truncated"),
+                         (good[:200], "truncated"), (good[:6] + b"\2" + good[7:], "version"),
+                         (good[:100] + b"?" + good[101:], "checksum"), (good[:8] + b"\xff" * 8 + good[16:], "truncated")):
+        path.write_bytes(bad)
+        with pytest.raises(RuntimeError, match=message):
+            load_program(path)
+    header, blobs = files.unpack(good)
+    header["steps"][0]["n"] = 1 << 40
+    path.write_bytes(b"".join(files.pack(header, [bytes(b) for b in blobs])))
+    with pytest.raises(RuntimeError, match="no valid program"):
+        load_program(path)
+    text = b'{"data": [[0, 99]]}'
+    path.write_bytes(good[:8] + len(text).to_bytes(8, "little") + zlib.crc32(text).to_bytes(4, "little") + bytes(4) + text)
+    with pytest.raises(RuntimeError, match="outside the file"):
+        load_program(path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_program(tmp_path / "missing")

@@ -76,7 +76,7 @@ def test_instructions_are_values():
     assert (gemm.kernel, gemm.flops, gemm.bytes) == ("gemm", 2 * 2 * 5 * 4, 4 * (2 * 4 + 2 * 5 + 4 * 5))
     assert [(a.kind, a.writes) for a in gemm.operands] == [("temp", True), ("input", False), ("input", False)]
     assert (relu.kernel, relu.strip, relu.n, relu.dtype) == ("strip", "relu", 8, "float32")
-    assert [(a.kind, a.number) for a in mul.operands] == [("output", None), ("temp", None), ("number", 3.0)]
+    assert [(a.kind, a.number) for a in mul.operands] == [("output", None), ("local", None), ("number", 3.0)]
 
 
 def test_a_training_step_is_listed():
@@ -117,7 +117,7 @@ def chain(x, w):
     return (F.linear(x.exp(), w) + 1).softmax(-1)
 
 
-ARGS = (fastbp.ones(3, 5), fastbp.ones(4, 5))
+ARGS = (fastbp.ones(30, 5), fastbp.ones(4, 5))
 
 
 def changed(change):
@@ -132,7 +132,7 @@ def swap(h):
 
 BAD = {
     "read before written": (swap, "before it is written"),
-    "reads too far": (lambda h: h["steps"][0].update(n=16), r"touches bytes|read before|outside"),
+    "reads too far": (lambda h: h["steps"][0].update(n=1600), r"touches bytes|read before|outside"),
     "offset": (lambda h: h["steps"][0]["args"][1].update(offset=4), "touches bytes"),
     "negative offset": (lambda h: h["steps"][0]["args"][1].update(offset=-4), "no number"),
     "a slot that is not there": (lambda h: h["steps"][0]["args"][1].update(slot=99), "no number"),
@@ -151,6 +151,7 @@ BAD = {
     "writes to an argument": (lambda h: h["steps"][0]["args"][0].update(slot=h["inputs"][0]["slot"], offset=0), "writes to"),
     "result is a temporary": (lambda h: h["outputs"][0].update(slot=h["steps"][0]["args"][0]["slot"]), "outlives"),
     "result too large": (lambda h: h["outputs"][0].update(shape=[1 << 20, 1 << 12], strides=[1 << 12, 1]), "larger than"),
+    "result is an argument": (lambda h: h["outputs"][0].update(slot=h["inputs"][0]["slot"], shape=[1], strides=[1]), "no result"),
     "result vast": (lambda h: h["outputs"][0].update(shape=[1 << 40, 1 << 40], strides=[0, 0]), "a shape"),
     "no steps": (lambda h: h.update(steps=[]), "never written"),
     "steps missing": (lambda h: h.pop("steps"), "steps"),

@@ -15,7 +15,7 @@ from fastbp._core import ReplayError, Tensor
 __all__ = ["Instruction", "Operand", "Program", "load_program"]
 
 Operand = namedtuple("Operand", "slot kind offset dtype strides bytes writes number")
-Operand.__doc__ = """What an instruction reads or writes: a slot (temp, outer, input, grad, output, kept), or a number."""
+Operand.__doc__ = """What an instruction reads or writes: a slot (temp, local, outer, input, grad, output, kept), or a number."""
 Instruction = namedtuple("Instruction", "op kernel strip dtype n shape operands group flops bytes")
 Instruction.__doc__ = """One step of a program: operation, kernel, operands (results first), group of strips, estimates."""
 
@@ -215,7 +215,7 @@ def contents(program, what):
         elif kind == "input":
             slots.append({"kind": "input", "index": s["index"]})
         else:
-            slots.append({"kind": kind, "bytes": s["used"]})
+            slots.append({"kind": "temp" if kind == "local" else kind, "bytes": s["used"]})
     for s in d["steps"]:
         if s["kernel"] == "check_positions":        # made anew when it is loaded
             continue

@@ -755,8 +755,8 @@ class Compiled:
           replays: 2 so far
             recorded 2 instructions; without dead code 2; in 1 groups (1 strips run with those before them)
             ...
-                0   temp1 = mul(input0, 2)  strip float32 n=1000; 1 kflop, 8 kB
-                1 | output2 = tanh(temp1)  strip float32 n=1000; 1 kflop, 8 kB
+                0   local1 = mul(input0, 2)  strip float32 n=1000; 1 kflop, 8 kB
+                1 | output2 = tanh(local1)  strip float32 n=1000; 1 kflop, 8 kB
         """
         lines = [f"{_name_of(self._function)}: {sum(map(len, self._kinds.values()))} kinds of call"]
         for reason in [k.reason for k in (*self._kinds.values(), *(p[3] for p in self._patterns.values() if p[3])) if k.reason]:

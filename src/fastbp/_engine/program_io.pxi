@@ -331,19 +331,20 @@ def _verify(Program p not None, bint strict=False):
     arena in common; what a step names lives then; results are no temporaries; groups are strips over as many elements.
     """
     cdef char* written = <char*>calloc(p.nslots + 1, 1)
-    cdef int32_t* owner = <int32_t*>malloc((p.arena_bytes // 64 + 2) * sizeof(int32_t))
+    cdef int64_t unit = 8 if p.arena_bytes < 1 << 26 else 64        # of a large arena the small slots are not looked at
+    cdef int32_t* owner = <int32_t*>malloc((p.arena_bytes // unit + 2) * sizeof(int32_t))
     if written == NULL or owner == NULL:
         free(written)
         free(owner)
         raise MemoryError()
     try:
-        return verified(p, strict, written, owner)
+        return verified(p, strict, written, owner, unit)
     finally:
         free(written)
         free(owner)
 
 
-cdef str verified(Program p, bint strict, char* written, int32_t* owner):
+cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t unit):
     cdef Py_ssize_t k, a
     cdef int j, m
     cdef Step* s
@@ -351,13 +352,17 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner):
     cdef int64_t lo[MAXARG]
     cdef int64_t hi[MAXARG]
     cdef str wrong
-    for a in range(p.arena_bytes // 64 + 2):
+    cdef Py_ssize_t head = 0
+    rooms = {}
+    for a in range(p.arena_bytes // unit + 2):
         owner[a] = -1
     for k in range(p.nsteps):
         s = &p.steps[k]
         where = f"instruction {k} ({op_name(s.op)}): " if s.op >= 0 else f"instruction {k}: "
         if s.group and (k == 0 or k == p.split or s.I != NULL or p.steps[k - 1].I != NULL or p.steps[k - 1].n != s.n):
             return where + "it is in a group of other length or kind"
+        if not s.group:
+            head = k
         wrong = touches(p, k, lo, hi, strict)
         if wrong is not None:
             return where + wrong
@@ -376,23 +381,37 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner):
                 return where + f"operand {j} begins outside slot {m}"
             if not t.first <= k <= t.last:
                 return where + f"slot {m} does not live then"
-            if (t.kind == S_TEMP or t.kind == S_OUTPUT) and reads(s, j) and not written[m]:
+            if (t.kind == S_TEMP or t.kind == S_LOCAL or t.kind == S_OUTPUT) and reads(s, j) and not written[m]:
                 return where + f"slot {m} is read before it is written"
-            if t.first == k and t.kind == S_TEMP and t.offset >= 0 and not written[m] and writes(s, j):
-                if t.offset + t.nbytes > p.arena_bytes or t.offset % 64:
+            if t.kind == S_LOCAL:
+                if s.I != NULL or s.offset[j] or t.first < head or (not written[m] and not writes(s, j)):
+                    return where + f"slot {m} lives in another group"
+                if t.first == k:
+                    a = rooms.get(t.offset, m)
+                    if t.offset % (BLOCK * 8) or t.offset + BLOCK * 8 > p.workspace_each or (a != m and p.slots[a].last >= k):
+                        return where + f"slot {m} shares its block, or lies outside the workspace"
+                    rooms[t.offset] = m
+            if t.first == k and t.kind == S_TEMP and not written[m] and writes(s, j):
+                if t.offset < 0 or t.offset + t.nbytes > p.arena_bytes or t.offset % (64 if t.nbytes > 32 else 8):
                     return where + f"slot {m} lies outside the arena"
-                for a in range(t.offset // 64, (t.offset + t.nbytes + 63) // 64):
+                if t.nbytes < unit:
+                    continue
+                for a in range(t.offset // unit, (t.offset + t.nbytes + unit - 1) // unit):
                     if owner[a] >= 0 and p.slots[owner[a]].last >= k and owner[a] != m:
                         return where + f"slots {owner[a]} and {m} share memory while both live"
                     owner[a] = m
         for j in range(s.narg):
             if s.slot[j] >= 0 and writes(s, j):
                 written[s.slot[j]] = 1
+    named = {(<tuple>spec)[0] for spec in p.outputs if not isinstance(spec, Tensor)}
+    for k in range(p.nslots):
+        if p.slots[k].kind == S_OUTPUT and p.slots[k].first >= 0 and k not in named:
+            return f"slot {k} is a result's, but no result names it"
     for spec in p.outputs:
         if isinstance(spec, Tensor):
             continue
         m = <int>(<tuple>spec)[0]
-        if not 0 <= m < p.nslots or p.slots[m].kind == S_TEMP:
+        if not 0 <= m < p.nslots or p.slots[m].kind == S_TEMP or p.slots[m].kind == S_LOCAL:
             return "a result is no memory that outlives the program"
         if p.slots[m].kind == S_OUTPUT and not written[m]:
             return f"a result, slot {m}, is never written"
@@ -406,7 +425,7 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner):
 
 # ---- plain values ---------------------------------------------------------------------------------------------------
 
-cdef list KINDS = ["temp", "outer", "input", "grad", "output", "kept"]
+cdef list KINDS = ["temp", "outer", "input", "grad", "output", "kept", "local"]       # by SlotKind
 
 
 def _describe(Program p not None):
@@ -599,6 +618,8 @@ def _assemble(dict d not None, list blobs not None):
             t.nbytes = room_of(p, <int>k)
         else:
             t.nbytes = whole_number(x["bytes"], 0, <int64_t>1 << 46)
+            if kind == "temp":              # lines of the cache, as the allocator gives them
+                t.nbytes = (t.nbytes + 63 if t.nbytes else 64) // 64 * 64
     for k in range(len(inputs)):
         if p.slots[<int>p.input_slots[k]].kind != S_INPUT or p.slots[<int>p.input_slots[k]].index != k:
             raise ValueError("an argument's slot")
@@ -637,10 +658,11 @@ def _assemble(dict d not None, list blobs not None):
                 raise ValueError("a strip's operands")
             s.strip = K.strip[number][code]
             s.item = ITEM[code]
-            s.c = <Const*>calloc(MAXCONST, sizeof(Const))
             p.nsteps += 1
-            if s.c == NULL:
-                raise MemoryError()
+            if constants:
+                s.c = <Const*>calloc(MAXCONST, sizeof(Const))
+                if s.c == NULL:
+                    raise MemoryError()
             for i, c in constants.items():
                 (<uint64_t*>s.c)[<int>i] = c
             for j in range(1, s.narg):
@@ -748,6 +770,7 @@ def _assemble(dict d not None, list blobs not None):
     p.nforward = len(outputs)
     lifetimes(p)
     group_strips(p)
+    keep_local(p)
     plan_memory(p)
     wrong = _verify(p, True)
     if wrong is not None:

@@ -149,7 +149,7 @@ BAD = {
     "strip of integers": (lambda h: h["steps"][0].update(dtype="int64"), "strip of another"),
     "dtype": (lambda h: h["steps"][0].update(dtype="complex64"), "no dtype"),
     "writes to an argument": (lambda h: h["steps"][0]["args"][0].update(slot=h["inputs"][0]["slot"], offset=0), "writes to"),
-    "result is a temporary": (lambda h: h["outputs"][0].update(slot=h["steps"][0]["args"][0]["slot"]), "outlives"),
+    "result is a temporary": (lambda h: h["outputs"][0].update(slot=h["steps"][0]["args"][0]["slot"]), r"outlives|no result"),
     "result too large": (lambda h: h["outputs"][0].update(shape=[1 << 20, 1 << 12], strides=[1 << 12, 1]), "larger than"),
     "result is an argument": (lambda h: h["outputs"][0].update(slot=h["inputs"][0]["slot"], shape=[1], strides=[1]), "no result"),
     "result vast": (lambda h: h["outputs"][0].update(shape=[1 << 40, 1 << 40], strides=[0, 0]), "a shape"),

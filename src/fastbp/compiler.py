@@ -774,6 +774,12 @@ class Compiled:
         return "\n".join(lines)
 
 
+def _tensors_of(result):
+    found: list = []
+    _flatten(result, found)
+    return found
+
+
 def _name_of(function):
     return getattr(function, "__qualname__", type(function).__name__)
 

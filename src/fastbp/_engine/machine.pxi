@@ -150,7 +150,13 @@ cdef char* workspace_of(int64_t each, int threads) noexcept:
         WORKSPACE_BYTES = need if WORKSPACE != NULL else 0
     if WORKSPACE == NULL:
         return NULL
-    return <char*>((<size_t>WORKSPACE + 63) & ~<size_t>63)
+    cdef char* first = <char*>((<size_t>WORKSPACE + 63) & ~<size_t>63)
+    cdef int t
+    if EXACT:                           # a kernel that leaves its slab is seen
+        fbp_forbid(WORKSPACE, WORKSPACE_BYTES)
+        for t in range(threads):
+            fbp_allow(first + t * ((each + 127) // 64 * 64), each)
+    return first
 
 
 cdef inline int run_range(Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

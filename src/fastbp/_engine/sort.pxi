@@ -118,6 +118,83 @@ def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last
     return values, indices
 
 
+def differentiated(Tensor input not None):
+    """Whether an operation on a tensor would be recorded, or has a tangent or examples to carry."""
+    return must_record(input) or (input.bits & B_DUAL) != 0
+
+
+def batched(*tensors):
+    """Whether one of some tensors stands for the examples of vmap, whose values no Python code can see."""
+    return batch_level(tensors) < 0
+
+
+def recording():
+    """Whether a recorder is set: what is to be replayed must be computed by instructions."""
+    return RECORDER is not None
+
+
+def in_order(Tensor input not None, ranks=None):
+    """Values of the last dimension in ascending order, NaN last; with `ranks`: the values of these ranks in their places.
+
+    NumPy's vectorised sort and partition, in memory of ours: they beat a radix sort where no position travels along.
+    """
+    cdef Tensor x = whole(input), y = copied(x, x.code)
+    from fastbp._external.sort import arrange
+    arrange(y.numpy(), x.numpy(), ranks)
+    return y
+
+
+def sorted_runs(Tensor values not None, bint starts):
+    """(the different values of a sorted vector, where the run of each begins: int64, or None)."""
+    cdef Instr I
+    cdef int code = values.code if values.code <= DT_I32 else DT_F32 if CATEGORY[values.code] == 2 else DT_I32
+    cdef Tensor x = whole(values if values.code == code else copied(values, code)), y, at = None, count
+    cdef int64_t one = 1, m
+    if x.n == 0:
+        return values, zeros((0,), dtype=int64)
+    y = fresh_like(x)
+    count = fresh(DT_I64, 1, &one)
+    start(&I, K_sorted_runs, OP_sort_parts, code, 3, 4)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], count)
+    no_operand(&I.arg[2])
+    if starts:
+        at = fresh(DT_I64, 1, x.dims)
+        set_operand(&I.arg[2], at)
+    set_operand(&I.arg[3], x)
+    I.shape[0] = x.n
+    I.n = 1
+    I.cost = 0.5 * x.n
+    execute(&I)
+    m = (<int64_t*>count.ptr)[0]
+    if m < x.n:                         # no more memory than the values need
+        y = copied(window(y, 0, 0, m), code)
+        at = copied(window(at, 0, 0, m), DT_I64) if starts else None
+    return y if code == values.code else copied(y, values.code), at
+
+
+def histogram_counts(Tensor input not None, int64_t bins, double low, double high):
+    """How many values of a tensor lie in each of `bins` equal parts of [low, high]: int64 [bins]."""
+    cdef Instr I
+    cdef Tensor x = whole(input if input.code == COMPUTE[input.code] else copied(input, COMPUTE[input.code])), y
+    cdef int64_t dims[2]
+    dims[0] = py.max(py.min(x.n // py.max(8192, 8 * bins), 64), 1)       # parts, by the numbers of values and bins alone
+    dims[1] = bins
+    y = zeros((dims[0], bins), dtype=int64)
+    start(&I, K_histogram_counts, OP_sort_parts, x.code, 1, 2)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    I.shape[0] = dims[0]
+    I.shape[1] = bins
+    I.shape[2] = x.n
+    I.c[0].f = low
+    I.c[1].f = high
+    I.n = dims[0]
+    I.cost = 1.5 * x.n / dims[0]
+    execute(&I)
+    return c_sum(y, (0,), False, None)
+
+
 def search_sorted(Tensor edges not None, Tensor values not None, bint right):
     """Places of values in edges, sorted along the last dimension: one row for all, or a row for each row; int64."""
     cdef Instr I

@@ -492,6 +492,72 @@ cdef int search(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil
     if I.dtype == DT_I64: return search_in(<const int64_t*>I.arg[1].data, <const int64_t*>I.arg[2].data, I, lo, hi)
     return ST_UNSUPPORTED
 
+# ---------------------------------------------------------------- runs of equal neighbours: firsts, their number, starts; x
+
+cdef void runs_of(sortable* y, const sortable* x, const Instr* I) noexcept nogil:
+    cdef int64_t n = I.shape[0]
+    cdef int64_t* at = <int64_t*>I.arg[2].data
+    cdef int64_t i
+    cdef int64_t m = 0
+    y[0] = x[0]
+    if at == NULL:
+        for i in range(1, n):           # written in any case, and kept if it is a first: no branch
+            y[m + 1] = x[i]
+            m += x[i] != x[i - 1]
+    else:
+        at[0] = 0
+        for i in range(1, n):
+            if x[i] != x[i - 1]:
+                m += 1
+                y[m] = x[i]
+                at[m] = i
+    (<int64_t*>I.arg[1].data)[0] = m + 1
+
+cdef int sorted_runs(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: runs_of(<float*>I.arg[0].data, <const float*>I.arg[3].data, I)
+    elif I.dtype == DT_F64: runs_of(<double*>I.arg[0].data, <const double*>I.arg[3].data, I)
+    elif I.dtype == DT_I64: runs_of(<int64_t*>I.arg[0].data, <const int64_t*>I.arg[3].data, I)
+    elif I.dtype == DT_I32: runs_of(<int32_t*>I.arg[0].data, <const int32_t*>I.arg[3].data, I)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+# ---------------------------------------------------------------- histogram: counts [parts, bins], values
+
+cdef enum:
+    HIST_STRIP = 256        # values whose bins are computed at a time
+
+cdef void hist_parts(const real* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int32_t at[HIST_STRIP]
+    cdef int64_t bins = I.shape[1]
+    cdef int64_t part = (I.shape[2] + I.shape[0] - 1) // I.shape[0]
+    cdef int64_t* count
+    cdef int64_t u, i, k, m, end
+    cdef real low = <real>I.c[0].f
+    cdef real high = <real>I.c[1].f
+    cdef real width = <real>(I.c[1].f - I.c[0].f)
+    cdef real n = <real>bins
+    cdef real v, r
+    for u in range(lo, hi):
+        count = <int64_t*>I.arg[0].data + u * bins
+        i = u * part
+        end = min(i + part, I.shape[2])
+        while i < end:
+            m = min(end - i, <int64_t>HIST_STRIP)
+            for k in range(m):
+                v = x[i + k]
+                r = (v - low) * n / width
+                r = r if r < n else n - 1               # the upper end is in the last bin
+                at[k] = <int32_t>r if (v >= low) & (v <= high) else -1
+            for k in range(m):
+                if at[k] >= 0: count[at[k]] += 1
+            i += m
+
+cdef int histogram_counts(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: hist_parts(<const float*>I.arg[1].data, I, lo, hi)
+    elif I.dtype == DT_F64: hist_parts(<const double*>I.arg[1].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
 # ---------------------------------------------------------------- running extrema: values, positions; x [outer, red, inner]
 
 # Of equal values the later one, and the latest NaN, has the position: PyTorch's convention.

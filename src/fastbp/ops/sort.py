@@ -3,7 +3,24 @@
 from ._declare import F, composed, external, kernels
 
 kernels("sort_parts", ("sort_rows", "sort_span", "sort_begin", "sort_count", "sort_plan", "sort_scatter", "sort_buckets",
-                       "search", "cummax", "cummin"), "The stable order of rows, or ranks of it; binary search; running extrema.")
+                       "search", "cummax", "cummin", "histogram_counts", "sorted_runs"),
+        "The stable order of rows, or ranks of it; binary search; running extrema; counts of bins and of equal neighbours.")
+
+# Long rows of which few ranks are asked for, or values alone (`in_order`): NumPy's partition and vectorised sort.
+external("near_(Tensor input, int rank)", "sort.near", {}, doc="Positions of what is near a rank of a vector, and its rank there.")
+external("place_(Tensor input, Scalar value, int rank)", "sort.place", {}, doc="The position of one rank of a vector's stable order.")
+external("candidates_(Tensor input, int k, bool largest)", "sort.candidates", {},
+         doc="Positions of the k largest or smallest values of a vector, and of few others.")
+
+LONG = 8192             # shorter rows: the kernels
+FAR = 1 << 21           # up to so many values a partition is faster than a sample and a look at what is near the rank
+
+
+def _long_rows(input, dim):
+    """input off the tape with `dim` last, where NumPy is the faster: rows that are long, of a dtype that it has; else None."""
+    if input.ndim == 0 or input.shape[dim] < LONG or input.dtype is F.bfloat16 or F.recording() or F.batched(input):
+        return None
+    return input.detach().movedim(dim, -1)
 
 
 def _dim(op, input, dim):
@@ -19,8 +36,24 @@ def _length(input, dim):
     return input.shape[dim] if input.ndim else 1
 
 
+def _place(x, rank):
+    """The position of one rank of a long vector's stable order: int64 []."""
+    at = None
+    if x.shape[0] > FAR:
+        among, at = F.near_(x, rank)
+        if at.shape[0]:
+            x, rank = F.index_select(x, 0, at), int(among)
+    place = F.place_(x, F.in_order(x, (rank,))[rank].item(), rank)
+    return place if at is None or not at.shape[0] else at[place]
+
+
 def _one_rank(op, input, rank, dim, keepdim):
     """(values, indices) of one rank along a dimension."""
+    rows = _long_rows(input, dim)
+    if rows is not None:
+        places = [_place(x, rank) for x in rows.reshape(-1, rows.shape[-1])]
+        indices = (places[0] if len(places) == 1 else F.stack(places)).reshape(*rows.shape[:-1], 1)
+        return _kept(op, input, dim, keepdim, indices.movedim(-1, dim))
     values, indices = F.sorted_along(input, dim, rank, rank + 1)
     if not keepdim and input.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
@@ -39,6 +72,10 @@ def _argsort(input, dim=-1, descending=False, *, stable=None):
 
 
 def _msort(input):
+    rows = None if F.differentiated(input) else _long_rows(input, 0)
+    if rows is not None:
+        values = F.in_order(rows)
+        return values if input.ndim == 1 else values.movedim(-1, 0).contiguous()
     return F.sorted_along(input, 0, 0, _length(input, 0))[0]
 
 
@@ -50,6 +87,13 @@ def _topk(input, k, dim=-1, largest=True, sorted=True):
         raise ValueError(f"topk: k {k} is out of range for dimension {dim} of size {_length(input, dim)}.")
     if input.ndim == 0 and k == 0:
         return F.results("topk", "values indices", (input.reshape(1)[:0], F.zeros(0, dtype=F.int64)))
+    rows = _long_rows(input, dim) if 0 < 8 * k <= _length(input, dim) else None
+    if rows is not None and rows.numel() == rows.shape[-1]:
+        at = F.candidates_(rows.reshape(-1), k, largest)
+        some = F.index_select(rows.reshape(-1), 0, at)
+        indices = F.index_select(at, 0, F.sorted_part(some, 0, k, largest)[1])
+        indices = indices.reshape(*rows.shape[:-1], k).movedim(-1, dim)
+        return F.results("topk", "values indices", (F.gather(input, dim, indices), indices))
     return F.results("topk", "values indices", F.sorted_along(input, dim, 0, k, largest))
 
 
@@ -70,11 +114,7 @@ def _check_median(op, input, dim):
 def _at_ranks(op, input, ranks, dim, keepdim):
     """(values, indices) at one rank for each row; ranks keep the dimension."""
     indices = F.sorted_along(input.detach(), dim, 0, _length(input, dim))[1]
-    indices = F.gather(indices, dim, ranks)
-    values = F.gather(input, dim, indices)
-    if not keepdim and input.ndim:
-        values, indices = values.squeeze(dim), indices.squeeze(dim)
-    return F.results(op, "values indices", (values, indices))
+    return _kept(op, input, dim, keepdim, F.gather(indices, dim, ranks))
 
 
 def _median_along(input, dim, keepdim):
@@ -113,7 +153,21 @@ def _median(input, dim=None, keepdim=False):
         if not input.dtype.is_floating_point:
             raise ValueError("median: an empty tensor of integers has no median.")
         return F.full((), float("nan"), dtype=input.dtype)
-    return _shared(input, _median_along(input.detach().reshape(-1), 0, False)[0])
+    return _median_of_all(input, False)
+
+
+def _median_of_all(input, skip):
+    x = input.detach().reshape(-1)
+    rank = (x.shape[0] - 1) // 2
+    if _long_rows(x, 0) is None:
+        value = (_nanmedian_along if skip else _median_along)(x, 0, False)[0]
+    else:
+        ordered = F.in_order(x, (rank,))
+        value = ordered[rank]
+        if input.dtype.is_floating_point and F.amax(ordered[rank:]).isnan():        # what is behind the rank has every NaN
+            rank = (int((~F.isnan(x)).sum()) - 1) // 2 if skip else -1
+            value = F.in_order(x, (rank,))[rank] if rank >= 0 else F.full((), float("nan"), dtype=input.dtype)
+    return _shared(input, value) if F.differentiated(input) else F.clone(value)
 
 
 def _nanmedian(input, dim=None, keepdim=False):
@@ -121,7 +175,7 @@ def _nanmedian(input, dim=None, keepdim=False):
         return _nanmedian_along(input, dim, keepdim)
     if input.numel() == 0:
         return _median(input)
-    return _shared(input, _nanmedian_along(input.detach().reshape(-1), 0, False)[0])
+    return _median_of_all(input, True)
 
 
 def _mode(input, dim=-1, keepdim=False):
@@ -131,17 +185,29 @@ def _mode(input, dim=-1, keepdim=False):
         raise IndexError(f"mode: dim {dim} of a tensor of shape {list(input.shape)} is empty; it has no mode.")
     if input.ndim == 0:
         return F.results("mode", "values indices", (F.clone(input), F.zeros((), dtype=F.int64)))
+    rows = _long_rows(input, dim)
+    if rows is not None and rows.numel() == n:
+        x = rows.reshape(-1)
+        values, _, counts = _distinct(x, True)
+        value = values[F.argmax(counts)]
+        if not value.isnan():
+            last = n - 1 - F.argmax((x == value).flip(0).to(F.uint8)).reshape(*rows.shape[:-1], 1)
+            return _kept("mode", input, dim, keepdim, last.movedim(-1, dim))
     x = input.detach().movedim(dim, -1)
     values, order = F.sorted_along(x, -1, 0, n)
     place = F.arange(n)
     begins = F.cat((F.ones((*x.shape[:-1], 1), dtype=F.bool_), values[..., 1:] != values[..., :-1]), -1)
     length = place - F.running_extreme(F.where(begins, place, 0), -1, True)[0]      # of its run so far, less one
     last = F.argmax(length, -1, True)
-    indices = F.gather(order, -1, last).movedim(-1, dim)
+    return _kept("mode", input, dim, keepdim, F.gather(order, -1, last).movedim(-1, dim))
+
+
+def _kept(op, input, dim, keepdim, indices):
+    """(values, indices) at positions that keep the dimension."""
     values = F.gather(input, dim, indices)
-    if not keepdim:
+    if not keepdim and input.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
-    return F.results("mode", "values indices", (values, indices))
+    return F.results(op, "values indices", (values, indices))
 
 
 composed("sort(Tensor input, int dim=-1, bool descending=False, bool? stable=None)", _sort, out=True,
@@ -219,8 +285,6 @@ composed("bucketize(Tensor input, Tensor boundaries, *, bool out_int32=False, bo
          method=False,
          doc="The bucket of each value between ascending boundaries.  boundaries[y - 1] < input <= boundaries[y]")
 
-external("sorted_values_(Tensor input)", "sort.values", {}, doc="Ascending values along the last dimension, without positions.")
-
 # ---- unique ---------------------------------------------------------------------------------------------------------
 
 
@@ -258,13 +322,18 @@ def _slices(op, input, dim):
     return x, dim
 
 
+def _distinct(x, counted):
+    """The different values of a vector, ascending, None, and how often each occurs."""
+    values = F.sorted_part(x, 0, x.shape[0], False, False)[0] if x.dtype is F.bfloat16 else F.in_order(x)
+    values, starts = F.sorted_runs(values, counted)
+    return values, None, F.diff(F.cat((starts, F.tensor([x.shape[0]])))) if counted else None
+
+
 def _unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     if dim is None:
         x = input.detach().reshape(-1)
         if not return_inverse:
-            values = F.sorted_part(x, 0, x.shape[0], False, False)[0] if x.dtype is F.bfloat16 else F.sorted_values_(x)
-            values, *rest = _runs(_begins(values), None, return_counts, values)
-            return _pick([values, None, *rest], False, return_counts)
+            return _pick([*_distinct(x, return_counts)], False, return_counts)
         values, order = F.sorted_part(x, 0, x.shape[0])
         values, inverse, *rest = _runs(_begins(values), order, return_counts, values)
         return _pick([values, inverse.reshape(input.shape), *rest], True, return_counts)
@@ -318,7 +387,6 @@ def _quantile_of(op, input, q, dim, keepdim, interpolation, skip):
     dim_of = 0 if dim is None else _dim(op, input, dim)
     x = input.reshape(-1) if dim is None or input.ndim == 0 else input.movedim(dim_of, -1)
     n = x.shape[-1]
-    x = F.sorted_along(x, -1, 0, n)[0]
     missing = F.isnan(x.detach())
     if skip:
         top = F.clamp((~missing).sum(-1, True) - 1, min=0).to(q.dtype)
@@ -326,6 +394,12 @@ def _quantile_of(op, input, q, dim, keepdim, interpolation, skip):
     else:                               # where a row has NaN, its last value, a NaN, is every quantile
         ranks = F.where(missing.any(-1, True), float(n - 1), q * (n - 1))
     rounded = {"higher": F.ceil, "nearest": F.round}.get(interpolation, F.floor)(ranks.detach())
+    if F.differentiated(input) or _long_rows(x, -1) is None:
+        x = F.sorted_along(x, -1, 0, n)[0]
+    elif ranks.numel() > 32:
+        x = F.in_order(x)
+    else:
+        x = F.in_order(x, tuple(sorted({int(r) for f in (F.floor, F.ceil) for r in f(ranks).reshape(-1).tolist()})))
     below = F.gather(x, -1, rounded.to(F.int64))
     if interpolation in ("linear", "midpoint"):
         weight = ranks - rounded if interpolation == "linear" else F.full_like(rounded, 0.5)
@@ -368,10 +442,7 @@ def _histc(input, bins=100, min=0, max=0):
         raise ValueError(f"histc: the range [{low}, {high}] is not finite; give min and max.")
     if low > high:
         raise ValueError(f"histc: max {high} must be larger than min {low}.")
-    x = x[(x >= low) & (x <= high)]
-    at = ((x - low) * bins / (high - low)).to(F.int64)
-    at = F.where(at == bins, bins - 1, at)
-    return F.zeros(bins, dtype=F.int64).scatter_add(0, at, F.ones_like(at)).to(input.dtype)
+    return F.histogram_counts(x, bins, low, high).to(input.dtype)
 
 
 composed("histc(Tensor input, int bins=100, Scalar min=0, Scalar max=0)", _histc, out=True,

@@ -252,7 +252,8 @@ CASES = [
     ("scatter_add", ("float32", "float64", "int64"), scatter_add), ("index_select", MOVED, index_select),
     ("index_add", ("float32", "float64", "int64"), index_add), ("index_put", MOVED, index_put),
     ("masked_select", MOVED, masked_select), ("masked_fill", MOVED, masked_fill), ("nonzero", ("float32",), nonzero),
-    ("flip", MOVED, flip), ("roll", MOVED, roll), ("repeat_interleave", MOVED, repeat_interleave), ("bincount", ("small",), bincount),
+    ("flip", MOVED, flip), ("roll", MOVED, roll), ("repeat_interleave", MOVED, repeat_interleave),
+    ("bincount", ("small",), bincount),
     ("cumsum", KINDS, cumsum), ("histogram", ("float32", "float64"), histogram),
 ]
 

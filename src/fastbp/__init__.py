@@ -78,8 +78,8 @@ def __dir__():
 
 # The core's names that are its own affair; those that end in "_" are methods of Tensor.
 _INTERNAL = frozenset("""
-    Results batched differentiated histogram_counts recording results running_extreme search_sorted sorted_along
-    in_order sorted_part sorted_runs
+    Results batched bin_counts differentiated histogram_counts recording results running_extreme
+    search_sorted sorted_along in_order sorted_part sorted_runs
     AccumulateGrad CPU Dual Frexp FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere every_example
     RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit

@@ -452,6 +452,26 @@ def embedding(Tensor input not None, Tensor weight not None, padding_idx=None, m
     return lookup(OP_embedding_sparse if sparse else OP_embedding, input, weight, padding_idx)
 
 
+def bin_counts(Tensor input not None, int64_t bins):
+    """How often each of the numbers 0 to bins - 1, of which an int64 vector is made, occurs in it."""
+    cdef Instr I
+    cdef Tensor x = whole(input), y
+    cdef int64_t parts = 4 if x.n > 16 * bins and bins <= 4096 else 1
+    y = zeros((parts, bins), dtype=int64)
+    if x.n == 0 or bins == 0:
+        return c_sum(y, (0,), False, None)
+    start(&I, K_bin_counts, OP_mask_positions, DT_I64, 1, 2)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    I.shape[0] = parts
+    I.shape[1] = bins
+    I.shape[2] = x.n
+    I.n = 1
+    I.cost = 0.7 * x.n
+    execute(&I)
+    return c_reshape(y, (bins,)) if parts == 1 else c_sum(y, (0,), False, None)
+
+
 # ---- masks ----------------------------------------------------------------------------------------------------------
 
 cdef Tensor true_positions(Tensor mask):
@@ -491,13 +511,14 @@ def nonzero(Tensor input not None, *, as_tuple=False):
     flat = true_positions(input)
     columns = []
     for d in range(input.nd - 1, -1, -1):
-        columns.insert(0, binary(OP_remainder, binary(OP_floor_divide, flat, inner) if inner > 1 else flat, input.dims[d] or 1))
+        at = binary(OP_floor_divide, flat, inner) if inner > 1 else flat
+        columns.insert(0, binary(OP_remainder, at, input.dims[d] or 1) if d > 0 else at)
         inner *= input.dims[d]
     if as_tuple:
         return tuple(columns) if input.nd else (flat,)
     if input.nd == 0:
         return zeros((flat.shape[0], 0), dtype=int64)
-    return stack(columns, 1)
+    return columns[0].unsqueeze(1) if input.nd == 1 else stack(columns, 1)
 
 
 # ---- x[key] ---------------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ cdef extern from *:
 cdef enum:
     IDX_LINE = 64           # bytes of a cache line
     IDX_AHEAD = 8192        # bytes that are asked for ahead
+    IDX_NEXT = 16           # single values at random places: so many ahead,
+    IDX_FAR = 1 << 21       # where there are so many that most are in no cache
 
 # asks for a row that will be copied soon: rows at random places are what no processor foresees (60,000 rows of 3 kB, shuffled,
 # one thread of a shared machine: 49 ms without, 32 one row ahead, 28 two)
@@ -78,6 +80,10 @@ cdef void idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noex
         o = lo // m
         k = lo - o * m
         e = min(m, k + hi - lo)
+        while k < e - IDX_NEXT and size >= IDX_FAR:
+            idx_fetch(<const char*>(src + o * size + idx_from_end(idx[k + IDX_NEXT], size)))
+            out[o * m + k] = src[o * size + idx_from_end(idx[k], size)]
+            k += 1
         for k in range(k, e): out[o * m + k] = src[o * size + idx_from_end(idx[k], size)]
         lo = o * m + e
 
@@ -107,6 +113,41 @@ cdef int take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
             o += 1
     return ST_OK
 
+# Values at positions, one for each: written in the order of the positions.
+cdef void idx_write(cell* dst, const int64_t* idx, const cell* src, int64_t size, int64_t m) noexcept nogil:
+    cdef int64_t i
+    for i in range(m - IDX_NEXT if size >= IDX_FAR else <int64_t>0):
+        idx_fetch(<const char*>(dst + idx_from_end(idx[i + IDX_NEXT], size)))
+        dst[idx_from_end(idx[i], size)] = src[i]
+    for i in range(max(m - IDX_NEXT, <int64_t>0) if size >= IDX_FAR else <int64_t>0, m): dst[idx_from_end(idx[i], size)] = src[i]
+
+cdef void idx_add_at(number* dst, const int64_t* idx, const number* src, int64_t size, int64_t m) noexcept nogil:
+    cdef int64_t i, k
+    for i in range(m - IDX_NEXT if size >= IDX_FAR else <int64_t>0):
+        idx_fetch(<const char*>(dst + idx_from_end(idx[i + IDX_NEXT], size)))
+        k = idx_from_end(idx[i], size)
+        dst[k] = k_add(dst[k], src[i])
+    for i in range(max(m - IDX_NEXT, <int64_t>0) if size >= IDX_FAR else <int64_t>0, m):
+        k = idx_from_end(idx[i], size)
+        dst[k] = k_add(dst[k], src[i])
+
+# rows [lo, hi) of dst [outer, size] at idx [outer, m] (rows: m) or [m] (rows: 0)
+cdef int idx_write_rows(const Instr* I, const int64_t* idx, int64_t rows, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    cdef int64_t size = I.shape[1]
+    cdef int64_t m = I.shape[3]
+    cdef int64_t o
+    cdef char* d
+    cdef const char* s
+    for o in range(lo, hi):
+        d = I.arg[0].data + o * size * item
+        s = I.arg[2].data + o * m * item
+        if item == 4: idx_write(<uint32_t*>d, idx + o * rows, <const uint32_t*>s, size, m)
+        elif item == 8: idx_write(<uint64_t*>d, idx + o * rows, <const uint64_t*>s, size, m)
+        elif item == 1: idx_write(<uint8_t*>d, idx + o * rows, <const uint8_t*>s, size, m)
+        else: idx_write(<uint16_t*>d, idx + o * rows, <const uint16_t*>s, size, m)
+    return ST_OK
+
 cdef int put(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t item = idx_size(I.arg[0].dtype)
     cdef int64_t size = I.shape[1]
@@ -118,6 +159,7 @@ cdef int put(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef const int64_t* idx = <const int64_t*>I.arg[1].data
     cdef char* dst
     cdef const char* src
+    if inner == 1: return idx_write_rows(I, idx, 0, lo, hi)
     while lo < hi:      # neighbouring units of one outer index are done together
         o = lo // parts
         j = (lo - o * parts) * IDX_COLS
@@ -137,6 +179,9 @@ cdef void idx_put_add(number* out, const Instr* I, int64_t lo, int64_t hi) noexc
     cdef const int64_t* idx = <const int64_t*>I.arg[1].data
     cdef number* d
     cdef const number* s
+    if inner == 1:
+        for o in range(lo, hi): idx_add_at(out + o * size, idx, <const number*>I.arg[2].data + o * m, size, m)
+        return
     while lo < hi:
         o = lo // parts
         j = (lo - o * parts) * IDX_COLS
@@ -208,6 +253,7 @@ cdef void idx_scatter(cell* dst, const Instr* I, int64_t lo, int64_t hi) noexcep
 
 cdef int scatter(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t item = idx_size(I.arg[0].dtype)
+    if I.shape[2] == 1: return idx_write_rows(I, <const int64_t*>I.arg[1].data, I.shape[3], lo, hi)
     if item == 4: idx_scatter(<uint32_t*>I.arg[0].data, I, lo, hi)
     elif item == 8: idx_scatter(<uint64_t*>I.arg[0].data, I, lo, hi)
     elif item == 1: idx_scatter(<uint8_t*>I.arg[0].data, I, lo, hi)
@@ -223,6 +269,10 @@ cdef void idx_scatter_add(number* dst, const Instr* I, int64_t lo, int64_t hi) n
     cdef int64_t o, j, i, e, c
     cdef number* d
     cdef number* q
+    if inner == 1:
+        for o in range(lo, hi):
+            idx_add_at(dst + o * size, <const int64_t*>I.arg[1].data + o * m, <const number*>I.arg[2].data + o * m, size, m)
+        return
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
@@ -306,6 +356,23 @@ cdef int index_check(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
         i = e
     return ST_OK
 
+# counts [parts, bins] of the whole numbers x; neighbours are counted in different parts: one need not wait for the other
+cdef int bin_counts(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t* count = <int64_t*>I.arg[0].data
+    cdef const int64_t* x = <const int64_t*>I.arg[1].data
+    cdef int64_t bins = I.shape[1]
+    cdef int64_t n = I.shape[2]
+    cdef int64_t i = 0
+    if I.shape[0] == 4:
+        while i + 4 <= n:
+            count[x[i]] += 1
+            count[bins + x[i + 1]] += 1
+            count[2 * bins + x[i + 2]] += 1
+            count[3 * bins + x[i + 3]] += 1
+            i += 4
+    for i in range(i, n): count[x[i]] += 1
+    return ST_OK
+
 cdef int64_t idx_count(const uint8_t* mask, int64_t m) noexcept nogil:
     cdef uint8_t s[64]
     cdef int64_t count = 0
@@ -333,6 +400,14 @@ cdef int mask_index(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
     cdef int64_t i = 0
     cdef int64_t k = 0
     cdef uint64_t eight
+    cdef int j
+    while k + 8 <= count:       # eight may be written in advance: no branch for each value
+        memcpy(&eight, mask + i, 8)
+        if eight != 0:
+            for j in range(8):
+                out[k] = i + j
+                k += mask[i + j] != 0
+        i += 8
     while k < count:    # while one is missing, out[k] may be written in advance: no branch for each value
         if i + 8 <= I.shape[0]:
             memcpy(&eight, mask + i, 8)

@@ -133,6 +133,12 @@ cdef inline void load_run(const stored* x, int64_t stride, int64_t n, number* y)
             v = <number>x[0]
         for i in range(n):
             y[i] = v
+    elif stride == -1 and sizeof(stored) == sizeof(number):     # flip
+        for i in range(n):
+            if number is int64_t and (stored is float or stored is double):
+                y[i] = fbp_to_int(x[-i])
+            else:
+                y[i] = <number>x[-i]
     else:
         for i in range(n):
             if number is int64_t and (stored is float or stored is double):

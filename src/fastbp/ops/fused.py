@@ -135,4 +135,4 @@ kernels("optimizer_update", ("nadam", "radam", "adamax", "adagrad", "adadelta", 
         "The other optimizers, one pass each.")
 kernels("random_fill", ("rand_uniform", "rand_normal", "rand_int", "bernoulli"), "Philox random numbers indexed by element.")
 kernels("moments_of", ("moments",), "Sum, sum of squares, largest size, zeros and non-finite values, one pass.")
-kernels("mask_positions", ("mask_count", "mask_index"), "Positions of the true elements.")
+kernels("mask_positions", ("mask_count", "mask_index", "bin_counts"), "Positions of the true elements; counts of whole numbers.")

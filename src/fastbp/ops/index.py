@@ -318,8 +318,8 @@ def _bincount(input, weights=None, minlength=0):
         raise ValueError("bincount: input must not have negative values.")
     n = max(int(input.max()) + 1 if input.numel() else 0, minlength)
     if weights is None:
-        weights = F.ones(input.shape, dtype=F.int64)
-    elif weights.dtype is not F.float32:
+        return F.bin_counts(input, n)
+    if weights.dtype is not F.float32:
         weights = weights.to(F.float64)
     return F.index_add(F.zeros(n, dtype=weights.dtype), 0, input, weights.detach())
 

@@ -7,8 +7,10 @@ kernels("sort_parts", ("sort_rows", "sort_span", "sort_begin", "sort_count", "so
         "The stable order of rows, or ranks of it; binary search; running extrema; counts of bins and of equal neighbours.")
 
 # Long rows of which few ranks are asked for, or values alone (`in_order`): NumPy's partition and vectorised sort.
-external("near_(Tensor input, int rank)", "sort.near", {}, doc="Positions of what is near a rank of a vector, and its rank there.")
-external("place_(Tensor input, Scalar value, int rank)", "sort.place", {}, doc="The position of one rank of a vector's stable order.")
+external("near_(Tensor input, int rank)", "sort.near", {},
+         doc="Positions of what is near a rank of a vector, and its rank among them.")
+external("place_(Tensor input, Scalar value, int rank)", "sort.place", {},
+         doc="The position of one rank of a vector's stable order.")
 external("candidates_(Tensor input, int k, bool largest)", "sort.candidates", {},
          doc="Positions of the k largest or smallest values of a vector, and of few others.")
 

@@ -359,3 +359,44 @@ X = fastbp.tensor([[3.0, 1.0, 2.0]])
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "int8", "few", "constant", "zeros", "nan", "sorted"])
+@pytest.mark.parametrize("n", [9_000, 2_200_000])
+def test_long_rows_as_the_stable_order(kind, n):
+    """Selection from long rows takes other ways: each must give what the stable order gives."""
+    rng = np.random.default_rng(5)
+    if n > 1e6 and kind in ("int64", "int8", "few", "sorted"):
+        pytest.skip("as for the short ones")
+    x = {"float32": lambda: rng.random(n, dtype=np.float32), "float64": lambda: rng.standard_normal(n),
+         "int64": lambda: rng.integers(-2 ** 62, 2 ** 62, n), "int8": lambda: rng.integers(-128, 128, n).astype(np.int8),
+         "few": lambda: rng.integers(0, 5, n).astype(np.float32), "constant": lambda: np.ones(n),
+         "zeros": lambda: np.where(rng.random(n) < 0.5, 0.0, -0.0) * rng.integers(-1, 2, n),
+         "nan": lambda: np.where(rng.random(n) < 0.3, np.nan, rng.standard_normal(n)), "sorted": lambda: np.arange(n)}[kind]()
+    t = fastbp.from_numpy(x)
+    order = np.argsort(x, kind="stable")
+    values = fastbp.msort(t).numpy()
+    np.testing.assert_array_equal(values, x[order])
+    if x.dtype.kind == "f":
+        here = ~np.isnan(x[order])
+        np.testing.assert_array_equal(np.signbit(values)[here], np.signbit(x[order])[here])
+    for k in (1, n // 3, n):
+        value, at = fastbp.kthvalue(t, k)
+        assert int(at) == order[k - 1] and np.array_equal(value.numpy(), x[order[k - 1]], equal_nan=x.dtype.kind == "f")
+    value, at = fastbp.topk(t, 50, largest=False)
+    np.testing.assert_array_equal(at.numpy(), order[:50])
+    down = np.argsort(-x if x.dtype.kind == "f" and not np.isnan(x).any() else x[::-1], kind="stable")
+    if x.dtype.kind == "f" and not np.isnan(x).any():
+        np.testing.assert_array_equal(fastbp.topk(t, 50)[1].numpy(), down[:50])
+    else:
+        np.testing.assert_array_equal(fastbp.topk(t, 50)[1].numpy(), (n - 1 - down[::-1])[:50])
+    middle = np.nan if x.dtype.kind == "f" and np.isnan(x).any() else x[order[(n - 1) // 2]]
+    np.testing.assert_array_equal(fastbp.median(t).numpy(), middle)
+    found, counts = fastbp.unique(t, return_counts=True)
+    want = np.unique(x, return_counts=True, equal_nan=False) if x.dtype.kind == "f" else np.unique(x, return_counts=True)
+    np.testing.assert_array_equal(found.numpy(), want[0])
+    np.testing.assert_array_equal(counts.numpy(), want[1])
+    if x.dtype.kind == "f" and n < 1e6 and kind != "nan":
+        low, high = float(x.min()) - 1, float(x.max()) + 1
+        assert int(fastbp.histc(t, 7, low, high).sum()) == n
+        np.testing.assert_allclose(fastbp.quantile(t, 0.3).numpy(), np.quantile(x, 0.3), rtol=1e-5, atol=1e-6)

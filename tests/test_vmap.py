@@ -336,3 +336,33 @@ def test_what_cannot_be_mapped_is_named():
         w = fastbp.ones(2, requires_grad=True)
         func.vmap(lambda x: fastbp.autograd.grad((x * w).sum(), w)[0])(x)
     assert fastbp.ones(2).sum().item() == 2             # all levels are closed again
+
+
+ORDERING = {
+    "sort": lambda x: fastbp.sort(x, -1)[0], "argsort": lambda x: fastbp.argsort(x, 0, True), "msort": fastbp.msort,
+    "topk": lambda x: fastbp.topk(x, 2, 0)[0], "kthvalue": lambda x: fastbp.kthvalue(x, 2)[0],
+    "median": lambda x: fastbp.median(x, 0)[0], "median of all": fastbp.median, "nanmedian": lambda x: fastbp.nanmedian(x, -1)[0],
+    "nanmedian of all": fastbp.nanmedian, "mode": lambda x: fastbp.mode(x, -1)[0],
+    "quantile": lambda x: fastbp.quantile(x, 0.3, -1), "nanquantile": lambda x: fastbp.nanquantile(x, 0.3),
+    "cummax": lambda x: fastbp.cummax(x, -1)[0], "cummin": lambda x: fastbp.cummin(x, 0)[1],
+    "logcumsumexp": lambda x: fastbp.logcumsumexp(x, -1), "cov": fastbp.cov,
+    "searchsorted": lambda x: fastbp.searchsorted(fastbp.sort(x.detach())[0], x.detach()),
+}
+
+
+@pytest.mark.parametrize("name", ORDERING)
+@pytest.mark.parametrize("missing", [False, True])
+def test_ordering_example_by_example(name, missing):
+    f = ORDERING[name]
+    x = np.random.default_rng(3).standard_normal((4, 3, 6))
+    x[0, 0, :3] = 1.5
+    if missing:
+        x[1, 1, 2] = np.nan
+    x = fastbp.tensor(x)
+    want = np.stack([f(e).numpy() for e in x])
+    np.testing.assert_allclose(fastbp.func.vmap(f)(x).numpy(), want, rtol=1e-14)
+    pairs = fastbp.func.vmap(fastbp.func.vmap(f))(x.reshape(2, 2, 3, 6))
+    np.testing.assert_allclose(pairs.numpy().reshape(want.shape), want, rtol=1e-14)
+    if want.dtype.kind == "f":
+        g = fastbp.func.grad(lambda e: (f(e) * 2).sum())
+        np.testing.assert_allclose(fastbp.func.vmap(g)(x).numpy(), np.stack([g(e).numpy() for e in x]), rtol=1e-12)

@@ -60,6 +60,9 @@ cdef int sort_long(Tensor values, Tensor indices, Tensor x, int64_t row, int64_t
 def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descending=False, bint positions=True):
     """Ranks [first, last) of the stable order along the last dimension: (values, int64 positions or None); not recorded."""
     cdef Instr I
+    if BATCHING and is_batched(input):
+        ys = sorted_part(input.dual.primal, first, last, descending, positions)
+        return tuple([None if y is None else make_batched(y, input.dual.level) for y in ys])
     cdef Tensor x = detached(input), values, indices = None
     cdef int64_t n = x.dims[x.nd - 1], rows = x.n // n if n else 0, r
     cdef int64_t dims[MAXDIM]
@@ -102,6 +105,10 @@ def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last
 
     Values are gathered where they are differentiated; NaN counts as the largest value.
     """
+    if BATCHING and is_batched(input):
+        ys = sorted_along(c_reshape(input, (1,)) if input.nd == 0 else input.dual.primal,
+                          0 if input.nd == 0 else wrap_dim("sort", dim, input.nd) + 1, first, last, descending)
+        return tuple([c_reshape(y, ()) if input.nd == 0 else make_batched(y, input.dual.level) for y in ys])
     cdef Tensor x = detached(input), values, indices
     cdef int d = wrap_dim("sort", dim, x.nd)
     if x.nd == 0:
@@ -198,6 +205,16 @@ def histogram_counts(Tensor input not None, int64_t bins, double low, double hig
 def search_sorted(Tensor edges not None, Tensor values not None, bint right):
     """Places of values in edges, sorted along the last dimension: one row for all, or a row for each row; int64."""
     cdef Instr I
+    cdef int level = batch_level((edges, values)) if BATCHING else 0
+    if level:
+        found = physical_of(values, level)[0]
+        if physical_of(edges, level)[1] or edges.nd > 1:
+            found = to_physical(values, level)
+            if edges.nd == 1:           # a row for each example
+                found = c_reshape(found, (found.shape[0], -1))
+            return make_batched(c_reshape(search_sorted(to_physical(edges, level), found, right),
+                                          to_physical(values, level).shape), level)
+        return make_batched(search_sorted(edges, found, right), level)
     cdef int code = COMPUTE[promote(edges.code, values.code)]
     cdef Tensor e = whole(detached(edges) if edges.code == code else copied(edges, code))
     cdef Tensor v = whole(detached(values) if values.code == code else copied(values, code))
@@ -221,6 +238,11 @@ def search_sorted(Tensor edges not None, Tensor values not None, bint right):
 
 def running_extreme(Tensor input not None, int64_t dim, bint largest):
     """(values, int64 positions) of the largest or smallest value so far along a dimension; not recorded."""
+    if BATCHING and is_batched(input):
+        if input.nd == 0:
+            return tuple([c_reshape(y, ()) for y in running_extreme(c_reshape(input, (1,)), 0, largest)])
+        ys = running_extreme(input.dual.primal, wrap_dim("cummax" if largest else "cummin", dim, input.nd) + 1, largest)
+        return tuple([make_batched(y, input.dual.level) for y in ys])
     cdef Instr I
     cdef Tensor x = detached(input), values, indices
     cdef int d = wrap_dim("cummax" if largest else "cummin", dim, x.nd)

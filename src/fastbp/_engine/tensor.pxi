@@ -446,7 +446,7 @@ cdef class Tensor:
     def detach(self):
         """The same memory as a leaf that requires no grad; shares version and storage."""
         if BATCHING and is_batched(self):
-            return make_batched(detached(self.dual.primal), self.dual.level)
+            return make_batched(self.dual.primal.detach(), self.dual.level)
         return detached(self)
 
     def detach_(self):

@@ -57,6 +57,12 @@ def solve_triangular(a, b, upper, unitriangular):
     return x if upper else x[..., ::-1, :]
 
 
+def cholesky_solve(b, factor, upper):
+    """x of (l l^T) x = b for the lower factor l, or its transpose."""
+    lower = np.swapaxes(factor, -1, -2) if upper else factor
+    return solve_triangular(np.swapaxes(lower, -1, -2), solve_triangular(lower, b, False, False), True, False)
+
+
 def cholesky(a, upper):
     """The factor and the order of the first minor that is not positive definite."""
     if upper:

@@ -204,6 +204,12 @@ cdef int softmax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
     if I.dtype == DT_F64: return row_softmax(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
+cdef inline bint row_is_zero(const real* x, int64_t n) noexcept nogil:
+    cdef int64_t c
+    for c in range(n):
+        if x[c] != 0: return False
+    return True
+
 cdef int row_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t n = I.shape[1]
     cdef int64_t i, c
@@ -215,7 +221,10 @@ cdef int row_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) 
     y += lo * n
     for i in range(lo, hi):
         d = row_dot(gy, y, n)
-        for c in range(n): gx[c] = y[c] * (gy[c] - d)
+        if d != d and row_is_zero(gy, n):       # a zero adjoint stays one, also where y is NaN
+            for c in range(n): gx[c] = 0
+        else:
+            for c in range(n): gx[c] = y[c] * (gy[c] - d)
         gx += n
         gy += n
         y += n
@@ -274,7 +283,9 @@ cdef int row_log_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t 
             row_exp_buffer(b, k * n)
         for r in range(k):
             d = <real>red_sum_row(gy, n)
-            if n < ROW_SIDE:
+            if d == 0:                          # also where y is NaN
+                for c in range(n): gx[c] = gy[c]
+            elif n < ROW_SIDE:
                 for c in range(n): gx[c] = gy[c] - b[r * n + c] * d
             else:
                 for c in range(n): gx[c] = gy[c] - k_exp(y[c]) * d

@@ -164,6 +164,13 @@ def _cumprod(n, b, x, dim, dtype=None):
     return F.reshape(y, (n,)) if single else y
 
 
+@rule("logcumsumexp")
+def _logcumsumexp(n, b, x, dim):
+    x, single = lines(x)
+    y = F.logcumsumexp(x, shifted(dim, x))
+    return F.reshape(y, (n,)) if single else y
+
+
 # ---- products -------------------------------------------------------------------------------------------------------
 
 

@@ -235,6 +235,19 @@ def _cholesky(input, upper=False):
     return L
 
 
+def _factor_rule(v, B, L, y, upper):
+    """As PyTorch's, of all entries of L as A = L L^T reads them, not of the triangle that the solution is computed from."""
+    g = F.cholesky_solve_(v, L, upper)
+    S = -F.matmul(g, y.mT)
+    S = S + S.mT
+    return F.matmul(L, S) if upper else F.matmul(S, L)
+
+
+external("cholesky_solve_(Tensor B, Tensor L, bool upper)", "linalg.cholesky_solve",
+         {"B": lambda v, L, upper: F.cholesky_solve_(v, L, upper), "L": _factor_rule},
+         doc="X with L L^T X = B (L^T L X = B if upper).", source="PyTorch's cholesky_solve_backward")
+
+
 def _cholesky_solve(B, L, upper=False):
     check_floating("cholesky_solve", B, L)
     check_matrices("cholesky_solve", L, True)
@@ -242,9 +255,7 @@ def _cholesky_solve(B, L, upper=False):
     if B.shape[-2] != L.shape[-1]:
         raise F.ShapeError(f"cholesky_solve: {tell(B)} and {tell(L)} do not fit: {B.shape[-2]} must be {L.shape[-1]}.")
     B, L = _expand_batch("cholesky_solve", B, L)
-    if upper:
-        L = L.mT
-    return F.solve_triangular_(L.mT, F.solve_triangular_(L, B, False, False), True, False)
+    return F.cholesky_solve_(B, L, upper)
 
 
 def _cholesky_inverse(L, upper=False):

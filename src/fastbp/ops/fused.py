@@ -25,17 +25,31 @@ def _log_softmax(input, dim):
     return s - F.log(F.exp(s).sum(dim, True))
 
 
+# a zero adjoint of a row stays one, also where the row is NaN
+
+
+def _softmax_backward(grad, output, dim):
+    output = F.where((output != output) & (grad == 0).all(dim, True), 0, output)
+    return (grad - (grad * output).sum(dim, True)) * output
+
+
+def _log_softmax_backward(grad, output, dim):
+    total = grad.sum(dim, True)
+    e = F.exp(output)
+    return grad - F.where((e != e) & (total == 0), 0, e) * total
+
+
 fused("softmax(Tensor input, int dim)", ("softmax",), _softmax,
       {"input": "bw_softmax"}, wrapper="softmax",
       doc="y = exp(input) / sum(exp(input)) along dim, stable", source="Bridle, 1990")
 fused("softmax_backward(Tensor grad, Tensor output, int dim)", ("softmax_backward",),
-      lambda grad, output, dim: (grad - (grad * output).sum(dim, True)) * output, function=False, method=False,
+      _softmax_backward, function=False, method=False,
       doc="Adjoint of softmax: the Jacobian diag(y) - y y^T times the gradient.")
 fused("log_softmax(Tensor input, int dim)", ("log_softmax",), _log_softmax,
       {"input": "bw_log_softmax"}, wrapper="log_softmax",
       doc="y = log(softmax(input)) along dim, stable")
 fused("log_softmax_backward(Tensor grad, Tensor output, int dim)", ("log_softmax_backward",),
-      lambda grad, output, dim: grad - F.exp(output) * grad.sum(dim, True), function=False, method=False,
+      _log_softmax_backward, function=False, method=False,
       doc="Adjoint of log_softmax.")
 
 composed("special_softmax(Tensor input, int dim, *, dtype? dtype=None)",

@@ -450,12 +450,12 @@ def _cov(input, *, correction=1, fweights=None, aweights=None):
             raise F.ShapeError(f"cov: {name} {list(w.shape)} must be a vector of {n} weights, one for each column.")
         if (name == "fweights") == w.dtype.is_floating_point or w.dtype is F.bool_:
             raise F.DTypeError(f"cov: fweights must be integers and aweights floating, got {name} {w.dtype}.")
-        if (w.detach() < 0).any():
+        if F.anywhere(w.detach() < 0):
             raise ValueError(f"cov: {name} must not be negative.")
         w = w.reshape(-1)
         weights = w if weights is None else weights * w
     total = F.tensor(n) if weights is None else weights.sum()
-    if weights is not None and n and float(total) == 0:
+    if weights is not None and n and F.anywhere(total.detach() == 0):
         raise ValueError("cov: the weights sum to zero.")
     if aweights is None or correction == 0:
         freedom = total - correction

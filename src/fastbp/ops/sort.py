@@ -124,7 +124,7 @@ def _median_along(input, dim, keepdim):
     n = _length(input, dim)
     if input.dtype.is_floating_point and input.numel():
         missing = F.isnan(input.detach())
-        if F.recording() or missing.any():      # NaN is the median of what has one: the first of them
+        if F.recording() or F.anywhere(missing):        # NaN is the median of what has one: the first of them
             count = missing.sum(dim, True)
             return _at_ranks("median", input, F.where(count > 0, n - count, (n - 1) // 2), dim, keepdim)
     return _one_rank("median", input, (n - 1) // 2, dim, keepdim)
@@ -145,6 +145,8 @@ def _shared(input, value):
     value = value.detach()
     here = input.detach()
     same = (here == value) | (F.isnan(here) & F.isnan(value))
+    if F.batched(value):                # how many are equal differs between the examples
+        return F.amax(F.where(same, input, -float("inf")))
     return F.amax(input.reshape(-1)[same.reshape(-1)])
 
 
@@ -384,7 +386,7 @@ def _quantile_of(op, input, q, dim, keepdim, interpolation, skip):
             raise F.DTypeError(f"{op}: q ({q.dtype}) must have the dtype of input ({input.dtype}).")
     else:
         q = F.tensor(float(q), dtype=input.dtype)
-    if q.numel() and not ((q.detach() >= 0) & (q.detach() <= 1)).all():
+    if q.numel() and F.anywhere(~((q.detach() >= 0) & (q.detach() <= 1))):
         raise ValueError(f"{op}: q must be in [0, 1].")
     dim_of = 0 if dim is None else _dim(op, input, dim)
     x = input.reshape(-1) if dim is None or input.ndim == 0 else input.movedim(dim_of, -1)

@@ -1006,11 +1006,18 @@ def scatter(input: Tensor, dim: Any, index: Tensor, src: Any = ..., *, value: An
 def fit(t: Tensor, shape: Any) -> Tensor: ...
 def fill_flat(v: Tensor, index: Tensor, lead: _Int) -> Tensor: ...
 def embedding(input: Tensor, weight: Tensor, padding_idx: Any = ..., max_norm: Any = ..., norm_type: Any = ..., scale_grad_by_freq: Any = ..., sparse: Any = ...) -> Tensor: ...
+def bin_counts(input: Tensor, bins: _Int) -> Tensor: ...
 def nonzero(input: Tensor, *, as_tuple: Any = ...) -> Any: ...
 def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: Any = ...) -> Tensor: ...
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: Any = ...) -> Tensor: ...
 def sorted_part(input: Tensor, first: _Int, last: _Int, descending: _Bool = ..., positions: _Bool = ...) -> Tensor: ...
 def sorted_along(input: Tensor, dim: _Int, first: _Int, last: _Int, descending: _Bool = ...) -> Tensor: ...
+def differentiated(input: Tensor) -> Tensor: ...
+def batched(*tensors: Any) -> Tensor: ...
+def recording() -> Tensor: ...
+def in_order(input: Tensor, ranks: Any = ...) -> Tensor: ...
+def sorted_runs(values: Tensor, starts: _Bool) -> Tensor: ...
+def histogram_counts(input: Tensor, bins: _Int, low: _Float, high: _Float) -> Tensor: ...
 def search_sorted(edges: Tensor, values: Tensor, right: _Bool) -> Tensor: ...
 def running_extreme(input: Tensor, dim: _Int, largest: _Bool) -> Tensor: ...
 def softmax(input: Tensor, dim: Any = ..., *, dtype: _Dtype | None = ..., axis: Any = ...) -> Tensor: ...
@@ -1617,33 +1624,34 @@ __all__ = [
     "aminmax", "angle", "any", "anywhere", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
     "arctanh", "argmax", "argmin", "argsort", "argwhere", "as_strided", "as_strided_scatter", "as_tensor", "asarray",
     "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "avg_pool1d", "avg_pool2d",
-    "avg_pool3d", "baddbmm", "batch_norm", "bernoulli", "bfloat16", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors",
-    "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul",
-    "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min",
-    "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj", "constant_pad_nd", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos",
-    "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu", "cross", "cross_entropy",
-    "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "default_generator", "deg2rad",
-    "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "digamma",
-    "dist", "div", "divide", "dot", "dropout", "dsplit", "dstack", "dtype", "einsum", "elu", "embedding",
-    "embedding_bag", "empty", "empty_cache", "empty_like", "empty_permuted", "empty_strided", "eq", "equal", "erf",
-    "erfc", "erfinv", "every_example", "executed", "exp", "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout",
-    "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2",
-    "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack", "from_numpy", "frombuffer", "full",
-    "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads",
-    "get_rng_state", "glu", "gradient", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt",
-    "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
-    "histc", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy",
-    "index_fill", "index_put", "index_reduce", "index_select", "initial_seed", "inner", "instance_norm", "int16",
-    "int32", "int64", "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size",
-    "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron",
-    "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma",
-    "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal",
-    "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq",
-    "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp",
+    "avg_pool3d", "baddbmm", "batch_norm", "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
+    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist",
+    "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk",
+    "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj",
+    "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "copysign", "corrcoef", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu",
+    "cross", "cross_entropy", "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid",
+    "default_generator", "deg2rad", "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal",
+    "diagonal_scatter", "diff", "differentiated", "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit",
+    "dstack", "dtype", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache", "empty_like",
+    "empty_permuted", "empty_strided", "eq", "equal", "erf", "erfc", "erfinv", "every_example", "executed", "exp",
+    "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft",
+    "fft_hfft2", "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten",
+    "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "frac", "frexp", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "gather",
+    "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu",
+    "gradient", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "histogram_counts", "hsplit",
+    "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order", "index_add", "index_copy", "index_fill",
+    "index_put", "index_reduce", "index_select", "initial_seed", "inner", "instance_norm", "int16", "int32", "int64",
+    "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size", "is_tensor", "isclose",
+    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron", "kthvalue", "l1_loss",
+    "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_cholesky",
+    "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal", "linalg_eigh",
+    "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq", "linalg_lu",
+    "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp",
     "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot", "linalg_norm", "linalg_pinv",
     "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_svd",
     "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve", "linalg_vander", "linalg_vecdot", "linalg_vector_norm",
@@ -1661,16 +1669,16 @@ __all__ = [
     "pairwise_distance", "pdist", "permute", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson",
     "poisson_nll_loss", "polygamma", "positive", "pow", "prelu", "prod", "promote_types", "put", "qr", "quantile",
     "rad2deg", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "real",
-    "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "reshape", "reshape_as", "result_type",
-    "results", "rms_norm", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90", "round",
-    "row_stack", "rows_into", "rrelu", "rsqrt", "rsub", "running_extreme", "scalar_tensor",
+    "reciprocal", "recording", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "reshape", "reshape_as",
+    "result_type", "results", "rms_norm", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90",
+    "round", "row_stack", "rows_into", "rrelu", "rsqrt", "rsub", "running_extreme", "scalar_tensor",
     "scaled_dot_product_attention", "scatter", "scatter_add", "scatter_reduce", "search_sorted", "searchsorted",
     "select", "select_scatter", "selu", "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state",
     "sgd_step", "sgn", "sigmoid", "sign", "signbit", "silu", "sin", "sinc", "sinh", "slice_scatter", "slogdet",
     "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign", "sort", "sorted_along",
-    "sorted_part", "special_digamma", "special_entr", "special_erf", "special_erfc", "special_erfcx", "special_erfinv",
-    "special_exp2", "special_expit", "special_expm1", "special_gammainc", "special_gammaincc", "special_gammaln",
-    "special_i0", "special_i0e", "special_i1", "special_i1e", "special_log1p", "special_log_ndtr",
+    "sorted_part", "sorted_runs", "special_digamma", "special_entr", "special_erf", "special_erfc", "special_erfcx",
+    "special_erfinv", "special_exp2", "special_expit", "special_expm1", "special_gammainc", "special_gammaincc",
+    "special_gammaln", "special_i0", "special_i0e", "special_i1", "special_i1e", "special_log1p", "special_log_ndtr",
     "special_log_softmax", "special_logit", "special_logsumexp", "special_multigammaln", "special_ndtr",
     "special_ndtri", "special_polygamma", "special_psi", "special_round", "special_sinc", "special_softmax",
     "special_xlog1py", "special_xlogy", "special_zeta", "split", "split_with_sizes", "sqrt", "square", "squeeze",

@@ -328,7 +328,8 @@ def _slices(op, input, dim):
 
 def _distinct(x, counted):
     """The different values of a vector, ascending, None, and how often each occurs."""
-    values = F.sorted_part(x, 0, x.shape[0], False, False)[0] if x.dtype is F.bfloat16 else F.in_order(x)
+    values = F.sorted_part(x, 0, x.shape[0], False, False)[0] if x.dtype is F.bfloat16 or F.recording() else \
+        F.in_order(x)
     values, starts = F.sorted_runs(values, counted)
     return values, None, F.diff(F.cat((starts, F.tensor([x.shape[0]])))) if counted else None
 

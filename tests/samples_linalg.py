@@ -271,6 +271,7 @@ DOORS = {
     "linalg_cholesky": lambda a, upper: _core.linalg_cholesky(symmetric(a), upper=upper),
     "linalg_cholesky_ex": _first(lambda a, upper, check: _core.linalg_cholesky_ex(symmetric(a), upper=upper, check_errors=check)),
     "cholesky": lambda a, upper: _core.cholesky(symmetric(a), upper),
+    "cholesky_inverse": lambda a, upper: _core.cholesky_inverse(_core.triu(a) if upper else _core.tril(a), upper),
     "cholesky_solve": lambda b, a, upper: _core.cholesky_solve(b, _core.triu(a) if upper else _core.tril(a), upper),
     "lu_": _first(lambda a, pivot: F.lu_(a, pivot)),
     "linalg_lu_factor": _first(lambda a, pivot: _core.linalg_lu_factor(a, pivot=pivot)),

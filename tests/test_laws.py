@@ -249,6 +249,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "rand_normal": lambda: [fastbp.randn(MANY), fastbp.randn(MANY, dtype=fastbp.float64), fastbp.randn(5)],
     "rand_int": lambda: [fastbp.randint(-5, 1000, (MANY,)), fastbp.randint(3, (5,))],
     "bernoulli": lambda: [fastbp.bernoulli(fastbp.rand(MANY))],
+    "moments": lambda: [fastbp.tensor(m, dtype=fastbp.float64) for m in _core._moments(
+        [floats(MANY, grad=False), floats(MANY, grad=False)], [floats(MANY, grad=False) * 2, floats(MANY, grad=False) + 1])],
 }
 WITH = {        # kernels that run in another kernel's program
     "pointwise": "test_same_bits_pointwise", "softmax_backward": "softmax", "log_softmax_backward": "log_softmax",

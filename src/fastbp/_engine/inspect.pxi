@@ -57,7 +57,8 @@ def _greedy_colours(by_row, columns, by_column, rows, in_order, result):
     Arrays of int64: the pattern by rows (starts, columns) and by columns (starts, rows); the order in which columns are taken,
     each gets the least colour that is free; the result, one entry for each column.
     """
-    cdef int64_t[::1] row_start = by_row, column = columns, column_start = by_column, row = rows, order = in_order, colour = result
+    cdef int64_t[::1] row_start = by_row, column = columns, column_start = by_column, row = rows
+    cdef int64_t[::1] order = in_order, colour = result
     cdef Py_ssize_t n = order.shape[0], k, a, b, j, r
     cdef int64_t c, count = 0
     cdef int64_t* taken = <int64_t*>malloc((n + 1) * sizeof(int64_t))

@@ -917,8 +917,8 @@ def _program(Recording r not None, list results, int forward=-1):
         s = &p.slots[t.st.slot]
         if s.kind == S_TEMP:
             s.kind = S_OUTPUT
-        p.outputs.append((t.st.slot, t.ptr - (t.st.data if s.kind != S_INPUT else (<Tensor>r.inputs[s.index]).ptr), t.code, [t.dims[d] for d in range(t.nd)], [t.steps[d] for d in range(t.nd)],
-                          t))
+        p.outputs.append((t.st.slot, t.ptr - (t.st.data if s.kind != S_INPUT else (<Tensor>r.inputs[s.index]).ptr), t.code,
+                          [t.dims[d] for d in range(t.nd)], [t.steps[d] for d in range(t.nd)], t))
     for k in range(p.nslots):
         s = &p.slots[k]
         if s.kind == S_TEMP and not s.dead:

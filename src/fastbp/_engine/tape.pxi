@@ -424,7 +424,8 @@ cdef Tensor unpacked(Packed p):
     cdef Tensor t
     found = p.unpack(p.value)
     if not isinstance(found, Tensor):
-        raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(found).__name__}.")
+        raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
+                        f"{type(found).__name__}.")
     t = found
     if t.code != p.code or tuple_of(t.nd, t.dims) != p.shape:
         raise GraphError(f"saved_tensors_hooks: the unpack hook returned {describe(t)} for a tensor saved as "
@@ -671,7 +672,8 @@ cdef Tensor saved_result(Node n, Tensor like):
 cdef object fail_freed(Node n):
     raise GraphError(
         f"backward of {op_name(n.op)}: its saved values were freed by an earlier backward pass. "
-        f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice." + lines_about(n, NULL, True))
+        f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice."
+        + lines_about(n, NULL, True))
 
 
 # ---- where things happened, while detect_anomaly looks ---------------------------------------------------------------

@@ -1210,7 +1210,7 @@ cdef object numpy_ufunc(ufunc, str method, tuple inputs, dict kwargs):
 cdef dict UFUNCS = {}
 
 
-cdef object FOREIGN = None      # a class whose instances stand beside Tensors in operators and bring their own methods: sparse matrices
+cdef object FOREIGN = None      # a class whose instances stand beside Tensors in operators, with methods of their own: sparse
 
 
 def _register_foreign(cls):

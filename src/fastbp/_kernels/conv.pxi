@@ -90,8 +90,7 @@ ctypedef struct CvCore:
     int64_t P           # packed: pixels at a time and steps of k at a time; P = 0: read in place
     int64_t kc
     bint over           # the planes may be read up to a vector behind their end
-    char* ws            # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values;
-                        # in place: M * rows * Wp values
+    char* ws            # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values; in place: M * rows * Wp values
 
 
 # Panels of the steps [p0, p0 + k) of the pixels [at, at + n): 2 vectors of pixels to a panel, steps one after another.  A

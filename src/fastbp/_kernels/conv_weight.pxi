@@ -187,8 +187,8 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     if v.T == 0 or v.OW == 0:
         return CV_UNFOLD
     unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + 2.5
-    turned = (<double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
-             + 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1)))
+    turned = <double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
+    turned += 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1))
     dots = (0.8 * v.Og + 1.6) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
     if v.Og * v.KD * v.T * V * itemsize <= CV_SUMS and dots <= unfolded and dots <= turned:
         return CV_DOTS

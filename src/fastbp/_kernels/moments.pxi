@@ -8,7 +8,8 @@ cdef enum:
     MOM_BLOCK = 1024        # values that are added in the tensor's own precision
     MOM_STATS = 5
 
-cdef inline void mom_lanes(bint two, const real* x, const real* y, int64_t m, real* s, real* q, real* a, real* z, real* b) noexcept nogil:
+cdef inline void mom_lanes(bint two, const real* x, const real* y, int64_t m, real* s, real* q, real* a, real* z,
+                           real* b) noexcept nogil:
     cdef int64_t i
     cdef int j
     cdef real v, f, t

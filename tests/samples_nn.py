@@ -20,11 +20,11 @@ def _tiles(rng):
     """Lengths above and below the 64 of a tile."""
     n = rng.standard_normal
     allowed = rng.random((70, 1)) < 0.8
-    yield n((2, 70, 3)), n((2, 66, 3)), n((2, 66, 2)), None, False, 0.6
-    yield n((2, 1, 70, 3)), n((2, 1, 66, 3)), n((2, 1, 66, 2)), rng.random((70, 66)) < 0.5, False, 0.6
-    yield n((3, 4)), n((5, 4)), n((5, 4)), None, True, 0.6
-    yield n((70, 2)), n((70, 2)), n((70, 3)), None, True, 0.6
-    yield n((2, 70, 2)), n((2, 5, 2)), n((2, 5, 3)), allowed, False, 0.6
+    yield n((2, 70, 3)), n((2, 66, 3)), n((2, 66, 2)), None, False, 0.6, 0.0, None
+    yield n((2, 1, 70, 3)), n((2, 1, 66, 3)), n((2, 1, 66, 2)), rng.random((70, 66)) < 0.5, False, 0.6, 0.25, np.array([12345])
+    yield n((3, 4)), n((5, 4)), n((5, 4)), None, True, 0.6, 0.0, None
+    yield n((70, 2)), n((70, 2)), n((70, 3)), None, True, 0.6, 0.0, None
+    yield n((2, 70, 2)), n((2, 5, 2)), n((2, 5, 3)), allowed, False, 0.6, 0.5, np.array([-7])
 
 
 def _many_heads(rng):

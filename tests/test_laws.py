@@ -167,11 +167,17 @@ def gemm_program():
     return out
 
 
+def dropped(q, k, v):
+    fastbp.manual_seed(3)
+    return _core.scaled_dot_product_attention(q, k, v, dropout_p=0.3)
+
+
 def attention_program():
     mask = indices(5, 300, 200) > 0
     q, k, v = floats(3, 300, 40), floats(3, 200, 40, seed=1), floats(3, 200, 30, seed=2)
     return (with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, mask), q, k, v)
-            + with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, is_causal=True), q, k, v))
+            + with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, is_causal=True), q, k, v)
+            + with_gradients(lambda q, k, v: dropped(q, k, v), q, k, v))
 
 
 def recurrent_program():

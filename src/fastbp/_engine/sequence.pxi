@@ -109,6 +109,7 @@ cdef int start_attention(Instr* I, int kernel, int nout, int narg, int first, Te
     for d in range(nd - 2):
         I.shape[d] = q.dims[d]
     I.c[0].f = scale
+    I.c[7].f = 0
     I.c[1].i = causal
     I.c[2].i = q.dims[nd - 2]
     I.c[3].i = k.dims[nd - 2]
@@ -118,15 +119,16 @@ cdef int start_attention(Instr* I, int kernel, int nout, int narg, int first, Te
     return 0
 
 
-cdef object c_attention(Tensor query, Tensor key, Tensor value, object mask, bint is_causal, double scale):
+cdef object c_attention(Tensor query, Tensor key, Tensor value, object mask, bint is_causal, double scale, double dropout,
+                        object seed):
     """Tiled attention; query, key and value have equal batch dimensions, strides of 0 among them allowed."""
     cdef Instr I
     cdef Tensor q, k, v, y, lse, m
     cdef Node n
     cdef int64_t dims[MAXDIM]
-    cdef int64_t batch = 1
+    cdef int64_t batch = 1, size
     cdef int d, nd = query.nd
-    args = (query, key, value, mask, is_causal, scale)
+    args = (query, key, value, mask, is_causal, scale, dropout, seed)
     if any_dual(args) or (mask is not None and CATEGORY[(<Tensor>mask).code] == 2 and GRAD_MODE and tracked(mask)):
         return on_duals(OP_attention, args)             # the scores themselves are a mask's gradient
     q, k, v = rows_contiguous(query), rows_contiguous(key), rows_contiguous(value)
@@ -136,10 +138,15 @@ cdef object c_attention(Tensor query, Tensor key, Tensor value, object mask, bin
             batch *= q.dims[d]
     dims[nd - 1] = v.dims[nd - 1]
     y = fresh(q.code, nd, dims)
-    lse = fresh(q.code, nd - 1, dims)
-    start_attention(&I, K_attention, 2, 6, 2, q, k, v, mask, is_causal, scale)
+    size = batch * q.dims[nd - 2] + 4                   # the seed comes last
+    lse = fresh(q.code, 1, &size)
+    start_attention(&I, K_attention, 2, 7, 2, q, k, v, mask, is_causal, scale)
     set_operand(&I.arg[0], y)
     set_operand(&I.arg[1], lse)
+    no_operand(&I.arg[6])
+    I.c[7].f = dropout
+    if seed is not None:
+        set_operand(&I.arg[6], <Tensor>seed)
     I.n = batch * ((I.c[2].i + 63) // 64)
     I.cost = 100.0 + 64.0 * I.c[3].i * (0.03 * (I.c[4].i + I.c[5].i) + 1.0) * (0.5 if is_causal else 1.0)
     execute(&I)
@@ -148,6 +155,33 @@ cdef object c_attention(Tensor query, Tensor key, Tensor value, object mask, bin
         n.extra = (q, k, v, mask if mask is None else detached(mask), lse)
         save_result(n, y)
     return y
+
+
+def in_vmap():
+    """Whether a vmap is open."""
+    return BATCHING > 0
+
+
+def attention_keep(Tensor seed not None, tuple shape, double p):
+    """Factors of attention's weights [..., L, S]: 0 with probability p, else 1 / (1 - p); float32, a function of seed [1] alone."""
+    cdef Instr I
+    cdef Tensor y, x, mask
+    cdef int64_t keys = shape[len(shape) - 1], wide = (keys + 63) // 64 * 64
+    x = ones((*shape[:len(shape) - 1], wide), dtype=float32)
+    y = fresh_like(x)
+    mask = fresh(DT_U8, x.nd, x.dims)
+    start(&I, K_dropout, OP_dropout_mask, x.code, 2, 3)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], mask)
+    set_operand(&I.arg[2], x)
+    I.c[0].i = seed.item()
+    I.c[1].i = 0
+    I.c[2].f = p
+    I.n = x.n
+    I.grain = BLOCK
+    I.cost = 1.0
+    execute(&I)
+    return y.narrow(-1, 0, keys)
 
 
 cdef list bw_attention(Node n, list adjoints):
@@ -172,6 +206,7 @@ cdef list bw_attention(Node n, list adjoints):
     dims[nd - 1] = v.dims[nd - 1]
     dv = fresh(q.code, nd, dims)
     start_attention(&I, K_attention_backward, 3, 10, 3, q, k, v, mask, n.args[4], n.args[5])
+    I.c[7].f = n.args[6]
     set_operand(&I.arg[0], dq)
     set_operand(&I.arg[1], dk)
     set_operand(&I.arg[2], dv)
@@ -181,7 +216,7 @@ cdef list bw_attention(Node n, list adjoints):
     I.n = batch
     I.cost = 100.0 + 1.0 * I.c[2].i * I.c[3].i * (0.08 * (I.c[4].i + I.c[5].i) + 1.0) * (0.5 if I.c[1].i else 1.0)
     execute(&I)
-    return [dq, dk, dv, None]
+    return [dq, dk, dv, None, None]
 
 
 # ---- recurrent sequences --------------------------------------------------------------------------------------------

@@ -8,7 +8,10 @@
 # probabilities are computed again; with P the probabilities, D = sum(o do) and dS = P (do V^T - D) scale:
 # dV = P^T do, dQ = dS K, dK = dS^T Q.
 #
-# Constants: scale, causal, queries L, keys S, features E, features V of the values, kind of mask.  Operands have their
+# Dropout: a weight is kept by the Philox number of (batch, query, key), of a seed of the call's own, so that the backward pass
+# makes the same numbers again; the seed is kept behind the last logarithm.
+#
+# Constants: scale, causal, queries L, keys S, features E, features V of the values, kind of mask, dropout p.  Operands have their
 # batch strides first, then that of a row; the mask that of a column too.  Rows are contiguous.
 
 cdef enum:
@@ -28,6 +31,8 @@ ctypedef struct AttGeo:
     int64_t cm
     bint causal
     int kind
+    double drop
+    uint64_t seed
 
 cdef void att_geo(const Instr* I, AttGeo* g, int q) noexcept nogil:
     g.causal = I.c[1].i != 0
@@ -39,6 +44,8 @@ cdef void att_geo(const Instr* I, AttGeo* g, int q) noexcept nogil:
     g.rq = I.arg[q].stride[I.ndim]
     g.rk = I.arg[q + 1].stride[I.ndim]
     g.rv = I.arg[q + 2].stride[I.ndim]
+    g.drop = I.c[7].f
+    g.seed = 0
     g.rm = 0
     g.cm = 0
     if g.kind:
@@ -121,6 +128,16 @@ cdef inline int64_t att_limit(const AttGeo* g, int64_t row, int64_t k0, int64_t 
     if not g.causal: return n
     return max(<int64_t>0, min(n, row - k0 + 1))
 
+# factors of the weights of one query with ATT keys from k0 on: 0 or 1 / (1 - p), as in `dropout` of a matrix whose rows are as
+# long as all tiles of keys
+cdef inline void att_keep(real* m, const AttGeo* g, int64_t row, int64_t k0) noexcept nogil:
+    cdef uint32_t w[RNG_N]
+    cdef uint32_t below = <uint32_t>(g.drop * 4294967296.0)
+    cdef real scale = <real>(1 / (1 - g.drop))
+    cdef int j
+    rng_words(g.seed, <uint64_t>(row * ((g.S + ATT - 1) // ATT * ATT) + k0) >> 2, 0, w)
+    for j in range(ATT): m[j] = scale if w[j] >= below else <real>0
+
 cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef AttGeo g
     cdef int64_t u, batch, q0, qn, k0, kn, i, j, end, blocks
@@ -135,7 +152,11 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
     cdef const real* q
     cdef const real* k
     cdef const real* v
+    cdef real keep[ATT]
     att_geo(I, &g, 2)
+    if g.drop > 0:
+        memcpy(&g.seed, I.arg[6].data, 8)
+        if lo == 0: memcpy(<real*>I.arg[1].data + I.n // ((g.L + ATT - 1) // ATT) * g.L, &g.seed, 8)
     blocks = (g.L + ATT - 1) // ATT
     for u in range(lo, hi):
         batch = u // blocks
@@ -162,6 +183,9 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
                 if k0 > 0 and alpha != 1:
                     row = o + i * g.V
                     for j in range(g.V): row[j] *= alpha
+                if g.drop > 0:
+                    att_keep(keep, &g, batch * g.L + q0 + i, k0)
+                    for j in range(ATT): s[i * ATT + j] *= keep[j]
             att_product(qn, g.V, kn, s, ATT, 1, v + k0 * g.rv, g.rv, 1, o, g.V, k0 > 0, pack)
             k0 += kn
         for i in range(qn):
@@ -196,7 +220,9 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef const real* o
     cdef const real* go
     cdef const real* lse
+    cdef real keep[ATT]
     att_geo(I, &g, 3)
+    if g.drop > 0: memcpy(&g.seed, <const real*>I.arg[8].data + I.n * g.L, 8)
     pack = <char*>(D + g.L)
     for batch in range(lo, hi):
         q = <const real*>I.arg[3].data + mm_batch(I, 3, batch)
@@ -235,9 +261,14 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
                         for j in range(ATT): a[j] = 0
                     else:
                         att_exp(a, d)
+                    if g.drop > 0:
+                        att_keep(keep, &g, batch * g.L + q0 + i, k0)
+                        for j in range(kn): b[j] *= keep[j]
                     # where one tile has all keys, the sum of P dP itself: it loses less where one key has all the weight
                     d = row_dot(a, b, kn) if g.S <= ATT else D[q0 + i]
                     for j in range(kn): b[j] = a[j] * (b[j] - d) * scale if a[j] != 0 else <real>0
+                    if g.drop > 0:
+                        for j in range(kn): a[j] *= keep[j]
                 att_product(kn, g.V, qn, p, 1, ATT, go + q0 * g.V, g.V, 1, dv + k0 * g.V, g.V, True, pack)
                 att_product(qn, g.E, kn, s, ATT, 1, k + k0 * g.rk, g.rk, 1, dq + q0 * g.E, g.E, True, pack)
                 att_product(kn, g.E, qn, s, 1, ATT, q + q0 * g.rq, g.rq, 1, dk + k0 * g.E, g.E, True, pack)

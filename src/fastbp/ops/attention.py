@@ -23,11 +23,14 @@ def _attention_weights(query, key, mask, is_causal, scale):
     return e / F.where(total == 0, 1.0, total)
 
 
-def _attention(query, key, value, mask, is_causal, scale):
-    return F.matmul(_attention_weights(query, key, mask, is_causal, scale), value)
+def _attention(query, key, value, mask, is_causal, scale, dropout, seed):
+    w = _attention_weights(query, key, mask, is_causal, scale)
+    if dropout:
+        w = w * (F.attention_keep(seed, tuple(w.shape), dropout) != 0).to(w.dtype) * (1 / (1 - dropout))
+    return F.matmul(w, value)
 
 
-fused("attention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool is_causal, float scale)",
+fused("attention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool is_causal, float scale, float dropout, Tensor? seed)",
       ("attention", "attention_backward"), _attention, function=False, method=False,
       doc="softmax(query key^T scale + mask) value, for equal batch dimensions; the scores are never in memory at once.",
       source="Dao et al., 2022; Milakov and Gimelshein, 2018")
@@ -80,11 +83,15 @@ def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0
                            + " do not broadcast to one batch.")
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1]) if query.shape[-1] else math.inf
-    if dropout_p:
+    seed = None
+    if dropout_p == 1.0 or (dropout_p and F.in_vmap()):
         w = _attention_weights(query, key, attn_mask, is_causal, scale)
         y = F.matmul(F.dropout(w, dropout_p), value)
     else:
-        y = F.attention(*[t.expand(*lead, *t.shape[-2:]) for t in (query, key, value)], attn_mask, is_causal, scale)
+        if dropout_p:
+            seed = F.randint(-2 ** 63, 2 ** 63 - 1, (1,))
+        y = F.attention(*[t.expand(*lead, *t.shape[-2:]) for t in (query, key, value)], attn_mask, is_causal, scale, dropout_p,
+                        seed)
     return y.flatten(-4, -3) if grouped else y
 
 

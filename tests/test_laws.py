@@ -255,6 +255,9 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "rand_normal": lambda: [fastbp.randn(MANY), fastbp.randn(MANY, dtype=fastbp.float64), fastbp.randn(5)],
     "rand_int": lambda: [fastbp.randint(-5, 1000, (MANY,)), fastbp.randint(3, (5,))],
     "bernoulli": lambda: [fastbp.bernoulli(fastbp.rand(MANY))],
+    "bin_counts": lambda: [fastbp.bincount(indices(50, 3 * MANY))],
+    "histogram_counts": lambda: [fastbp.histc(floats(3 * MANY, grad=False), 40, -2.0, 2.0)],
+    "sorted_runs": lambda: [*fastbp.unique(indices(5000, 3 * MANY), return_inverse=True, return_counts=True)],
     "moments": lambda: [fastbp.tensor(m, dtype=fastbp.float64) for m in _core._moments(
         [floats(MANY, grad=False), floats(MANY, grad=False)], [floats(MANY, grad=False) * 2, floats(MANY, grad=False) + 1])],
 }

@@ -636,6 +636,8 @@ class _Writer:
             f = self.helper(kernel, args[0]["dtype"])
             yield f"        if ({f}({', '.join(p)}, {', '.join(shape[:4])})) return 1;"
         elif kernel == "attention":
+            if c.get(7, 0):
+                raise ReplayError(f"to_c: {self.header['name']}: attention with dropout; call eval() first")
             f, kind, last = self.helper(kernel, dtype), signed.get(6, 0), int(number(2))
             whole = ""
             for d, n in enumerate(batches):

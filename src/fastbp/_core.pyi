@@ -1062,6 +1062,8 @@ def _make_dual(tensor: Tensor, tangent: Tensor, level: Any = ...) -> Tensor: ...
 def _dual_of_tangents(tensor: Tensor, tangent: Tensor) -> Tensor: ...
 def _unpack_dual(tensor: Tensor, level: Any = ...) -> tuple[Tensor, Tensor | None]: ...
 def _apply_function(function: Any, args: tuple[Any, ...], separate: _Bool) -> Tensor: ...
+def in_vmap() -> Tensor: ...
+def attention_keep(seed: Tensor, shape: tuple[Any, ...], p: _Float) -> Tensor: ...
 def every_example(x: Tensor) -> Tensor: ...
 def anywhere(mask: Tensor) -> _Bool: ...
 def _enter_vmap(size: _Int, randomness: str, directions: _Bool = ...) -> _Int: ...
@@ -1623,8 +1625,8 @@ __all__ = [
     "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "allocations", "alpha_dropout", "amax", "amin",
     "aminmax", "angle", "any", "anywhere", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
     "arctanh", "argmax", "argmin", "argsort", "argwhere", "as_strided", "as_strided_scatter", "as_tensor", "asarray",
-    "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "avg_pool1d", "avg_pool2d",
-    "avg_pool3d", "baddbmm", "batch_norm", "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts",
+    "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "attention_keep", "avg_pool1d",
+    "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
     "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist",
@@ -1644,14 +1646,14 @@ __all__ = [
     "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu",
     "gradient", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink",
     "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "histogram_counts", "hsplit",
-    "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order", "index_add", "index_copy", "index_fill",
-    "index_put", "index_reduce", "index_select", "initial_seed", "inner", "instance_norm", "int16", "int32", "int64",
-    "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size", "is_tensor", "isclose",
-    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron", "kthvalue", "l1_loss",
-    "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_cholesky",
-    "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal", "linalg_eigh",
-    "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq", "linalg_lu",
-    "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp",
+    "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order", "in_vmap", "index_add", "index_copy",
+    "index_fill", "index_put", "index_reduce", "index_select", "initial_seed", "inner", "instance_norm", "int16",
+    "int32", "int64", "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size",
+    "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron",
+    "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma",
+    "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal",
+    "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq",
+    "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp",
     "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot", "linalg_norm", "linalg_pinv",
     "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_svd",
     "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve", "linalg_vander", "linalg_vecdot", "linalg_vector_norm",

@@ -194,7 +194,8 @@ cdef str reach(const Instr* I, Reach* q):
             q.dtype[1] = DT_I64
         return None if I.narg == (3 if I.opcode == K_max_pool else 2) else "sizes"
     if I.opcode == K_attention:
-        if I.narg != 6 or not 0 <= I.c[6].i <= 2 or (I.c[6].i != 0) != (I.arg[5].data != NULL):
+        if I.narg != 7 or not 0 <= I.c[6].i <= 2 or (I.c[6].i != 0) != (I.arg[5].data != NULL) \
+                or not 0 <= I.c[7].f < 1 or (I.c[7].f > 0) != (I.arg[6].data != NULL):
             return "operands"
         n = 1
         for d in range(I.ndim):
@@ -210,7 +211,9 @@ cdef str reach(const Instr* I, Reach* q):
         along(q, 5, I.c[3].i, I.arg[5].stride[I.ndim + 1])
         q.dtype[5] = DT_BOOL if I.c[6].i == 2 else I.dtype
         whole_of(q, 0, many(n, many(I.c[2].i, I.c[5].i)))
-        whole_of(q, 1, many(n, I.c[2].i))
+        whole_of(q, 1, many(n, I.c[2].i) + (2 if I.c[7].f > 0 else 0))      # dropout's seed lies behind
+        whole_of(q, 6, 1)
+        q.dtype[6] = DT_I64
         for k in range(2, 6):
             if not 1 <= I.c[k].i < 1 << 31:
                 return "sizes"
@@ -255,7 +258,7 @@ cdef inline bint may_miss(const Instr* I, int k) noexcept:
     if I.opcode == K_batch_norm:
         return k >= 6 or (k >= 3 and k < 5)
     if I.opcode == K_attention:
-        return k == 5
+        return k == 5 or k == 6
     if I.opcode == K_recurrent:
         return k == 1 or k == 2 or k == 6 or k == 7 or k == 8
     return False

@@ -475,7 +475,8 @@ def _describe(Program p not None):
                     slot["used"] = slot["bytes"]
                 slot["written"] = slot["written"] or writes(s, j)
                 a = {"slot": s.slot[j], "offset": s.offset[j],
-                     "dtype": (<dtype>DTYPES[code if I == NULL else I.arg[j].dtype]).name, "writes": writes(s, j), "bytes": hi[j] - lo[j] if hi[j] >= 0 else None}
+                     "dtype": (<dtype>DTYPES[code if I == NULL else I.arg[j].dtype]).name, "writes": writes(s, j),
+                     "bytes": hi[j] - lo[j] if hi[j] >= 0 else None}
                 if I != NULL:
                     last = MAXDIM
                     while last > 0 and I.arg[j].stride[last - 1] == 0:

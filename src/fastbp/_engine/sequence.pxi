@@ -163,7 +163,7 @@ def in_vmap():
 
 
 def attention_keep(Tensor seed not None, tuple shape, double p):
-    """Factors of attention's weights [..., L, S]: 0 with probability p, else 1 / (1 - p); float32, a function of seed [1] alone."""
+    """Factors of attention's weights [..., L, S]: 0 with probability p, else 1 / (1 - p); float32, a function of the seed."""
     cdef Instr I
     cdef Tensor y, x, mask
     cdef int64_t keys = shape[len(shape) - 1], wide = (keys + 63) // 64 * 64

@@ -13,7 +13,7 @@
 #   views reduce linalg index sort fused builders: the other operations, one function each
 #   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
-#   replay      a function recorded through the door, and run again without Python
+#   recording passes replay program_io   a function recorded through the door, made a program, run again without Python, kept
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
@@ -84,6 +84,8 @@ include "_engine/create.pxi"
 include "_engine/memory.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"
+include "_engine/recording.pxi"
+include "_engine/passes.pxi"
 include "_engine/replay.pxi"
 include "_engine/program_io.pxi"
 include "_generated/functions.pxi"

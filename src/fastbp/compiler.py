@@ -1,10 +1,10 @@
 """Floor 3: `compile`: a function or module recorded once and replayed without Python; torch.compiler by name.
 
-What is where: the core records, plans and replays (`_engine/replay.pxi`); here it is decided *whether* a program may stand
-in for a call.  A program is found by the call's key (shapes, dtypes, strides, numbers, grad mode) and holds while its
-conditions do: the modules that ran are in the same mode and have the same parameters, what the function reads from
-around itself is the same, gradients are there or not as they were.  Two recordings must agree before anything is replayed,
-and the first replay is compared with the eager run, bit for bit.
+What is where: the core records, plans and replays (`_engine/recording.pxi`, `passes.pxi`, `replay.pxi`); here it is decided
+*whether* a program may stand in for a call.  A program is found by the call's key (shapes, dtypes, strides, numbers, grad
+mode) and holds while its conditions do: the modules that ran are in the same mode and have the same parameters, what the
+function reads from around itself is the same, gradients are there or not as they were.  Two recordings must agree before
+anything is replayed, and the first replay is compared with the eager run, bit for bit.
 """
 
 import functools

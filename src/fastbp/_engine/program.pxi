@@ -39,7 +39,6 @@ cdef enum:
 cdef OpInfo OPS[N_OP + EXTERNAL_ROOM]
 memset(OPS, 0, sizeof(OPS))
 
-cdef object RECORDER = None     # an object whose `instruction` is called with each record, or None
 cdef int64_t EXECUTED = 0       # instructions run so far
 
 

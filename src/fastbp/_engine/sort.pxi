@@ -135,11 +135,6 @@ def batched(*tensors):
     return batch_level(tensors) < 0
 
 
-def recording():
-    """Whether a recorder is set: what is to be replayed must be computed by instructions."""
-    return RECORDER is not None
-
-
 def in_order(Tensor input not None, ranks=None):
     """Values of the last dimension in ascending order, NaN last; with `ranks`: the values of these ranks in their places.
 

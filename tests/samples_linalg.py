@@ -13,9 +13,10 @@ INF = float("inf")
 # rows that cannot take matrices of equal rows
 NEED_RANK = frozenset("""
     inv_ linalg_inv linalg_inv_ex solve_ linalg_solve linalg_solve_ex solve_triangular_ linalg_solve_triangular triangular_solve
-    cholesky_ linalg_cholesky linalg_cholesky_ex cholesky cholesky_solve cholesky_inverse lu_ linalg_lu_factor linalg_lu_factor_ex
-    lu linalg_lu linalg_lu_solve lu_solve slogdet_ linalg_slogdet logdet qr_ linalg_qr qr svd_ linalg_svd svd eigh_ linalg_eigh
-    linalg_svdvals linalg_eigvalsh linalg_cond linalg_matrix_power linalg_tensorinv linalg_tensorsolve
+    cholesky_ linalg_cholesky linalg_cholesky_ex cholesky cholesky_solve_ cholesky_solve cholesky_inverse lu_
+    linalg_lu_factor linalg_lu_factor_ex lu linalg_lu linalg_lu_solve lu_solve slogdet_ linalg_slogdet logdet qr_ linalg_qr
+    qr svd_ linalg_svd svd eigh_ linalg_eigh linalg_svdvals linalg_eigvalsh linalg_cond linalg_matrix_power linalg_tensorinv
+    linalg_tensorsolve
 """.split())
 WITHOUT_DERIVATIVE = ("inverse_order_", "unpack_pivots_", "linalg_matrix_rank")
 
@@ -167,6 +168,7 @@ SAMPLES = {
     "linalg_cholesky": lambda rng: [(definite(rng, 3, 3), False), (definite(rng, 2, 3, 3), True)],
     "linalg_cholesky_ex": _definite(False, False),
     "cholesky": _definite(False),
+    "cholesky_solve_": lambda rng: [(rng.standard_normal((3, 2)), triangular(rng, 3, 3, upper=u), u) for u in (False, True)],
     "cholesky_solve": lambda rng: [(rng.standard_normal((3, 2)), triangular(rng, 3, 3, upper=u), u) for u in (False, True)],
     "cholesky_inverse": lambda rng: [(triangular(rng, 2, 3, 3, upper=u), u) for u in (False, True)],
     "lu_": lambda rng: [(_pivoted(rng, *s), True) for s in ((3, 3), (2, 4, 2), (2, 4))],
@@ -272,6 +274,7 @@ DOORS = {
     "linalg_cholesky_ex": _first(lambda a, upper, check: _core.linalg_cholesky_ex(symmetric(a), upper=upper, check_errors=check)),
     "cholesky": lambda a, upper: _core.cholesky(symmetric(a), upper),
     "cholesky_inverse": lambda a, upper: _core.cholesky_inverse(_core.triu(a) if upper else _core.tril(a), upper),
+    "cholesky_solve_": lambda b, a, upper: F.cholesky_solve_(b, _core.triu(a) if upper else _core.tril(a), upper),
     "cholesky_solve": lambda b, a, upper: _core.cholesky_solve(b, _core.triu(a) if upper else _core.tril(a), upper),
     "lu_": _first(lambda a, pivot: F.lu_(a, pivot)),
     "linalg_lu_factor": _first(lambda a, pivot: _core.linalg_lu_factor(a, pivot=pivot)),

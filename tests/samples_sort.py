@@ -59,7 +59,7 @@ SAMPLES = {
 }
 
 WITHOUT_DERIVATIVE = ("argsort", "searchsorted", "bucketize", "unique", "unique_consecutive", "histc", "count_nonzero",
-                      "sorted_values_")
+                      "near_", "place_", "candidates_")
 
 
 def values(f):

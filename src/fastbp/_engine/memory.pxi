@@ -74,7 +74,7 @@ cdef object storage_of(Tensor t, int code):
     for d in range(t.nd):
         used += (t.dims[d] - 1) * t.steps[d]
     # the allocator rounds up: what a program sees is what the tensor's elements reach
-    if t.st.owner == NULL:
+    if t.st.size_class >= 0:
         n = py.min(n, ((t.ptr - t.st.data) + (used + 1 if t.n else 0) * ITEM[t.code]) // ITEM[code])
     last = tensor_of(t.st, t.st.data, code, 1, &n)
     return (UntypedStorage if code == DT_U8 and t.code != DT_U8 else TypedStorage)(last)

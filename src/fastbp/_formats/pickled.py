@@ -166,7 +166,7 @@ def _globals():
 _MARK = object()
 
 
-SAFE = {}       # (module, name) -> class or function that files may use (safe_globals)
+SAFE: dict = {}       # (module, name) -> class or function that files may use (safe_globals)
 
 
 def reference(obj):

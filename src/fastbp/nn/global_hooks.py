@@ -11,9 +11,13 @@ __all__ = [
 ]
 
 # {number: hook}, in the order of registration; the second and third say which of the first want kwargs, and always be called
-FORWARD, WITH_KWARGS, ALWAYS = OrderedDict(), OrderedDict(), OrderedDict()
-PRE, BACKWARD, BACKWARD_PRE = OrderedDict(), OrderedDict(), OrderedDict()
-REGISTRATION = {"parameter": OrderedDict(), "buffer": OrderedDict(), "module": OrderedDict()}
+FORWARD: OrderedDict = OrderedDict()
+WITH_KWARGS: OrderedDict = OrderedDict()
+ALWAYS: OrderedDict = OrderedDict()
+PRE: OrderedDict = OrderedDict()
+BACKWARD: OrderedDict = OrderedDict()
+BACKWARD_PRE: OrderedDict = OrderedDict()
+REGISTRATION: dict = {"parameter": OrderedDict(), "buffer": OrderedDict(), "module": OrderedDict()}
 _CALLS = (FORWARD, PRE, BACKWARD, BACKWARD_PRE)
 
 _module_class = None        # Module, once it is there: its `_hooked` sends calls the long way

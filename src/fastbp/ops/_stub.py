@@ -272,8 +272,8 @@ def definitions(package):
         elif members is not None:
             if found and len(found[1]) == 4:
                 members.append((decorator, found[2], found[3]))
-            elif re.match(r"    cdef readonly \w+ \w+$", line):
-                members.append(("@property", line.split()[-1], "self"))
+            elif re.match(r"    cdef readonly \w+ \w+ *(#.*)?$", line):
+                members.append(("@property", line.split()[3], "self"))
             elif field := re.match(r"    (\w+) = (property|True|False)\b", line):
                 members.append(("@property", field[1], "self") if field[2] == "property" else ("=", field[1], ""))
             elif re.match(r"        self\.\w+.* = ", line):

@@ -23,5 +23,6 @@ with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as allowed:
     allowed.write("\n".join(rf"fastbp\._core\.{name}" for name in (
         r"RowSparse\.__r(mul|truediv)__", r"RowSparse\.grad_fn", r"Tensor\.to_sparse(_coo|_csr)?", r"Tensor\.to_dense")))
 
-sys.argv = ["stubtest", "fastbp._core", "--allowlist", allowed.name, "--ignore-unused-allowlist", "--ignore-disjoint-bases", "--mypy-config-file", "pyproject.toml"]
+sys.argv = ["stubtest", "fastbp._core", "--allowlist", allowed.name, "--ignore-unused-allowlist",
+            "--ignore-disjoint-bases", "--mypy-config-file", "pyproject.toml"]
 sys.exit(stubtest.main())

@@ -402,6 +402,20 @@ def test_item_runs_eagerly_and_names_the_line():
             assert g(fastbp.full((2,), float(k))).tolist() == [float(k) * (k > 1)] * 2
 
 
+@pytest.mark.filterwarnings("ignore:compile")
+def test_a_number_read_from_a_tensor_outside_may_change():
+    scale = fastbp.tensor(2.0)
+    g = fastbp.compile(lambda x: x * scale.item())
+    out = []
+    for k in range(10):
+        if k == 5:
+            scale.fill_(3.0)
+        if k == 8:
+            scale.data.fill_(4.0)
+        out.append(g(fastbp.ones(1)).item())
+    assert out == [2.0] * 5 + [3.0] * 3 + [4.0] * 2
+
+
 def test_branch_raises_with_fullgraph():
     f = fastbp.compile(lambda x: x if x.sum() > 0 else -x, fullgraph=True)
     f(fastbp.ones(2))

@@ -43,6 +43,8 @@ cdef class Program:
     cdef list outputs               # for each result: (kind, slot or index, offset, dtype, dims, steps) or an object
     cdef int32_t* touched           # slots whose version a run raises
     cdef Py_ssize_t ntouched
+    cdef int32_t* reads             # slots that the program read by itself: their content must not change
+    cdef Py_ssize_t nreads
     cdef int32_t* grads             # slots of gradients that are added to
     cdef Py_ssize_t ngrads
     cdef list input_slots           # slot of each argument
@@ -73,6 +75,7 @@ cdef class Program:
         free(self.draw_from)
         free(self.draw_counter)
         free(self.touched)
+        free(self.reads)
         free(self.late)
         free(self.grads)
         if self.workspace != NULL:
@@ -579,13 +582,17 @@ cdef int link(Program p, list generators) except -1:
     p.generators = generators
     p.touched = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
     p.grads = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
-    if p.touched == NULL or p.grads == NULL:
+    p.reads = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
+    if p.touched == NULL or p.grads == NULL or p.reads == NULL:
         raise MemoryError()
     for k in range(p.nslots):
         t = &p.slots[k]
         if t.written and t.kind != S_TEMP and t.kind != S_LOCAL and t.kind != S_OUTPUT:
             p.touched[p.ntouched] = <int32_t>k
             p.ntouched += 1
+        if t.host_read and t.held:
+            p.reads[p.nreads] = <int32_t>k
+            p.nreads += 1
         if t.kind == S_GRAD:
             p.grads[p.ngrads] = <int32_t>k
             p.ngrads += 1

@@ -200,7 +200,7 @@ cdef int slot_of(Recording r, Storage* s) except -1:
     t.nbytes = s.nbytes
     t.first = -1
     t.last = -1
-    t.version = s.version
+    t.version = s.version + s.quiet
     if s.born != r.id:
         t.kind = S_OUTER
         t.held = True
@@ -420,7 +420,7 @@ cdef int note_host(Tensor t) except -1:
     s = &REC.slots[slot_of(REC, t.st)]
     s.kind = S_OUTER                    # held from now on; written again by an instruction: spoiled when the program is made
     s.host_read = True
-    s.version = t.st.version
+    s.version = t.st.version + t.st.quiet
     s.content = 1
     for k in range(t.n * ITEM[t.code]):
         s.content = mix(s.content, <uint8_t>t.ptr[k])
@@ -584,11 +584,6 @@ def _busy():
 def _recording():
     """Whether this thread's instructions are being recorded."""
     return REC is not None and here()
-
-
-def _spoil(str reason):
-    """Say that what runs now cannot be replayed."""
-    spoil(reason)
 
 
 def _changed():

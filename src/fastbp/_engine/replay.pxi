@@ -222,6 +222,10 @@ def _fits(Program p not None, list inputs):
                 st = (<Tensor>inputs[j]).st
                 if s.st == st:
                     return False
+    for k in range(p.nreads):                           # what the program read by itself must be what it was
+        s = &p.slots[p.reads[k]]
+        if s.st.version + s.st.quiet != s.version:
+            return False
     return _grads_fit(p)
 
 
@@ -627,15 +631,6 @@ def _rewind(Recording r not None):
         (<Generator>g).offset = start
 
 
-def _host_reads_hold(Program p not None):
-    """Whether what the program read by itself while it was recorded has not been written since."""
-    cdef Py_ssize_t k
-    for k in range(p.nslots):
-        if p.slots[k].host_read and p.slots[k].held and p.slots[k].st.version != p.slots[k].version:
-            return False
-    return True
-
-
 def _stamp():
     """Counts changes of structure: parameters, modes, hooks, `t.data = other`."""
     return STAMP
@@ -743,19 +738,3 @@ def _live_graph(Tensor t not None):
             if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
                 todo.append(<object>n.edge[i])
     return True
-
-
-def _profile(Program p not None, list inputs):
-    """Run a program of one half instruction by instruction.  Returns: [(operation, strips in it, n, nanoseconds)]."""
-    cdef Py_ssize_t k = 0, at
-    from time import perf_counter_ns
-    _replay(p, inputs, False)       # everything is bound, memory is there
-    out = []
-    while k < p.ncode:
-        at = k
-        before = perf_counter_ns()
-        run_code(p, k, k + p.code[k].count, THREADS, p.workspace, &at)
-        after = perf_counter_ns()
-        out.append((op_name(p.steps[k].op) if p.steps[k].op >= 0 else "?", p.code[k].count, p.steps[k].n, after - before))
-        k += p.code[k].count
-    return out

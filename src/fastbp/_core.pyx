@@ -4,16 +4,19 @@
 #   errors      status code or broken rule -> exception that names operation, argument, shapes, remedy
 #   machine     the instruction set chosen, threads, the only parallel region, the fork guard
 #   storage     aligned memory, the caching allocator, versions
-#   dtype       dtypes and PyTorch's promotion rules
+#   dtype       dtypes and PyTorch's promotion rules; the names of devices
 #   watch       times of instructions, a word for each node, for those who look on
 #   program     the instruction door: every kernel that runs goes through `execute`
 #   tape        Node: what the backward pass needs of one operation
 #   tensor      Tensor: shape, strides, views; the doors to Python
+#   making printing exchange             tensors made, shown, shared with NumPy and copied
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
-#   views reduce linalg index sort fused builders: the other operations, one function each
-#   backward    the walk; reverse mode       dual      forward mode       function  derivatives that programs write
+#   views slicing copies shapes          views by strides, parts, new memory from old, the public names of these
+#   reduce linalg index sort fused builders: the other operations, one function each
+#   backward chain   the walk, reverse mode; the chain rule at a node
+#   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
-#   recording passes replay program_io   a function recorded through the door, made a program, run again without Python, kept
+#   recording passes replay              a function recorded through the door, made a program, run again without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
@@ -63,9 +66,15 @@ include "_engine/watch.pxi"
 include "_engine/program.pxi"
 include "_engine/tape.pxi"
 include "_generated/tensor.pxi"      # _engine/tensor.pxi with the methods of the table
+include "_engine/making.pxi"
+include "_engine/printing.pxi"
+include "_engine/exchange.pxi"
 include "_engine/rowsparse.pxi"
 include "_engine/dispatch.pxi"
 include "_engine/views.pxi"
+include "_engine/slicing.pxi"
+include "_engine/copies.pxi"
+include "_engine/shapes.pxi"
 include "_engine/reduce.pxi"
 include "_engine/linalg.pxi"
 include "_engine/index.pxi"
@@ -75,6 +84,7 @@ include "_engine/norm.pxi"
 include "_engine/conv.pxi"
 include "_engine/rules.pxi"
 include "_engine/backward.pxi"
+include "_engine/chain.pxi"
 include "_engine/inspect.pxi"
 include "_engine/dual.pxi"
 include "_engine/function.pxi"

@@ -153,3 +153,47 @@ cdef int result_code(tuple xs) except -1:
         if x >= 0 and (c < 0 or CATEGORY[<int>x] > CATEGORY[c]):
             c = x
     return c
+
+
+# ---- devices ---------------------------------------------------------------------------------------------------------
+
+_DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "meta", "mtia", "vulkan", "ipu", "privateuseone")
+
+
+class device:
+    """The name of a place for tensors.  Any of PyTorch's can be named; only the CPU can be used."""
+
+    def __init__(self, type="cpu", index=None):
+        if isinstance(type, device):
+            type, index = type.type, type.index
+        elif isinstance(type, int):
+            type, index = "cuda", type
+        name, colon, number = str(type).partition(":")
+        if name not in _DEVICE_TYPES or (colon and not number.isdigit()):
+            raise RuntimeError(f"device: {type!r} is no device; one of {', '.join(_DEVICE_TYPES)}, as in 'cpu' or 'cuda:0'.")
+        self.type, self.index = name, int(number) if colon else index
+
+    def __repr__(self):
+        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+
+    def __str__(self):
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other):
+        return isinstance(other, device) and self.type == other.type and self.index == other.index
+
+    def __hash__(self):
+        return hash((self.type, self.index))
+
+    def __reduce__(self):
+        return device, (self.type, self.index)
+
+    def __enter__(self):
+        check_device(self)
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+CPU = device("cpu")

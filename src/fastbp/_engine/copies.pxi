@@ -1,0 +1,260 @@
+# New memory from old: joining, flipping, copying, casting; tensors filled with one value.
+
+# ---- joining and copying --------------------------------------------------------------------------------------------
+
+cdef Tensor c_cat(object tensors, int64_t dim):
+    cdef Tensor t, y, first = None
+    cdef Node n
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t at = 0
+    cdef int d = 0, k, code = -1, i = 0
+    cdef bint record = False
+    cdef list parts = list(tensors)
+    if not parts:
+        raise ValueError("cat: expected a non-empty sequence of tensors.")
+    for x in parts:
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"cat: expected tensors, got {describe(x)}.")
+        t = x
+        code = t.code if code < 0 else promote(code, t.code)
+        if t.bits & B_DUAL:
+            return lift(OP_cat, (tuple(parts), dim))
+        if first is None or (first.nd == 1 and first.n == 0):
+            first = t
+    if first.nd == 0:
+        raise ShapeError("cat: 0-d tensors cannot be joined; use stack().")
+    d = wrap_dim("cat", dim, first.nd)
+    memcpy(dims, first.dims, first.nd * sizeof(int64_t))
+    dims[d] = 0
+    for x in parts:
+        t = x
+        record = record or must_record(t)
+        if t.nd == 1 and t.n == 0:
+            continue                    # PyTorch lets an empty vector pass among others
+        if t.nd != first.nd:
+            raise ShapeError(f"cat: {describe(t)} and {describe(first)} have different numbers of dimensions.")
+        for k in range(t.nd):
+            if k != d and t.dims[k] != dims[k]:
+                raise ShapeError(f"cat: {describe(t)} and {describe(first)} differ at dim {k}; sizes must be equal except at "
+                                 f"dim {d}.")
+        dims[d] += t.dims[d]
+    y = fresh(code, first.nd, dims)
+    if record:
+        n = node_new(OP_cat, <int>len(parts), code)
+        node_aux(n, 1 + 2 * n.nin)
+        n.aux[0] = d
+    for x in parts:
+        t = x
+        if not (t.nd == 1 and t.n == 0 and first.nd != 1):
+            if t.n:
+                run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, COMPUTE[t.code],
+                              window(y, d, at, t.dims[d]), (t,), (), 0)
+            if record:
+                n.aux[1 + 2 * i] = at
+                n.aux[2 + 2 * i] = t.dims[d]
+                set_edge(n, i, t)
+            at += t.dims[d]
+        i += 1
+    if record:
+        n.args = tuple([(<Tensor>x).code for x in parts])
+        attach(y, n)
+    return y
+
+
+cdef Tensor window(Tensor y, int dim, int64_t begin, int64_t length):
+    """An untracked view of part of y, to write into."""
+    cdef Tensor t = detached(y)
+    t.ptr += begin * y.steps[dim] * ITEM[y.code]
+    t.dims[dim] = length
+    t.n = shape_product(t.nd, t.dims)
+    t.bits = B_CONTIGUOUS if is_contiguous(t.nd, t.dims, t.steps) else 0
+    return t
+
+
+cdef object bw_cat(Node n, Tensor v, int i):
+    g = narrowed(v, <int>n.aux[0], n.aux[1 + 2 * i], n.aux[2 + 2 * i], 1)
+    return g if n.args[i] == v.code else c_cast(g, DTYPES[<int>n.args[i]])
+
+
+def stack(tensors, dim=0, *, out=None, axis=None):
+    """Tensors of equal shape joined along a new dimension."""
+    if axis is not None:
+        dim = axis
+    cdef list parts = []
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("stack: expected a non-empty sequence of tensors.")
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise DTypeError(f"stack: expected tensors, got {describe(t)}.")
+        if t.shape != tensors[0].shape:
+            raise ShapeError(f"stack: {describe(t)} and {describe(tensors[0])}: shapes must be equal.")
+        parts.append(c_unsqueeze(t, dim))
+    return into(c_cat(parts, dim), out)
+
+
+cdef Tensor c_flip(Tensor x, object dims):
+    cdef int64_t chosen[MAXDIM]
+    cdef Tensor y, source
+    cdef Instr I
+    cdef int k, d, mask = 0
+    for k in range(read_sizes("flip", dims, chosen)):
+        d = wrap_dim("flip", chosen[k], x.nd)
+        if mask >> d & 1:
+            raise ShapeError(f"flip: dim {d} is given twice.")
+        mask |= 1 << d
+    if x.bits & B_DUAL:
+        return lift(OP_flip, (x, tuple(dims) if not isinstance(dims, int) else (dims,)))
+    y = fresh_like(x)
+    source = detached(x)
+    for d in range(x.nd):
+        if mask >> d & 1 and x.dims[d] > 0:
+            source.ptr += (x.dims[d] - 1) * x.steps[d] * ITEM[x.code]
+            source.steps[d] = -x.steps[d]
+    source.bits = 0
+    if x.n:
+        run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, COMPUTE[x.code], y, (source,), (), 0)
+    if must_record(x):
+        record_rule(OP_flip, y, (x, tuple(dims) if not isinstance(dims, int) else (dims,)))
+    return y
+
+
+cdef Tensor copied(Tensor x, int code):
+    """A contiguous copy in a dtype, not recorded."""
+    cdef Tensor y = fresh(code, x.nd, x.dims)
+    if x.code == code and x.bits & B_CONTIGUOUS and not WATCH:
+        memcpy(y.ptr, x.ptr, x.n * ITEM[code])
+    else:
+        run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, COMPUTE[x.code], y, (x,), (), 0)
+    return y
+
+
+cdef Tensor c_clone(Tensor x):
+    cdef Tensor y
+    cdef Node n
+    if x.bits & B_DUAL:
+        return lift(OP_clone, (x,))
+    y = copied(x, x.code)
+    if must_record(x):
+        n = node_new(OP_clone, 1, x.code)
+        set_edge(n, 0, x)
+        attach(y, n)
+    return y
+
+
+cdef Tensor c_alias(Tensor x):
+    """The same tensor under a new name on the tape."""
+    cdef Tensor y
+    cdef Node n
+    if x.bits & B_DUAL:
+        return lift(OP_alias, (x,))
+    y = detached(x)
+    if must_record(x):
+        n = node_new(OP_alias, 1, x.code)
+        set_edge(n, 0, x)
+        attach(y, n)
+    return y
+
+
+cdef object bw_identity(Node n, Tensor v, int i):
+    return v
+
+
+cdef Tensor c_cast(Tensor x, object d):
+    cdef int code = dtype_code(d)
+    cdef Tensor y
+    cdef Node n
+    if code == x.code:
+        return x
+    if x.bits & B_DUAL:
+        return lift(OP_cast, (x, d))
+    y = copied(x, code)
+    if must_record(x) and CATEGORY[code] == 2:
+        n = node_new(OP_cast, 1, code)
+        n.compute = x.code
+        set_edge(n, 0, x)
+        attach(y, n)
+    return y
+
+
+cdef object bw_cast(Node n, Tensor v, int i):
+    return c_cast(v, DTYPES[n.compute])
+
+
+def clone(Tensor input not None, *, memory_format=None):
+    """A contiguous copy that stays on the tape."""
+    return c_clone(input)
+
+
+# ---- filling --------------------------------------------------------------------------------------------------------
+
+cdef int fill_tensor(Tensor t, object value) except -1:
+    """t[...] = a number, through the door; no tape."""
+    cdef Instr I
+    cdef int compute = COMPUTE[t.code], d
+    if t.n == 0:
+        return 0
+    start(&I, K_pointwise, OP_identity, compute, 1, 2)
+    I.strip = K.strip[OPS[OP_identity].strip][compute]
+    I.cost = 0.1
+    I.ndim = t.nd
+    set_operand(&I.arg[0], t)
+    for d in range(t.nd):
+        I.shape[d] = t.dims[d]
+        I.arg[0].stride[d] = t.steps[d]
+    set_number(&I, 1, 0, compute, value if compute != DT_I64 else 0.0, int(value) if compute == DT_I64 else 0)
+    finish_pointwise(&I)
+    execute(&I)
+    return 0
+
+
+cdef Tensor zeros_of(int code, int nd, const int64_t* dims):
+    cdef Tensor t = fresh(code, nd, dims)
+    zero_out(t)
+    return t
+
+
+cdef int zero_out(Tensor t) except -1:
+    """Zeros in new memory; by an instruction where one listens."""
+    if WATCH:
+        return fill_tensor(t, 0)
+    memset(t.ptr, 0, t.n * ITEM[t.code])
+    return 0
+
+
+cdef Tensor ones_of(int code, int nd, const int64_t* dims):
+    cdef Tensor t = fresh(code, nd, dims)
+    fill_tensor(t, 1)
+    return t
+
+
+cdef Tensor arange_of(int64_t n):
+    """0, 1, ... n - 1 as int64."""
+    cdef Tensor t = fresh(DT_I64, 1, &n)
+    cdef int64_t i
+    for i in range(n):
+        (<int64_t*>t.ptr)[i] = i
+    if WATCH:
+        note_host(t)
+    return t
+
+
+cdef int add_into(Tensor t, Tensor v) except -1:
+    """t += v in place, no tape, no version: for gradients that nobody else sees yet."""
+    cdef Instr I
+    cdef int d
+    if t.n == 0:
+        return 0
+    start(&I, K_pointwise, OP_identity, COMPUTE[t.code], 1, 2)
+    I.strip = K.strip[OPS[OP_identity].strip][COMPUTE[t.code]]
+    I.flags = F_ACCUMULATE
+    I.cost = 0.3
+    I.ndim = t.nd
+    set_operand(&I.arg[0], t)
+    for d in range(t.nd):
+        I.shape[d] = t.dims[d]
+        I.arg[0].stride[d] = t.steps[d]
+    broadcast_operand(&I.arg[1], v, t.nd, t.dims)
+    finish_pointwise(&I)
+    execute(&I)
+    return 0

@@ -44,6 +44,7 @@ from fastbp._kernels.abi cimport *
 import builtins as py       # names like max and sum are operations here
 import os
 import sys
+import time
 
 from fastbp.ops import TABLE as _TABLE, F as _F
 

@@ -10,6 +10,7 @@ anything is replayed, and the first replay is compared with the eager run, bit f
 import functools
 import os
 import sys
+import threading
 import types
 import warnings
 import weakref
@@ -33,6 +34,10 @@ _VALUES = 24            # values of the numbers and objects among the arguments,
 _LONG = 4096            # of containers with more members only the length is compared
 _HOME = os.path.dirname(__file__)
 _LIVE: list = []        # weak references to all compiled functions, for reset()
+_RECORDER = threading.Lock()        # one call is recorded at a time; all others, also those inside it, run eagerly meanwhile
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _core._busy() or globals().update(_RECORDER=threading.Lock()))
 
 
 # ---- what a function depends on besides its arguments -----------------------------------------------------------------
@@ -425,6 +430,7 @@ class Compiled:
         self._kinds: dict = {}
         self._patterns: dict = {}
         self._warned: set = set()
+        self._last = None                       # the kind that was called last
         _LIVE.append(weakref.ref(self, _LIVE.remove))
 
     def __get__(self, owner, kind=None):
@@ -447,12 +453,39 @@ class Compiled:
         tensors: list = []
         key = _core._call_key(args, kwargs, tensors)
         kind = self._kinds.get(key)
-        if kind is not None and not _core._recording():
-            for variant in kind:
-                if variant.ready and variant.conditions.hold() and _core._fits(variant.program, tensors):
-                    kind.missed = 0
-                    return self._run(variant, tensors, args, kwargs)
-        return self._call(key, kind, tensors, args, kwargs)
+        variant, runs = (None, False) if kind is None else self._choose(kind, tensors)
+        if runs and not _core._recording():
+            kind.missed = 0
+            if kind is not self._last:
+                self._touch(key, kind)
+            try:
+                return self._run(variant, tensors, args, kwargs)
+            except _core.ReplayBusy:                    # another thread was faster
+                return self._function(*args, **kwargs)
+        if key is None or _core._transforming() or not _RECORDER.acquire(False):
+            return self._function(*args, **kwargs)
+        try:
+            return self._call(key, kind, variant, tensors, args, kwargs)
+        finally:
+            _RECORDER.release()
+
+    @staticmethod
+    def _choose(kind, tensors):
+        """The variant for a call: whose conditions hold, and whether its program can run now.  The only place that decides."""
+        chosen = None
+        for variant in kind:
+            if variant.conditions.hold():
+                fits = 1 if variant.program is None else _core._fits(variant.program, tensors)
+                if fits > 0 and variant.ready:
+                    return variant, True
+                if fits and (chosen is None or variant.ready):
+                    chosen = variant
+        return chosen, False
+
+    def _touch(self, key, kind):
+        """The kind that is used now comes last: the first one is forgotten when there are too many."""
+        self._kinds.pop(key, None)
+        self._kinds[key] = self._last = kind
 
     def _run(self, variant, tensors, args, kwargs):
         if variant.edges is None:
@@ -485,25 +518,18 @@ class Compiled:
         left = {id(e): g for e, g in zip(leaves, grads)}
         return [left.pop(id(e), None) for e in ctx.edges]
 
-    def _call(self, key, kind, tensors, args, kwargs):
+    def _call(self, key, kind, variant, tensors, args, kwargs):
         """A call that no program stands in for: eager, listened to, or recorded."""
-        if key is None or _core._busy() or _core._transforming() or (kind is not None and kind.reason):
-            return self._function(*args, **kwargs)
-        if kind is None:
-            if self._too_many(key):
-                return self._function(*args, **kwargs)
+        if kind is None and not self._too_many(key):
             kind = _Kind()
-        else:
-            del self._kinds[key]
-        self._kinds[key] = kind                         # the most recently used is last
-        variant = next((v for v in kind if v.conditions.hold() and (v.program is None or _core._grads_fit(v.program))), None)
-        if variant is not None and variant.reason:
+        if kind is None or kind.reason:
             return self._function(*args, **kwargs)
-        if variant is not None and variant.ready:       # it holds, and its memory is taken: this once without it
+        self._touch(key, kind)
+        if variant is None:
+            return self._listen(kind, tensors, args, kwargs)
+        if variant.reason or variant.ready:             # refused; or its memory is taken: this once without it
             return self._function(*args, **kwargs)
-        if variant is not None:
-            return self._record(variant, tensors, args, kwargs)
-        return self._listen(kind, tensors, args, kwargs)
+        return self._record(variant, tensors, args, kwargs)
 
     def _listen(self, kind, tensors, args, kwargs):
         """The first call of its kind: what it does is noted, no more."""
@@ -682,7 +708,7 @@ class Compiled:
                 old, new = next(((a, b) for a, b in zip(seen[2], values) if a != b), (seen[2], values))
                 what = "an object among the arguments is another one" if old[0] == "object" else \
                     f"a number or string among the arguments takes new values ({old[1]!r:.40}, {new[1]!r:.40})"
-                for k in [k for k in self._kinds if k is not None and _pattern(k)[0] == pattern]:
+                for k in [k for k in list(self._kinds) if k is not None and _pattern(k)[0] == pattern]:
                     del self._kinds[k]
                 self._refuse(seen[3], f"{what} in each call; a tensor in its place can be replayed", None)
             else:
@@ -690,10 +716,10 @@ class Compiled:
         return seen[3] is not None
 
     def _replays(self):
-        return sum(v.program.replays for kind in self._kinds.values() for v in kind if v.program is not None)
+        return sum(v.program.replays for kind in list(self._kinds.values()) for v in kind if v.program is not None)
 
     def _forget(self):
-        programs = sum(v.program is not None for kind in self._kinds.values() for v in kind)
+        programs = sum(v.program is not None for kind in list(self._kinds.values()) for v in kind)
         while len(self._kinds) > _SEEN or programs > _PROGRAMS:
             dropped = self._kinds.pop(next(iter(self._kinds)))
             programs -= sum(v.program is not None for v in dropped)
@@ -702,6 +728,7 @@ class Compiled:
         """Forget all programs."""
         self._kinds.clear()
         self._patterns.clear()
+        self._last = None
 
     def program(self, *args, **kwargs):
         """The program for these arguments, recorded if there is none yet.
@@ -729,13 +756,13 @@ class Compiled:
                 for _ in range(1 if tracked else 4):
                     tensors: list = []
                     key = _core._call_key(args, kwargs, tensors)
-                    kind = self._kinds.get(key, ())
-                    for v in (kind, *kind):
-                        if kind and v.reason and (v is kind or v.conditions.hold()):
-                            raise ReplayError(f"program: {_name_of(self._function)} runs eagerly: {v.reason}")
-                    for v in kind:
-                        if v.ready and v.edges is None and v.conditions.hold() and _core._fits(v.program, tensors):
-                            return Program(v.program, _to_tree([args, kwargs], []), _spec_tree(v.spec), _name_of(self._function))
+                    kind = self._kinds.get(key)
+                    v, runs = (None, False) if kind is None else self._choose(kind, tensors)
+                    reason = (kind is not None and kind.reason) or (v is not None and v.reason)
+                    if reason:
+                        raise ReplayError(f"program: {_name_of(self._function)} runs eagerly: {reason}")
+                    if runs and v.edges is None:
+                        return Program(v.program, _to_tree([args, kwargs], []), _spec_tree(v.spec), _name_of(self._function))
                     if not tracked:
                         self(*args, **kwargs)
         raise ReplayError(f"program: {_name_of(self._function)} is not the same twice:\n{self.explain()}")

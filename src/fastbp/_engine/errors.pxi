@@ -22,6 +22,10 @@ class ReplayError(RuntimeError):
     """A recorded program cannot be replayed for this call."""
 
 
+class ReplayBusy(ReplayError):
+    """A program is running already, in another thread or above."""
+
+
 cdef str describe(object x):
     """`float32[3, 4]`: a tensor as messages name it."""
     cdef Tensor t

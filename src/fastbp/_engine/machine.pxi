@@ -134,6 +134,7 @@ def _after_fork():
     FORKED = True
     WORKSPACE_BUSY = False          # the threads that were at work are not in the child
     DRAINING = False
+    forget_recorder()
 
 
 if hasattr(os, "register_at_fork"):

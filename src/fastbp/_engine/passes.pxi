@@ -29,7 +29,10 @@ cdef class Program:
     cdef int workspace_threads
     cdef double ns                  # estimated, serial
     cdef bint busy
-    cdef list actions
+    cdef list actions               # functions that run before step number stops[k]
+    cdef list stops
+    cdef set cuts                   # steps that no group goes over: stops, and the split
+    cdef Py_ssize_t reached         # steps that the last run finished, if it broke off
     cdef Instr** updates            # records whose constants the actions set, in order
     cdef int32_t* update_slots      # [nupdates][MAXARG]
     cdef Py_ssize_t nupdates
@@ -38,6 +41,7 @@ cdef class Program:
     cdef Instr** draws
     cdef int32_t* draw_from
     cdef int64_t* draw_counter
+    cdef int32_t* draw_step
     cdef Py_ssize_t ndraws
     cdef list leaves                # (leaf, grad expected before: None, ... or True, grad afterwards or None, slot or -1)
     cdef list outputs               # for each result: (kind, slot or index, offset, dtype, dims, steps) or an object
@@ -74,6 +78,7 @@ cdef class Program:
         free(self.draws)
         free(self.draw_from)
         free(self.draw_counter)
+        free(self.draw_step)
         free(self.touched)
         free(self.reads)
         free(self.late)
@@ -116,7 +121,8 @@ def _program(Recording r not None, list results, int forward=-1):
     if p.split >= 0 and r.actions:
         r.reason = "an optimizer steps inside a function whose result has a graph"
         return None
-    p.actions = r.actions
+    p.actions = [action for action, _ in r.actions]
+    p.stops = [at for _, at in r.actions]
     # the results, and what somebody holds
     p.outputs = []
     for t in results:
@@ -204,9 +210,12 @@ cdef int drop_dead(Program p) except -1:
                 if s.slot[j] >= 0:
                     live[s.slot[j]] = 1
     kind = <int>p.split
+    stops = {}
     for k in range(p.nsteps):
         if k == kind:
             p.split = kept
+        if p.stops:
+            stops[k] = kept
         if keep[k]:
             if kept != k:
                 p.steps[kept] = p.steps[k]
@@ -216,6 +225,8 @@ cdef int drop_dead(Program p) except -1:
             free(p.steps[k].c)
     if kind >= 0 and kind >= p.nsteps:
         p.split = kept
+    p.stops = [stops.get(at, kept) for at in p.stops]
+    p.cuts = {p.split, *p.stops}
     p.report["dead"] = p.nsteps - kept
     p.nsteps = kept
     free(live)
@@ -247,7 +258,7 @@ cdef int group_strips(Program p) except -1:
     cdef int64_t fused = 0
     for k in range(1, p.nsteps):
         if (p.steps[k].I == NULL and p.steps[k - 1].I == NULL and p.steps[k].n == p.steps[k - 1].n and p.steps[k].n > 1
-                and k - begin < 64 and k != p.split):
+                and k - begin < 64 and k not in p.cuts):
             p.steps[k].group = 1
             fused += 1
         else:
@@ -479,8 +490,9 @@ cdef int link(Program p, list generators) except -1:
     p.draws = <Instr**>calloc(p.ndraws + 1, sizeof(Instr*))
     p.draw_from = <int32_t*>calloc(p.ndraws + 1, sizeof(int32_t))
     p.draw_counter = <int64_t*>calloc(p.ndraws + 1, sizeof(int64_t))
+    p.draw_step = <int32_t*>calloc(p.ndraws + 1, sizeof(int32_t))
     if (p.patches == NULL or fill == NULL or p.pool == NULL or p.updates == NULL or p.update_slots == NULL or p.draws == NULL
-            or p.draw_from == NULL or p.draw_counter == NULL):
+            or p.draw_from == NULL or p.draw_counter == NULL or p.draw_step == NULL):
         free(fill)
         raise MemoryError()
     block = p.pool
@@ -497,7 +509,7 @@ cdef int link(Program p, list generators) except -1:
     for k in range(p.nsteps):
         s = &p.steps[k]
         if is_tiny(s):
-            if x == NULL or x.strip != NULL or x.I != NULL or k == p.split:
+            if x == NULL or x.strip != NULL or x.I != NULL or k in p.cuts:
                 x = &p.code[k]
                 x.x[0] = <char*>tiny
                 x.n = 1
@@ -541,6 +553,7 @@ cdef int link(Program p, list generators) except -1:
                 p.draws[p.ndraws] = I
                 p.draw_from[p.ndraws] = s.generator
                 p.draw_counter[p.ndraws] = s.counter
+                p.draw_step[p.ndraws] = <int32_t>k
                 p.ndraws += 1
             continue
         x.strip = s.strip
@@ -591,6 +604,7 @@ cdef int link(Program p, list generators) except -1:
             p.touched[p.ntouched] = <int32_t>k
             p.ntouched += 1
         if t.host_read and t.held:
+            t.content = content_of(t) if t.content == 0 else 0      # what was made inside is nobody else's
             p.reads[p.nreads] = <int32_t>k
             p.nreads += 1
         if t.kind == S_GRAD:
@@ -617,6 +631,19 @@ cdef int link(Program p, list generators) except -1:
         else:
             t.base = NULL
     return 0
+
+
+cdef uint64_t content_of(const Slot* s) noexcept:
+    """A hash of a small memory's content; of a larger one, 0: arrays that share it are not looked at."""
+    cdef uint64_t h = 1
+    cdef int64_t k
+    if s.st.nbytes > 4096:
+        return 0
+    for k in range(s.st.nbytes // 8):
+        h = mix(h, (<const uint64_t*>s.st.data)[k])
+    for k in range(s.st.nbytes // 8 * 8, s.st.nbytes):
+        h = mix(h, <uint8_t>s.st.data[k])
+    return h
 
 
 cdef inline void bind_slot(Program p, Py_ssize_t k, char* base) noexcept:

@@ -362,7 +362,7 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
     for k in range(p.nsteps):
         s = &p.steps[k]
         where = f"instruction {k} ({op_name(s.op)}): " if s.op >= 0 else f"instruction {k}: "
-        if s.group and (k == 0 or k == p.split or s.I != NULL or p.steps[k - 1].I != NULL or p.steps[k - 1].n != s.n):
+        if s.group and (k == 0 or k in p.cuts or s.I != NULL or p.steps[k - 1].I != NULL or p.steps[k - 1].n != s.n):
             return where + "it is in a group of other length or kind"
         if not s.group:
             head = k
@@ -592,6 +592,7 @@ def _assemble(dict d not None, list blobs not None):
             raise ValueError("a list is missing")
     p.split = -1
     p.actions, p.leaves, p.outputs, p.input_slots, p.input_specs = [], [], [], [], []
+    p.stops, p.cuts = [], set()
     p.generators = []
     p.report = {"recorded": len(steps), "dead": 0}
     room = len(steps) * 2 + 1

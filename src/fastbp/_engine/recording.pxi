@@ -83,14 +83,23 @@ cdef struct Patch:      # where a slot's address is written
 cdef Const NO_CONSTANTS[MAXCONST]
 memset(NO_CONSTANTS, 0, sizeof(NO_CONSTANTS))
 
-cdef int WATCH = 0                  # 1: a recording listens; 2: constants are collected for a replay
+cdef int WATCH = 0                  # bit 0: a recording listens; above: how many threads collect constants for replays
 cdef uint32_t REC_ID = 0            # of the recording that listens, 0: none
 cdef uint32_t REC_LAST = 0
 cdef Recording REC = None
 cdef Recording DONE = None          # the recording that has ended, until it is a program: memory may still die
-cdef Program COLLECT = None
-cdef unsigned long WATCH_THREAD = 0
+cdef unsigned long WATCH_THREAD = 0         # that records
 cdef uint64_t STAMP = 0             # counts what may change the structure of programs: parameters, modes, `t.data = other`
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) PyObject* fbp_collect = 0;
+    #else
+    static __thread PyObject* fbp_collect = 0;
+    #endif
+    """
+    PyObject* COLLECT "fbp_collect"         # the program that this thread collects constants for, or NULL (not held)
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
@@ -106,20 +115,18 @@ cdef inline bint is_update(Instr* I) noexcept:
 
 
 cdef inline bint here() noexcept:
-    """Whether the thread that is watched runs this."""
+    """Whether the thread that records runs this."""
     return PyThread_get_thread_ident() == WATCH_THREAD
 
 
 cdef int watched(Instr* I) except -1:
     """An instruction while somebody listens; 1: it must not be run."""
-    if not here():
-        return 0
-    if WATCH & 2:
+    if COLLECT != NULL:
         if not is_update(I):
             return 0
-        collect_constants(COLLECT, I)
+        collect_constants(<Program>COLLECT, I)
         return 1
-    if REC.reason is None:
+    if WATCH & 1 and here() and REC.reason is None:
         record_instruction(REC, I)
     return 0
 
@@ -142,7 +149,7 @@ cdef class Recording:
     cdef int64_t drawn
     cdef readonly object reason     # why it cannot be replayed
     cdef readonly object place      # "file:line" of it
-    cdef list actions               # (function, first step)
+    cdef list actions               # (function, number of the step that it comes before)
     cdef list generators            # (generator, offset at the start)
     cdef dict leaf_index
     cdef list leaves                # [leaf, grad before or ..., ]
@@ -566,7 +573,7 @@ def _host(action):
     if REC is None or not here() or REC.host >= 0:
         return action()
     REC.host = <int>len(REC.actions)
-    REC.actions.append(action)
+    REC.actions.append((action, REC.length))
     REC_ID = 0                          # states made here are not the recording's: they were there before the next call
     try:
         return action()
@@ -577,8 +584,17 @@ def _host(action):
 
 
 def _busy():
-    """Whether a thread records, or collects constants."""
-    return WATCH != 0
+    """Whether a thread records."""
+    return WATCH & 1 != 0
+
+
+cdef void forget_recorder():
+    """In a forked child: another thread that was recording is not there."""
+    global WATCH, REC, REC_ID
+    if not here():
+        WATCH = 2 if COLLECT != NULL else 0
+        REC = None
+        REC_ID = 0
 
 
 def _recording():
@@ -606,7 +622,7 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light):
     cdef Tensor t
     cdef Slot* s
     cdef int k
-    if WATCH:
+    if WATCH & 1:
         raise ReplayError("compile: another thread is recording; wait for it.")
     REC_LAST += 1
     r.id = REC_LAST
@@ -654,7 +670,7 @@ def _same_recording(Recording a not None, Recording b not None):
     for k in range(a.printed):
         if a.prints[k] != b.prints[k]:
             return f"instruction {k} ({op_name(b.steps[k].op)}) has other operands or constants than the time before"
-    if len(a.actions) != len(b.actions):
+    if [at for _, at in a.actions] != [at for _, at in b.actions]:
         return "the optimizers that step are not the same"
     if [id(e[0]) for e in a.leaves] != [id(e[0]) for e in b.leaves]:
         return "the parameters that get gradients are not the same"
@@ -753,7 +769,7 @@ def _record_backward(Recording r not None, list outputs):
     cdef list adjoints = [], pairs = []
     cdef Tensor t, g
     cdef Slot* s
-    if WATCH:
+    if WATCH & 1:
         raise ReplayError("compile: another thread is recording; wait for it.")
     for t in outputs:
         g = fresh(t.code, t.nd, t.dims)

@@ -122,8 +122,11 @@ cdef int collect_constants(Program p, Instr* I) except -1:
     cdef Instr* own
     cdef int j, m
     cdef Storage* st
-    if p.cursor >= p.nupdates or p.updates[p.cursor].n != I.n or p.updates[p.cursor].op != I.op:
-        raise ReplayError("compile: the optimizer updates other parameters than when the step was recorded; "
+    cdef bint fits = p.cursor < p.nupdates and p.updates[p.cursor].n == I.n and p.updates[p.cursor].op == I.op
+    for j in range(I.narg if fits else 0):
+        fits = fits and (I.arg[j].data != NULL) == (p.update_slots[p.cursor * MAXARG + j] >= 0)
+    if not fits:
+        raise ReplayError("compile: the optimizer updates other parameters or states than when the step was recorded; "
                           "call fastbp.compiler.reset() after changing it.")
     own = p.updates[p.cursor]
     memcpy(own.c, I.c, sizeof(I.c))
@@ -140,24 +143,39 @@ cdef int collect_constants(Program p, Instr* I) except -1:
     return 0
 
 
-cdef int run_actions(Program p) except -1:
-    """The Python of optimizers and schedulers, for its constants."""
-    global WATCH, COLLECT, WATCH_THREAD
-    if WATCH:
-        raise ReplayError("compile: another thread is recording; wait for it.")
-    p.cursor = 0
-    COLLECT = p
-    WATCH_THREAD = PyThread_get_thread_ident()
-    WATCH |= 2
+cdef int run_action(Program p, object action) except -1:
+    """The Python of an optimizer or scheduler, for its constants."""
+    global WATCH, COLLECT
+    cdef PyObject* above = COLLECT
+    COLLECT = <PyObject*>p
+    WATCH += 2
     try:
-        for action in p.actions:
-            action()
-        if p.cursor != p.nupdates:
-            raise ReplayError("compile: the optimizer updates fewer parameters than when the step was recorded; "
-                              "call fastbp.compiler.reset() after changing it.")
+        action()
     finally:
-        WATCH &= ~2
-        COLLECT = None
+        WATCH -= 2
+        COLLECT = above
+    return 0
+
+
+cdef int broken_off(Program p) except -1:
+    """A run that failed or was interrupted: what it wrote has changed, what it drew is drawn, what it was to make is not there."""
+    cdef Py_ssize_t k
+    cdef int64_t drawn
+    cdef list entry
+    cdef int j
+    for k in range(p.ntouched):
+        p.slots[p.touched[k]].st.version += 1
+    for j in range(len(p.generators)):
+        g, drawn = <tuple>p.generators[j]
+        for k in range(p.ndraws):
+            if p.draw_from[k] == j and p.draw_step[k] >= p.reached:
+                drawn = p.draw_counter[k]
+                break
+        (<Generator>g).offset += drawn
+    if p.split < 0:
+        for entry in p.leaves:
+            if <int>entry[3] >= 0:
+                (<Tensor>entry[0]).g = None
     return 0
 
 
@@ -209,24 +227,26 @@ cdef int bind_grads(Program p) except -1:
 
 
 def _fits(Program p not None, list inputs):
-    """Whether the program can stand in for a call with these arguments now."""
+    """1: the program can stand in for a call with these arguments; 0: it is one for other calls; -1: its memory is taken now."""
     cdef Py_ssize_t k, j
     cdef Slot* s
     cdef Storage* st
-    if p.busy or (p.actions and WATCH):             # another thread is in it
-        return False
+    for k in range(p.nreads):                           # what the program read by itself must be what it was
+        s = &p.slots[p.reads[k]]
+        if s.st.version + s.st.quiet != s.version or (s.content != 0 and content_of(s) != s.content):
+            return 0
+    if not grads_fit(p):
+        return 0
+    if p.busy:                                          # another thread is in it
+        return -1
     for k in range(p.ntouched):                         # memory that it writes is an argument too: only as it was recorded
         s = &p.slots[p.touched[k]]
         if s.kind != S_INPUT:
             for j in range(len(inputs)):
                 st = (<Tensor>inputs[j]).st
                 if s.st == st:
-                    return False
-    for k in range(p.nreads):                           # what the program read by itself must be what it was
-        s = &p.slots[p.reads[k]]
-        if s.st.version + s.st.quiet != s.version:
-            return False
-    return _grads_fit(p)
+                    return -1
+    return 1
 
 
 def _shared(list inputs, list tensors):
@@ -299,7 +319,7 @@ def _graft(list results, dict originals):
                     n.slots[i] = x.slot
 
 
-def _grads_fit(Program p not None):
+cdef bint grads_fit(Program p):
     """Whether the leaves' .grad are there, or not, as they were when the program was recorded."""
     cdef list entry
     cdef Tensor leaf
@@ -324,8 +344,9 @@ def _replay(Program p not None, list inputs, bint actions=True):
     cdef list results
     cdef bint two = p.split >= 0
     if p.busy:
-        raise ReplayError("compile: this program is running already, in another thread or above.")
+        raise ReplayBusy("compile: this program is running already, in another thread or above.")
     p.busy = True
+    p.reached = 0
     try:
         if two:
             frame = open_frame(p)
@@ -333,13 +354,11 @@ def _replay(Program p not None, list inputs, bint actions=True):
         if p.leaves and not two:
             place_grads(p)
             bind_grads(p)
-        if actions and p.actions:
-            run_actions(p)
         for k in range(p.ndraws):
             g = <Generator>(<tuple>p.generators[p.draw_from[k]])[0]
             p.draws[k].c[0].i = g.key
             p.draws[k].c[1].i = g.offset + p.draw_counter[k]
-        results = run_half(p, 0, p.split if two else p.ncode, 0, p.nforward)
+        results = run_half(p, 0, p.split if two else p.ncode, 0, p.nforward, actions)
         for k in range(p.ntouched):
             p.slots[p.touched[k]].st.version += 1
         for g, used in p.generators:
@@ -352,6 +371,9 @@ def _replay(Program p not None, list inputs, bint actions=True):
                 frame.versions.append(p.slots[p.late[k]].st.version if p.slots[p.late[k]].st != NULL else 0)
             return results, frame
         return results
+    except BaseException:
+        broken_off(p)
+        raise
     finally:
         p.busy = False
 
@@ -361,8 +383,8 @@ def _replay_backward(Program p not None, Frame frame not None, list adjoints):
     cdef Py_ssize_t k
     cdef Slot* s
     cdef Tensor t
-    if p.busy:
-        raise ReplayError("compile: this program is running already, in another thread or above.")
+    while p.busy:                               # another thread is in it
+        time.sleep(1e-4)
     if frame.used:
         raise GraphError("backward of a compiled function: its saved values were overwritten by an earlier backward pass; "
                          "compile the whole step, or call the function again.")
@@ -401,7 +423,7 @@ def _replay_backward(Program p not None, Frame frame not None, list adjoints):
                 raise GraphError("backward of a compiled function: an argument, result or parameter that it saved was "
                                  "overwritten by an in-place operation. clone() it before writing to it.")
         bind_inputs(p, adjoints, len(frame.inputs))
-        return run_half(p, p.split, p.ncode, p.nforward, len(p.outputs))
+        return run_half(p, p.split, p.ncode, p.nforward, len(p.outputs), False)
     finally:
         p.busy = False
 
@@ -421,7 +443,7 @@ cdef int bind_inputs(Program p, list inputs, Py_ssize_t first) except -1:
     return 0
 
 
-cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first, Py_ssize_t last):
+cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first, Py_ssize_t last, bint actions):
     """Instructions begin ... end; results first ... last, in new memory."""
     cdef Py_ssize_t k
     cdef Storage* st
@@ -445,6 +467,15 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
             made.append(m)
             bind_slot(p, m, st.data)
     try:
+        if actions and p.actions:       # each where it was called: what it reads is there, and a failure before it leaves it out
+            p.cursor = 0
+            for k in range(len(p.actions)):
+                run_all(p, begin, <Py_ssize_t>p.stops[k], threads)
+                begin = p.reached = <Py_ssize_t>p.stops[k]
+                run_action(p, p.actions[k])
+            if p.cursor != p.nupdates:
+                raise ReplayError("compile: the optimizer updates fewer parameters than when the step was recorded; "
+                                  "call fastbp.compiler.reset() after changing it.")
         run_all(p, begin, end, threads)
         for k in range(first, last):
             results.append(output_of(p, p.outputs[k]))
@@ -523,6 +554,7 @@ cdef int run_all(Program p, Py_ssize_t begin, Py_ssize_t end, int threads) excep
                 status = run_code(p, at, end, threads, p.workspace, &at)
         if status == ST_OK:
             return 0
+        p.reached = at
         if status > 0:
             fail_status(status, p.code[at].I)
         PyErr_CheckSignals()

@@ -13,6 +13,9 @@ cdef class Program:
     cdef Exec* code
     cdef Py_ssize_t ncode
     cdef Tiny* tiny
+    cdef void* native               # machine code, read and executed only
+    cdef size_t native_bytes
+    cdef char** native_at           # what it finds its arrays and numbers by
     cdef Py_ssize_t narguments      # of the forward half; adjoints follow
     cdef readonly Py_ssize_t split  # where the backward half begins, or -1
     cdef Py_ssize_t nforward        # results of the forward half
@@ -70,6 +73,9 @@ cdef class Program:
         free(self.slots)
         free(self.code)
         free(self.tiny)
+        free(self.native_at)
+        if self.native != NULL:
+            fbp_code_close(self.native, self.native_bytes)
         free(self.patches)
         free(self.patch_at)
         free(self.pool)
@@ -256,15 +262,34 @@ cdef int group_strips(Program p) except -1:
     """Pass: neighbouring strips over the same number of elements run block by block; what only they read stays in L1."""
     cdef Py_ssize_t k, begin = 0
     cdef int64_t fused = 0
-    for k in range(1, p.nsteps):
-        if (p.steps[k].I == NULL and p.steps[k - 1].I == NULL and p.steps[k].n == p.steps[k - 1].n and p.steps[k].n > 1
-                and k - begin < 64 and k not in p.cuts):
+    cdef dict at = {}       # slot -> (offset, whether a strip of the group writes it)
+    for k in range(p.nsteps):
+        if (k > 0 and p.steps[k].I == NULL and p.steps[k - 1].I == NULL and p.steps[k].n == p.steps[k - 1].n and p.steps[k].n > 1
+                and k - begin < 64 and k not in p.cuts and in_step(&p.steps[k], at)):
             p.steps[k].group = 1
             fused += 1
         else:
             begin = k
+            at = {}
+            if p.steps[k].I == NULL and p.steps[k].n > 1:
+                in_step(&p.steps[k], at)
     p.report["fused"] = fused
     return 0
+
+
+cdef bint in_step(const Step* s, dict at) except -1:
+    """Whether the strip reaches what the group writes, and writes what it reads, at the same elements; if so, it is noted."""
+    cdef int j
+    for j in range(s.narg):
+        if s.slot[j] >= 0:
+            offset, written = at.get(s.slot[j], (s.offset[j], False))
+            if offset != s.offset[j] and (written or j == 0 or offset < 0):
+                return False
+    for j in range(s.narg):
+        if s.slot[j] >= 0:
+            offset, written = at.get(s.slot[j], (s.offset[j], False))
+            at[s.slot[j]] = (offset if offset == s.offset[j] else -1, written or j == 0)     # -1: read at several places
+    return True
 
 
 cdef int keep_local(Program p) except -1:
@@ -313,10 +338,20 @@ cdef bint once_written(Program p, int slot, Py_ssize_t first, Py_ssize_t end) no
 
 
 cdef int plan_memory(Program p) except -1:
-    """Pass: places in one arena; two slots share bytes only when their lives do not meet.  Largest first, lowest place."""
+    """Pass: places in one arena; two slots share bytes only when their lives do not meet.  Largest first, lowest place.
+
+    The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last.
+    """
     cdef Py_ssize_t k
     cdef int64_t total = 0, size, top = 0
     cdef Slot* s
+    cdef list heads = list(range(p.nsteps)), ends = list(range(p.nsteps))
+    for k in range(1, p.nsteps):
+        if p.steps[k].group:
+            heads[k] = heads[k - 1]
+    for k in range(p.nsteps - 2, -1, -1):
+        if p.steps[k + 1].group:
+            ends[k] = ends[k + 1]
     temps = []
     for k in range(p.nslots):
         s = &p.slots[k]
@@ -328,7 +363,7 @@ cdef int plan_memory(Program p) except -1:
             total += s.nbytes
             temps.append(k)
     small_slots(p)
-    p.arena_bytes = sweep_spans(p, [k for k in temps if p.slots[k].nbytes > 32])
+    p.arena_bytes = sweep_spans(p, [k for k in temps if p.slots[k].nbytes > 32], heads, ends)
     p.arena_bytes = small_places(p, [k for k in temps if p.slots[k].nbytes <= 32], p.arena_bytes)
     p.report["arena"] = p.arena_bytes
     p.report["eager_bytes"] = total
@@ -386,14 +421,14 @@ cdef int64_t small_places(Program p, list temps, int64_t top) except -1:
     return (top + 63) // 64 * 64
 
 
-cdef int64_t sweep_spans(Program p, list temps) except -1:
+cdef int64_t sweep_spans(Program p, list temps, list heads, list tails) except -1:
     """Offsets by best fit over the steps in order.  Returns: bytes needed."""
     import bisect
     cdef int64_t top = 0, need, at
     starts, ends = {}, {}
     for k in temps:
-        starts.setdefault(p.slots[k].first, []).append(k)
-        ends.setdefault(p.slots[k].last, []).append(k)
+        starts.setdefault(heads[p.slots[k].first], []).append(k)
+        ends.setdefault(tails[p.slots[k].last], []).append(k)
     by_offset = []          # free spans: [offset, bytes], sorted
     for step in sorted(set(starts) | set(ends)):
         for k in sorted(starts.get(step, ()), key=lambda k: -p.slots[k].nbytes):
@@ -458,11 +493,13 @@ cdef int link(Program p, list generators) except -1:
     cdef Slot* t
     cdef Instr* I
     cdef Tiny* tiny
-    cdef int64_t n, i
+    cdef int64_t n
     cdef int64_t each = 0
     cdef char* block
+    cdef char** place
     cdef int64_t* fill
-    cdef int item
+    cdef dict blocks, runs
+    cdef set inside
     p.code = <Exec*>calloc(p.nsteps + 1, sizeof(Exec))
     p.patch_at = <int64_t*>calloc(p.nslots + 2, sizeof(int64_t))
     p.ncode = p.nsteps
@@ -496,6 +533,17 @@ cdef int link(Program p, list generators) except -1:
         free(fill)
         raise MemoryError()
     block = p.pool
+    blocks = number_blocks(p, &block)
+    runs, inside = {}, set()
+    for begin, count, machine_code, found in write_loops(p, blocks):
+        runs[begin] = (count, machine_code, found)
+        inside.update(range(begin, begin + count))
+    load_loops(p, runs)
+    if not runs:
+        inside = set()
+    place = p.native_at
+    p.report["native"] = len(inside)
+    p.report["loops"] = len(runs)
     p.nupdates = p.ndraws = 0
     head = 0
     n = 0
@@ -565,17 +613,33 @@ cdef int link(Program p, list generators) except -1:
             p.code[head].ns += x.ns
         else:
             head = k
+        if k in runs:                               # a loop of machine code, for several strips
+            count, machine_code, found = runs[k]
+            x.strip = <Strip><size_t>machine_code
+            x.narg = -<int>count
+            x.c = <const Const*>place
+            for what in found:
+                if what[0] == "number":
+                    place[0] = <char*><size_t>what[1]
+                elif what[0] == "bits":
+                    place[0] = <char*><size_t>what[1]
+                elif p.slots[<int>what[1]].kind == S_LOCAL:
+                    place[0] = <char*>p.slots[<int>what[1]].offset
+                    x.local |= 1
+                else:
+                    m = <int>what[1]
+                    at = p.patch_at[m] + fill[m]
+                    fill[m] += 1
+                    p.patches[at].where = place
+                    p.patches[at].offset = <int64_t>what[2]
+                place += 1
+            continue
+        if k in inside:
+            continue
         for j in range(s.narg):
             if s.slot[j] < 0:                       # a number: a block of it
-                n = s.n if s.n < BLOCK else BLOCK
-                x.x[j - 1] = block
+                x.x[j - 1] = <char*><size_t>blocks[k, j]
                 x.still |= 1 << j
-                for i in range(n):
-                    if s.item == 4:
-                        (<uint32_t*>block)[i] = <uint32_t>s.number[j - 1]
-                    else:
-                        (<uint64_t*>block)[i] = s.number[j - 1]
-                block += (n * s.item + 63) // 64 * 64 if n > 1 else 8
                 continue
             t = &p.slots[s.slot[j]]
             if t.kind == S_LOCAL:
@@ -644,6 +708,63 @@ cdef uint64_t content_of(const Slot* s) noexcept:
     for k in range(s.st.nbytes // 8 * 8, s.st.nbytes):
         h = mix(h, <uint8_t>s.st.data[k])
     return h
+
+
+cdef dict number_blocks(Program p, char** pool):
+    """A block of each number among the operands of strips; {(strip, operand): its address}."""
+    cdef Py_ssize_t k
+    cdef Step* s
+    cdef int j
+    cdef int64_t n, i
+    cdef char* block = pool[0]
+    cdef dict found = {}
+    for k in range(p.nsteps):
+        s = &p.steps[k]
+        if s.I != NULL or is_tiny(s):
+            continue
+        n = s.n if s.n < BLOCK else BLOCK
+        for j in range(1, s.narg):
+            if s.slot[j] >= 0:
+                continue
+            for i in range(n):
+                if s.item == 4:
+                    (<uint32_t*>block)[i] = <uint32_t>s.number[j - 1]
+                else:
+                    (<uint64_t*>block)[i] = s.number[j - 1]
+            found[k, j] = <size_t>block
+            block += (n * s.item + 63) // 64 * 64 if n > 1 else 8
+    pool[0] = block
+    return found
+
+
+cdef int load_loops(Program p, dict runs) except -1:
+    """Put the machine code where it may be executed; in `runs`, addresses take its place.  Without such memory: no loops."""
+    cdef size_t n = 0, at
+    cdef bytes code
+    cdef Py_ssize_t entries = 0
+    for count, code, found in runs.values():
+        n += (len(code) + 63) // 64 * 64
+        entries += len(found)
+    if not runs:
+        return 0
+    p.native_at = <char**>calloc(entries, sizeof(char*))
+    if p.native_at == NULL:
+        raise MemoryError()
+    p.native = fbp_code_open(n)
+    p.native_bytes = n
+    if p.native == NULL:
+        runs.clear()
+        return 0
+    at = 0
+    for begin, (count, code, found) in list(runs.items()):
+        memcpy(<char*>p.native + at, <const char*>code, len(code))
+        runs[begin] = (count, <size_t>p.native + at, found)
+        at += (len(code) + 63) // 64 * 64
+    if fbp_code_seal(p.native, n):
+        fbp_code_close(p.native, n)
+        p.native = NULL
+        runs.clear()
+    return 0
 
 
 cdef inline void bind_slot(Program p, Py_ssize_t k, char* base) noexcept:

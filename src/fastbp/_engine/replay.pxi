@@ -11,11 +11,18 @@ cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept no
     cdef char* out
     cdef int64_t n, moved
     cdef int k, j, count = x.count
+    cdef bint whole = count == 1 or (count == -x.narg and not x.local)     # nothing goes through the workspace
     while lo < hi:
-        n = hi - lo if hi - lo < BLOCK or count == 1 else BLOCK
-        for k in range(count):
+        n = hi - lo if hi - lo < BLOCK or whole else BLOCK
+        k = 0
+        while k < count:
             y = &x[k]
             moved = lo * y.item
+            if y.narg < 0:                          # a loop of machine code over -narg strips
+                (<Native>y.strip)(<char**>y.c, moved, n * y.item, ws)
+                k -= y.narg
+                continue
+            k += 1
             if not y.still:
                 for j in range(y.narg - 1):
                     in_[j] = y.x[j] + moved

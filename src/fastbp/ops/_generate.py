@@ -4,6 +4,7 @@
     _generated/rows.pxi         the numbers of floor 2: OP_* (compiled rows)
     _generated/strips.pxi       floor 1: one loop for each strip and compute dtype
     _generated/table.pxi        floor 1: the table of strips and kernels
+    _generated/microcode.pxi    floor 2: strips as steps over registers, where they have such
     _generated/optable.pxi      floor 2: what the engine must know of each row
     _generated/functions.pxi    floor 2: module-level functions
     _generated/tensor.pxi       floor 2: _engine/tensor.pxi with the table's methods inside the class
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from . import TABLE
 from ._declare import Sym, symbolic, trace
+from ._micro import CODES, steps_of
 from ._stub import TAKE_OUT, numpy_names, stub
 
 HEAD = "# Printed by fastbp/ops/_generate.py from the operation table: change the row, not this file.\n\n"
@@ -165,6 +167,29 @@ def table():
                 yield f"    T.strip[S_{strip.name}][{k}] = s_{strip.name}_{tag}"
     for name in all_kernels():
         yield f"    T.kernel[K_{name}] = {name}"
+
+
+def microcode():
+    """Four bytes a step; FBP_MICRO_AT[S_name] is where a strip's begin, and where the next strip's begin it ends."""
+    literals, words, at = [], [], [0]
+    for strip in all_strips():
+        for code, a, b, c in (steps_of(strip, TABLE, literals) or []) if "F32" in strip.types else []:
+            words.append(f"{CODES.index(code)},{a},{b},{c}")
+        at.append(len(words))
+    yield "cdef enum:"
+    for k, code in enumerate(CODES):
+        yield f"    M_{code} = {k}"
+    yield "\ncdef extern from *:"
+    yield '    """'
+    for kind, name, values in (("unsigned char", "FBP_MICRO", words), ("short", "FBP_MICRO_AT", [str(k) for k in at]),
+                               ("double", "FBP_LITERAL", [repr(x) for x in literals])):
+        yield f"    static const {kind} {name}[] = {{"
+        yield from (f"        {', '.join(values[k:k + 12])}," for k in range(0, len(values), 12))
+        yield "    };"
+    yield '    """'
+    yield "    const unsigned char FBP_MICRO[]"
+    yield "    const short FBP_MICRO_AT[]"
+    yield "    const double FBP_LITERAL[]"
 
 
 # ---- what the engine knows of a row ---------------------------------------------------------------------------------
@@ -407,7 +432,8 @@ def write_if_changed(path, text):
 def write(package):
     """Print everything that is derived from the table into the source folder `package`; returns the names that changed."""
     package = Path(package)
-    texts = {"opcodes": opcodes, "rows": rows, "strips": strips, "table": table, "optable": optable, "functions": functions}
+    texts = {"opcodes": opcodes, "rows": rows, "strips": strips, "table": table, "microcode": microcode,
+             "optable": optable, "functions": functions}
     changed = []
     for name, lines in texts.items():
         if write_if_changed(package / "_generated" / f"{name}.pxi", HEAD + "\n".join(lines()) + "\n"):

@@ -16,6 +16,7 @@
 #   backward chain   the walk, reverse mode; the chain rule at a node
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
+#   native      runs of strips as loops of machine code
 #   recording passes replay              a function recorded through the door, made a program, run again without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates

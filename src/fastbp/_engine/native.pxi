@@ -3,11 +3,11 @@
 # A strip loads its operands from L1 and stores its result there: two cycles a vector, ten strips twenty.  Where the table knows a
 # strip as steps over registers (_generated/microcode.pxi: arithmetic, comparisons, choices), a run of such strips is written here
 # as one AVX-512 loop that loads each array once and stores what somebody else reads.  Ten operations over 1e6 float32: 353 us by
-# strips, 125 us so, 100 us to read and write the arrays once (benchmarks/bench_replay.py).  No compiler is involved: the steps
+# strips, 100 us so, 99 us to read and write the arrays once (benchmarks/bench_replay.py).  No compiler is involved: the steps
 # are encoded one by one, in about 10 us a strip.  Bits are those of the strips (tests/test_native.py, and compile's self-check).
 #
-# Only on x86-64 with AVX-512 under Linux or macOS; elsewhere, with FASTBP_NATIVE=0, or where the system forbids executable memory,
-# the strips run as they are.  Memory is never writable and executable at once.
+# Only on x86-64 with AVX-512 under Linux or macOS; elsewhere, with FASTBP_NATIVE=0, or where the system forbids executable
+# memory, the strips run as they are.  Memory is never writable and executable at once.
 
 cdef extern from *:
     """
@@ -230,7 +230,7 @@ cdef class Loop:
     # ---- the whole --------------------------------------------------------------------------------------------------
 
     cdef bytes compiled(self, dict blocks):
-        """The function, a `Native`; `table` is then what it expects at `at`.  blocks: addresses of numbers, by (strip, operand)."""
+        """The function, a `Native`; `table` is then what it expects at `at`.  blocks: addresses of numbers, by operand."""
         cdef Py_ssize_t k, enough, loop, leave
         cdef int j, r, base, at
         cdef Step* s

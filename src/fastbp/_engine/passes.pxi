@@ -345,13 +345,8 @@ cdef int plan_memory(Program p) except -1:
     cdef Py_ssize_t k
     cdef int64_t total = 0, size, top = 0
     cdef Slot* s
-    cdef list heads = list(range(p.nsteps)), ends = list(range(p.nsteps))
-    for k in range(1, p.nsteps):
-        if p.steps[k].group:
-            heads[k] = heads[k - 1]
-    for k in range(p.nsteps - 2, -1, -1):
-        if p.steps[k + 1].group:
-            ends[k] = ends[k + 1]
+    cdef list heads, ends
+    heads, ends = group_bounds(p)
     temps = []
     for k in range(p.nslots):
         s = &p.slots[k]
@@ -364,7 +359,7 @@ cdef int plan_memory(Program p) except -1:
             temps.append(k)
     small_slots(p)
     p.arena_bytes = sweep_spans(p, [k for k in temps if p.slots[k].nbytes > 32], heads, ends)
-    p.arena_bytes = small_places(p, [k for k in temps if p.slots[k].nbytes <= 32], p.arena_bytes)
+    p.arena_bytes = small_places(p, [k for k in temps if p.slots[k].nbytes <= 32], p.arena_bytes, heads, ends)
     p.report["arena"] = p.arena_bytes
     p.report["eager_bytes"] = total
     return 0
@@ -398,14 +393,27 @@ cdef inline int64_t py_max(int64_t a, int64_t b) noexcept nogil:
     return a if a > b else b
 
 
-cdef int64_t small_places(Program p, list temps, int64_t top) except -1:
+cdef tuple group_bounds(Program p):
+    """The first and the last step of each step's group, which run side by side."""
+    cdef Py_ssize_t k
+    cdef list heads = list(range(p.nsteps)), ends = list(range(p.nsteps))
+    for k in range(1, p.nsteps):
+        if p.steps[k].group:
+            heads[k] = heads[k - 1]
+    for k in range(p.nsteps - 2, -1, -1):
+        if p.steps[k + 1].group:
+            ends[k] = ends[k + 1]
+    return heads, ends
+
+
+cdef int64_t small_places(Program p, list temps, int64_t top, list heads, list tails) except -1:
     """Offsets from `top` for slots of 8 or 32 bytes: what dies gives its place to the next of its size."""
     cdef Py_ssize_t k, step
     spare = {8: [], 32: []}
     starts, ends = {}, {}
     for k in temps:
-        starts.setdefault(p.slots[k].first, []).append(k)
-        ends.setdefault(p.slots[k].last, []).append(k)
+        starts.setdefault(heads[p.slots[k].first], []).append(k)
+        ends.setdefault(tails[p.slots[k].last], []).append(k)
     for size in (32, 8):                            # 32 first: what follows stays aligned
         for step in range(p.nsteps):
             for k in starts.get(step, ()):

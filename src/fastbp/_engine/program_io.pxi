@@ -331,7 +331,8 @@ def _verify(Program p not None, bint strict=False):
     """The checker.  Returns: None, or what is wrong with the program.  strict: instructions that are not known are wrong.
 
     Every slot is written before it is read; operands stay inside their slots; slots whose lives meet have no byte of the
-    arena in common; what a step names lives then; results are no temporaries; groups are strips over as many elements.
+    arena in common; what a step names lives then; results are no temporaries; groups are strips over as many elements, which
+    meet in the same elements only.
     """
     cdef char* written = <char*>calloc(p.nslots + 1, 1)
     cdef int64_t unit = 8 if p.arena_bytes < 1 << 26 else 64        # of a large arena the small slots are not looked at
@@ -356,7 +357,8 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
     cdef int64_t hi[MAXARG]
     cdef str wrong
     cdef Py_ssize_t head = 0
-    rooms = {}
+    rooms, at = {}, {}
+    heads, ends = group_bounds(p)
     for a in range(p.arena_bytes // unit + 2):
         owner[a] = -1
     for k in range(p.nsteps):
@@ -366,6 +368,9 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
             return where + "it is in a group of other length or kind"
         if not s.group:
             head = k
+            at = {}
+        if s.I == NULL and not in_step(s, at):
+            return where + "its group writes what it reads, or reads what it writes, at other elements"
         wrong = touches(p, k, lo, hi, strict)
         if wrong is not None:
             return where + wrong
@@ -400,7 +405,7 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
                 if t.nbytes < unit:
                     continue
                 for a in range(t.offset // unit, (t.offset + t.nbytes + unit - 1) // unit):
-                    if owner[a] >= 0 and p.slots[owner[a]].last >= k and owner[a] != m:
+                    if owner[a] >= 0 and ends[p.slots[owner[a]].last] >= heads[k] and owner[a] != m:
                         return where + f"slots {owner[a]} and {m} share memory while both live"
                     owner[a] = m
         for j in range(s.narg):

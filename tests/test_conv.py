@@ -97,6 +97,9 @@ SHAPES = [      # input, weight, stride, padding, dilation, groups: each way tha
     ((2, 40, 4, 5, 4), (18, 40, 3, 2, 3), (2, 1, 2), (2, 0, 1), (1, 1, 1), 1),
     ((2, 8, 5, 6, 7), (8, 1, 3, 3, 3), (1, 2, 1), (1, 1, 1), (2, 1, 1), 8),
     ((1, 600, 3, 3), (610, 600, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((3, 33, 11, 9), (40, 33, 3, 3), (1, 1), (2, 0), (1, 1), 1), ((9, 48, 8, 8), (64, 48, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 64, 5, 40), (24, 64, 3, 3), (1, 1), (0, 2), (1, 1), 1), ((5, 16, 14, 14), (48, 16, 5, 5), (2, 2), (1, 2), (1, 1), 1),
+    ((4, 32, 7, 30), (80, 16, 3, 3), (1, 2), (1, 1), (2, 1), 2),
 ]
 
 
@@ -146,6 +149,44 @@ def test_nan_reaches_what_sees_it(x, w, stride, padding, dilation, groups):
         want = seen[0][2] > 0 if k == 0 else np.broadcast_to((first.sum((0, *range(2, first.ndim))) > 0).reshape(
             -1, *[1] * (len(w) - 1)), w)
         np.testing.assert_array_equal(np.isnan(tw.grad.numpy()), want)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 3e38])
+def test_what_is_not_finite_stays_where_it_is(value):
+    """Winograd's tiles would spread it, and lose 3e38 to overflow, in float32."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 40, 12, 13)).astype("float32"), rng.uniform(0.01, 0.02, (48, 40, 3, 3)).astype("float32")
+    x[1, 7, 4, 6] = x[2, 0, 11, 1] = value
+    x[1, 8, 4, 6] = -x[1, 7, 4, 6] / 2 if value == 3e38 else 0
+    for threads in (1, 2):
+        before = fastbp.get_num_threads()
+        fastbp.set_num_threads(threads)
+        try:
+            tx = fastbp.tensor(x, requires_grad=True)
+            y = F.conv2d(tx, fastbp.tensor(w), None, 1, 1)
+            v = np.zeros(y.shape, "float32")
+            v[1, 5, 3, 8] = value
+            y.backward(fastbp.tensor(v))
+        finally:
+            fastbp.set_num_threads(before)
+        with np.errstate(all="ignore"):
+            want, gx, _ = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (1, 1), (1, 1), 1)
+        for a, b in ((y.detach().numpy(), want), (tx.grad.numpy(), gx)):
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+            np.testing.assert_allclose(np.nan_to_num(a), np.nan_to_num(b.astype("float32")), rtol=1e-4, atol=1e-5)
+
+
+def test_winograd_is_as_accurate_as_the_sum():
+    rng = np.random.default_rng(0)
+    for n, c, o, h, width, p in ((4, 64, 32, 16, 16, 1), (3, 32, 64, 9, 7, 2), (2, 128, 48, 12, 10, 0)):
+        x, w = (rng.standard_normal(s).astype("float32") for s in ((n, c, h, width), (o, c, 3, 3)))
+        tx = fastbp.tensor(x, requires_grad=True)
+        y = F.conv2d(tx, fastbp.tensor(w), None, 1, p)
+        v = rng.standard_normal(y.shape).astype("float32")
+        y.backward(fastbp.tensor(v))
+        want, gx, _ = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (p, p), (1, 1), 1)
+        for a, b in ((y.detach().numpy(), want), (tx.grad.numpy(), gx)):
+            assert np.abs(a - b).max() < 1e-6 * np.abs(b).max() and np.linalg.norm(a - b) < 4e-7 * np.linalg.norm(b)
 
 
 def test_transposed_convolution_by_hand():

@@ -143,7 +143,8 @@ def conv_program():
     out += with_gradients(lambda x, w: _core.conv3d(x, w, None, (2, 1, 1), 1), x, w)
     for shape, weight, stride, groups in (((40, 70, 4, 4), (60, 70, 3, 3), 1, 1), ((9, 40, 16, 16), (33, 40, 3, 3), 1, 1),
                                           ((2, 90, 17, 16), (90, 1, 3, 3), 1, 90), ((7, 3, 30, 30), (20, 3, 5, 5), 2, 1),
-                                          ((5, 150, 2, 2), (300, 150, 3, 3), 1, 1)):
+                                          ((5, 150, 2, 2), (300, 150, 3, 3), 1, 1), ((5, 64, 17, 16), (48, 64, 3, 3), 1, 1),
+                                          ((9, 33, 15, 16), (64, 33, 5, 5), 2, 1)):
         out += with_gradients(lambda x, w, stride=stride, groups=groups: _core.conv2d(x, w, None, stride, 1, 1, groups),
                               floats(*shape), floats(*weight, seed=1))
     return out

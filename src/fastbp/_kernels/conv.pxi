@@ -90,7 +90,10 @@ ctypedef struct CvCore:
     int64_t P           # packed: pixels at a time and steps of k at a time; P = 0: read in place
     int64_t kc
     bint over           # the planes may be read up to a vector behind their end
+    int64_t turned      # pixels at a time whose outputs are lanes: A is panels of two vectors of outputs, off the other way
+    int64_t panel       # round; `panel` elements from one to the next
     char* ws            # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values; in place: M * rows * Wp values
+                        # turned: a bias of whole vectors, two vectors for each pixel
 
 
 # Panels of the steps [p0, p0 + k) of the pixels [at, at + n): 2 vectors of pixels to a panel, steps one after another.  A
@@ -253,6 +256,74 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
         at += n
 
 
+# n pixels of `count` adjacent outputs, which are at most a vector and ld apart, become rows of pixels.
+cdef void cv_return(MmRegs* regs, int64_t n, int64_t count, const void* a, int64_t ld, void* out, int64_t ldo) noexcept nogil:
+    cdef MmRegs r
+    cdef MmRegs s
+    cdef int64_t i, p = 0, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, a)
+    MM_PTR(r.c, out)
+    while p + V <= n:
+        mm_turn(regs, V, count, r.a + p * ld, ld, r.c + p, ldo)
+        p += V
+    if p < n:                       # whole vectors would overwrite the next row
+        mm_turn(regs, n - p, count, r.a + p * ld, ld, s.c0, V)
+        for i in range(count):
+            MM_STOREN(r.c + p + i * ldo, s.c0[i], n - p)
+
+
+# Rows of the product are pixels, read in place whatever the row's length, and outputs are lanes: nothing is wasted where the
+# outputs fill vectors.
+cdef void cv_turned(const CvCore* w, const real* a, const real* plane, const real* bias, real* y) noexcept nogil:
+    cdef MmGeo g
+    cdef int64_t V = MM_WIDTH(sizeof(real)), i, o, r, j, n, q, k, p, lines = max(w.turned // w.cols, 1), some
+    cdef real* to
+    cdef int m
+    cdef real* start = <real*>w.ws
+    cdef real* out = start + 2 * V
+    cdef const real* begin = NULL
+    g.rs = 1
+    g.ldc = 2 * V
+    g.count = 1
+    if bias != NULL:
+        begin = start
+    for i in range(w.images):
+        r = 0
+        while r < w.rows:
+            n = min(lines, w.rows - r)
+            o = 0
+            while o < w.M:
+                some = V if w.M - o <= V else 2 * V
+                if bias != NULL:
+                    for j in range(2 * V):
+                        start[j] = bias[o + j] if o + j < w.M else 0
+                p = 0
+                while p < w.K or p == 0:
+                    g.k = min(w.kc, w.K - p)
+                    g.off = w.off + 2 * p
+                    for q in range(n):
+                        j = 0
+                        while j < w.cols:
+                            m = mm_next_rows(w.cols - j, MM_MR)
+                            to = out + (q * w.cols + j) * 2 * V
+                            g.lds = 2 * V if p > 0 else 0
+                            mm_any_tile(<MmTaps*>NULL, m, <int>some, &g, plane + i * w.ps + (r + q) * w.Wp + j,
+                                        a + o // (2 * V) * w.panel, to if p > 0 else begin, to)
+                            j += m
+                    p += w.kc
+                k = 0
+                while k < min(some, w.M - o):
+                    if real is float:
+                        cv_return(<MmF32*>NULL, n * w.cols, min(V, w.M - o - k), out + k, 2 * V,
+                                  y + i * w.yn + (o + k) * w.ym + r * w.cols, w.ym)
+                    else:
+                        cv_return(<MmF64*>NULL, n * w.cols, min(V, w.M - o - k), out + k, 2 * V,
+                                  y + i * w.yn + (o + k) * w.ym + r * w.cols, w.ym)
+                    k += V
+                o += some
+            r += n
+
+
 # Where the vectors fit badly into a row, all rows are computed as one, and the columns in between are dropped.
 cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real* bias, real* y) noexcept nogil:
     cdef MmGeo g
@@ -263,6 +334,9 @@ cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real*
     cdef const real* start
     cdef bint whole = False
     if w.rows <= 0 or w.cols <= 0 or w.M <= 0:
+        return
+    if w.turned > 0:
+        cv_turned(w, a, plane, bias, y)
         return
     if w.P > 0:
         cv_packed(w, a, plane, bias, y)
@@ -334,7 +408,10 @@ ctypedef struct Layout:
     bint plain          # the planes are read in the operand itself
     int64_t P           # pixels packed at a time; 0: operands are read in place
     int64_t kc
+    int64_t turned      # outputs are lanes: pixels at a time; 0: pixels are
+    int64_t panel       # elements of two vectors of outputs, for all taps
     int64_t core        # bytes of workspace for cv_core
+    int64_t itemsize
     int64_t parts       # of the rows; of the outputs
     int64_t mparts
 
@@ -357,10 +434,12 @@ cdef inline int64_t cv_band(int64_t rows, int64_t Wp, int64_t more, int64_t plan
 # The model counts, for each step of k, vectors of pixels times rows of A, two products in a cycle; a packed vector costs
 # about three more, an unaligned one read in place one for each tile of rows, more if its planes lie in the same sets of L1.
 cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t itemsize) noexcept nogil:
-    cdef int64_t V = MM_WIDTH(itemsize), pixels = p.rows * p.cols
-    cdef double packed, plain, lines, single = 1
+    cdef int64_t V = MM_WIDTH(itemsize), pixels = p.rows * p.cols, vectors
+    cdef double packed, plain, turned, lines, single = 1
     p.kc = mm_kc(p.K, itemsize)
     p.P = 0
+    p.turned = 0
+    p.itemsize = itemsize
     if not p.plain:
         p.size = (p.rows + p.more) * p.Wp
     lines = <double>p.rows * ((p.cols + V - 1) // V)
@@ -371,7 +450,12 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
         plain = min(lines, plain + p.rows / p.M)
     packed = <double>pixels / V * p.M / 2 + 2.5 * (lines + pixels / (4 * V))
     plain *= p.M / 2.0 * single + (p.M + MM_MR - 1) // MM_MR * (1.0 if p.size * itemsize % 512 or p.K <= 48 else 3.0)
-    if p.M > 2 and packed < plain and V > 1:
+    vectors = (p.M + V - 1) // V
+    turned = (vectors // 2 * 1.04 + (vectors & 1) * 0.8) * (1.0 if p.cols > 5 else 1.5) + vectors * 4.0 / max(p.K, 1)
+    turned = turned * pixels + 0.35 * p.M / max(N, 1)
+    if p.K > 0 and V > 1 and turned < min(packed, plain) and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED:
+        p.turned = 64
+    elif p.M > 2 and packed < plain and V > 1:
         p.P = min(max(CV_PACK // (p.kc * itemsize), 2 * V), 32 * V) // (2 * V) * (2 * V)
     p.images = 1
     p.band = p.rows
@@ -385,10 +469,17 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
                            1)
     if not p.plain:
         p.isize = p.phases * (p.planes * p.size + CV_GAP)
-    if p.P > 0:
+    if p.turned > 0:
+        p.core = (2 * V + max(p.turned, p.cols) * 2 * V) * itemsize
+    elif p.P > 0:
         p.core = (p.P * 3 + p.K * 2) * 8 + (p.P * p.kc + p.M * p.P + 4 * V) * itemsize + 128
     else:
         p.core = p.M * p.band * p.Wp * itemsize
+
+
+# Bytes of the panels of all groups, if outputs are lanes.
+cdef inline int64_t cv_panel_bytes(const Layout* p, int64_t groups, int64_t itemsize) noexcept nogil:
+    return p.panel * ((p.M + 2 * MM_WIDTH(p.itemsize) - 1) // (2 * MM_WIDTH(p.itemsize))) * groups * itemsize if p.turned else 0
 
 
 cdef void cv_forward_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept nogil:
@@ -398,6 +489,7 @@ cdef void cv_forward_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept
     p.phases = v.sh * v.sw
     p.rows = v.OH
     p.cols = v.OW
+    p.panel = v.K * 2 * MM_WIDTH(itemsize)
     p.more = max(v.KH - 1, 0) * v.dh // v.sh
     p.Wp = v.OW + max(v.KW - 1, 0) * v.dw // v.sw
     p.plain = v.plain
@@ -416,6 +508,7 @@ cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept no
     p.phases = 1
     p.rows = cv_ceil(v.H, v.sh)
     p.cols = cv_ceil(v.W, v.sw)
+    p.panel = v.Og * v.KD * v.T * 2 * MM_WIDTH(itemsize)
     # taps of a phase, at most
     p.K = p.planes * ((v.KH + v.sh - 1) // v.sh if v.dh == 1 else v.KH) * ((v.KW + v.sw - 1) // v.sw if v.dw == 1 else v.KW)
     p.y0 = cv_ceil(v.ph - (v.KH - 1) * v.dh, v.sh)
@@ -444,6 +537,26 @@ cdef int64_t cv_unit(const Layout* p, int64_t N, int64_t Z, int64_t parts, int64
     if p.images > 1 and parts == 1:
         count[0] = min(min(p.images, N - n[0]), hi - u)
     return u + count[0]
+
+
+# Turns rows [m0, m1) of A into panels: `blocks` blocks of k columns, `far` apart, of rows `lane` apart.
+cdef void cv_panels(const Layout* p, int64_t m0, int64_t m1, int64_t blocks, int64_t k, const real* a, int64_t lane, int64_t far,
+                    real* out) noexcept nogil:
+    cdef int64_t i, V = MM_WIDTH(sizeof(real))
+    while m0 < m1:
+        for i in range(blocks):
+            mm_pack(min(m1 - m0, 2 * V), k, a + m0 * lane + i * far, lane, 1, out + i * k * 2 * V, 2 * V)
+        out += p.panel
+        m0 += 2 * V
+
+
+# The table of a turned product: planes first, then panels.
+cdef inline void cv_exchange(int64_t* off, int64_t n, int64_t far, int64_t k, int64_t ld) noexcept nogil:
+    cdef int64_t i, at
+    for i in range(n):
+        at = off[2 * i]
+        off[2 * i] = off[2 * i + 1]
+        off[2 * i + 1] = (at // far * k + at % far) * ld
 
 
 # ---- forward --------------------------------------------------------------------------------------------------------
@@ -483,7 +596,9 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
     cdef Conv v
     cdef Layout p
     cdef CvCore w
-    cdef int64_t u, n, od, q, r, rows, known = -1, planes = 0, count, r0, r1, m0, m1, g
+    cdef int64_t u, n, od, q, r, rows, known = -1, planes = 0, count, r0, r1, m0, m1, g, m = -1, V = MM_WIDTH(sizeof(real))
+    cdef real* panels
+    cdef const real* weight
     cdef int64_t* off
     cdef int64_t* first
     cdef real* padded
@@ -496,7 +611,10 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
     off = <int64_t*>cv_take(&ws, 16 * v.K)
     first = <int64_t*>cv_take(&ws, 8 * v.Cg * v.KD)
     w.ws = cv_take(&ws, p.core)
+    panels = <real*>cv_take(&ws, cv_panel_bytes(&p, v.groups, sizeof(real)))
     padded = <real*>ws
+    w.turned = p.turned
+    w.panel = p.panel
     w.rsa = v.K
     w.off = off
     w.ps = p.isize
@@ -513,6 +631,13 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
         if od != known:
             planes = cv_forward_taps(&v, &p, od, first, off)
             known = od
+            if p.turned:
+                cv_exchange(off, planes * v.T, v.K, v.K, 2 * V)
+        if p.turned and m != m0:
+            m = m0
+            for q in range(v.groups):
+                cv_panels(&p, m0, m1, 1, v.K, <const real*>I.arg[2].data + q * v.Og * v.K, v.K, 0,
+                          panels + q * cv_panel_bytes(&p, 1, 1))
         w.K = planes * v.T
         w.images = count
         w.M = m1 - m0
@@ -522,6 +647,9 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
             bias = NULL
             if I.narg > 3 and I.arg[3].data != NULL:
                 bias = <const real*>I.arg[3].data + q * v.Og + m0
+            weight = <const real*>I.arg[2].data + (q * v.Og + m0) * v.K
+            if p.turned:
+                weight = panels + q * cv_panel_bytes(&p, 1, 1)
             r = r0
             while r < r1:
                 rows = min(p.band, r1 - r)
@@ -532,7 +660,7 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
                         cv_planes(x + g * v.C * v.D * v.H * v.W, first, planes, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r,
                                   p.band + p.more, p.Wp, 0, padded + g * p.isize)
                 w.rows = rows
-                cv_core(&w, <const real*>I.arg[2].data + (q * v.Og + m0) * v.K, at, bias, y + r * v.OW)
+                cv_core(&w, weight, at, bias, y + r * v.OW)
                 r += rows
 
 
@@ -583,6 +711,8 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
     cdef Layout p
     cdef CvCore w
     cdef int64_t u, n, z, q, r, rows, K, qy, qx, i, j, images, r0, r1, m0, m1, g, m, lines, cols, planes = 0, known = -1
+    cdef int64_t packed = -1, V = MM_WIDTH(sizeof(real))
+    cdef real* panels
     cdef int64_t* off
     cdef int64_t* first
     cdef int64_t* start
@@ -603,7 +733,10 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
     if v.sh != 1 or v.sw != 1:
         phases = <real*>cv_take(&ws, p.images * v.Cg * v.sw * p.band * p.cols * sizeof(real))
     w.ws = cv_take(&ws, p.core)
+    panels = <real*>cv_take(&ws, cv_panel_bytes(&p, v.groups, sizeof(real)))
     padded = <real*>ws
+    w.turned = p.turned
+    w.panel = p.panel
     w.rsa = v.KD * v.T
     w.ps = p.isize
     w.Wp = p.Wp
@@ -616,12 +749,21 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
         if z != known:
             planes = cv_data_taps(&v, &p, z, first, off, start)
             known = z
+            if p.turned:
+                cv_exchange(off, start[v.sh * v.sw], v.Cg * v.KD * v.T, v.KD * v.T, 2 * V)
+        if p.turned and packed != m0:
+            packed = m0
+            for q in range(v.groups):
+                cv_panels(&p, m0, m1, v.Og, v.KD * v.T, <const real*>I.arg[2].data + q * v.Og * v.K, v.KD * v.T, v.K,
+                          panels + q * cv_panel_bytes(&p, 1, 1))
         w.images = images
         w.M = m1 - m0
         for q in range(v.groups):
             gy = <const real*>I.arg[1].data + (n * v.O + q * v.Og) * v.OD * v.OH * v.OW
             gx = <real*>I.arg[0].data + ((n * v.C + q * v.Cg + m0) * v.D + z) * v.H * v.W
             weight = <const real*>I.arg[2].data + q * v.Og * v.K + m0 * v.KD * v.T
+            if p.turned:
+                weight = panels + q * cv_panel_bytes(&p, 1, 1)
             r = r0
             while r < r1:
                 rows = min(p.band, r1 - r)

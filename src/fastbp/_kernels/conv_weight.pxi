@@ -195,22 +195,6 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     return CV_TURN if turned < unfolded and V > 1 else CV_UNFOLD
 
 
-# A pixel's vector of n channels, for all pixels [c0, c1) of a plane's row and zeros around them.
-cdef void cv_turn_row(MmRegs* regs, int64_t n, const void* x, int64_t lane, int64_t c0, int64_t c1, int64_t Wp, void* out,
-                      int64_t ld) noexcept nogil:
-    cdef MmRegs r
-    cdef int64_t t
-    MM_PTR(r.a, x)
-    MM_PTR(r.c, out)
-    MM_ZERO(r.b0)
-    for t in range(c0):
-        MM_STORE(r.c + t * ld, r.b0)
-    if c1 > c0:
-        mm_turn(regs, n, c1 - c0, r.a, lane, r.c + c0 * ld, ld)
-    for t in range(max(c1, c0), Wp):
-        MM_STORE(r.c + t * ld, r.b0)
-
-
 # Sums of m rows of A and two columns of B (o apart), or one, over the lines of g.
 cdef inline void cv_chain(int m, bint two, MmGeo* g, const real* a, const real* b, real* c) noexcept nogil:
     if real is float:
@@ -541,6 +525,10 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
                            + 512)
             if not w.p.plain:
                 I.workspace += w.p.images * w.p.isize * itemsize
+    elif wn_use(&v, I.opcode != K_conv, itemsize):
+        I.n = v.N * (((v.OH if I.opcode == K_conv else v.H) + 1) // 2)
+        I.workspace = wn_bytes(&v, I.opcode != K_conv)
+        work *= 0.5
     else:
         if I.opcode == K_conv:
             cv_forward_layout(&v, itemsize, &p)
@@ -557,13 +545,18 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
             I.c[22].i = max(min((threads + units - 1) // units if units else 1, p.rows // 4), 1)
         I.n = units * I.c[22].i * I.c[23].i
         I.workspace = 16 * max(v.Cg, v.Og) * v.KD * v.T + 8 * (v.Cg + v.Og) * v.KD + 8 * v.sh * v.sw + p.core + phases + 1024
+        I.workspace += cv_panel_bytes(&p, v.groups, itemsize) + 64 * itemsize
         if not p.plain:
             I.workspace += p.images * p.isize * itemsize
     I.cost = work / (I.n if I.n else 1)
 
 
 cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32:
+    cdef Conv v
+    cv_shape(I, &v)
+    if I.dtype == DT_F32 and wn_use(&v, False, sizeof(float)):
+        wn_conv(I, False, lo, hi, ws)
+    elif I.dtype == DT_F32:
         cv_forward(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
         cv_forward(<double*>NULL, I, lo, hi, ws)
@@ -573,7 +566,11 @@ cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
 
 
 cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32:
+    cdef Conv v
+    cv_shape(I, &v)
+    if I.dtype == DT_F32 and wn_use(&v, True, sizeof(float)):
+        wn_conv(I, True, lo, hi, ws)
+    elif I.dtype == DT_F32:
         cv_data(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
         cv_data(<double*>NULL, I, lo, hi, ws)

@@ -11,6 +11,7 @@ cdef enum:
     CV_PACK = 1 << 17       # bytes of panels at a time
     CV_PIXELS = 384         # pixels that a sum of the adjoint by the weight runs over before it joins the others
     CV_SUMS = 1 << 19       # bytes of such sums at a time
+    CV_TURNED = 1 << 20     # bytes of weights as panels, at most
     CV_GAP = 16             # elements between the phases of planes: whole vectors are stored
 
 ctypedef struct Conv:
@@ -296,3 +297,19 @@ cdef void cv_planes(const real* x, const int64_t* first, int64_t planes, int64_t
                     cv_plane(<MmF32*>NULL, x + first[c], H, W, y, sh, sw, qx - left, rows, Wp, fill, to)
                 else:
                     cv_plane(<MmF64*>NULL, x + first[c], H, W, y, sh, sw, qx - left, rows, Wp, fill, to)
+
+
+# A pixel's vector of n channels, for all pixels [c0, c1) of a plane's row and zeros around them.
+cdef void cv_turn_row(MmRegs* regs, int64_t n, const void* x, int64_t lane, int64_t c0, int64_t c1, int64_t Wp, void* out,
+                      int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t t
+    MM_PTR(r.a, x)
+    MM_PTR(r.c, out)
+    MM_ZERO(r.b0)
+    for t in range(c0):
+        MM_STORE(r.c + t * ld, r.b0)
+    if c1 > c0:
+        mm_turn(regs, n, c1 - c0, r.a, lane, r.c + c0 * ld, ld)
+    for t in range(max(c1, c0), Wp):
+        MM_STORE(r.c + t * ld, r.b0)

@@ -1,0 +1,287 @@
+# Floor 1, the room of Winograd's convolution: 3 x 3 taps, stride 1, float32, forward and the adjoint by the data.
+#
+# F(2 x 2, 3 x 3) of Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016:  Y = At ((G g Gt) * (Bt d B)) A
+# for each tile d of 4 x 4 pixels gives 2 x 2 results from 16 products instead of 36.  The products of all tiles and channels
+# are 16 matrix products.  Bt and At have entries 0, 1, -1 and G adds halves, so that errors are of the size of the direct
+# definition's.  What is not finite in a tile would reach all four results, and sums of values near the largest number
+# overflow: a row of tiles with such a result is computed once more, by the definition.
+#
+# Channels are adjacent (lanes) while tiles are transformed.  A unit is a row of tiles; as many as keep in L2 are taken at
+# once.  **Law**: a tile's bits depend on nothing but its pixels and the weights.  Safe to tune: WN_BLOCK and the model in
+# wn_use.
+
+cdef enum:
+    WN_BLOCK = 400 << 10    # bytes of transformed tiles at a time
+
+ctypedef struct Wino:
+    int64_t C           # channels, and outputs of a pixel, and both in whole vectors
+    int64_t O
+    int64_t Cp
+    int64_t Op
+    int64_t H           # of the operand
+    int64_t W
+    int64_t OH          # of the result
+    int64_t OW
+    int64_t top         # zeros around the operand
+    int64_t left
+    int64_t th          # rows and columns of tiles
+    int64_t tw
+    int64_t rows        # of tiles at a time
+    int64_t ld          # from tile to tile, of the operand and of the products
+    int64_t ldm
+    int64_t far         # from point to point: of the operand, the products, the weights; odd numbers of vectors, since
+    int64_t farm        # 16 places at a distance of a power of two evict each other
+    int64_t faru
+    int64_t Wp          # columns of padded rows
+
+
+cdef void wn_shape(const Conv* v, bint back, Wino* w) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float))
+    w.C = v.O if back else v.C
+    w.O = v.C if back else v.O
+    w.H = v.OH if back else v.H
+    w.W = v.OW if back else v.W
+    w.OH = v.H if back else v.OH
+    w.OW = v.W if back else v.OW
+    w.top = 2 - v.ph if back else v.ph
+    w.left = 2 - v.pw if back else v.pw
+    w.Cp = (w.C + V - 1) // V * V
+    w.Op = (w.O + V - 1) // V * V
+    w.th = (w.OH + 1) // 2
+    w.tw = (w.OW + 1) // 2
+    w.ld = w.Cp + V
+    w.ldm = w.Op + V
+    w.rows = min(min(max(WN_BLOCK // max(16 * w.tw * (w.ld + w.ldm) * <int64_t>sizeof(float), 1), 1), v.N * w.th), 63)
+    w.Wp = 2 * w.tw + 2
+    w.far = (w.rows * w.tw * w.ld // V | 1) * V
+    w.farm = (w.rows * w.tw * w.ldm // V | 1) * V
+    w.faru = (w.C * w.Op // V | 1) * V
+
+
+# Whether the shape is one, and wins: cycles for a tile.
+cdef bint wn_use(const Conv* v, bint back, int64_t itemsize) noexcept nogil:
+    cdef Wino w
+    cdef double direct, tiles
+    if (itemsize != 4 or MM_WIDTH(4) == 1 or v.D != 1 or v.OD != 1 or v.KD != 1 or v.KH != 3 or v.KW != 3 or v.sh != 1
+            or v.sw != 1 or v.dh != 1 or v.dw != 1 or v.pd != 0 or v.ph > 2 or v.pw > 2 or v.groups != 1):
+        return False
+    wn_shape(v, back, &w)
+    direct = w.OH * w.OW * w.C * w.O * 9.0 / 27
+    tiles = w.th * w.tw * (w.C * w.Op * 16.0 / 29 + 8.0 * (w.Cp + w.Op)) + 9.0 * w.C * w.Op / max(v.N, 1)
+    return w.C >= 8 and w.O >= 8 and tiles < direct
+
+
+# Bytes of workspace.
+cdef int64_t wn_bytes(const Conv* v, bint back) noexcept nogil:
+    cdef Wino w
+    wn_shape(v, back, &w)
+    return <int64_t>sizeof(float) * (16 * (w.faru + w.far + w.farm) + max(9 * w.C * 16, (2 * w.rows + 2) * w.Wp * max(w.Cp, w.Op))
+                                     + 128) + 1024
+
+
+# The transformed weights U[point][outputs in panels of two vectors, then one][channel][outputs].
+cdef void wn_weights(const Wino* w, bint back, const float* weight, float* tmp, float* U) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float)), o = 0, c, n, ld
+    cdef int i, j
+    cdef mm_vf g[12]
+    cdef mm_vf a
+    cdef mm_vf b
+    cdef const float* at
+    cdef float* to
+    while o < w.Op:
+        n = min(V, w.O - o)
+        if back:
+            for c in range(w.C):
+                mm_pack(n, 9, weight + (c * w.O + o) * 9, 9, 1, tmp + c * 9 * V, V)
+        else:
+            mm_pack(n, w.C * 9, weight + o * w.C * 9, w.C * 9, 1, tmp, V)
+        c = o // (2 * V) * (2 * V)
+        ld = 2 * V if w.Op - c >= 2 * V else V
+        to = U + c * w.C + (o - c)
+        for c in range(w.C):
+            at = tmp + c * 9 * V
+            for j in range(3):
+                for i in range(3):
+                    MM_LOAD(g[3 * i + j], at + (8 - 3 * i - j if back else 3 * i + j) * V)
+                g[9 + j] = g[6 + j]
+                a = (g[j] + g[6 + j]) * <float>0.5
+                b = g[3 + j] * <float>0.5
+                g[3 + j] = a + b
+                g[6 + j] = a - b
+            for i in range(4):
+                a = (g[3 * i] + g[3 * i + 2]) * <float>0.5
+                b = g[3 * i + 1] * <float>0.5
+                MM_STORE(to + 4 * i * w.faru, g[3 * i])
+                MM_STORE(to + (4 * i + 1) * w.faru, a + b)
+                MM_STORE(to + (4 * i + 2) * w.faru, a - b)
+                MM_STORE(to + (4 * i + 3) * w.faru, g[3 * i + 2])
+            to += ld
+        o += V
+
+
+# A row of tiles: Bt d B of padded rows x, to 16 matrices `far` apart.
+cdef void wn_tiles(const Wino* w, const float* x, float* out) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float)), t, c
+    cdef int i, j
+    cdef mm_vf d[16]
+    cdef mm_vf a
+    cdef mm_vf b
+    for t in range(w.tw):
+        c = 0
+        while c < w.Cp:
+            for i in range(4):
+                for j in range(4):
+                    MM_LOAD(d[4 * i + j], x + (i * w.Wp + 2 * t + j) * w.Cp + c)
+            for j in range(4):
+                a = d[4 + j]
+                b = d[8 + j]
+                d[j] = d[j] - b
+                d[12 + j] = a - d[12 + j]
+                d[4 + j] = a + b
+                d[8 + j] = b - a
+            for i in range(4):
+                a = d[4 * i + 1]
+                b = d[4 * i + 2]
+                MM_STORE(out + t * w.ld + c + 4 * i * w.far, d[4 * i] - b)
+                MM_STORE(out + t * w.ld + c + (4 * i + 1) * w.far, a + b)
+                MM_STORE(out + t * w.ld + c + (4 * i + 2) * w.far, b - a)
+                MM_STORE(out + t * w.ld + c + (4 * i + 3) * w.far, a - d[4 * i + 3])
+            c += V
+
+
+# A row of results: At m A of 16 matrices, and the bias, to two rows of pixels.  Returns whether all of them are finite.
+cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* out) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float)), t, c
+    cdef int i, j
+    cdef mm_vf d[16]
+    cdef mm_vf a
+    cdef mm_vf add
+    cdef mm_vf check
+    cdef float total
+    MM_ZERO(check)
+    for t in range(w.tw):
+        c = 0
+        while c < w.Op:
+            MM_ZERO(add)
+            if bias != NULL:
+                MM_LOADN(add, bias + c, min(V, w.O - c))
+            for i in range(16):
+                MM_LOAD(d[i], m + t * w.ldm + c + i * w.farm)
+            for j in range(4):
+                a = d[4 + j] - d[8 + j]
+                d[j] = d[j] + (d[4 + j] + d[8 + j])
+                d[4 + j] = a - d[12 + j]
+            for i in range(2):
+                a = (d[4 * i] + (d[4 * i + 1] + d[4 * i + 2])) + add
+                check = check + a * <float>0
+                MM_STORE(out + (2 * i * w.tw + 2 * t) * w.Op + c, a)
+                a = ((d[4 * i + 1] - d[4 * i + 2]) - d[4 * i + 3]) + add
+                check = check + a * <float>0
+                MM_STORE(out + (2 * i * w.tw + 2 * t + 1) * w.Op + c, a)
+            c += V
+    MM_SUM(total, check)
+    return total == 0
+
+
+# Rows [y, y1) of an image's results, by the definition; zeros of the padding count.
+cdef void wn_rows(const Wino* w, bint back, const float* x, const float* weight, const float* bias, int64_t y, int64_t y1,
+                  float* out) noexcept nogil:
+    cdef int64_t o, c, k, r, t, x0, x1, shift
+    cdef float g
+    cdef float* row
+    cdef const float* at
+    while y < y1:
+        for o in range(w.O):
+            row = out + (o * w.OH + y) * w.OW
+            for t in range(w.OW):
+                row[t] = 0
+            for c in range(w.C):
+                for k in range(9):
+                    g = weight[(c * w.O + o) * 9 + 8 - k if back else (o * w.C + c) * 9 + k]
+                    r = y - w.top + k // 3
+                    shift = k % 3 - w.left
+                    x0 = min(max(-shift, <int64_t>0), w.OW)
+                    x1 = max(min(w.W - shift, w.OW), x0)
+                    at = x + (c * w.H + r) * w.W + shift
+                    if not 0 <= r < w.H:
+                        x1 = x0
+                    for t in range(x0):
+                        row[t] += g * 0
+                    for t in range(x0, x1):
+                        row[t] += g * at[t]
+                    for t in range(x1, w.OW):
+                        row[t] += g * 0
+            if bias != NULL:
+                for t in range(w.OW):
+                    row[t] += bias[o]
+        y += 1
+
+
+# Units: rows of tiles.
+cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Wino w
+    cdef int64_t V = MM_WIDTH(sizeof(float)), u, n, i, r, y, c, t, count, rows, right, bad
+    cdef float* U
+    cdef float* padded
+    cdef float* tiles
+    cdef float* products
+    cdef float* out
+    cdef const float* x
+    cdef const float* bias = NULL
+    cv_shape(I, &v)
+    wn_shape(&v, back, &w)
+    U = <float*>cv_take(&ws, 16 * w.faru * sizeof(float))
+    tiles = <float*>cv_take(&ws, 16 * w.far * sizeof(float))
+    products = <float*>cv_take(&ws, 16 * w.farm * sizeof(float))
+    padded = <float*>ws
+    if I.narg > 3 and I.arg[3].data != NULL:
+        bias = <const float*>I.arg[3].data
+    wn_weights(&w, back, <const float*>I.arg[2].data, padded, U)
+    right = min(w.left + w.W, w.Wp)
+    while lo < hi:
+        count = min(w.rows, hi - lo)
+        u = 0
+        while u < count:                # rows of tiles of one image
+            n = (lo + u) // w.th
+            i = (lo + u) % w.th
+            rows = min(count - u, w.th - i)
+            c = 0
+            while c < w.C:
+                x = <const float*>I.arg[1].data + (n * w.C + c) * w.H * w.W
+                for r in range(2 * rows + 2):
+                    y = 2 * i - w.top + r
+                    cv_turn_row(<MmF32*>NULL, min(w.C - c, V), x + y * w.W, w.H * w.W, min(w.left, w.Wp),
+                                right if 0 <= y < w.H else 0, w.Wp, padded + r * w.Wp * w.Cp + c, w.Cp)
+                c += V
+            for r in range(rows):
+                wn_tiles(&w, padded + 2 * r * w.Wp * w.Cp, tiles + (u + r) * w.tw * w.ld)
+            u += rows
+        for t in range(16):
+            mm_block(count * w.tw, w.Op, w.C, <const float*>tiles + t * w.far, w.ld, 1, False, <const float*>NULL, 0,
+                     U + t * w.faru, False, <const float*>NULL, 0, products + t * w.farm, w.ldm)
+        u = 0
+        while u < count:
+            n = (lo + u) // w.th
+            i = (lo + u) % w.th
+            rows = min(count - u, w.th - i)
+            bad = 0
+            for r in range(rows):
+                bad |= <int64_t>(not wn_results(&w, products + (u + r) * w.tw * w.ldm, bias, padded + 4 * r * w.tw * w.Op)) << r
+            c = 0
+            while c < w.O:
+                out = <float*>I.arg[0].data + ((n * w.O + c) * w.OH + 2 * i) * w.OW
+                if w.OW == 2 * w.tw:
+                    cv_return(<MmF32*>NULL, min(2 * rows, w.OH - 2 * i) * w.OW, min(w.O - c, V), padded + c, w.Op, out,
+                              w.OH * w.OW)
+                else:
+                    for r in range(min(2 * rows, w.OH - 2 * i)):
+                        cv_return(<MmF32*>NULL, w.OW, min(w.O - c, V), padded + r * 2 * w.tw * w.Op + c, w.Op, out + r * w.OW,
+                                  w.OH * w.OW)
+                c += V
+            for r in range(rows if bad else 0):
+                if bad >> r & 1:
+                    wn_rows(&w, back, <const float*>I.arg[1].data + n * w.C * w.H * w.W, <const float*>I.arg[2].data, bias,
+                            2 * (i + r), min(2 * (i + r) + 2, w.OH), <float*>I.arg[0].data + n * w.O * w.OH * w.OW)
+            u += rows
+        lo += count

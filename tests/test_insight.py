@@ -299,6 +299,40 @@ def test_moments_of_large_and_strided_values():
         _core._moments([a], [a[0]])
 
 
+def test_moments_of_a_part():
+    a = np.random.default_rng(0).standard_normal(10_007).astype(np.float32)
+    t = fastbp.tensor(a)
+    read = np.concatenate([a[k * (10_007 // 4):][:512] for k in range(4)])
+    piece, whole = _core._pieces([t, t[:4096]], 2048)
+    assert piece.numpy().tobytes() == read.tobytes() and whole.numpy().tobytes() == a[:4096].tobytes()
+    n, total, square, largest, _, _ = _core._moments([t], None, 2048)[0]
+    assert (n, largest) == (2048, np.abs(read).max()) and total == pytest.approx(read.sum(dtype=float), abs=1e-3)
+    assert square == pytest.approx(np.square(read, dtype=float).sum(), rel=1e-6)
+    assert _core._moments([t * 2], [piece], 2048)[0][2] == pytest.approx(square, rel=1e-6)
+    assert _core._moments([t[:4096]], None, 2048)[0][0] == 4096
+    with pytest.raises(ValueError, match="same number of elements"):
+        _core._moments([t], [t], 2048)
+    with pytest.raises(ValueError, match="room"):
+        _core._moments([t], None, 3)
+    sketch = _core._sketch([t, t[:3].double(), fastbp.tensor([7]), t[:0]], 5).numpy()
+    assert sketch.tolist() == [*a[:5 * 2001:2001].tolist(), *a[:3].tolist(), 7.0]
+
+
+def test_monitor_hooks_are_there_only_when_it_looks():
+    model = perceptron()
+    optimizer = fastbp.optim.SGD(model.parameters(), lr=0.1)
+    with insight.flow(model, optimizer, first=1, every=3):
+        for step in range(7):
+            assert ("_hooked" in model.__dict__) == (step % 3 == 0)
+            model(fastbp.randn(4, 6)).sum().backward()
+            assert ("_hooked" in model[0].__dict__) == (step % 3 == 0)
+            optimizer.step()
+        seen = []
+        model.register_forward_hook(lambda *x: seen.append(1))
+    model(fastbp.randn(4, 6))
+    assert seen == [1]
+
+
 @pytest.mark.parametrize("make", [lambda p: fastbp.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: fastbp.optim.Adam(p, lr=0.01)])
 def test_monitor_changes_no_bit_and_leaves_nothing(make):
     plain, watched = perceptron(), perceptron()

@@ -183,28 +183,47 @@ def rows_into(Tensor p not None, Tensor index not None, Tensor rows not None, bi
 
 # ---- for those who watch ----------------------------------------------------------------------------------------------
 
-def _moments(list tensors, list others=None):
+cdef enum:
+    SURVEY = 512                # numbers of a block of a tensor of which only some are read
+
+
+cdef int64_t survey(Tensor x, int64_t room, int64_t* size) noexcept:
+    """How a tensor is read: the distance between the beginnings of blocks and, in `size`, their length."""
+    if room and x.n > 2 * room and x.bits & B_CONTIGUOUS and x.code <= DT_F64:
+        size[0] = SURVEY
+        return x.n // (room // SURVEY)
+    size[0] = 32768
+    return 32768
+
+
+def _moments(list tensors, list others=None, int64_t room=0):
     """(count, sum, sum of squares, largest size, zeros, not finite) of each tensor, or of its difference to another; one pass.
 
-    The sums leave out what is not finite.  Integers and storage dtypes are converted.  For floor 4.
+    The sums leave out what is not finite.  Integers and storage dtypes are converted.  room: of contiguous tensors with more
+    than twice as many numbers about so many are read, in blocks of 512 that are spread evenly; an other of such a tensor holds
+    just these (`_pieces`).  For floor 4.
     """
     cdef Instr I
     cdef Tensor x, y, out
     cdef Py_ssize_t k
-    cdef int64_t units, u, size
+    cdef int64_t units, u, size, length, distance, n
     cdef double* p
     cdef double s, q, a, z, b
     cdef list found = []
+    if room and room < SURVEY:
+        raise ValueError(f"moments: room must be 0 or at least {SURVEY}, got {room}.")
     for k in range(len(tensors)):
         x = whole(detached(<Tensor?>tensors[k]))
         if x.code > DT_F64:
             x = c_cast(x, DTYPES[DT_F32])
+        distance = survey(x, room, &length)
+        n = x.n if length == distance else room // SURVEY * SURVEY
         y = None if others is None else whole(detached(<Tensor?>others[k]))
-        if y is not None and (y.n != x.n or y.code != x.code):
+        if y is not None and (y.n != n or y.code != x.code):
             raise ShapeError(f"moments: {describe(x)} and {describe(y)} must have the same number of elements and dtype.")
         s = q = a = z = b = 0
         if x.n:
-            units = (x.n + 32767) // 32768
+            units = (n + length - 1) // length
             size = units * 5
             out = fresh(DT_F64, 1, &size)
             start(&I, K_moments, OP_moments_of, x.code, 1, 3)
@@ -215,8 +234,10 @@ def _moments(list tensors, list others=None):
             else:
                 set_operand(&I.arg[2], y)
             I.shape[0] = x.n
+            I.shape[1] = length
+            I.shape[2] = distance
             I.n = units
-            I.cost = 3000 if x.code == DT_F32 else 6000
+            I.cost = (0.1 if x.code == DT_F32 else 0.2) * length
             execute(&I)
             p = <double*>out.ptr
             for u in range(units):
@@ -226,5 +247,47 @@ def _moments(list tensors, list others=None):
                 z += p[3]
                 b += p[4]
                 p += 5
-        found.append((x.n, s, q, a, z, b))
+        found.append((n, s, q, a, z, b))
     return found
+
+
+def _pieces(list tensors, int64_t room):
+    """What `_moments(tensors, room=room)` reads of each tensor, copied: vectors.  For floor 4."""
+    cdef Tensor x, y
+    cdef Py_ssize_t k
+    cdef int64_t u, size, length, distance
+    cdef list found = []
+    for k in range(len(tensors)):
+        x = detached(<Tensor?>tensors[k])
+        distance = survey(x, room, &length)
+        if length == distance:
+            found.append(copied(x, x.code))
+            continue
+        size = room // SURVEY * SURVEY
+        y = fresh(x.code, 1, &size)
+        for u in range(size // SURVEY):
+            memcpy(y.ptr + u * SURVEY * ITEM[x.code], x.ptr + u * distance * ITEM[x.code], SURVEY * ITEM[x.code])
+        found.append(y)
+    return found
+
+
+def _sketch(list tensors, int64_t count):
+    """At most about `count` numbers of each tensor, evenly spread, in one vector of float64.  For floor 4."""
+    cdef Tensor x, y
+    cdef Py_ssize_t k
+    cdef int64_t n = 0, at = 0, step, i, m
+    cdef list found = []
+    for k in range(len(tensors)):
+        x = whole(detached(<Tensor?>tensors[k]))
+        if x.code > DT_F64:
+            x = c_cast(x, DTYPES[DT_F32])
+        found.append(x)
+        n += x.n if x.n < count else count
+    y = fresh(DT_F64, 1, &n)
+    for x in found:
+        m = x.n if x.n < count else count
+        step = x.n // m if m else 1
+        for i in range(m):
+            (<double*>y.ptr)[at + i] = (<float*>x.ptr)[i * step] if x.code == DT_F32 else (<double*>x.ptr)[i * step]
+        at += m
+    return y

@@ -1,9 +1,8 @@
 # Floor 1, room "moments": all that a monitor asks about a tensor, in one pass over it (or over the difference of two).
-# May be changed: how a block is walked.  Must stay: a chunk of MOM_CHUNK values is summed in one order.
+# May be changed: how a block is walked.  Must stay: the values of a unit of work are summed in one order.
 # What is not finite is counted and left out of the sums.
 
 cdef enum:
-    MOM_CHUNK = 32768       # values of a unit of work
     MOM_LANES = 32          # GCC unrolls loops of up to 16 steps before it looks for vectors
     MOM_BLOCK = 1024        # values that are added in the tensor's own precision
     MOM_STATS = 5
@@ -74,17 +73,20 @@ cdef inline void mom_run(bint two, const real* x, const real* y, int64_t n, doub
         else:
             out[4] += 1
 
-cdef inline void mom_units(const real* x, const real* y, int64_t n, double* out, int64_t lo, int64_t hi) noexcept nogil:
-    cdef int64_t u, at
+# units of m values whose beginnings lie d apart in x; in y, which is subtracted, m apart
+cdef inline void mom_units(const real* x, const real* y, const Instr* I, double* out, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t n = I.shape[0]
+    cdef int64_t m = I.shape[1]
+    cdef int64_t d = I.shape[2]
+    cdef int64_t u
     for u in range(lo, hi):
-        at = u * MOM_CHUNK
-        if y == NULL: mom_run(False, x + at, y, min(<int64_t>MOM_CHUNK, n - at), out + u * MOM_STATS)
-        else: mom_run(True, x + at, y + at, min(<int64_t>MOM_CHUNK, n - at), out + u * MOM_STATS)
+        if y == NULL: mom_run(False, x + u * d, y, min(m, n - u * d), out + u * MOM_STATS)
+        else: mom_run(True, x + u * d, y + u * m, min(m, n - u * d), out + u * MOM_STATS)
 
 # out: MOM_STATS numbers for each unit; x, and y that is subtracted, or none
 cdef int moments(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef double* out = <double*>I.arg[0].data
-    if I.dtype == DT_F32: mom_units(<const float*>I.arg[1].data, <const float*>I.arg[2].data, I.shape[0], out, lo, hi)
-    elif I.dtype == DT_F64: mom_units(<const double*>I.arg[1].data, <const double*>I.arg[2].data, I.shape[0], out, lo, hi)
+    if I.dtype == DT_F32: mom_units(<const float*>I.arg[1].data, <const float*>I.arg[2].data, I, out, lo, hi)
+    elif I.dtype == DT_F64: mom_units(<const double*>I.arg[1].data, <const double*>I.arg[2].data, I, out, lo, hi)
     else: return ST_UNSUPPORTED
     return ST_OK

@@ -13,12 +13,13 @@ import time
 
 from fastbp import _core
 from fastbp._core import Tensor
-from fastbp.insight._record import Modules, short
+from fastbp.insight._record import short
 from fastbp.nn import Module
+from fastbp.nn.module import _HOOKS
 
 __all__ = ["Finding", "Flow", "Verdict", "flow", "log"]
 
-WHOLE = 1 << 15         # larger parameters are read in blocks of 1024, evenly spread: so many numbers at least
+ROOM = 1 << 14          # of a larger parameter so many numbers are read, in blocks of 512, evenly spread: 0.6 % of its rms
 SKETCH = 256            # numbers of a gradient that are kept to compare its direction with the next one's
 ACTIVATIONS = {"ReluBackward0": "relu", "SigmoidBackward0": "sigmoid", "TanhBackward0": "tanh", "SoftmaxBackward0": "softmax"}
 
@@ -97,15 +98,6 @@ class Sample:
         self.time = 0.0
 
 
-def part(t):
-    """The numbers of a parameter that are read: all, or blocks."""
-    n = t.numel()
-    if n <= 2 * WHOLE or not t.is_contiguous():
-        return t
-    rows = n // 1024
-    return t.view(-1)[:rows * 1024].view(rows, 1024)[::rows // (WHOLE // 1024)]
-
-
 class Finding:
     """One thing that is wrong.  kind; where: layer or parameter, or ""; text; remedy; step: first seen; weight: how bad."""
 
@@ -159,9 +151,11 @@ class Flow:
         trained = {id(p) for g in self.optimizer.param_groups for p in g["params"]} if self.optimizer is not None else None
         self.given = {name: trained is None or id(p) in trained for name, p in self.names}
         self.probe = next((p for _, p in sorted(self.names, key=lambda x: x[1].numel()) if p.requires_grad), None)
-        hooked = self.model.__dict__.get("_hooked")
+        self.was_hooked = self.model.__dict__.get("_hooked")
         self.handles = [self.model.register_forward_pre_hook(self._begin)]
-        self.was_hooked = hooked
+        self.key = self.handles[0].id           # also of the hooks that are there only while a step is looked at
+        self.armed = True
+        self.path, self.wires, self.wired = [], [], ()
         if self.optimizer is not None:
             self.handles += [self.optimizer.register_step_pre_hook(self._before_step),
                              self.optimizer.register_step_post_hook(self._after_step)]
@@ -186,8 +180,7 @@ class Flow:
         for handle in self.handles:
             handle.remove()
         self.handles = []
-        if not self.was_hooked:
-            self.model.__dict__.pop("_hooked", None)
+        self._arm(False)
         if self.events is not None:
             self.events.close()
             self.events = None
@@ -236,10 +229,7 @@ class Flow:
                 break
         self.count = {}
         self.scalar = None
-        self.modules = Modules(self.model)
-        self.modules.leave = self._left
-        self.modules.__enter__()
-        self.modules.path = (("", 1),)          # the root's own hook is this one
+        self._wire()
         self.before = _core._watch(None)
         chained = self.before[0]
         if chained is None:
@@ -249,6 +239,59 @@ class Flow:
                 chained(y, node)
                 self._node(y, node)
             _core._watch(both, self.before[1])
+
+    def _arm(self, on):
+        """The hook on the model is there only when the next step is to be looked at."""
+        self.armed = on
+        hooks, here = self.model._forward_pre_hooks, self.model.__dict__
+        if on:
+            hooks[self.key] = self._begin
+            here["_hooked"] = True
+        else:
+            hooks.pop(self.key, None)
+            if not self.was_hooked and not any(here[name] for name in _HOOKS):
+                here.pop("_hooked", None)
+
+    def _wire(self):
+        """Hooks on all modules, put straight where calls look for them: registering and removing costs more than the hooks."""
+        self.path = []
+        named = [(name, m) for name, m in self.model.named_modules() if name]
+        if len(named) != len(self.wires) or any(m is not w[0] for (_, m), w in zip(named, self.wires)):
+            self.wires = [(m, *self._hooks(name)) for name, m in named]
+            self.leaf = {name for name, m in self.model.named_modules() if not m._modules or not any(m._modules.values())}
+            self.kinds.update((name, type(m).__name__) for name, m in named if name in self.leaf)
+        self.wired = wired = []
+        key = self.key
+        for m, before, after in self.wires:
+            here = m.__dict__
+            wired.append((here, here.get("_hooked", False)))
+            here["_forward_pre_hooks"][key] = before
+            here["_forward_hooks"][key] = after
+            here["_hooked"] = True
+        if "" in self.leaf:
+            self.model._forward_hooks[key] = lambda module, args, output: self._left("", module, output)
+
+    def _unwire(self):
+        key = self.key
+        for here, hooked in self.wired:
+            here["_forward_pre_hooks"].pop(key, None)
+            here["_forward_hooks"].pop(key, None)
+            if not hooked:                      # a module without hooks is called the short way again
+                here.pop("_hooked", None)
+        self.wired = ()
+        if "" in self.leaf:
+            self.model._forward_hooks.pop(key, None)
+
+    def _hooks(self, name):
+        def before(module, args):
+            self.path.append(name)
+
+        def after(module, args, output):
+            self._left(name, module, output)
+            path = self.path
+            while path and path.pop() != name:      # a call that raised left its name
+                pass
+        return before, after
 
     def _layer(self, name, kind):
         layer = self.now.layers.get(name)
@@ -277,7 +320,7 @@ class Flow:
             layer.last = rms
         layer.first = rms
 
-    def _left(self, name, module, args, output):
+    def _left(self, name, module, output):
         if name not in self.leaf or not module._parameters:
             return
         y = output[0] if isinstance(output, tuple) and output else output
@@ -293,7 +336,7 @@ class Flow:
         kind = ACTIVATIONS.get(kind)
         if kind is None:
             return
-        path = self.modules.path[-1][0] if self.modules.path else ""
+        path = self.path[-1] if self.path else ""
         if path in self.leaf and path:
             name = path
         else:
@@ -307,35 +350,36 @@ class Flow:
 
     def _gradients(self, now):
         """Of all parameters, as they are before the step."""
-        names = [(name, p) for name, p in self.names]
-        values = _core._moments([part(p) for _, p in names])
-        have = [(name, p) for name, p in names if p.grad is not None]
-        grads = dict(zip((name for name, _ in have), _core._moments([part(p.grad) for _, p in have])))
-        sketch = []
-        for (name, p), (n, _, q, _, _, bad) in zip(names, values):
+        parameters = [p for _, p in self.names]
+        grads = [p.grad for p in parameters]
+        have = [g for g in grads if g is not None]
+        self.old = _core._pieces(parameters, ROOM)
+        values = _core._moments(self.old)
+        found = iter(_core._moments(have, None, ROOM))
+        clear = []
+        for (name, p), g, (n, _, q, _, _, bad) in zip(self.names, grads, values):
             w = now.weights[name] = Weights(p.numel())
             w.value, w.bad = (q / max(n - bad, 1)) ** 0.5, bad
             w.given = p.requires_grad and self.given[name]
-            if name in grads:
-                n, _, q, _, _, bad = grads[name]
-                w.grad = (q / max(n - bad, 1)) ** 0.5 if not bad else float("nan")
-                flat = p.grad.detach().reshape(-1)
-                sketch.append((w.grad, flat[::max(1, flat.numel() // SKETCH)][:SKETCH].numpy().copy()))
-        import numpy as np
-        parts = [v for g, v in sketch if g and g - g == 0]
-        if parts:
-            new = np.concatenate(parts).astype(np.float64)
-            if self.sketch is not None and self.sketch.size == new.size and now.step >= self.sketched + 2:
-                size = float(np.dot(new, new)) ** 0.5 * float(np.dot(self.sketch, self.sketch)) ** 0.5
-                now.agree = float(np.dot(new, self.sketch)) / size if size > 0 else None
-            if self.sketch is None or now.step >= self.sketched + 2:
-                self.sketch, self.sketched = new, now.step
+            if g is not None:
+                n, _, q, _, _, bad = next(found)
+                w.grad = (q / max(n, 1)) ** 0.5 if not bad else float("nan")
+                if q and not bad:
+                    clear.append(g)
+        step = now.step
+        if clear and (self.sketch is None or step >= self.sketched + 2):
+            new = _core._sketch(clear, SKETCH)
+            square = new.dot(new).item()
+            if self.sketch is not None and self.sketch.numel() == new.numel():
+                size = (square * self.sketch_square) ** 0.5
+                now.agree = new.dot(self.sketch).item() / size if size > 0 else None
+            self.sketch, self.sketched, self.sketch_square = new, step, square
 
     def _unhook(self):
         if self.taken:
             return
         self.taken = True
-        self.modules.__exit__()
+        self._unwire()
         _core._watch(*self.before)
         if self.scalar is not None:
             self.now.loss, self.now.loss_row = float(self.scalar[0]), self.scalar[1]
@@ -355,14 +399,15 @@ class Flow:
         self._unhook()
         now.lr = float(optimizer.param_groups[0]["lr"])
         self._gradients(now)
-        self.old = [part(p).detach().clone() for _, p in self.names]
 
     def _after_step(self, optimizer, args, kwargs):
-        self.step += 1
+        self.step = step = self.step + 1
         now = self.now
+        if self.armed is not (step < self.first or step % self.every == 0):
+            self._arm(not self.armed)
         if now is None:
             return
-        for (name, _), found in zip(self.names, _core._moments([part(p) for _, p in self.names], self.old)):
+        for (name, _), found in zip(self.names, _core._moments([p for _, p in self.names], self.old, ROOM)):
             now.weights[name].update = (found[2] / max(found[0] - found[5], 1)) ** 0.5
         self.old = None
         self._store(now)

@@ -72,7 +72,7 @@ RESULTS = {
     **dict.fromkeys(("unbind", "split", "chunk", "broadcast_tensors"), "tuple[Tensor, ...]"),
     **dict.fromkeys(("__dict__", "_config", "metadata"), "dict[str, Any]"),
     **dict.fromkeys(("_watch", "_node_parts"), "tuple[Any, ...]"), "_events": "bytes",
-    "_moments": "list[Any]", "_node_result": "Tensor | None",
+    "_moments": "list[Any]", "_pieces": "list[Tensor]", "_sketch": "Tensor", "_node_result": "Tensor | None",
     **dict.fromkeys(("grad", "_base"), "Tensor | None"),
     **dict.fromkeys(("get_default_dtype", "promote_types", "result_type", "_dtype_of_name", "dtype"), "_Dtype"),
     **dict.fromkeys(("register_hook", "register_post_accumulate_grad_hook"), "RemovableHandle"),

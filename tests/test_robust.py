@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 
 import fastbp
 import numpy as np
@@ -72,6 +73,52 @@ def test_chain_of_a_million_nodes():
     x.grad = None
     del x
     assert counts() == before
+
+
+def read_one_by_one(leaf, wanted):
+    """A step that reads the rows of a sequence one by one; leaf: the rows are a leaf's, or a result's."""
+    @fastbp.enable_grad()
+    def step(x, w):
+        y = x if leaf else x * 1.5
+        total = sum((y[k] * w).sum() for k in range(len(x)))
+        return fastbp.autograd.grad(total, (x, w)) if wanted else total.backward()
+    return step
+
+
+@pytest.mark.parametrize("leaf", [True, False])
+def test_adjoints_of_slices_are_added_at_their_place(leaf):
+    """T steps of a sequence cost T in the backward pass: what is written grows with T, not with its square."""
+    w = fastbp.arange(16.0).requires_grad_()
+    work = []
+    for steps in (20, 80):
+        x = fastbp.ones(steps, 16).requires_grad_()
+        program = fastbp.compile(partial(read_one_by_one(leaf, True), x, w), fullgraph=True).program()
+        work.append(sum(i.n for i in program.instructions()))
+        grads = read_one_by_one(leaf, True)(x, w)
+        read_one_by_one(leaf, False)(x, w)
+        for dx, dw in (grads, (x.grad, w.grad)):
+            assert dx.tolist() == [[(1 if leaf else 1.5) * k for k in range(16)]] * steps
+            assert dw.tolist() == [(1 if leaf else 1.5) * steps] * 16
+        w.grad = None
+    assert work[1] < 5 * work[0]
+
+
+def test_a_gradient_that_is_held_is_not_written_by_a_slice():
+    """What somebody else holds stays as it was, and hooks see every adjoint whole."""
+    x = fastbp.ones(3, 2, requires_grad=True)
+    (x[0] * 2).sum().backward()
+    kept = x.grad
+    alias = kept.detach().clone()
+    y = x * 1
+    seen = []
+    y.register_hook(lambda g: seen.append(g.tolist()))
+    (y[1] * 3 + y[2] + y[1:].sum(0)).sum().backward()
+    assert seen == [[[0.0, 0.0], [4.0, 4.0], [2.0, 2.0]]]
+    assert x.grad.tolist() == [[2.0, 2.0], [4.0, 4.0], [2.0, 2.0]] and x.grad is kept and alias.tolist()[1] == [0.0, 0.0]
+    a = x.detach().requires_grad_()
+    b = a * a
+    g, = fastbp.autograd.grad((b[0] * b[1] + b[1] * b[2]).sum(), a, create_graph=True)
+    assert fastbp.autograd.grad(g.sum(), a)[0].tolist() == [[6.0, 6.0], [12.0, 12.0], [6.0, 6.0]]
 
 
 def test_grad_through_a_long_chain_visits_each_node_once():

@@ -311,7 +311,8 @@ cdef int to_leaf(Tensor t, Tensor g, bint create, dict targets, list captured, d
     if targets is not None:
         at = targets.get(id(t))
         if at is not None:
-            captured[at] = g if captured[at] is None else binary(OP_add, captured[at], g)
+            old = captured[at]
+            captured[at] = g if old is None else plus(<Tensor>old, g, create, 2)      # the list and this function
         return 0
     if PAIRS is not None:
         return accumulate(t, g, create)
@@ -420,6 +421,8 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
             if (<PyObject*>e).ob_type != <PyTypeObject*>Node and (<Tensor>e).hooks is None:
                 accumulate_rows(<Tensor>e, n, v)
                 continue
+        if n.op == OP_slice_view and not create and not v.bits & B_DUAL and add_slice(n, e, v, targets, captured):
+            continue
         r = back(n, v, i)
         if i == last:
             v = None                    # where the adjoint itself is passed on, a leaf may take it over only now
@@ -435,6 +438,41 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
             to_leaf(<Tensor>e, g, create, targets, captured, late)
         g = None
     return 0
+
+
+cdef bint add_slice(Node n, PyObject* e, Tensor v, dict targets, list captured) except -1:
+    """Add the adjoint of a slice where the whole's is gathered already, at its place: no zeros, and nothing else is read.
+
+    A sequence of T steps, read one by one, then costs T in the backward pass, not T squared.  Returns: whether it was done.
+    """
+    cdef Tensor whole
+    cdef int64_t* a = n.aux
+    if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+        if (<Node>e).lists or (<Node>e).acc == NULL:
+            return False
+        whole = <Tensor>(<Node>e).acc
+        if not alone(whole, 2):                 # the node's and this function's
+            return False
+    elif targets is not None:
+        whole = captured[targets[id(<object>e)]]
+        if whole is None or not alone(whole, 2):
+            return False
+    else:
+        if PAIRS is not None or (<Tensor>e).hooks is not None or (<Tensor>e).rows is not None:
+            return False
+        whole = (<Tensor>e).g
+        if whole is None or tracked(whole) or whole.st.readonly or not whole.bits & B_CONTIGUOUS:
+            return False
+    if whole.code != v.code or whole.bits & B_DUAL or whole.nd != a[0] or memcmp(whole.dims, a + 2, whole.nd * sizeof(int64_t)):
+        return False
+    if (<PyObject*>e).ob_type == <PyTypeObject*>Node or targets is not None:
+        add_into(slice_of(whole, a), v)
+        return True
+    if WATCH:
+        note_grad(<Tensor>e, False)
+    add_into(slice_of(whole, a), v)
+    written(whole, OP_add)
+    return True
 
 
 cdef inline bint edge_wanted(PyObject* e, dict targets):

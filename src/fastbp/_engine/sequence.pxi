@@ -226,6 +226,7 @@ cdef enum:
     STEPS_RELU = 1
     STEPS_GRU = 2
     STEPS_LSTM = 3
+    STEPS_PACK = 1 << 22        # bytes: larger weights are read where they are
 
 
 cdef int check_steps(str op, Tensor x, int gates, Tensor weight, object bias, tuple states, object lengths) except -1:
@@ -251,6 +252,12 @@ cdef int check_steps(str op, Tensor x, int gates, Tensor weight, object bias, tu
     return 0
 
 
+cdef int64_t steps_workspace(int code, int64_t h, int64_t g) noexcept:
+    """Bytes: a tile's rows, and the weight [H, G] or [G, H] packed, each row or column up to two vectors longer."""
+    cdef int64_t packed = ITEM[code] * (h * g + 64 * g)
+    return 14 * g * ITEM[code] + (packed if packed <= STEPS_PACK else 0) + 128
+
+
 cdef int start_steps(Instr* I, int kernel, int op, int kind, int nout, int narg, Tensor x, int64_t h, bint reverse) except -1:
     start(I, kernel, op, x.code, nout, narg)
     I.c[0].i = kind
@@ -260,7 +267,7 @@ cdef int start_steps(Instr* I, int kernel, int op, int kind, int nout, int narg,
     I.c[4].i = reverse
     I.n = (x.dims[1] + 15) // 16
     I.cost = 16.0 * x.dims[0] * x.dims[2] * (2.0 + 0.02 * h) if x.dims[1] else 0.0
-    I.workspace = 16 * 3 * h * 8 + 256
+    I.workspace = steps_workspace(x.code, h, x.dims[2])
     return 0
 
 

@@ -232,7 +232,12 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
             i = 0
             while i < M:
                 m = min(mc, M - i)
-                if pa:
+                if pa and w.rsa == 1:
+                    if real is float:
+                        mm_strips(<MmF32*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
+                    else:
+                        mm_strips(<MmF64*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
+                elif pa:
                     q = 0
                     while q < m:
                         t = mm_next_rows(m - q, MM_MR)

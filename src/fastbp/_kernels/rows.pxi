@@ -11,7 +11,20 @@ cdef enum:
     ROW_SIDE = 32           # lanes of a long row; short rows that are computed side by side
     ROW_BUFFER = 512        # values of short rows that get their exp in one go
     ROW_NEAR = 4096         # values of long rows that are read again soon
+    ROW_FAR = 1 << 20       # bytes
     ROW_ALONE = 8           # fewer short rows than that are computed one by one
+
+# Rows that do not fit into the caches: the one after this is fetched while this one is computed
+cdef inline void row_ahead(bint far, const real* x, int64_t n) noexcept nogil:
+    cdef int64_t i = 0
+    if far:
+        n = min(n, <int64_t>ROW_NEAR)
+        while i < n:
+            RED_AHEAD(x + i)
+            i += 64 // <int64_t>sizeof(real)
+
+cdef inline bint row_far(const Instr* I, int64_t itemsize) noexcept nogil:
+    return I.shape[0] * I.shape[1] * itemsize > ROW_FAR and I.shape[1] >= 512
 
 # NaN may get lost here: it comes back with exp(x - max) in the sum
 cdef inline real row_max(const real* x, int64_t n) noexcept nogil:
@@ -35,10 +48,11 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
     cdef int64_t full = (n - 1) & ~<int64_t>(ROW_SIDE - 1)
     cdef int64_t end
     cdef int j
-    cdef int first = <int>(full + ROW_SIDE - n)
-    for j in range(ROW_SIDE):
-        t[j] = k_exp(x[n - ROW_SIDE + j] - m)
-        s[j] = t[j] if j >= first else <real>0
+    cdef int last = ROW_SIDE // 2 << <int>(n - full > ROW_SIDE // 2)      # lanes of the last group
+    cdef int first = <int>(full + last - n)
+    for j in range(ROW_SIDE): t[j] = 0
+    for j in range(last): t[j] = k_exp(x[n - last + j] - m)
+    for j in range(ROW_SIDE): s[j] = t[j] if j >= first else <real>0
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
@@ -51,7 +65,7 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
             total += red_fold(RED_SUM, s)
             for j in range(ROW_SIDE): s[j] = 0
     if keep:
-        for j in range(ROW_SIDE): y[n - ROW_SIDE + j] = t[j]
+        for j in range(last): y[n - last + j] = t[j]
     return <real>(total + red_fold(RED_SUM, s))
 
 # A short row: e[c] = exp(x[c] - m), 0 from n to 32.  Columns are added by eight chains.  It is filled up by its own
@@ -173,6 +187,7 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
     cdef int j
     cdef real q
     cdef real* a
+    cdef bint far = row_far(I, sizeof(real))
     cdef const real* x = <const real*>I.arg[1].data + lo * n
     if n == 0: return ST_OK
     y += lo * n
@@ -180,6 +195,7 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
         k = min(hi - lo, <int64_t>ROW_SIDE)
         if n >= ROW_SIDE:
             k = 1
+            row_ahead(far, x + n, n)
             q = 1 / row_expsum(True, y, x, n, row_max(x, n))
             for c in range(n): y[c] *= q
         elif k < ROW_ALONE:
@@ -325,6 +341,7 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     cdef int64_t span = I.c[3].i
     cdef int64_t i, c, k, at
     cdef real m, r, a, d
+    cdef bint far = row_far(I, sizeof(real))
     cdef real* mean = <real*>I.arg[1].data
     cdef real* rstd = <real*>I.arg[2].data
     cdef const real* x = <const real*>I.arg[3].data + lo * n
@@ -332,6 +349,7 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     cdef const real* b = <const real*>I.arg[5].data
     y += lo * n
     for i in range(lo, hi):
+        row_ahead(far, x + n, n)
         m = 0 if I.c[1].i else <real>(red_sum_row(x, n) / n)
         r = <real>(1 / k_sqrt(red_squares(x, n, m) / n + I.c[0].f))
         mean[i] = m

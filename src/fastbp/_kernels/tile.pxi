@@ -504,6 +504,33 @@ cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t ste
                 i += MM_WIDTH(sizeof(r.a[0]))
 
 
+# Packs m rows of an operand, adjacent ones, into strips as wide as tiles: what lies side by side is read at once.  A vector
+# stored for one step may reach into the next, which is stored later, but not out of its strip.
+cdef void mm_strips(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t step, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t p, q, t, i, W = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, a)
+    MM_PTR(r.c, out)
+    for p in range(k):
+        q = 0
+        while q < m:
+            t = mm_next_rows(m - q, MM_MR)
+            i = 0
+            while i < t:
+                MM_PREFETCH1(r.a + MM_AHEAD * step + q + i)
+                if q + i + W <= m:
+                    MM_LOAD(r.b0, r.a + q + i)
+                else:
+                    MM_LOADN(r.b0, r.a + q + i, m - q - i)
+                if p * t + i + W <= k * t:
+                    MM_STORE(r.c + q * k + p * t + i, r.b0)
+                else:
+                    MM_STOREN(r.c + q * k + p * t + i, r.b0, min(t - i, W))
+                i += W
+            q += t
+        r.a = r.a + step
+
+
 # Packs an operand for the tiles, k-major: out[p * ld + i] = a[i * lane + p * step] for i < n, p < k.  Whole vectors are
 # stored, so up to a vector behind the last element is overwritten (panels are packed in the order of their addresses).
 cdef void mm_pack(int64_t n, int64_t k, const real* a, int64_t lane, int64_t step, real* out,

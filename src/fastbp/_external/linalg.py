@@ -48,6 +48,8 @@ def solve_triangular(a, b, upper, unitriangular):
         i = np.arange(a.shape[-1])
         a[..., i, i] = 1
     try:
+        if not np.isfinite(b).all():
+            raise LinAlgError       # LU would multiply zeros by infinities
         x = np.linalg.solve(a, b)
     except LinAlgError:             # zeros on the diagonal: infinities, as division gives them
         x = b.copy()

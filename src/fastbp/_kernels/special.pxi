@@ -405,27 +405,37 @@ cdef inline real k_erfc(real x) noexcept nogil:
         p = p * a * a + 0.12837916709551256
         return kd_sel(a < 0.35, 1 - (x + x * p), y)
 
-# Phi(-a) = exp(-a^2 / 2) p(q) / (a + 4), q = (a - 4) / (a + 4), 0 <= a <= 14.6; all in float: 0.36 ns against 0.80 in double
+# Phi(-a) = exp(-a^2 / 2) p(q) / (a + 4), q = (a - 4) / (a + 4), 0 <= a <= 14.6; every factor in two floats: 0.55 ns against
+# 0.43 in one, which is 6 ulp off, and 0.80 in double
 cdef inline float kf_gelu(float x) noexcept nogil:
-    cdef float r, w, p
+    cdef float r, w, p, h, l, e
     cdef float a = kf_sel(kf_abs(x) > kf(14.6), kf(14.6), kf_abs(x))
     cdef float z = kf_mul(a, a)
     cdef int32_t n = kf_expk(kf(-0.5) * z, &r, &w)
-    cdef float i = kf(1) / (a + kf(4))
+    cdef float d = kf(4) + a
+    cdef float i = kf(1) / d
+    cdef float il = (kf_nma(1, i, d) - i * ((kf(4) - d) + a)) * i        # 1 / (a + 4) = i + il
     cdef float q = kf(1) - kf(8) * i
-    w = w - kf(0.5) * kf_mul_err(a, a, z) * (kf(1) + r)
-    p = kf(-0.000134777206) * q + kf(0.000174170597)
-    p = (p * q + kf(0.00156947126)) * q + kf(-0.00350918468)
-    p = (p * q + kf(-0.00752431911)) * q + kf(0.0604031018)
-    p = (p * q + kf(-0.186523634)) * q + kf(0.387136957)
-    p = (p * q + kf(-0.60789658)) * q + kf(0.755285135)
-    p = (kf(1) + (r + w)) * (p * i)
-    a = kf_scale(p * kf_sel(x < 0, kf_sel(x < kf(-14.6), kf(-14.6), x), -a), n)
-    a = kf_sel(x < 0, a, x + a)
-    return kf_copysign(kf_sel(x > kf(14.5), x, a), x)
+    p = kf(-0.000132434504) * q + kf(0.000178369359)
+    p = (p * q + kf(0.00156958942)) * q + kf(-0.00351207658)
+    p = (p * q + kf(-0.00752500317)) * q + kf(0.0604037644)
+    p = (p * q + kf(-0.186523489)) * q + kf(0.387136904)
+    p = p * q + kf(-0.607896587)
+    h = p * q + kf(0.755285135)
+    l = p * q + (kf(0.755285135) - h) + ((kf(4.48) * q - kf(6.192)) * q + kf(4.864)) * il    # -8 p'(q) is near enough
+    p = kf_mul(h, i)
+    l = kf_mul_err(h, i, p) + h * il + l * i
+    e = kf(1) + r
+    w = (kf(1) - e) + r + w
+    w = w - kf(0.5) * kf_mul_err(a, a, z) * (e + w)
+    h = kf_mul(p, e)
+    l = kf_mul_err(p, e, h) + p * w + l * e
+    d = kf_mul(a, h)
+    a = kf_scale(-(d + (kf_mul_err(a, h, d) + a * l)), n)
+    return kf_sel(x < 0, a, x + a)
 
 # x Phi(x); -inf gives -0, the limit
-# 6.6 ulp (f32; 1 for x > 0), 1.9 ulp (f64)
+# 1.8 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_gelu(real x) noexcept nogil:
     cdef double a, y, r, p, e, c, z
     cdef int64_t n

@@ -49,10 +49,10 @@ linear("embedding_sparse(Tensor input, Tensor weight, int? padding_idx=None)",
 
 
 def _embedding_backward(grad, input, weight_shape, padding_idx):
-    rows = grad.reshape(-1, weight_shape[1])
     index = input.reshape(-1)
+    rows = grad.reshape(index.shape[0], weight_shape[1])
     if padding_idx is not None:
-        rows = rows * (index != padding_idx).to(grad.dtype).reshape(-1, 1)
+        rows = F.where((index != padding_idx).reshape(-1, 1), rows, F.zeros((), dtype=grad.dtype))
     return F.index_add(F.zeros(weight_shape, dtype=grad.dtype), 0, index, rows)
 
 

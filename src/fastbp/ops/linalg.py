@@ -98,7 +98,10 @@ def _plus(name, input, product, beta, alpha):
     if input.ndim > len(shape) or any(n not in (1, m) for n, m in zip(reversed(input.shape), reversed(shape))):
         raise F.ShapeError(f"{name}: {tell(input)} cannot be expanded to the shape of the product, {list(shape)}.")
     beta, alpha = _scale(name, beta, product.dtype), _scale(name, alpha, product.dtype)
-    y = product if alpha == 1 else product * alpha
+    if alpha == 0 and product.is_floating_point():      # NaN and all, as beta
+        y = F.where(F.zeros((), dtype=F.bool_), product, F.zeros((), dtype=product.dtype))
+    else:
+        y = product if alpha == 1 else product * alpha
     if beta == 0:
         return y
     return y + (input if beta == 1 else input * beta)
@@ -685,7 +688,7 @@ def _cosine_similarity(x1, x2, dim=1, eps=1e-8):
 
     def unit(x):            # the norm's value is at least eps, its derivative that of the norm
         n = _vector_norm(x, 2, dim, True)
-        return x / (n + (F.clamp(n, min=eps) - n).detach())
+        return x / F.where(n < eps, n + (eps - n).detach(), n)
     return (unit(x1) * unit(x2)).sum(dim)
 
 

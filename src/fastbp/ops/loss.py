@@ -6,7 +6,7 @@ Every loss takes `reduction`, "mean", "sum" or "none", and the two booleans that
 import math
 import warnings
 
-from ._declare import F, composed, fused
+from ._declare import F, composed, fused, pointwise
 from .fused import _log_softmax, _softmax
 
 
@@ -121,8 +121,12 @@ def _binary_cross_entropy_with_logits(input, target, weight=None, size_average=N
 def _binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     reduction = _reduction("binary_cross_entropy", size_average, reduce, reduction)
     F.check_same_shape("binary_cross_entropy", input, target)
-    low = -100.0
-    loss = -(target * F.clamp(F.log(input), min=low) + (1 - target) * F.clamp(F.log1p(-input), min=low))
+    if not (F.recording() or F.batched(input) or F.batched(target)):
+        for name, t in (("input", input), ("target", target)):
+            if F.anywhere(~((t.detach() >= 0) & (t.detach() <= 1))):
+                raise ValueError(f"binary_cross_entropy: all elements of {name} {list(t.shape)} must be between 0 and 1; "
+                                 f"for logits call binary_cross_entropy_with_logits.")
+    loss = F.binary_cross_entropy_values(input, target)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
@@ -133,15 +137,17 @@ def _l1_loss(input, target, size_average=None, reduce=None, reduction="mean"):
 
 def _smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     reduction = _reduction("smooth_l1_loss", size_average, reduce, reduction)
-    d = F.abs(input - target)
-    loss = d if beta == 0 else F.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
+    z = input - target
+    d = F.abs(z)
+    loss = d if beta == 0 else F.where(d < beta, z * z * (0.5 / beta), d - 0.5 * beta)
     return _reduce(loss, reduction)
 
 
 def _huber_loss(input, target, reduction="mean", delta=1.0):
     F.check_reduction("huber_loss", reduction)
-    d = F.abs(input - target)
-    return _reduce(F.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
+    z = input - target
+    d = F.abs(z)
+    return _reduce(F.where(d < delta, 0.5 * z * z, delta * (d - 0.5 * delta)), reduction)
 
 
 def _kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
@@ -163,6 +169,13 @@ composed("nll_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_
 composed("binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, "
          "bool? reduce=None, str reduction='mean', Tensor? pos_weight=None)", _binary_cross_entropy_with_logits, method=False,
          doc="Sigmoid and binary cross entropy in one, stable.  loss = softplus(-x) + (1 - t) x")
+pointwise("binary_cross_entropy_values(Tensor input, Tensor target)",
+          lambda input, target: (input - target) / F.maximum((1 - input) * input, 1e-12),
+          lambda input: F.maximum(F.log1p(-input), -100) - F.maximum(F.log(input), -100),
+          scalar=lambda input, target: -(target * F.maximum(F.log(input), -100)
+                                         + (1 - target) * F.maximum(F.log1p(-input), -100)),
+          domain=(0.1, 0.9), function=False, method=False, inplace=False,
+          doc="Binary cross entropy of probabilities, logarithms and the slope's divisor limited as PyTorch limits them.")
 composed("binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, bool? reduce=None, "
          "str reduction='mean')", _binary_cross_entropy, method=False,
          doc="Binary cross entropy of probabilities; logarithms are limited to -100.  loss = -(t log x + (1 - t) log(1 - x))")
@@ -250,7 +263,8 @@ def _multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average
         raise F.ShapeError(f"{op}: weight {list(weight.shape)} must be [{c}], one number for each class.")
     _check_labels(op, target, 0, c)
     at = target.reshape(-1, 1).to(F.int64)
-    z = F.relu(rows - F.gather(rows, 1, at) + margin)
+    z = rows - F.gather(rows, 1, at) + margin
+    z = F.where(z > 0, z, F.zeros((), dtype=z.dtype))        # a NaN counts nothing, as in PyTorch
     z = F.where(F.arange(c) == at, 0, z if p == 1 else z * z)
     if weight is not None:
         z = z * F.index_select(weight, 0, at.reshape(-1)).unsqueeze(1)

@@ -41,7 +41,8 @@ pointwise("fmod(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F
           numbers="second", ref="fmod", kinks=("other",),
           doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
 pointwise("pow(Tensor input, Tensor exponent)",
-          lambda input, exponent: exponent * F.pow(F.where(exponent == 0, 1, input), exponent - 1),
+          lambda input, exponent: exponent * F.pow(F.where((exponent == 0) * F.logical_not(F.abs(input) > 0), 1, input),
+                                                   exponent - 1),
           lambda input, exponent, y: y * F.log(F.where((input == 0) * (exponent >= 0), 1, input)),
           types="number", ref="power", domain=(0.2, 2.0), wrapper="pow",
           doc="Power.  y = input ** exponent", source="C99 pow; at (0, 0) the derivatives are 0, as in PyTorch")
@@ -59,7 +60,7 @@ pointwise("lerp(Tensor input, Tensor end, Tensor weight)", lambda weight: 1 - we
                                                     end - (end - input) * (1 - weight)),
           doc="Linear interpolation.  y = input + weight * (end - input)")
 pointwise("addcmul(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value=1)", lambda: 1,
-          lambda tensor2, value: value * tensor2, lambda tensor1, value: value * tensor1, types="number",
+          lambda tensor2, value: value * tensor2, lambda tensor1, value: value * tensor1, types="number", casts=True,
           scalar=lambda input, tensor1, tensor2, value: input + value * tensor1 * tensor2,
           doc="y = input + value * tensor1 * tensor2")
 pointwise("addcdiv(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value=1)", lambda: 1,
@@ -127,10 +128,10 @@ pointwise("clamp(Tensor input, Scalar? min=None, Scalar? max=None)",
           doc="Limit to an interval.  y = min(max(input, min), max)")
 
 pointwise("clamp_min(Tensor input, Tensor min)", lambda v, input, min: F.where(input >= min, v, 0),
-          lambda v, input, min: F.where(input >= min, 0, v), scalar="maximum", types="number", kinks=("equal",),
+          lambda v, input, min: F.where(input < min, v, 0), scalar="maximum", types="number", kinks=("equal",),
           numbers="second", doc="y = max(input, min)")
 pointwise("clamp_max(Tensor input, Tensor max)", lambda v, input, max: F.where(input <= max, v, 0),
-          lambda v, input, max: F.where(input <= max, 0, v), scalar="minimum", types="number", kinks=("equal",),
+          lambda v, input, max: F.where(input > max, v, 0), scalar="minimum", types="number", kinks=("equal",),
           numbers="second", doc="y = min(input, max)")
 pointwise("heaviside_values(Tensor input, Tensor values)", types="number", scalar="heaviside", ref="heaviside", function=False,
           method=False, inplace=False, doc="y = 0 where input < 0, 1 where input > 0, values where it is 0")
@@ -181,10 +182,12 @@ pointwise("log2(Tensor input)", lambda input: 1 / (input * log(2)), domain=(0.2,
 pointwise("log10(Tensor input)", lambda input: 1 / (input * log(10)), domain=(0.2, 3.0), ref="log10", doc="Logarithm to base 10.")
 pointwise("log1p(Tensor input)", lambda input: 1 / (input + 1), domain=(-0.7, 3.0), ref="log1p", aliases=("special_log1p",),
           doc="log(1 + input), accurate near 0.")
-pointwise("logaddexp2(Tensor input, Tensor other)", lambda input, y: F.exp2(input - y), lambda other, y: F.exp2(other - y),
-          ref="logaddexp2", inplace=False, numbers="none", doc="y = log2(2**input + 2**other), stable")
-pointwise("logaddexp(Tensor input, Tensor other)", lambda input, y: F.exp(input - y), lambda other, y: F.exp(other - y),
-          ref="logaddexp", inplace=False, numbers="none", doc="y = log(exp(input) + exp(other)), stable")
+pointwise("logaddexp2(Tensor input, Tensor other)", lambda input, other: F.sigmoid((input - other) * log(2)),
+          lambda input, other: F.sigmoid((other - input) * log(2)), ref="logaddexp2", inplace=False, numbers="none",
+          doc="y = log2(2**input + 2**other), stable")
+pointwise("logaddexp(Tensor input, Tensor other)", lambda input, other: F.sigmoid(input - other),
+          lambda input, other: F.sigmoid(other - input), ref="logaddexp", inplace=False, numbers="none",
+          doc="y = log(exp(input) + exp(other)), stable")
 pointwise("xlogy(Tensor input, Tensor other)", lambda input, other: F.where((input == 0) * (other <= 0), 0, F.log(other)),
           lambda input, other: input / other, domain=(0.2, 3.0), ref="xlogy",
           aliases=("special_xlogy",), doc="y = input * log(other), 0 where input is 0")
@@ -210,7 +213,7 @@ pointwise("tanh(Tensor input)", lambda y: (1 - y) * (1 + y), ref="tanh",
           source="LeCun et al., Efficient BackProp, 1998")
 pointwise("asinh(Tensor input)", lambda input: F.rsqrt(input * input + 1), ref="arcsinh", aliases=("arcsinh",),
           doc="Inverse hyperbolic sine.")
-pointwise("acosh(Tensor input)", lambda input: F.rsqrt((input - 1) * (input + 1)), domain=(1.3, 3.0), ref="arccosh",
+pointwise("acosh(Tensor input)", lambda input: F.rsqrt((input - 1) * (input + 1) + 0), domain=(1.3, 3.0), ref="arccosh",
           aliases=("arccosh",), doc="Inverse hyperbolic cosine.")
 pointwise("atanh(Tensor input)", lambda input: 1 / ((1 - input) * (1 + input)), domain=(-0.7, 0.7), ref="arctanh",
           aliases=("arctanh",), doc="Inverse hyperbolic tangent.")
@@ -231,11 +234,11 @@ pointwise("leaky_relu(Tensor input, Scalar negative_slope=0.01)",
           scalar=lambda input, negative_slope: F.where(input > 0, input, input * negative_slope), method=False,
           doc="y = input where positive, else negative_slope * input", source="Maas et al., 2013")
 pointwise("elu(Tensor input, Scalar alpha=1.0)",
-          lambda input, alpha: F.where(input > 0, 1, alpha * F.exp(F.minimum(input, 0))), kinks=(0.0,), method=False,
+          lambda input, alpha: F.where(input <= 0, alpha * F.exp(F.where(input < 0, input, 0)), 1), kinks=(0.0,), method=False,
           scalar=lambda input, alpha: F.where(input > 0, input, alpha * F.expm1(F.minimum(input, 0))),
           doc="y = input where positive, else alpha * (exp(input) - 1)", source="Clevert et al., 2016")
 pointwise("hardtanh(Tensor input, Scalar min_val=-1.0, Scalar max_val=1.0)",
-          lambda v, input, min_val, max_val: F.where((input <= min_val) + (input >= max_val), 0, v),
+          lambda v, input, min_val, max_val: F.where((input > min_val) * (input < max_val), v, 0),
           kinks=(-1.5, 1.5), types="number", casts=True,
           scalar=lambda input, min_val, max_val: F.clamp(input, min_val, max_val), method=False,
           doc="y = min(max(input, min_val), max_val)")
@@ -266,19 +269,20 @@ pointwise("mish(Tensor input)",
 
 pointwise("elu_scaled(Tensor input, Scalar alpha, Scalar scale, Scalar input_scale)",
           lambda input, alpha, scale, input_scale: F.where(
-              input > 0, scale, scale * alpha * input_scale * F.exp(F.minimum(input, 0) * input_scale)),
+              input <= 0, scale * alpha * input_scale * F.exp(F.where(input < 0, input, 0) * input_scale), scale),
           scalar=lambda input, alpha, scale, input_scale: F.where(
               input > 0, scale * input, scale * alpha * F.expm1(F.minimum(input, 0) * input_scale)),
           function=False, method=False, kinks=(0.0,),
           doc="y = scale * input where positive, else scale * alpha * (exp(input * input_scale) - 1): ELU, CELU and SELU")
 pointwise("hardshrink(Tensor input, Scalar lambd=0.5)",
-          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-0.75, 0.75), inplace=False,
+          lambda v, input, lambd: F.where((input < -lambd) + (input > lambd), v, 0), kinks=(-0.75, 0.75), inplace=False,
           scalar=lambda input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, input),
           doc="y = 0 where |input| <= lambd, else input")
 pointwise("softshrink_values(Tensor input, Scalar lambd)",
-          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-1.5, 1.5), method=False,
+          lambda v, input, lambd: F.where((input < -lambd) + (input > lambd), v, 0), kinks=(-1.5, 1.5), method=False,
           function=False,
-          scalar=lambda input, lambd: F.where(input > lambd, input - lambd, F.where(input < -lambd, input + lambd, input * 0)),
+          scalar=lambda input, lambd: F.where(input > lambd, input - lambd, F.where(
+              input < -lambd, input + lambd, F.where(input == input, 0, input))),
           doc="y = input - lambd above lambd, input + lambd below -lambd, else 0")
 pointwise("hardsigmoid(Tensor input)", lambda v, input: F.where((input > -3) * (input < 3), v * (1 / 6), 0), method=False,
           kinks=(-3.0, 3.0), domain=(-5.0, 5.0), scalar=lambda input: F.minimum(F.maximum(input + 3, 0), 6) / 6,
@@ -298,7 +302,7 @@ pointwise("threshold(Tensor input, Scalar threshold, Scalar value)",
           samples=dict(threshold=0.3, value=-0.4),
           doc="y = input above the threshold, else value")
 pointwise("prelu_values(Tensor input, Tensor weight)", lambda v, input, weight: F.where(input > 0, v, F.weigh(v, weight)),
-          lambda v, input: F.where(input > 0, 0, F.weigh(v, input)), function=False, method=False, kinks=(0.0,),
+          lambda v, input: F.where(input >= 0, 0, F.weigh(v, input)), function=False, method=False, kinks=(0.0,),
           scalar=lambda input, weight: F.where(input > 0, input, weight * input),
           doc="y = input where positive, else weight * input",
           source="He et al., 2015")

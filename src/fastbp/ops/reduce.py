@@ -117,13 +117,13 @@ fused("sum_squares(Tensor input, int[]? dim=None, bool keepdim=False)", ("sum_sq
 fused("logsumexp(Tensor input, int[] dim, bool keepdim=False)", ("logsumexp",),
       lambda input, dim, keepdim: _logsumexp(input, dim, keepdim),
       {"input": lambda v, input, y, dim, keepdim: _logsumexp_rule(_keep(v, input.shape, dim, keepdim),
-                                                                  input - _finite(_keep(y, input.shape, dim, keepdim)))},
+                                                                  input - _not_least(_keep(y, input.shape, dim, keepdim)))},
       doc="y = log(sum(exp(input))) over dimensions, stable.")
 
 
 def _count(input, dim):
     n = 1
-    for d in (range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim):
+    for d in (range(input.ndim) if dim is None or input.ndim == 0 else (dim,) if isinstance(dim, int) else dim):
         n *= input.shape[d]
     return n
 
@@ -132,6 +132,11 @@ def _logsumexp_rule(v, x):
     d = F.exp(x)
     lost = _lost(v, d)
     return v * (d if lost is None else F.exp(F.where(lost, -float("inf"), x)))
+
+
+def _not_least(t):
+    """-infinity replaced by 0: a row of it has no gradient instead of NaN."""
+    return F.where(F.isneginf(t), F.zeros((), dtype=t.dtype), t)
 
 
 def _finite(t):
@@ -146,6 +151,9 @@ def _var(input, dim, correction, keepdim):
 
 
 def _logsumexp(input, dim, keepdim):
+    if not input.numel():
+        s = F.log(F.exp(input).sum(dim, True))          # log(0): an extreme of nothing is not defined
+        return s if keepdim else F.drop_dims(s, dim)
     top = _finite(F.amax(input, dim, True)).detach()
     s = F.log(F.exp(input - top).sum(dim, True)) + top
     return s if keepdim else F.drop_dims(s, dim)
@@ -154,7 +162,7 @@ def _logsumexp(input, dim, keepdim):
 def _root(s):
     """The square root with derivative 0 at 0, to every order: PyTorch's convention for norms and deviations."""
     zero = s == 0
-    return F.where(zero, s, F.sqrt(F.where(zero, 1.0, s)))
+    return F.where(zero, F.zeros((), dtype=s.dtype), F.sqrt(F.where(zero, 1.0, s)))
 
 
 def _std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
@@ -293,11 +301,13 @@ def _diff(input, n=1, dim=-1, prepend=None, append=None):
 
 
 def _all(input, dim=None, keepdim=False):
-    return F.amin((input != 0).to(F.uint8), dim, keepdim) != 0 if input.numel() else (input != 0).sum(dim, keepdim) == 0
+    y = F.amin((input != 0).to(F.uint8), dim, keepdim) != 0 if input.numel() else (input != 0).sum(dim, keepdim) == 0
+    return y.to(F.uint8) if input.dtype is F.uint8 else y           # PyTorch's exception
 
 
 def _any(input, dim=None, keepdim=False):
-    return (input != 0).sum(dim, keepdim) != 0
+    y = (input != 0).sum(dim, keepdim) != 0
+    return y.to(F.uint8) if input.dtype is F.uint8 else y
 
 
 composed("std(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)", _std,

@@ -59,16 +59,26 @@ composed("mvlgamma(Tensor input, int p)", _mvlgamma, inplace=True, out=True, ali
 
 # ---- Bessel functions -----------------------------------------------------------------------------------------------
 
+
+def _i1_slope(x):
+    """The derivative of i1 for |x| < 1, where i0(x) - i1(x) / x would lose digits of what it is differentiated to."""
+    p = 0.0
+    for k in range(10, -1, -1):
+        p = (2 * k + 1) / (2 * 4 ** k * factorial(k) * factorial(k + 1)) + x * x * p
+    return p
+
+
 pointwise("i0(Tensor input)", lambda input: F.special_i1(input), ref="i0", aliases=("special_i0",),
           doc="Modified Bessel function of the first kind, order 0.")
 pointwise("special_i0e(Tensor input)", lambda input, y: F.special_i1e(input) - F.sign(input) * y, scalar="i0e", ref="i0e",
           method=False, kinks=(0.0,), doc="Scaled Bessel function.  y = exp(-|input|) i0(input)")
 pointwise("special_i1(Tensor input)",
-          lambda input, y: F.where(input == 0, 0.5, F.i0(input) - y / F.where(input == 0, 1, input)), scalar="i1", ref="i1",
+          lambda input, y: F.where(F.abs(input) < 1, _i1_slope(input), F.i0(input) - y / F.where(F.abs(input) < 1, 1, input)),
+          scalar="i1", ref="i1",
           method=False, kinks=(0.0,), doc="Modified Bessel function of the first kind, order 1.")
 pointwise("special_i1e(Tensor input)",
-          lambda input, y: F.where(input == 0, 0.5, F.special_i0e(input)
-                                   - y * (F.sign(input) + 1 / F.where(input == 0, 1, input))), scalar="i1e",
+          lambda input, y: F.where(F.abs(input) < 1, F.exp(-F.abs(input)) * _i1_slope(input), F.special_i0e(input)
+                                   - y / F.where(F.abs(input) < 1, 1, input)) - F.sign(input) * y, scalar="i1e",
           ref="i1e", method=False, kinks=(0.0,), doc="Scaled Bessel function.  y = exp(-|input|) i1(input)")
 
 # ---- others ---------------------------------------------------------------------------------------------------------

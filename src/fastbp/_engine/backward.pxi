@@ -27,6 +27,52 @@ cdef inline int push(Stack* s, PyObject* o) except -1:
     return 0
 
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define fbp_fetch(p) __builtin_prefetch(p)
+    #else
+    #define fbp_fetch(p) ((void)(p))
+    #endif
+    """
+    void fbp_fetch(const void* p) noexcept          # bring the cache line of p; any address will do
+
+
+cdef inline void fetch_ahead(Stack* order, Py_ssize_t k) noexcept:
+    """A large graph lies in memory, not in the cache: bring what the walk will read some nodes later.
+
+    `order` is that of the first pass, nearly the one in which nodes run; that they live on is due to the edges of the roots.
+    """
+    cdef char* p
+    cdef Node n
+    cdef int i
+    if k + 6 < order.length:
+        p = <char*>order.at[k + 6]
+        fbp_fetch(p)
+        fbp_fetch(p + 64)
+        fbp_fetch(p + 128)
+        fbp_fetch(p + 192)
+        fbp_fetch(p + 256)
+    if k + 4 < order.length:
+        n = <Node>order.at[k + 4]
+        if n.result != NULL:
+            fbp_fetch(n.result)
+            fbp_fetch(n.result_ptr)
+        for i in range(n.nin if n.nin < INLINE else INLINE):
+            p = <char*>n.saved[i]
+            if p != NULL:
+                fbp_fetch(p)
+                fbp_fetch(p + 64)
+                fbp_fetch(p + 128)
+                fbp_fetch(p + 248)
+    if k + 2 < order.length:
+        n = <Node>order.at[k + 2]
+        for i in range(n.nin if n.nin < INLINE else INLINE):
+            if n.saved[i] != NULL:
+                fbp_fetch((<Tensor>n.saved[i]).st)
+                fbp_fetch((<Tensor>n.saved[i]).ptr)
+
+
 cdef inline bint alone(Tensor t, int holders) noexcept:
     """Whether nobody but the caller, who has `holders` references, holds this memory."""
     return (<PyObject*>t).ob_refcnt <= holders and t.st.refs == 1 and t.bits & B_CONTIGUOUS and t.st.size_class >= 0
@@ -166,8 +212,9 @@ cdef dict leading(list roots, dict targets):
             if found[id(n)] is not None:
                 continue
             leads = False
-            for i in range(n.nout):
-                leads = leads or (id(n), i) in targets
+            if n.aim:
+                for i in range(n.nout):
+                    leads = leads or (id(n), i) in targets
             if not n.wall:
                 for i in range(n.nin):
                     e = n.edge[i]
@@ -175,7 +222,7 @@ cdef dict leading(list roots, dict targets):
                         if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                             leads = leads or found.get(id(<object>e)) is True
                         else:
-                            leads = leads or id(<object>e) in targets
+                            leads = leads or aimed_at(<Tensor>e, targets)
             found[id(n)] = leads
     finally:
         free(todo.at)
@@ -191,7 +238,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
     cdef PyObject* e
     cdef Py_ssize_t k
     cdef int i
-    cdef Back back
+    cdef bint others = False    # leaves that are no targets
     cdef dict late = {}         # leaves with hooks: their gradient is delivered whole, at the end
     todo.at = order.at = NULL
     todo.length = todo.room = order.length = order.room = 0
@@ -222,18 +269,24 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             elif create and n.born:
                 TWICE.add(n.born)
             if n.wall:
+                others = True
                 continue
             for i in range(n.nin):
                 e = n.edge[i]
-                if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
+                if e == NULL:
+                    continue
+                if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
                     if inside is not None and not inside[id(m)]:
+                        others = True
                         continue
                     if m.walk != walk:
                         open_node(m, walk)
                         push(&todo, e)
                     m.pending += 1
-        if targets is not None:
+                elif targets is not None and not aimed_at(<Tensor>e, targets):
+                    others = True
+        if targets is not None and others:      # else all nodes lead to targets
             mark_wanted(&order, started, targets)
         if ANOMALY and not retain:
             line = EYES.line()
@@ -247,6 +300,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
         while todo.length:
             todo.length -= 1
             n = <Node>todo.at[todo.length]
+            fetch_ahead(&order, k)
             k += 1
             if k & 15 == 0:             # often: a node may be a product of large matrices
                 PyErr_CheckSignals()
@@ -336,12 +390,13 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
         for k in range(order.length):
             n = <Node>order.at[k]
             n.wanted = False
-            for i in range(n.nout):
-                if (id(n), i) in targets:
-                    n.wanted = True
+            if n.aim:
+                for i in range(n.nout):
+                    if (id(n), i) in targets:
+                        n.wanted = True
             for i in range(n.nin):
                 e = n.edge[i]
-                if e != NULL and isinstance(<object>e, Tensor) and id(<object>e) in targets:
+                if e != NULL and (<PyObject*>e).ob_type != <PyTypeObject*>Node and aimed_at(<Tensor>e, targets):
                     n.wanted = True
         # the order in which the walk will run them; the counts are used up, and counted again below
         for n in started:
@@ -400,7 +455,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
             r = hook(v)
             if r is not None:
                 v = hooked(v, r)
-    if targets is not None:
+    if targets is not None and n.aim:
         at = targets.get((id(n), 0))
         if at is not None:
             captured[at] = v
@@ -423,7 +478,13 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
                 continue
         if n.op == OP_slice_view and not create and not v.bits & B_DUAL and add_slice(n, e, v, targets, captured):
             continue
-        r = back(n, v, i)
+        if i == 0 and last == 1 and is_square(n, v):
+            r = square_backward(n, v)
+            last = 0
+        elif i > last:
+            break
+        else:
+            r = back(n, v, i)
         if i == last:
             v = None                    # where the adjoint itself is passed on, a leaf may take it over only now
         if r is None:
@@ -475,10 +536,14 @@ cdef bint add_slice(Node n, PyObject* e, Tensor v, dict targets, list captured) 
     return True
 
 
+cdef inline bint aimed_at(Tensor leaf, dict targets):
+    return leaf.bits & B_AIM and id(leaf) in targets
+
+
 cdef inline bint edge_wanted(PyObject* e, dict targets):
     if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
         return (<Node>e).wanted and (<Node>e).walk == CURRENT
-    return id(<object>e) in targets
+    return aimed_at(<Tensor>e, targets)
 
 
 cdef int run_several(Node n, list adjoints, bint create, dict targets, list captured, dict late) except -1:
@@ -490,7 +555,7 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
                 r = hook(adjoints[hook.slot])
                 if r is not None:
                     adjoints[hook.slot] = hooked(adjoints[hook.slot], r)
-    if targets is not None:
+    if targets is not None and n.aim:
         for i in range(n.nout):
             at = targets.get((id(n), i))
             if at is not None and adjoints[i] is not None:
@@ -646,7 +711,12 @@ cdef list gradients(list outputs, list inputs, list adjoints, bint retain, bint 
         if not tracked(t):
             raise GraphError(f"grad: input {describe(t)} requires no grad; call requires_grad_() before computing with it.")
         n = node_of(t)
-        key = id(t) if n is None else (id(n), t.slot)
+        if n is None:
+            t.bits |= B_AIM             # stays: a sign that looking into targets is worth it
+            key = id(t)
+        else:
+            n.aim = True
+            key = (id(n), t.slot)
         if key not in targets:
             targets[key] = len(targets)
         places.append(targets[key])

@@ -16,6 +16,9 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     if strip == P_ONE:
         g = v
     elif strip == P_MINUS:
+        if n.aux != NULL:                   # of fewer elements
+            d = 0 if i == 0 else 1 + <int>n.aux[0]
+            return unary(OP_neg, sum_to(v, <int>n.aux[d], n.aux + d + 1))
         g = unary(OP_neg, v)
     elif strip == P_ZERO:
         g = zeros_of(v.code, v.nd, v.dims)
@@ -26,7 +29,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     else:
         g = fresh(v.code, v.nd, v.dims)
         kept = [] if has_packed(n) else None
-        pointwise_strip(&I, n, v, g, i, 0, kept)
+        pointwise_strip(&I, n, n.op, v, g, i, 0, kept)
         if not all_flat(&I, n, v):
             finish_pointwise(&I)
         execute(&I)
@@ -41,12 +44,32 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     return g
 
 
-cdef int pointwise_strip(Instr* I, Node n, Tensor v, Tensor g, int i, int lead, list kept) except -1:
-    """The instruction g = v * dy/dx_i.  v has `lead` dimensions before those of the result; kept: holds what hooks unpack."""
-    cdef OpInfo* o = &OPS[n.op]
+cdef inline bint is_square(Node n, Tensor v) noexcept:
+    """Whether the node is x * x, whose two products with the adjoint are one."""
+    return (n.op == OP_mul and n.saved[0] != NULL and n.saved[0] == n.saved[1] and n.edge[0] == n.edge[1]
+            and n.slots[0] == n.slots[1] and not GRAD_MODE and not v.bits & B_DUAL and not is_packed(n, 0)
+            and not (<Tensor>n.saved[0]).bits & B_DUAL and n.dual is None and n.aux == NULL and n.args is None)
+
+
+cdef Tensor square_backward(Node n, Tensor v):
+    """2 v x for the node of x * x."""
+    cdef Tensor g = fresh(v.code, v.nd, v.dims)
+    cdef Instr I
+    pointwise_strip(&I, n, OP_square, v, g, 0, 0, None)
+    finish_pointwise(&I)
+    execute(&I)
+    return g
+
+
+cdef int pointwise_strip(Instr* I, Node n, int op, Tensor v, Tensor g, int i, int lead, list kept) except -1:
+    """The instruction g = v * dy/dx_i for operation `op` over what n saved.
+
+    v has `lead` dimensions before those of the result; kept: holds what hooks unpack.
+    """
+    cdef OpInfo* o = &OPS[op]
     cdef int strip = o.partial[i], k = 2, j = 0, d
     cdef Tensor y
-    start(I, K_pointwise, n.op, n.compute, 1, 2)
+    start(I, K_pointwise, op, n.compute, 1, 2)
     I.strip = K.strip[strip][n.compute]
     I.cost = o.cost + 0.3
     I.n = v.n
@@ -119,7 +142,7 @@ cdef object pointwise_many(Node n, Tensor v, Tensor x, int i):
         g = unary(OP_neg, x)
     else:
         g = fresh(x.code, x.nd, x.dims)
-        pointwise_strip(&I, n, x, g, i, 1, None)
+        pointwise_strip(&I, n, n.op, x, g, i, 1, None)
         finish_pointwise(&I)
         execute(&I)
     if n.aux != NULL:

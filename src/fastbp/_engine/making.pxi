@@ -178,6 +178,7 @@ cdef object new_from_python(PyTypeObject* cls, PyObject* arguments, PyObject* ke
     LIVE_TENSORS += 1
     t.code = DEFAULT_FLOAT
     t.nd = 1
+    t.dims[0] = 0
     t.steps[0] = 1
     t.bits = B_CONTIGUOUS | B_NEW
     t.st = storage_new(0)

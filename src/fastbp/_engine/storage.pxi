@@ -4,6 +4,8 @@
 # list 0.08 us), so freed blocks are kept in size classes, four to a doubling, up to CACHE_LIMIT bytes.  All of it happens
 # under the GIL.
 #
+# Python's cyclic collector does not count tensors (tape.pxi); what makes it run is that the bytes alive have doubled.
+#
 # Built with AddressSanitizer, blocks have exactly the bytes that were asked for and are not kept: what reads or writes
 # beside a tensor, or after its end, is seen.
 
@@ -37,6 +39,7 @@ cdef extern from *:
     #define fbp_allow(p, n) ((void)(p), (void)(n))
     #endif
     """
+    Py_ssize_t PyGC_Collect()
     const bint EXACT "FBP_EXACT"                                # a build with AddressSanitizer
     void fbp_forbid(void* p, size_t n) noexcept nogil           # for that build alone: no one may touch these bytes
     void fbp_allow(void* p, size_t n) noexcept nogil
@@ -90,6 +93,31 @@ cdef inline size_t class_bytes(int c) noexcept nogil:
     return <size_t>((c - 4) % 4 + 5) << ((c - 4) // 4 + 6)
 
 
+cdef enum:
+    TENSOR_BYTES = 512          # about what a tensor and its node take
+
+cdef size_t COLLECT_FROM = <size_t>1 << 30
+cdef size_t COLLECT_AT = COLLECT_FROM
+
+
+cdef void collect_if_due() noexcept:
+    """Let Python look for cycles when twice as much lives as after the last time."""
+    global COLLECT_AT
+    cdef size_t alive = <size_t>(LIVE_BYTES + TENSOR_BYTES * LIVE_TENSORS)
+    if alive > COLLECT_AT:
+        PyGC_Collect()
+        alive = <size_t>(LIVE_BYTES + TENSOR_BYTES * LIVE_TENSORS)
+        COLLECT_AT = 2 * alive if 2 * alive > COLLECT_FROM else COLLECT_FROM
+
+
+def _collect_from(int64_t nbytes):
+    """From how many bytes alive cycles are looked for; returns what it was."""
+    global COLLECT_FROM, COLLECT_AT
+    before = COLLECT_FROM
+    COLLECT_FROM = COLLECT_AT = <size_t>nbytes
+    return before
+
+
 cdef Storage* storage_new(size_t nbytes) except NULL:
     """Uninitialised memory with one reference."""
     global CACHED, LIVE_BYTES, ALLOCATIONS
@@ -101,6 +129,7 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
         FREE[c] = <Storage*>s.owner
         CACHED -= s.nbytes
     else:
+        collect_if_due()
         size = nbytes if EXACT else class_bytes(c)
         if c >= CLASSES or nbytes > <size_t>1 << 46:
             raise MemoryError(f"a tensor of {nbytes} bytes cannot be allocated.")

@@ -32,32 +32,36 @@ cdef extern from *:
 
 
 @cython.final
-@cython.freelist(1024)
 cdef class Node:
     """One operation on the tape (PyTorch's grad_fn)."""
-    cdef int op
-    cdef int nin
-    cdef int nout
-    cdef bint lists                     # adjoints come as a list: several results, or one rule for all inputs at once
-    cdef bint freed
-    cdef uint32_t born                  # the recording (replay.pxi) during which it was made, or 0
+    # what the walk looks at comes first: a large graph is walked in as few cache lines as it has nodes
     cdef PyObject** edge                # [nin] Node, leaf Tensor or NULL
-    cdef PyObject** saved               # [nin] saved input Tensor or NULL
-    cdef uint32_t* version              # [nin] of the saved inputs
-    cdef PyObject* edge_inline[INLINE]
-    cdef PyObject* saved_inline[INLINE]
-    cdef uint32_t version_inline[INLINE]
-    cdef int16_t slot[INLINE]           # which output of the edge's node (0 unless that has several)
-    cdef int16_t* slots
-    cdef Storage* result                # saved result: its storage, not a Tensor (that would be a cycle)
-    cdef char* result_ptr
-    cdef uint32_t result_version
+    cdef int64_t walk
+    cdef int32_t pending                # edges that still have to deliver
+    cdef int nin
+    cdef int op
+    cdef int nout
+    cdef int8_t wanted
+    cdef int8_t wall                    # a walk inside a derivative rule stops here: beyond lies the graph of the walk outside
+    cdef int8_t aim                     # some walk was asked for the gradient of its result: it may be among the targets
+    cdef int8_t lists                   # adjoints come as a list: several results, or one rule for all inputs at once
+    cdef int8_t freed
     cdef int8_t scalars                 # bit i: input i is the Python number k[i]
     cdef int8_t code                    # dtype of the result
     cdef int8_t compute                 # dtype the strips compute in
-    cdef Const k[4]                     # numbers among the inputs, then constants of the operation
+    cdef PyObject* acc                  # adjoint gathered so far
+    cdef PyObject* edge_inline[INLINE]
+    cdef int16_t* slots
+    cdef int16_t slot[INLINE]           # which output of the edge's node (0 unless that has several)
+    cdef PyObject** saved               # [nin] saved input Tensor or NULL
+    cdef uint32_t* version              # [nin] of the saved inputs
+    cdef PyObject* saved_inline[INLINE]
+    cdef uint32_t version_inline[INLINE]
+    cdef Storage* result                # saved result: its storage, not a Tensor (that would be a cycle)
+    cdef char* result_ptr
+    cdef uint32_t result_version
+    cdef uint32_t born                  # the recording (replay.pxi) during which it was made, or 0
     cdef int64_t* aux                   # dimensions that a shape rule needs: `small`, or from PyMem
-    cdef int64_t small[SMALL]
     cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
     cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
     cdef object hooks                   # hooks on the gradient of the result; of several results: SlotHooks
@@ -66,12 +70,9 @@ cdef class Node:
     cdef object extra                   # results of an external row, the context of a custom Function
     cdef dict notes                     # what a program writes into `metadata`
     cdef Packed packed                  # the saved result, where saved_tensors_hooks were active
-    # the walk
-    cdef int64_t walk
-    cdef int64_t pending                # edges that still have to deliver
-    cdef PyObject* acc                  # adjoint gathered so far
-    cdef bint wanted
-    cdef bint wall                      # a walk inside a derivative rule stops here: beyond lies the graph of the walk outside
+    # not zeroed in a new node
+    cdef Const k[4]                     # numbers among the inputs, then constants of the operation
+    cdef int64_t small[SMALL]
 
     def __dealloc__(self):
         global LIVE_NODES
@@ -287,17 +288,44 @@ cdef void node_release(Node n, bint edges) noexcept:
 
 
 # The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are
-# found.
+# found.  But it does not count tensors and nodes: it runs after 700 more of what it counts, and would go through a growing
+# graph again and again, for half of the time that building it takes.  Storages count instead, by their bytes (collect_if_due).
+# Memory comes as Python's would (`claim`), and only the first `zero` bytes of it are zeroed.
 cdef extern from *:
     """
     typedef int (*fbp_traverse)(PyObject*, visitproc, void*);
     static fbp_traverse fbp_get_traverse(PyObject* t) { return ((PyTypeObject*)t)->tp_traverse; }
     static void fbp_set_traverse(PyObject* t, fbp_traverse f) { ((PyTypeObject*)t)->tp_traverse = f; }
+    #if defined(Py_GIL_DISABLED)
+    static void fbp_claim_tensor(PyObject* t, size_t zero) { (void)t; (void)zero; }
+    static void fbp_claim_node(PyObject* t, size_t zero) { (void)t; (void)zero; }
+    #else
+    enum { FBP_GC_HEAD = 2 * sizeof(void*) };       /* what the collector keeps before every object that it knows */
+    static size_t fbp_zero_tensor, fbp_zero_node;
+    static PyObject* fbp_take(PyTypeObject* t, size_t zero) {
+        char* p = (char*)PyObject_Malloc(FBP_GC_HEAD + (size_t)t->tp_basicsize);
+        if (!p) return PyErr_NoMemory();
+        memset(p, 0, FBP_GC_HEAD + zero);
+        PyObject* o = PyObject_Init((PyObject*)(p + FBP_GC_HEAD), t);
+        PyObject_GC_Track(o);
+        return o;
+    }
+    static PyObject* fbp_take_tensor(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, fbp_zero_tensor); }
+    static PyObject* fbp_take_node(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, fbp_zero_node); }
+    static void fbp_give(void* o) { PyObject_Free((char*)o - FBP_GC_HEAD); }
+    static void fbp_claim(PyTypeObject* t, allocfunc take) { t->tp_alloc = take; t->tp_free = fbp_give; }
+    static void fbp_claim_tensor(PyObject* t, size_t zero) {
+        fbp_zero_tensor = zero; fbp_claim((PyTypeObject*)t, fbp_take_tensor);
+    }
+    static void fbp_claim_node(PyObject* t, size_t zero) { fbp_zero_node = zero; fbp_claim((PyTypeObject*)t, fbp_take_node); }
+    #endif
     """
     ctypedef int (*fbp_visit "visitproc")(PyObject*, void*) noexcept
     ctypedef int (*fbp_traverse)(PyObject*, fbp_visit, void*) noexcept
     fbp_traverse fbp_get_traverse(object) noexcept
     void fbp_set_traverse(object, fbp_traverse) noexcept
+    void fbp_claim_tensor(object, size_t zero) noexcept
+    void fbp_claim_node(object, size_t zero) noexcept
 
 cdef fbp_traverse NODE_TRAVERSE = NULL
 
@@ -322,9 +350,15 @@ cdef int node_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
 
 
 cdef _install_traverse():
-    global NODE_TRAVERSE
+    global NODE_TRAVERSE, LIVE_NODES, LIVE_TENSORS
+    cdef Node n = Node.__new__(Node)
+    cdef Tensor t = Tensor.__new__(Tensor)
     NODE_TRAVERSE = fbp_get_traverse(Node)
     fbp_set_traverse(Node, node_traverse)
+    fbp_claim_node(Node, <char*>&n.k - <char*><void*>n)
+    fbp_claim_tensor(Tensor, <char*>&t.dims - <char*><void*>t)
+    LIVE_NODES += 1                     # these two
+    LIVE_TENSORS += 1
 
 
 # ---- hooks on what is saved (saved_tensors_hooks) --------------------------------------------------------------------
@@ -609,6 +643,8 @@ cdef inline int save_result(Node n, Tensor y) except -1:
     if y.nd < SMALL - 1:                # its shape, for who looks at `_saved_result`; small[0] is the caller's
         n.small[SMALL - 1] = y.nd + 1
         memcpy(n.small + 1, y.dims, y.nd * sizeof(int64_t))
+    else:
+        n.small[SMALL - 1] = 0
     return 0
 
 

@@ -12,6 +12,7 @@ cdef enum Bits:
     B_LOOSE = 16            # a view made under no_grad: its base would not learn of a write on the tape
     B_NEW = 16              # made by Tensor.__new__, still without data
     B_QUIET = 32            # `x.data` or a view of it: writing to it does not touch what was saved as x
+    B_AIM = 64              # a leaf that some walk was asked for: it may be among the targets
 
 
 class Size(tuple):
@@ -48,7 +49,6 @@ class Size(tuple):
 cdef object SIZE = Size
 
 
-@cython.freelist(1024)
 cdef class Tensor:
     """An n-dimensional array that can be differentiated through."""
     cdef Storage* st
@@ -59,18 +59,19 @@ cdef class Tensor:
     cdef uint32_t bits
     cdef int32_t slot               # which output of its node
     cdef uint32_t epoch             # counts changes of shape or dtype by `t.data = other`
-    cdef int64_t dims[MAXDIM]
-    cdef int64_t steps[MAXDIM]      # strides, in elements
+    cdef uint32_t base_epoch        # the epoch of `base` when the view was made
     cdef Node node                  # what made it; None: a leaf
     cdef Tensor base                # the tensor this is a view of
     cdef Node base_node             # base's node when the view was made
-    cdef uint32_t base_epoch        # and its epoch
     cdef Tensor g                   # .grad
     cdef object rows                # .grad where it is row-sparse: a RowSparse, and g is None
     cdef object hooks               # dict: hooks on the gradient, post-accumulation hooks
     cdef Dual dual
     cdef PyObject* attributes       # the instance dict, made when a program sets an attribute (Cython's would be made always)
     cdef object __weakref__
+    # not zeroed in a new tensor (claim, tape.pxi): cache lines that nobody writes cost nothing
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t steps[MAXDIM]      # strides, in elements
 
     def __dealloc__(self):
         global LIVE_TENSORS

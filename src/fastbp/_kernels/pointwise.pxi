@@ -258,9 +258,48 @@ cdef inline void advance(const Instr* I, Cursor* p) noexcept nogil:
         d -= 1
 
 
+cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, number* y) noexcept nogil:
+    """An operand of the compute dtype: rows of the last dimension, one after the other."""
+    cdef int last = I.ndim - 1, upper = I.ndim - 2
+    cdef int64_t width = I.shape[last], step = x.stride[last], run, rows, i, r
+    cdef const number* row
+    cdef number v
+    while n > 0:
+        row = <const number*>x.data + offset_of(x, I.ndim, &p)
+        if p.at[last] or n < width or upper < 0:        # a part of a row
+            run = width - p.at[last]
+            run = run if run < n else n
+            rows = 1
+        else:                                           # whole rows, as many as the next dimension has
+            run = width
+            rows = I.shape[upper] - p.at[upper]
+            rows = rows if rows * width <= n else n // width
+        for r in range(rows):
+            if step == 0:
+                v = row[0]
+                for i in range(run):
+                    y[i] = v
+            elif step == 1:
+                for i in range(run):
+                    y[i] = row[i]
+            else:
+                for i in range(run):
+                    y[i] = row[i * step]
+            y += run
+            if upper >= 0:
+                row += x.stride[upper]
+        n -= run * rows
+        if upper >= 0:
+            p.at[upper] += rows - 1
+            advance(I, &p)
+
+
 cdef void load_block(const Instr* I, const Operand* x, Cursor p, int64_t n, number* y) noexcept nogil:
     cdef int64_t width = I.shape[I.ndim - 1], run, size = item_bytes(x.dtype)
     cdef int64_t step = x.stride[I.ndim - 1]
+    if x.dtype == I.dtype and step >= 0:
+        load_rows[number](I, x, p, n, y)
+        return
     while n > 0:
         run = width - p.at[I.ndim - 1]
         run = run if run < n else n
@@ -287,15 +326,54 @@ cdef inline bint direct(const Instr* I, const Operand* x, const Cursor* p, int64
     return (x.dtype == I.dtype and x.stride[I.ndim - 1] == 1 and p.at[I.ndim - 1] + n <= I.shape[I.ndim - 1])
 
 
+cdef inline bint in_order(const Instr* I, const Operand* x) noexcept nogil:
+    """Whether the operand has the compute dtype and lies in C order without gaps."""
+    cdef int64_t n = 1
+    cdef int d
+    if x.dtype != I.dtype or x.owner == NULL:
+        return False
+    for d in range(I.ndim - 1, -1, -1):
+        if x.stride[d] != n and I.shape[d] != 1:
+            return False
+        n *= I.shape[d]
+    return True
+
+
+cdef inline bint overlapping(const Instr* I, int64_t size) noexcept nogil:
+    """Whether an operand may lie where the result does, which is in order."""
+    cdef const char* begin = I.arg[0].data
+    cdef const char* end = begin + I.n * size
+    cdef const char* first
+    cdef const char* last
+    cdef int64_t item, reach
+    cdef int k, d
+    for k in range(1, I.narg):
+        first = last = I.arg[k].data
+        item = item_bytes(I.arg[k].dtype)
+        for d in range(I.ndim):
+            reach = (I.shape[d] - 1) * I.arg[k].stride[d] * item
+            if reach > 0:
+                last += reach
+            else:
+                first += reach
+        if first < end and begin < last + item:
+            return True
+    return False
+
+
 cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
     """The general case.  `buffers`: one block for each operand, the result's first."""
     cdef const void* x[MAXARG]
     cdef const Operand* a
     cdef Cursor p
     cdef int64_t width = I.shape[I.ndim - 1], n
-    cdef int k, filled = 0
+    cdef int k, filled = 0, ordered = 0
     cdef bint rows = width >= 64, scalar
     cdef number* y
+    for k in range(I.narg):
+        ordered |= in_order(I, &I.arg[k]) << k
+    if I.flags & F_ACCUMULATE or overlapping(I, <int64_t>sizeof(number)):
+        ordered &= ~1                       # a result that is also read is written block by block
     while lo < hi:
         n = hi - lo if hi - lo < BLOCK else BLOCK
         seek(I, lo, &p)
@@ -303,7 +381,9 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
             n = width - p.at[I.ndim - 1]
         for k in range(1, I.narg):
             a = &I.arg[k]
-            if rows and direct(I, a, &p, n):
+            if ordered >> k & 1:
+                x[k - 1] = <const void*>(<const number*>a.data + lo)
+            elif rows and direct(I, a, &p, n):
                 x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(number)
             else:
                 y = buffers + k * BLOCK
@@ -315,8 +395,11 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
                 else:
                     load_block[number](I, a, p, n, y)
                 x[k - 1] = <const void*>y
-        I.strip(n, x, <void*>buffers, I.c)
-        store_block[number](I, &I.arg[0], p, n, buffers)
+        if ordered & 1:
+            I.strip(n, x, <void*>(<number*>I.arg[0].data + lo), I.c)
+        else:
+            I.strip(n, x, <void*>buffers, I.c)
+            store_block[number](I, &I.arg[0], p, n, buffers)
         lo += n
 
 

@@ -168,3 +168,15 @@ def test_random_programs(chain, mode, kind, optimizer):
         eager, compiled = (run(chain, mode, kind, optimizer, c) for c in (False, True))
     for k, (a, b) in enumerate(zip(eager, compiled)):
         assert a == b, f"entry {k}"
+
+
+def test_signs_of_nan():
+    """NaN + NaN has the sign of one of them, which is eager's choice."""
+    a = fastbp.tensor(float("nan"))
+    b = (fastbp.tensor(float("inf")) - fastbp.tensor(float("inf"))) * 1.0
+    for x, y in ((a, b), (b, a), (a, a), (b, b)):
+        for kind in (fastbp.float32, fastbp.float64):
+            x, y = x.to(kind), y.to(kind)
+            for f in (lambda x, y: x + y, lambda x, y: x * y):
+                g = fastbp.compile(f, fullgraph=True)
+                assert {bits(g(x, y)) for _ in range(4)} == {bits(f(x, y))}

@@ -42,24 +42,27 @@ def _to_tree(value, tensors):
     raise TypeError(f"a program takes tensors, numbers, strings and containers of them, got {type(value).__name__}")
 
 
-def _spec_tree(spec):
-    """The tree of what `compiler._flatten` makes."""
+def _spec_tree(spec, count):
+    """The tree of what `compiler._flatten` makes; count: of results."""
     kind = spec[0]
+    if kind == "item":
+        return [kind, count + spec[1]]
     if kind in ("tensor", "value"):
         return [kind, spec[1]]
     if kind == "named":
-        return ["tuple", [_spec_tree(s) for s in spec[2]]]
+        return ["tuple", [_spec_tree(s, count) for s in spec[2]]]
     if kind == "dict":
-        return ["dict", list(spec[1]), [_spec_tree(s) for s in spec[2]]]
-    return [kind, [_spec_tree(s) for s in spec[1]]]
+        return ["dict", list(spec[1]), [_spec_tree(s, count) for s in spec[2]]]
+    return [kind, [_spec_tree(s, count) for s in spec[1]]]
 
 
 def _from_tree(tree, tensors, depth=0):
     kind = tree[0]
-    if kind == "tensor":
+    if kind in ("tensor", "item"):
         if type(tree[1]) is not int or not 0 <= tree[1] < len(tensors):
             raise ValueError("a tensor that is not there")
-        return tensors[tree[1]]
+        t = tensors[tree[1]]
+        return t if t is None or kind == "tensor" else t.item()
     if kind == "value" and isinstance(tree[1], _SIMPLE):
         return tree[1]
     if kind in ("list", "tuple", "dict") and depth < 50:

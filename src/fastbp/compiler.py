@@ -15,7 +15,7 @@ import types
 import warnings
 import weakref
 
-from fastbp import _core
+from fastbp import _core, _flow
 from fastbp._core import ReplayError, Tensor
 from fastbp.autograd import grad
 from fastbp.autograd.function import Function
@@ -297,24 +297,49 @@ class _Calls:
 
 # ---- results ----------------------------------------------------------------------------------------------------------
 
-def _flatten(value, tensors):
-    """The structure of a result with tensors replaced by their numbers; None where it cannot be built again."""
+def _flatten(value, tensors, later=None):
+    """The structure of a result with tensors replaced by their numbers; None where it cannot be built again.
+
+    later: of numbers that are read from a tensor when a program has run: {id: number of the tensor, from the end}.
+    """
+    if later and id(value) in later:
+        return ("item", later[id(value)])
     if isinstance(value, Tensor):
         tensors.append(value)
         return ("tensor", len(tensors) - 1)
     if isinstance(value, _SIMPLE):
         return ("value", value)
     if isinstance(value, (list, tuple)):
-        parts = [_flatten(x, tensors) for x in value]
+        parts = [_flatten(x, tensors, later) for x in value]
         if None in parts:
             return None
         if hasattr(value, "_fields"):
             return ("named", type(value), parts)
         return ("list" if isinstance(value, list) else "tuple", parts)
     if type(value) is dict:
-        parts = [_flatten(x, tensors) for x in value.values()]
+        parts = [_flatten(x, tensors, later) for x in value.values()]
         return None if None in parts else ("dict", list(value), parts)
     return None
+
+
+def _results(result, recording):
+    """(structure, tensors, lost) of a recorded result.
+
+    Tensors that numbers are read from come last, the first of them at the end; lost: whether a number is not in the result.
+    """
+    found: list = []
+    spec = _flatten(result, found, {id(number): -1 - k for k, (number, _) in enumerate(recording.later)})
+    found += [t for _, t in reversed(recording.later)]
+    lost = spec is not None and len(_items(spec)) < len(recording.later)
+    recording.later.clear()
+    return spec, found, lost
+
+
+def _items(spec):
+    """The numbers of tensors whose values a result holds."""
+    if spec[0] == "item":
+        return {spec[1]}
+    return set().union(*map(_items, spec[-1])) if spec[0] in ("list", "tuple", "named", "dict") else set()
 
 
 def _odd(value):
@@ -332,6 +357,8 @@ def _build(spec, tensors):
         return tensors[spec[1]]
     if kind == "value":
         return spec[1]
+    if kind == "item":
+        return tensors[spec[1]].item()
     if kind == "tuple":
         return tuple([_build(s, tensors) for s in spec[1]])
     if kind == "list":
@@ -537,10 +564,10 @@ class Compiled:
         before = _Conditions(self._function, objects)
         variant = _Variant()
         with _Calls() as calls:
-            result, variant.recording = _core._record(self._function, args, kwargs, tensors, True)
-        found: list = []
-        spec = _flatten(result, found)
+            result, variant.recording = _core._record(self._function, args, kwargs, tensors, True, _returned)
+        spec, found, _ = _results(result, variant.recording)
         if spec is not None:
+            result = _build(spec, found) if _items(spec) else result
             _core._note_escapes(variant.recording, found)
             variant.kept = {k: t for k, t in enumerate(found) if _core._outer(variant.recording, t)}
         _core._finish()
@@ -579,15 +606,14 @@ class Compiled:
         try:
             with _Calls() as calls:
                 result, recording = _core._record(self._function, _replaced(args, stands), _replaced(kwargs, stands), inputs,
-                                                  False)
+                                                  False, _returned)
         except BaseException:
             _core._finish()
             variant.tries += 1
             if variant.tries >= _TRIES:
                 self._refuse(variant, "it raises an exception", None)
             raise
-        found: list = []
-        spec = _flatten(result, found)
+        spec, found, lost = _results(result, recording)
         changed = variant.conditions.changed()
         conditions = _Conditions(self._function, _objects_of(args, kwargs), calls.modules)
         reason, place = recording.reason, recording.place
@@ -597,6 +623,8 @@ class Compiled:
                 reason = f"{changed} changes while it runs"
             elif _dice() != dice or variant.conditions.rolled():
                 reason = "it draws from a random generator of Python or NumPy"
+            elif lost:
+                reason = "item() reads a value that the step computes or is given, and does not return it as it is"
             elif spec is None:
                 reason = f"a result of type {_odd(result)} cannot be made again"
             elif _core._shared(inputs, conditions.tensors()):
@@ -762,7 +790,8 @@ class Compiled:
                     if reason:
                         raise ReplayError(f"program: {_name_of(self._function)} runs eagerly: {reason}")
                     if runs and v.edges is None:
-                        return Program(v.program, _to_tree([args, kwargs], []), _spec_tree(v.spec), _name_of(self._function))
+                        return Program(v.program, _to_tree([args, kwargs], []), _spec_tree(v.spec, len(v.tracked)),
+                                       _name_of(self._function))
                     if not tracked:
                         self(*args, **kwargs)
         raise ReplayError(f"program: {_name_of(self._function)} is not the same twice:\n{self.explain()}")
@@ -800,6 +829,14 @@ class Compiled:
                     lines.append(f"  {'replays' if v.ready else 'not yet: ' + str(v.differs)}: {v.program.replays} so far")
                     lines += ["    " + line for line in explain(v.program, listing(v.program), limit).split("\n")]
         return "\n".join(lines)
+
+
+def _returned():
+    """Whether the number that is read now is returned by the function that is recorded, and nothing else."""
+    return _flow.only_returned(_RECORDERS)
+
+
+_RECORDERS = (Compiled._listen.__code__, Compiled._record.__code__)
 
 
 def _tensors_of(result):

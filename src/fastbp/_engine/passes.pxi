@@ -480,16 +480,19 @@ cdef inline bint is_tiny(const Step* s) noexcept:
     return s.I == NULL and s.n == 1 and s.narg <= 3 and s.c == NULL
 
 
+cdef Strip TINY[5]              # the kernels that T_ADD32 ... T_MUL64 stand for
+
+
 cdef Strip tiny_code(const Step* s) noexcept:
     """The strip, or what stands for it where a call would cost more than the operation."""
-    if s.strip == K.strip[OPS[OP_add].strip][<int>DT_F32]:
-        return <Strip><size_t>T_ADD32
-    if s.strip == K.strip[OPS[OP_mul].strip][<int>DT_F32]:
-        return <Strip><size_t>T_MUL32
-    if s.strip == K.strip[OPS[OP_add].strip][<int>DT_F64]:
-        return <Strip><size_t>T_ADD64
-    if s.strip == K.strip[OPS[OP_mul].strip][<int>DT_F64]:
-        return <Strip><size_t>T_MUL64
+    cdef size_t code
+    TINY[T_ADD32] = K.strip[OPS[OP_add].strip][<int>DT_F32]
+    TINY[T_MUL32] = K.strip[OPS[OP_mul].strip][<int>DT_F32]
+    TINY[T_ADD64] = K.strip[OPS[OP_add].strip][<int>DT_F64]
+    TINY[T_MUL64] = K.strip[OPS[OP_mul].strip][<int>DT_F64]
+    for code in range(T_ADD32, T_MUL64 + 1):
+        if s.strip == TINY[code]:
+            return <Strip>code
     return s.strip
 
 

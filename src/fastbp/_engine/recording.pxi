@@ -155,6 +155,8 @@ cdef class Recording:
     cdef list leaves                # [leaf, grad before or ..., ]
     cdef list before                # (slot, bytes before the first write)
     cdef readonly list inputs
+    cdef object returned            # whether the number that is read now is returned, and nothing else
+    cdef readonly list later        # (number, copy of the tensor that it was read from)
     cdef Py_ssize_t split           # where the backward half begins, or -1
     cdef Py_ssize_t nadjoints       # arguments of that half
 
@@ -415,6 +417,29 @@ cdef int note_read(Tensor t, str what) except -1:
     return 0
 
 
+class _Later(int):
+    """An integer that is delivered after a replay: an object of its own, unlike a small int."""
+
+
+cdef object note_item(Tensor t):
+    """The program reads a number; one that it computes and does nothing with but to return it is kept in a copy, for later."""
+    cdef Slot* s
+    cdef Tensor kept
+    if REC is None or REC.reason is not None or not here() or REC.host >= 0 or t.code == DT_BOOL or t.st.seen != REC.id:
+        note_read(t, "item()")
+        return element(t.ptr, t.code)
+    s = &REC.slots[t.st.slot]
+    if (s.kind == S_OUTER or s.kind == S_TEMP) and not s.written or REC.returned is None or not REC.returned():
+        note_read(t, "item()")
+        return element(t.ptr, t.code)
+    kept = copied(t, t.code)
+    value = element(kept.ptr, kept.code)
+    if not isinstance(value, float):
+        value = _Later(value)
+    REC.later.append((value, kept))
+    return value
+
+
 cdef int note_host(Tensor t) except -1:
     """The program wrote a new tensor without an instruction: a constant of the recording."""
     cdef Slot* s
@@ -615,8 +640,11 @@ def _transforming():
     return BATCHING != 0 or LEVEL != 0
 
 
-def _record(function, tuple args, dict kwargs, list inputs, bint light):
-    """function(*args, **kwargs), listened to.  inputs: the tensors among the arguments.  Returns: result, Recording."""
+def _record(function, tuple args, dict kwargs, list inputs, bint light, returned=None):
+    """function(*args, **kwargs), listened to.  inputs: the tensors among the arguments.  Returns: result, Recording.
+
+    returned: a function that says whether the number that is read now is returned, and nothing else.
+    """
     global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD, DONE
     cdef Recording r = Recording.__new__(Recording)
     cdef Tensor t
@@ -636,6 +664,8 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light):
     r.leaf_index = {}
     r.leaves = []
     r.before = []
+    r.later = []
+    r.returned = returned
     r.inputs = inputs
     for k in range(<int>len(inputs)):
         t = inputs[k]

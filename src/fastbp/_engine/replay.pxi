@@ -40,25 +40,41 @@ cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept no
     return ST_OK
 
 
+cdef inline bint tiny32(float r, char* out) noexcept nogil:
+    (<float*>out)[0] = r
+    return r == r
+
+
+cdef inline bint tiny64(double r, char* out) noexcept nogil:
+    (<double*>out)[0] = r
+    return r == r
+
+
 cdef void run_tiny(const Tiny* t, int64_t count) noexcept nogil:
-    """Strips over one element each, in order."""
+    """Strips over one element each, in order.
+
+    Of two NaNs a sum is the first one, sign and all, and a compiler may exchange the two: then the kernel's own order counts.
+    """
     cdef const void* in_[2]
     cdef const Tiny* end = t + count
     cdef size_t code
+    cdef bint done
     while t < end:
         code = <size_t>t.strip
         if code == T_ADD32:
-            (<float*>t.out)[0] = (<const float*>t.x[0])[0] + (<const float*>t.x[1])[0]
+            done = tiny32((<const float*>t.x[0])[0] + (<const float*>t.x[1])[0], t.out)
         elif code == T_MUL32:
-            (<float*>t.out)[0] = (<const float*>t.x[0])[0] * (<const float*>t.x[1])[0]
+            done = tiny32((<const float*>t.x[0])[0] * (<const float*>t.x[1])[0], t.out)
         elif code == T_ADD64:
-            (<double*>t.out)[0] = (<const double*>t.x[0])[0] + (<const double*>t.x[1])[0]
+            done = tiny64((<const double*>t.x[0])[0] + (<const double*>t.x[1])[0], t.out)
         elif code == T_MUL64:
-            (<double*>t.out)[0] = (<const double*>t.x[0])[0] * (<const double*>t.x[1])[0]
+            done = tiny64((<const double*>t.x[0])[0] * (<const double*>t.x[1])[0], t.out)
         else:
+            done = False
+        if not done:
             in_[0] = t.x[0]
             in_[1] = t.x[1]
-            t.strip(1, in_, t.out, NO_CONSTANTS)
+            (TINY[code] if code <= T_MUL64 else t.strip)(1, in_, t.out, NO_CONSTANTS)
         t += 1
 
 

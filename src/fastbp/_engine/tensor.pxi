@@ -508,7 +508,7 @@ cdef class Tensor:
             raise ShapeError(f"item: {describe(self)} has {self.n} elements; only a tensor of one element is a number. "
                              f"Use tolist() or numpy().")
         if WATCH:
-            note_read(self, "item()")
+            return note_item(self)
         return element(self.ptr, self.code)
 
     def tolist(self):

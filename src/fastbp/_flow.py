@@ -43,7 +43,7 @@ def _moves(name, arg):
 @functools.lru_cache(256)
 def flows_to_result(code, last):
     """Whether the value of the call at offset `last` of a code object gets into its result and nowhere else."""
-    import dis              # here: it takes milliseconds to import
+    import dis  # here: it takes milliseconds to import
     steps = list(dis.get_instructions(code))
     at = {step.offset: k for k, step in enumerate(steps)}
     first = bisect.bisect(steps, last, key=lambda step: step.offset) - 1       # `last` may lie in the caches behind the call

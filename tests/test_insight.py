@@ -416,6 +416,17 @@ def test_healthy_networks_are_left_alone(name, train):
     assert verdict == [], verdict
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_verdicts_on_other_networks(seed):
+    import planted_more
+    wrong = [(name, kind, verdict) for name, kind, go in planted_more.FAULTY
+             if (verdict := go(seed).verdict()).kinds[:1] != [kind]]
+    assert len(wrong) <= len(planted_more.FAULTY) // 20, wrong
+    alarms = [(name, verdict) for name, go in planted_more.HEALTHY if (verdict := go(seed).verdict())]
+    assert not alarms, alarms
+
+
 # ---- the ledger -----------------------------------------------------------------------------------------------------
 
 

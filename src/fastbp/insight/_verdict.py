@@ -83,6 +83,12 @@ class Story:
                 ratios.append(median(of))
         return middle(ratios)
 
+    def first_step(self):
+        """Median of the update-to-weight ratios of the matrices at the very first step: above 1, the initialization is gone."""
+        ratios = [w.update / w.value for s in self.good[:1] if s.step == 0 for name, w in s.weights.items()
+                  if w.update and w.value and w.given and w.n > 64 and not name.endswith("bias")]
+        return median(ratios) if ratios else 0
+
     def elasticity(self, sample):
         """{parameter: |g| |w| / |E|}."""
         if not finite(sample.loss) or sample.loss == 0:
@@ -278,12 +284,13 @@ def too_high(story):
     wild = longest > 0.5 and (story.improvement() or 0) < 0.25 and usual > 2e-2
     killed = [n for n, _, at_start in dead_layers(story) if at_start <= DEAD / 2] if longest > 0.3 else []
     leaps = longest > 0.3 and peak > 3 * abs(start)
-    if not (worse or blown or wild or killed or leaps):
+    first = story.first_step()
+    if not (worse or blown or wild or killed or leaps or first > 1):
         return []
     typical = max(usual, min(longest, 10.0) / 10)
     factor = round_half_decade(max(3, min(1000, typical / 3e-3)))
     how = ("the loss grows" if worse or blown else "the loss does not fall" if wild else f"units of {killed[0]!r} die" if killed
-           else "the loss leaps up and down")
+           else "the loss leaps up and down" if leaps else f"the first step replaces the weights (by {short(100 * first, 3)} %)")
     return [Finding("learning rate too high", "", f"{how} ({short(start, 3)} → {short(late, 3)}, at most {short(peak, 3)}) and a "
                     f"step changes weights by up to {short(100 * longest, 3)} %.",
                     f"divide the learning rate by about {short(factor)}, warm up, clip gradients.", 0, 9)]
@@ -303,20 +310,24 @@ def round_half_decade(x):
 def too_low(story):
     """The loss hardly moves, while gradients of different batches agree on a direction and steps are short."""
     better, usual = story.improvement(), story.update(late=False)
-    if better is None or usual is None or story.steps < 30 or better > 0.45 or better < -0.1:
+    if better is None or usual is None or story.steps < 30 or better > 0.6 or better < -0.1:
         return []
     if exploding(story) or vanishing(story) or dead_layers(story) or not_finite(story) or saturated(story):
         return []
     agree = middle([s.agree for s in story.good])
     later = middle([s.agree for s in story.good[len(story.good) // 2:]])
-    if agree is None or later is None or agree < 0.1 or usual > 5e-3:
+    if agree is None or later is None or agree < 0.1 or usual > (6.5e-3 if better > 0.25 else 5e-3):
         return []
-    if better > 0.25 and (later < 0.3 or usual > 2e-3):         # it moves; is it still on the same straight way?
+    if better > 0.25 and later < (0.55 if usual > 2e-3 or better > 0.45 else 0.3):      # it moves; still on the same straight way?
+        return []
+    if better > 0.25 and frozen(story):     # what moves has learned what it could
+        return []
+    if later < 0.35 and usual > 1e-3:       # steps of a usual length, and nothing to follow: there may be no more to learn
         return []
     factor = round_half_decade(max(3, min(1000, 3e-3 / usual if usual < 1e-3 else 10)))
     fallen = short(100 * max(better, 0), 2)
     return [Finding("learning rate too low", "", f"after {story.steps} steps the loss has fallen by {fallen} %, though "
-                    f" gradients of different batches agree (cosine {short(agree, 2)}); a step changes weights by "
+                    f"gradients of different batches agree (cosine {short(agree, 2)}); a step changes weights by "
                     f"{short(100 * usual, 2)} %.", f"multiply the learning rate by about {short(factor)}.", 0, 6)]
 
 

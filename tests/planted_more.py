@@ -1,4 +1,4 @@
-"""More networks with a planted fault, and healthy ones, other than those of planted.py: other depths, widths, data, optimizers."""
+"""More networks with a planted fault, and healthy ones, other than planted.py's: other depths, widths, data, optimizers."""
 
 import fastbp
 import numpy as np

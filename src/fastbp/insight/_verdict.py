@@ -318,7 +318,7 @@ def too_low(story):
     later = middle([s.agree for s in story.good[len(story.good) // 2:]])
     if agree is None or later is None or agree < 0.1 or usual > (6.5e-3 if better > 0.25 else 5e-3):
         return []
-    if better > 0.25 and later < (0.55 if usual > 2e-3 or better > 0.45 else 0.3):      # it moves; still on the same straight way?
+    if better > 0.25 and later < (0.55 if usual > 2e-3 or better > 0.45 else 0.3):     # it moves; straight on?
         return []
     if better > 0.25 and frozen(story):     # what moves has learned what it could
         return []

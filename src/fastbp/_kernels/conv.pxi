@@ -448,7 +448,7 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     plain = (<double>(p.rows - 1) * p.Wp + p.cols) / V + 0.5
     if p.cols != p.Wp:
         plain = min(lines, plain + p.rows / p.M)
-    packed = <double>pixels / V * p.M / 2 + 2.5 * (lines + pixels / (4 * V))
+    packed = <double>pixels / V * p.M * 0.53 + 4.5 * (lines + pixels / (4 * V))
     plain *= p.M / 2.0 * single + (p.M + MM_MR - 1) // MM_MR * (1.0 if p.size * itemsize % 512 or p.K <= 48 else 3.0)
     vectors = (p.M + V - 1) // V
     turned = (vectors // 2 * 1.04 + (vectors & 1) * 0.8) * (1.0 if p.cols > 5 else 1.5) + vectors * 4.0 / max(p.K, 1)

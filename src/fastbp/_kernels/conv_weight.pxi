@@ -140,11 +140,11 @@ cdef void cv_weight(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) n
 ctypedef struct Turned:
     int64_t vectors     # of channels in a group
     int64_t some        # of them at a time
-    int64_t ld          # from pixel to pixel
     int64_t Wp
+    int64_t area        # elements of a plane of a vector of channels
     int64_t band
     int64_t images
-    int64_t plane       # elements of a plane
+    int64_t plane       # of all planes of an image
     bint flat           # the rows of an image make one run
     bint copy           # rows of gy lie badly in the cache: they are copied
     int64_t block
@@ -162,10 +162,15 @@ cdef void cv_turned_layout(const Conv* v, int64_t itemsize, Turned* w) noexcept 
         if v.OD == 1:
             w.images = max(min(CV_PIXELS // max(v.OH * v.OW, 1), v.N), 1)
     Hp = (w.band - 1) * v.sh + (v.KH - 1) * v.dh + 1
+    while w.images > 1 and w.images * Hp * w.Wp * V * itemsize > CV_NEAR and w.images * w.band * v.OW > 64:
+        w.images -= 1
+    while w.images == 1 and w.band > 1 and Hp * w.Wp * V * itemsize > CV_NEAR and w.band * v.OW > 64:
+        w.band -= 1
+        Hp -= v.sh
     w.some = CV_BAND // max(w.images * v.KD * Hp * w.Wp * V * itemsize, 1)
     w.some = max(min(min(w.some, CV_SUMS // max(v.Og * v.KD * v.T * V * itemsize, 1)), w.vectors), 1)
-    w.ld = w.some * V
-    w.plane = Hp * w.Wp * w.ld
+    w.area = Hp * w.Wp * V
+    w.plane = w.some * w.area
     w.flat = w.Wp == v.OW and v.sw == 1 and v.sh == 1 and v.KH == 1
     w.block = w.images * w.band * v.OW
     w.copy = v.OD * v.OH * v.OW * itemsize % 4096 == 0
@@ -236,7 +241,7 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
     turned = <real*>ws
     g.off = off
     g.cs = 1
-    g.ldb = v.sw * w.ld
+    g.ldb = v.sw * V
     g.count = 1
     left = min(v.pw, w.Wp)
     u = lo
@@ -270,19 +275,19 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
                                     right = min(left + v.W, w.Wp) if 0 <= y < v.H else left
                                     if real is float:
                                         cv_turn_row(<MmF32*>NULL, min(v.Cg - e * V, V), x + y * v.W, v.D * v.H * v.W, left, right,
-                                                    w.Wp, turned + (k * w.images + i) * w.plane + j * w.Wp * w.ld + (e - c) * V,
-                                                    w.ld)
+                                                    w.Wp, turned + (k * w.images + i) * w.plane + (e - c) * w.area
+                                                    + j * w.Wp * V, V)
                                     else:
                                         cv_turn_row(<MmF64*>NULL, min(v.Cg - e * V, V), x + y * v.W, v.D * v.H * v.W, left, right,
-                                                    w.Wp, turned + (k * w.images + i) * w.plane + j * w.Wp * w.ld + (e - c) * V,
-                                                    w.ld)
+                                                    w.Wp, turned + (k * w.images + i) * w.plane + (e - c) * w.area
+                                                    + j * w.Wp * V, V)
                     # columns that this output plane has: where they are in the planes, and in the sums
                     count = 0
                     for i in range(first, last):
                         k = i % T // v.T
                         if d0 <= k < d1:
-                            place[count] = (k * w.images * w.plane + (i // T - c) * V
-                                            + (i % v.T // v.KW * v.dh * w.Wp + i % v.KW * v.dw) * w.ld)
+                            place[count] = (k * w.images * w.plane + (i // T - c) * w.area
+                                            + (i % v.T // v.KW * v.dh * w.Wp + i % v.KW * v.dw) * V)
                             count += 1
                     gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW + r * v.OW
                     at = gy
@@ -299,7 +304,7 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
                     for i in range(images):
                         for j in range(1 if w.flat else rows):
                             off[2 * g.lines] = i * a + j * v.OW
-                            off[2 * g.lines + 1] = i * w.plane + j * v.sh * w.Wp * w.ld
+                            off[2 * g.lines + 1] = i * w.plane + j * v.sh * w.Wp * V
                             g.lines += 1
                     o = 0
                     while o < v.Og:
@@ -506,7 +511,10 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     I.c[22].i = 1
     I.c[23].i = 1
     I.grain = 1
-    if I.opcode == K_conv_backward_weight:
+    if dw_use(&v, itemsize):
+        I.n = (v.C + V - 1) // V * (1 if I.opcode == K_conv_backward_weight else v.N)
+        I.workspace = dw_bytes(&v, I.opcode == K_conv_backward_data)
+    elif I.opcode == K_conv_backward_weight:
         way = cv_way(&v, itemsize)
         if way == CV_DOTS:
             I.n = v.C
@@ -556,6 +564,8 @@ cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cv_shape(I, &v)
     if I.dtype == DT_F32 and wn_use(&v, False, sizeof(float)):
         wn_conv(I, False, lo, hi, ws)
+    elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
+        dw_conv(I, False, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_forward(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -570,6 +580,8 @@ cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cv_shape(I, &v)
     if I.dtype == DT_F32 and wn_use(&v, True, sizeof(float)):
         wn_conv(I, True, lo, hi, ws)
+    elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
+        dw_conv(I, True, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_data(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -593,7 +605,11 @@ cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
 
 
 cdef int conv_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32:
+    cdef Conv v
+    cv_shape(I, &v)
+    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
+        dw_weight(I, lo, hi, ws)
+    elif I.dtype == DT_F32:
         cv_weight_any(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
         cv_weight_any(<double*>NULL, I, lo, hi, ws)

@@ -11,6 +11,7 @@ cdef enum:
     CV_PACK = 1 << 17       # bytes of panels at a time
     CV_PIXELS = 384         # pixels that a sum of the adjoint by the weight runs over before it joins the others
     CV_SUMS = 1 << 19       # bytes of such sums at a time
+    CV_NEAR = 28 << 10      # bytes that stay in L1 beside others
     CV_TURNED = 1 << 20     # bytes of weights as panels, at most
     CV_GAP = 16             # elements between the phases of planes: whole vectors are stored
 

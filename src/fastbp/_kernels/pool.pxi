@@ -59,9 +59,39 @@ cdef int64_t pool_taps(const Conv* v, const Pool* p, int64_t oz, int64_t* first,
     return k1 - k0
 
 
+# best, place: the larger of best and taps a, b, c (and d, if there are four), and where it is; a NaN wins over what was before.
+cdef void pool_larger(int64_t n, bint first, bint four, const real* a, const real* b, const real* c, const real* d,
+                      const real* at, real* best, real* place) noexcept nogil:
+    cdef int64_t p
+    cdef real m, w, x, i = at[0], j = at[1], k = at[2], l = at[3]
+    cdef bint wins
+    for p in range(n):
+        m = -<real>INFINITY if first else best[p]
+        w = -1 if first else place[p]
+        x = a[p]
+        wins = (x > m) | (x != x)
+        m = x if wins else m
+        w = i if wins else w
+        x = b[p]
+        wins = (x > m) | (x != x)
+        m = x if wins else m
+        w = j if wins else w
+        x = c[p]
+        wins = (x > m) | (x != x)
+        m = x if wins else m
+        w = k if wins else w
+        if four:
+            x = d[p]
+            wins = (x > m) | (x != x)
+            m = x if wins else m
+            w = l if wins else w
+        best[p] = m
+        place[p] = w
+
+
 # As torch: the window starts at its first place inside the image; a later value wins if it is larger, or NaN.  What has won
-# is kept as the number of the tap, in the type of the values.  All rows are computed as one, and the columns between them
-# dropped.
+# is kept as its distance from the window's corner, or the number of the tap where distances are no exact values of the type.
+# All rows are computed as one, and the columns between them dropped.
 cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Pool q
@@ -76,9 +106,12 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef real* padded
     cdef const real* image
     cdef const real* plane
-    cdef const real* tap
-    cdef real value, here
-    cdef bint wins
+    cdef const real* tap[4]
+    cdef real here[4]
+    cdef real* target
+    cdef real* most
+    cdef real* row
+    cdef bint near
     cv_shape(I, &v)
     pool_layout(&v, sizeof(real), &q)
     taps = v.KD * v.T
@@ -92,6 +125,7 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     far[-1] = 0
     for k in range(taps):
         far[k] = (k // v.T * v.dd * v.H + k // v.KW % v.KH * v.dh) * v.W + k % v.KW * v.dw
+    near = far[taps - 1] < 1 << 24
     for n in range(lo, hi):
         image = <const real*>I.arg[2].data + n * v.D * v.H * v.W
         for oz in range(v.OD):
@@ -108,30 +142,35 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
                     cv_planes(image, first, planes, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, q.band + q.more, q.Wp, -INFINITY,
                               padded)
                     plane = padded
-                value = -INFINITY
-                for p in range(flat):
-                    best[p] = value
-                    place[p] = -1
-                for k in range(K):
-                    tap = plane + off[2 * k + 1]
-                    here = <real>number[k]
-                    for p in range(flat):
-                        value = tap[p]
-                        wins = (value > best[p]) | (value != value)
-                        best[p] = value if wins else best[p]
-                        place[p] = here if wins else place[p]
-                cv_copy(rows, v.OW, <const real*>best, q.Wp, <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + r) * v.OW, v.OW,
-                        False)
+                target = <real*>I.arg[0].data + ((n * v.OD + oz) * v.OH + r) * v.OW
+                most = target if q.Wp == v.OW else best
+                k = 0
+                while k < K:
+                    for i in range(4):          # a tap may be there twice
+                        x = min(k + i, K - 1)
+                        tap[i] = plane + off[2 * x + 1]
+                        here[i] = <real>(far[number[x]] if near else number[x])
+                    pool_larger(flat, k == 0, K % 3 != 0, tap[0], tap[1], tap[2], tap[3], here, most, place)
+                    k += 3 if K % 3 == 0 else 4
+                if most != target:
+                    cv_copy(rows, v.OW, <const real*>best, q.Wp, target, v.OW, False)
                 z = oz * v.sd - v.pd
                 for oy in range(rows):
                     at = <int64_t*>I.arg[1].data + ((n * v.OD + oz) * v.OH + r + oy) * v.OW
                     y = (r + oy) * v.sh - v.ph
                     corner = (z * v.H + y) * v.W - v.pw
                     none = 0
-                    for ox in range(v.OW):
-                        p = <int64_t>place[oy * q.Wp + ox]
-                        none |= p
-                        at[ox] = corner + ox * v.sw + far[p]
+                    row = place + oy * q.Wp
+                    if near:
+                        for ox in range(v.OW):
+                            p = <int64_t>row[ox]
+                            none |= p
+                            at[ox] = corner + ox * v.sw + p
+                    else:
+                        for ox in range(v.OW):
+                            p = <int64_t>row[ox]
+                            none |= p
+                            at[ox] = corner + ox * v.sw + far[p]
                     if none >= 0:
                         continue
                     for ox in range(v.OW):      # nothing has won where all are -inf, or in the padding
@@ -173,6 +212,10 @@ cdef void pool_widths(const Conv* v, bint pad, real* out) noexcept nogil:
     cdef int64_t ox
     for ox in range(v.OW):
         out[ox] = <real>pool_span(pad, ox, v.sw, v.pw, v.KW, v.W)
+
+
+cdef inline bint pool_ones(const Conv* v) noexcept nogil:
+    return v.sh == 1 and v.sw == 1 and v.KD == 1 and v.D == 1 and v.OD == 1 and v.OH == v.H + 2 * v.ph - v.KH + 1 and v.pd == 0
 
 
 cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
@@ -236,6 +279,38 @@ cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
                 r += rows
 
 
+# Steps of one: a sum of the windows' taps over padded rows of gradients, divided.
+cdef void pool_avg_back_one(const Conv* v, bint pad, real divisor, const real* wide, const real* gy, int64_t* off, real* padded,
+                            real* gx) noexcept nogil:
+    cdef int64_t Wp = v.W + v.KW - 1, r = 0, rows, i, y, x, band = max(POOL_BLOCK // Wp, 1), left = v.KW - 1 - v.pw
+    cdef real one = 1, lines
+    cdef real* row
+    for i in range(v.KH * v.KW):
+        off[2 * i] = 0
+        off[2 * i + 1] = i // v.KW * Wp + i % v.KW
+    while r < v.H:
+        rows = min(band, v.H - r)
+        for i in range(rows + v.KH - 1):
+            row = padded + i * Wp
+            y = r + i - (v.KH - 1 - v.ph)
+            if not 0 <= y < v.OH:
+                for x in range(Wp):
+                    row[x] = 0
+                continue
+            for x in range(left):
+                row[x] = 0
+            lines = divisor if divisor != 0 else <real>pool_span(pad, y, 1, v.ph, v.KH, v.H)
+            for x in range(v.OW):
+                row[left + x] = gy[y * v.OW + x] / (lines * wide[x])
+            for x in range(left + v.OW, Wp):
+                row[x] = 0
+        if real is float:
+            cv_single(<MmF32*>NULL, v.KH * v.KW, &one, off, padded, Wp, rows, v.W, True, gx + r * v.W, v.W)
+        else:
+            cv_single(<MmF64*>NULL, v.KH * v.KW, &one, off, padded, Wp, rows, v.W, True, gx + r * v.W, v.W)
+        r += rows
+
+
 # Each output row's gradients, divided, are spread along x once, and then added to the rows that its windows reach.
 cdef void pool_avg_back(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
@@ -251,6 +326,14 @@ cdef void pool_avg_back(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
     part = wide + ((v.OW + 127) & ~<int64_t>63)
     spread = part + ((v.OW + 127) & ~<int64_t>63)
     pool_widths(&v, pad, wide)
+    if pool_ones(&v):
+        if divisor != 0:
+            for x in range(v.OW):
+                wide[x] = 1
+        for n in range(lo, hi):
+            pool_avg_back_one(&v, pad, divisor, wide, <const real*>I.arg[1].data + n * v.OH * v.OW, <int64_t*>(spread),
+                              spread + 16 * v.KH * v.KW // <int64_t>sizeof(real), <real*>I.arg[0].data + n * v.H * v.W)
+        return
     for n in range(lo, hi):
         memset(<real*>I.arg[0].data + n * v.D * v.H * v.W, 0, v.D * v.H * v.W * sizeof(real))
         for oz in range(v.OD):
@@ -341,4 +424,5 @@ cdef int64_t pool_workspace(const Instr* I) noexcept nogil:
     cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8
     cv_shape(I, &v)
     pool_layout(&v, itemsize, &p)
-    return 8 * (v.KD + 4 * v.KD * v.T + 1) + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize + p.planes + 1024
+    return (8 * (v.KD + 4 * v.KD * v.T + 1) + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize
+            + max(p.planes, (POOL_BLOCK + (v.W + v.KW) * (v.KH + 1)) * itemsize + 16 * v.T) + 1024)

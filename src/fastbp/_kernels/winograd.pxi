@@ -155,16 +155,15 @@ cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* ou
     cdef int i, j
     cdef mm_vf d[16]
     cdef mm_vf a
-    cdef mm_vf add
-    cdef mm_vf check
-    cdef float total
-    MM_ZERO(check)
+    cdef MmF32 r            # b0: the bias, b1: 0 while all is finite
+    cdef float total = 0
+    MM_ZERO(r.b1)
     for t in range(w.tw):
         c = 0
         while c < w.Op:
-            MM_ZERO(add)
+            MM_ZERO(r.b0)
             if bias != NULL:
-                MM_LOADN(add, bias + c, min(V, w.O - c))
+                MM_LOADN(r.b0, bias + c, min(V, w.O - c))
             for i in range(16):
                 MM_LOAD(d[i], m + t * w.ldm + c + i * w.farm)
             for j in range(4):
@@ -172,14 +171,14 @@ cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* ou
                 d[j] = d[j] + (d[4 + j] + d[8 + j])
                 d[4 + j] = a - d[12 + j]
             for i in range(2):
-                a = (d[4 * i] + (d[4 * i + 1] + d[4 * i + 2])) + add
-                check = check + a * <float>0
+                a = (d[4 * i] + (d[4 * i + 1] + d[4 * i + 2])) + r.b0
+                r.b1 = r.b1 + a * <float>0
                 MM_STORE(out + (2 * i * w.tw + 2 * t) * w.Op + c, a)
-                a = ((d[4 * i + 1] - d[4 * i + 2]) - d[4 * i + 3]) + add
-                check = check + a * <float>0
+                a = ((d[4 * i + 1] - d[4 * i + 2]) - d[4 * i + 3]) + r.b0
+                r.b1 = r.b1 + a * <float>0
                 MM_STORE(out + (2 * i * w.tw + 2 * t + 1) * w.Op + c, a)
             c += V
-    MM_SUM(total, check)
+    MM_SUM(total, r.b1)
     return total == 0
 
 

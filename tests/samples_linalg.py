@@ -207,6 +207,7 @@ SAMPLES = {
     "matrix_exp_": lambda rng: [(matrices(rng, 3, 3, least=0.2),), (matrices(rng, 2, 2, 2, least=6.0),)],
     "linalg_matrix_exp": _square(),
     "linalg_matrix_power": lambda rng: [(matrices(rng, 3, 3), n) for n in (3, 1, 0, -2)],
+    "vander": lambda rng: [(rng.standard_normal(3), None, False), (rng.standard_normal(4), 3, True)],
     "linalg_vander": lambda rng: [(rng.standard_normal(3), None), (rng.standard_normal((2, 3)), 4)],
     "linalg_tensorinv": lambda rng: [(matrices(rng, 6, 6).reshape(6, 2, 3), 1)],
     "linalg_tensorsolve": lambda rng: [(matrices(rng, 6, 6).reshape(2, 3, 6), rng.standard_normal((2, 3)), None)],

@@ -47,6 +47,8 @@ SAMPLES = {
                          (distinct(rng, 3, 4), 1, 0, distinct(rng, 1, 4), distinct(rng, 2, 4))],
     "trapezoid": lambda rng: [(rng.standard_normal((3, 4)), rng.standard_normal(4), None, -1),
                               (rng.standard_normal((3, 4)), None, 0.5, 0)],
+    "histogram": lambda rng: [(rng.standard_normal((3, 7)), 4, None, None, False),
+                              (rng.standard_normal(9), 3, (-1.0, 1.0), rng.uniform(0, 1, 9), True)],
     "cumulative_trapezoid": lambda rng: [(rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), None, -1),
                                          (rng.standard_normal((3, 4)), None, None, 0)],
     "gradient": lambda rng: [(rng.standard_normal((4, 5)), None, None, 1), (rng.standard_normal((4, 5)), 0.5, 1, 2)],
@@ -58,7 +60,8 @@ SAMPLES = {
     "special_log_softmax": lambda rng: [(rng.standard_normal((3, 4)), 0, None)],
 }
 
-WITHOUT_DERIVATIVE = ("argsort", "searchsorted", "bucketize", "unique", "unique_consecutive", "histc", "count_nonzero",
+WITHOUT_DERIVATIVE = ("argsort", "searchsorted", "bucketize", "unique", "unique_consecutive", "histc", "histogram",
+                      "count_nonzero",
                       "near_", "place_", "candidates_")
 
 

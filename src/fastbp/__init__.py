@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
     _dynamo accelerator amp backends compiler cuda distributed distributions fft func functional hub insight jit legacy linalg mps
-    multiprocessing nn onnx optim profiler serialization settings sparse special training utils version xpu
+    multiprocessing nn onnx optim profiler serialization settings signal sparse special testing training utils version xpu
 """.split()
 _PLACES = {
-    "amp": "autocast", "func": "vmap", "compiler": "compile", "_programs": "load_program",
+    "amp": """
+        GradScaler autocast get_autocast_cpu_dtype get_autocast_dtype is_autocast_cpu_enabled is_autocast_enabled
+    """,
+    "autograd.anomaly_mode": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
+    "signal.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
+    "func": "vmap", "compiler": "compile", "_programs": "load_program",
     "nn.functional": "celu_ rrelu_ selu_ threshold_",
     "serialization": "load save", "sparse": "sparse_coo_tensor sparse_csr_tensor spmm", "training": "fit",
     "legacy": """
@@ -40,8 +45,9 @@ _PLACES = {
     """,
     "settings": """
         are_deterministic_algorithms_enabled channels_last channels_last_3d contiguous_format finfo get_default_device
-        get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads iinfo is_complex
-        is_deterministic_algorithms_warn_only_enabled is_storage is_warn_always_enabled layout memory_format preserve_format
+        get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads iinfo is_complex is_conj
+        is_deterministic_algorithms_warn_only_enabled is_inference is_neg is_signed is_storage is_warn_always_enabled layout
+        memory_format preserve_format
         set_default_device set_deterministic_debug_mode set_float32_matmul_precision set_flush_denormal set_num_interop_threads
         set_warn_always sparse_coo sparse_csr strided typename use_deterministic_algorithms
     """,

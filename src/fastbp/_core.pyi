@@ -682,6 +682,7 @@ class Tensor:
     def unique_consecutive(input, return_inverse: _Bool = ..., return_counts: _Bool = ..., dim: _Int | None = ...) -> Tensor: ...
     def quantile(input, q: Tensor, dim: _Int | None = ..., keepdim: _Bool = ..., *, interpolation: str | str = ...) -> Tensor: ...
     def nanquantile(input, q: Tensor, dim: _Int | None = ..., keepdim: _Bool = ..., *, interpolation: str | str = ...) -> Tensor: ...
+    def histogram(input, bins: Any, *, range: Any | None = ..., weight: Tensor | None = ..., density: _Bool = ...) -> Tensor: ...
     def histc(input, bins: _Int = ..., min: _Float = ..., max: _Float = ...) -> Tensor: ...
     def inverse(A, *, out: Any = ...) -> Tensor: ...
     def triangular_solve(b, A: Tensor, upper: _Bool = ..., transpose: _Bool = ..., unitriangular: _Bool = ...) -> Tensor: ...
@@ -1526,6 +1527,7 @@ def unique(input: Tensor, sorted: _Bool = ..., return_inverse: _Bool = ..., retu
 def unique_consecutive(input: Tensor, return_inverse: _Bool = ..., return_counts: _Bool = ..., dim: _Int | None = ...) -> Tensor: ...
 def quantile(input: Tensor, q: Tensor, dim: _Int | None = ..., keepdim: _Bool = ..., *, interpolation: str | str = ..., out: Any = ...) -> Tensor: ...
 def nanquantile(input: Tensor, q: Tensor, dim: _Int | None = ..., keepdim: _Bool = ..., *, interpolation: str | str = ..., out: Any = ...) -> Tensor: ...
+def histogram(input: Tensor, bins: Any, *, range: Any | None = ..., weight: Tensor | None = ..., density: _Bool = ...) -> Tensor: ...
 def histc(input: Tensor, bins: _Int = ..., min: _Float = ..., max: _Float = ..., *, out: Any = ...) -> Tensor: ...
 def linalg_inv(A: Tensor, *, out: Any = ...) -> Tensor: ...
 inverse = linalg_inv
@@ -1570,6 +1572,7 @@ matrix_exp = linalg_matrix_exp
 def linalg_matrix_power(A: Tensor, n: _Int, *, out: Any = ...) -> Tensor: ...
 matrix_power = linalg_matrix_power
 def linalg_vander(x: Tensor, N: _Int | None = ...) -> Tensor: ...
+def vander(x: Tensor, N: _Int | None = ..., increasing: _Bool = ...) -> Tensor: ...
 def linalg_tensorinv(A: Tensor, ind: _Int = ..., *, out: Any = ...) -> Tensor: ...
 def linalg_tensorsolve(A: Tensor, B: Tensor, dims: _Ints | None = ..., *, out: Any = ...) -> Tensor: ...
 def linalg_diagonal(A: Tensor, *, offset: _Int = ..., dim1: _Int = ..., dim2: _Int = ...) -> Tensor: ...
@@ -1661,21 +1664,21 @@ __all__ = [
     "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads",
     "get_rng_state", "glu", "gradient", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt",
     "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
-    "histc", "histogram_counts", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order",
-    "in_vmap", "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select", "initial_seed",
-    "inner", "instance_norm", "int16", "int32", "int64", "int8", "inverse", "is_floating_point", "is_grad_enabled",
-    "is_nonzero", "is_same_size", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
-    "isreal", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less",
-    "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det",
-    "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex",
-    "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul",
-    "linalg_matrix_exp", "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot",
-    "linalg_norm", "linalg_pinv", "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex",
-    "linalg_solve_triangular", "linalg_svd", "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve",
-    "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear", "linear_cross_entropy", "linspace", "live_bytes",
-    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2",
-    "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid",
-    "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed",
+    "histc", "histogram", "histogram_counts", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac",
+    "in_order", "in_vmap", "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select",
+    "initial_seed", "inner", "instance_norm", "int16", "int32", "int64", "int8", "inverse", "is_floating_point",
+    "is_grad_enabled", "is_nonzero", "is_same_size", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le",
+    "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond",
+    "linalg_cross", "linalg_det", "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product",
+    "linalg_inv", "linalg_inv_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex",
+    "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp", "linalg_matrix_norm", "linalg_matrix_power",
+    "linalg_matrix_rank", "linalg_multi_dot", "linalg_norm", "linalg_pinv", "linalg_qr", "linalg_slogdet",
+    "linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_svd", "linalg_svdvals", "linalg_tensorinv",
+    "linalg_tensorsolve", "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear", "linear_cross_entropy",
+    "linspace", "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "logaddexp2", "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit",
+    "logsigmoid", "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed",
     "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_exp", "matrix_power",
     "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid",
     "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss", "msort", "mul",
@@ -1704,6 +1707,6 @@ __all__ = [
     "tile", "to", "topk", "trace", "transpose", "trapezoid", "trapz", "triangular_solve", "tril", "tril_indices",
     "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "triu_indices", "true_divide", "trunc",
     "type_as", "uint8", "unbind", "unflatten", "unfold", "unique", "unique_consecutive", "unravel_index",
-    "unsafe_chunk", "unsafe_split", "unsqueeze", "var", "var_mean", "vdot", "view_as", "vsplit", "vstack", "where",
-    "xlogy", "zeros", "zeros_like",
+    "unsafe_chunk", "unsafe_split", "unsqueeze", "vander", "var", "var_mean", "vdot", "view_as", "vsplit", "vstack",
+    "where", "xlogy", "zeros", "zeros_like",
 ]

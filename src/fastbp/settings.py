@@ -8,8 +8,9 @@ from fastbp._core import dtype as _dtype
 __all__ = [
     "are_deterministic_algorithms_enabled", "channels_last", "channels_last_3d", "contiguous_format", "finfo",
     "get_default_device",
-    "get_deterministic_debug_mode", "get_float32_matmul_precision", "get_num_interop_threads", "iinfo", "is_complex",
-    "is_deterministic_algorithms_warn_only_enabled", "is_storage", "is_warn_always_enabled", "layout",
+    "get_deterministic_debug_mode", "get_float32_matmul_precision", "get_num_interop_threads", "iinfo", "is_complex", "is_conj",
+    "is_deterministic_algorithms_warn_only_enabled", "is_inference", "is_neg", "is_signed", "is_storage",
+    "is_warn_always_enabled", "layout",
     "memory_format", "preserve_format", "set_default_device", "set_deterministic_debug_mode", "set_float32_matmul_precision",
     "set_flush_denormal", "set_num_interop_threads", "set_warn_always", "sparse_coo", "strided", "typename",
     "use_deterministic_algorithms",
@@ -129,6 +130,26 @@ def is_complex(input):
     if not isinstance(input, Tensor):
         raise TypeError(f"is_complex: expected a Tensor, got {type(input).__name__}")
     return False
+
+
+def is_conj(input):
+    """False: tensors are real."""
+    return input.is_conj()
+
+
+def is_neg(input):
+    """False: no tensor is a lazy negation."""
+    return input.is_neg()
+
+
+def is_signed(input):
+    """Whether the dtype has negative numbers."""
+    return input.is_signed()
+
+
+def is_inference(input):
+    """Whether the tensor was made under inference_mode."""
+    return input.is_inference()
 
 
 def is_storage(obj):

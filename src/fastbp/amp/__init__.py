@@ -6,7 +6,10 @@ import warnings
 
 from fastbp._core import bfloat16, float16
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
+__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "get_autocast_cpu_dtype", "get_autocast_dtype",
+           "is_autocast_available", "is_autocast_cpu_enabled", "is_autocast_enabled"]
+
+_inside = []        # the autocast regions that are open, the innermost last
 
 
 class autocast:
@@ -34,16 +37,39 @@ class autocast:
         self._enabled = bool(enabled)
 
     def __enter__(self):
+        _inside.append(self)
         return self
 
     def __exit__(self, *error):
+        _inside.pop()
         return False
 
     def __call__(self, func):
         @functools.wraps(func)
         def call(*args, **kwargs):
-            return func(*args, **kwargs)
+            with self:
+                return func(*args, **kwargs)
         return call
+
+
+def is_autocast_enabled(device_type="cpu"):
+    """Whether an enabled autocast region is open; it computes as outside."""
+    return bool(_inside) and _inside[-1]._enabled and device_type == "cpu"
+
+
+def is_autocast_cpu_enabled():
+    """`is_autocast_enabled("cpu")`, by its older name."""
+    return is_autocast_enabled()
+
+
+def get_autocast_dtype(device_type):
+    """The dtype that the open autocast region was given, else bfloat16 for the CPU and float16 elsewhere."""
+    return _inside[-1].fast_dtype if _inside else bfloat16 if device_type == "cpu" else float16
+
+
+def get_autocast_cpu_dtype():
+    """`get_autocast_dtype("cpu")`, by its older name."""
+    return get_autocast_dtype("cpu")
 
 
 def is_autocast_available(device_type):

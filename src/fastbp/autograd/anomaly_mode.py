@@ -10,7 +10,7 @@ import sys
 
 from fastbp import _core
 
-__all__ = ["detect_anomaly", "set_detect_anomaly"]
+__all__ = ["detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled", "set_detect_anomaly"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -164,6 +164,9 @@ def _before(node):
     return notes, unseen
 
 
+_now = False, True          # whether it is on, whether values are looked at
+
+
 class set_detect_anomaly:
     """Switches the search for NaN on or off, at once and, used as a context, until its end.
 
@@ -175,7 +178,9 @@ class set_detect_anomaly:
     """
 
     def __init__(self, mode, check_nan=True):
-        self.handles, self.watcher = (), None
+        global _now
+        self.handles, self.watcher, self.outer = (), None, _now
+        _now = bool(mode), bool(check_nan)
         if not mode:
             self.before = _core._set_anomaly(False, False, None)
             return
@@ -191,6 +196,8 @@ class set_detect_anomaly:
         return self
 
     def __exit__(self, *error):
+        global _now
+        _now = self.outer
         _core._set_anomaly(*self.before)
         if self.watcher is not None:
             _core._watch(*self.watcher)
@@ -213,3 +220,24 @@ class detect_anomaly(set_detect_anomaly):
 
     def __init__(self, check_nan=True):
         super().__init__(True, check_nan)
+
+
+_permanent = []         # what set_anomaly_enabled switched on
+
+
+def set_anomaly_enabled(mode, check_nan=True):
+    """Switch the search for NaN on or off, without a context.  Source: torch.set_anomaly_enabled"""
+    while _permanent:
+        _permanent.pop().__exit__()
+    if mode:
+        _permanent.append(set_detect_anomaly(True, check_nan))
+
+
+def is_anomaly_enabled():
+    """Whether the search for NaN is on."""
+    return _now[0]
+
+
+def is_anomaly_check_nan_enabled():
+    """Whether, while it is on, values are looked at."""
+    return _now[1]

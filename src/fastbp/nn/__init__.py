@@ -2,6 +2,7 @@
 
 from fastbp.nn import (
     activation,
+    adaptive,
     attention,
     container,
     conv,
@@ -25,6 +26,7 @@ from fastbp.nn import (
     utils,
 )
 from fastbp.nn.activation import *  # noqa: F403
+from fastbp.nn.adaptive import *  # noqa: F403
 from fastbp.nn.container import *  # noqa: F403
 from fastbp.nn.conv import *  # noqa: F403
 from fastbp.nn.distance import *  # noqa: F403
@@ -43,7 +45,7 @@ from fastbp.nn.sparse import *  # noqa: F403
 from fastbp.nn.transformer import *  # noqa: F403
 from fastbp.nn.upsampling import *  # noqa: F403
 
-_ROOMS = (activation, container, conv, distance, dropout, lazy, linear, loss, module, normalization, padding,
+_ROOMS = (activation, adaptive, container, conv, distance, dropout, lazy, linear, loss, module, normalization, padding,
           parameter, pooling, rnn, sparse, transformer, upsampling)
 
 __all__ = ["DataParallel", "attention", "functional", "init", "parallel", "utils", *(n for room in _ROOMS for n in room.__all__)]

@@ -21,10 +21,18 @@ Plain Python, standard library only: the build reads this package before anythin
 from __future__ import annotations
 
 import sys
+from functools import cache
 
-__all__ = ["TABLE", "F", "Row", "Sym", "pointwise", "linear", "fused", "composed", "external", "kernels", "trace"]
+__all__ = ["TABLE", "F", "Row", "Sym", "pointwise", "linear", "fused", "composed", "external", "kernels", "named", "trace"]
 
 TABLE = {}      # name -> Row, in the order of declaration
+
+
+@cache
+def named(name, fields):
+    """The named tuple that a function returns, as torch.return_types has it."""
+    from collections import namedtuple
+    return namedtuple(name, fields, module="fastbp.return_types")
 
 
 class Argument:

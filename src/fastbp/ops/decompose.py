@@ -5,18 +5,10 @@ are compositions that check.  v is the adjoint in every rule, so d<v, y> = <rule
 matrix, of which LAPACK reads one triangle, the gradient is symmetric.
 """
 
-from functools import cache
 from math import prod
 
-from ._declare import F, composed, external
+from ._declare import F, composed, external, named
 from .linalg import check_floating, check_tensors, diagonal_matrix, diagonal_of, dim_of, tell
-
-
-@cache
-def named(name, fields):
-    """The named tuple that a function returns, as torch.return_types has it."""
-    from collections import namedtuple
-    return namedtuple(name, fields, module="fastbp.return_types")
 
 
 def check_matrices(name, A, square=False):
@@ -835,6 +827,19 @@ def _vander(x, N=None):
     return one if N == 1 else F.cat((one, F.cumprod(x.expand((*x.shape[:-1], N - 1)), -1)), -1)
 
 
+def _vander_falling(x, N=None, increasing=False):
+    check_tensors("vander", x)
+    if x.ndim != 1:
+        raise F.ShapeError(f"vander: x must be a one-dimensional tensor, got {tell(x)}.")
+    if N is not None and N < 0:
+        raise ValueError(f"vander: N must be non-negative, got {N}.")
+    N = len(x) if N is None else N
+    if N == 0 or not len(x):
+        return F.zeros((len(x), N), dtype=x.dtype if x.dtype.is_floating_point else F.int64)
+    y = _vander(x, N)
+    return y if increasing else y.flip(-1)
+
+
 def _tensorinv(A, ind=2):
     check_floating("linalg.tensorinv", A)
     if ind <= 0:
@@ -871,6 +876,8 @@ composed("linalg_matrix_exp(Tensor A)", _matrix_exp, method=False, aliases=("mat
 composed("linalg_matrix_power(Tensor A, int n)", _matrix_power, method=False, out=True, aliases=("matrix_power",),
          doc="A multiplied with itself n times, by repeated squaring; the inverse's power for negative n.")
 composed("linalg_vander(Tensor x, int? N=None)", _vander, method=False, doc="Vandermonde matrix.  y[i, j] = x[i]^j, j < N")
+composed("vander(Tensor x, int? N=None, bool increasing=False)", _vander_falling, method=False,
+         doc="Vandermonde matrix of a vector, powers falling.  y[i, j] = x[i]^(N - 1 - j); x[i]^j with increasing")
 composed("linalg_tensorinv(Tensor A, int ind=2)", _tensorinv, method=False, out=True,
          doc="Inverse of A as a map of tensors: tensordot(y, A, ind) is the identity.")
 composed("linalg_tensorsolve(Tensor A, Tensor B, int[]? dims=None)", _tensorsolve, method=False, out=True,

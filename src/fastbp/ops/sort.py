@@ -1,6 +1,6 @@
 """Floor 0: order statistics and sorting: sort, topk, kthvalue, median, mode, quantile, unique, searchsorted."""
 
-from ._declare import F, composed, external, kernels
+from ._declare import F, composed, external, kernels, named
 
 kernels("sort_parts", ("sort_rows", "sort_span", "sort_begin", "sort_count", "sort_plan", "sort_scatter", "sort_buckets",
                        "search", "cummax", "cummin", "histogram_counts", "sorted_runs"),
@@ -450,5 +450,43 @@ def _histc(input, bins=100, min=0, max=0):
     return F.histogram_counts(x, bins, low, high).to(input.dtype)
 
 
+def _histogram(input, bins, *, range=None, weight=None, density=False):
+    if not input.dtype.is_floating_point:
+        raise F.DTypeError(f"histogram: only floating dtypes, got {input.dtype}; convert with .float().")
+    if weight is not None and (weight.shape != input.shape or weight.dtype is not input.dtype):
+        raise F.ShapeError(f"histogram: weight {list(weight.shape)} must have the shape and dtype of input {list(input.shape)}.")
+    x = input.detach().reshape(-1)
+    if isinstance(bins, F.Tensor):
+        edges = bins.detach()
+        if edges.ndim != 1 or edges.dtype is not input.dtype or not len(edges):
+            raise F.ShapeError(f"histogram: bins {list(edges.shape)} must be a vector of edges with input's dtype.")
+        if range is not None:
+            raise ValueError("histogram: range is for a number of bins; edges say it themselves.")
+        edges = edges.sort().values
+    else:
+        if bins <= 0:
+            raise ValueError(f"histogram: bins {bins} must be positive.")
+        low, high = (0.0, 0.0) if range is None else (float(r) for r in range)
+        if range is None and x.numel():
+            low, high = float(x.min()), float(x.max())
+        if not (low - low == 0 and high - high == 0 and low <= high):
+            raise ValueError(f"histogram: the range [{low}, {high}] must be finite and ascending; give range=(low, high).")
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        edges = F.linspace(low, high, bins + 1, dtype=input.dtype)
+    n = len(edges) - 1
+    place = F.searchsorted(edges, x, right=True) - 1
+    place = F.where(x == edges[-1], n - 1, place)               # the last part holds its upper edge
+    inside = (place >= 0) & (place < n)
+    w = F.ones_like(x) if weight is None else weight.detach().reshape(-1)
+    hist = F.index_add(F.zeros(n, dtype=input.dtype), 0, place[inside], w[inside])
+    if density:
+        hist = hist / hist.sum() / edges.diff()
+    return named("histogram", "hist bin_edges")(hist, edges)
+
+
+composed("histogram(Tensor input, object bins, *, object? range=None, Tensor? weight=None, bool density=False)", _histogram,
+         doc="(hist, bin_edges): how much of input, or of weight, lies between neighbouring edges, the last one included; "
+             "bins: their number, over range or input's, or the edges.")
 composed("histc(Tensor input, int bins=100, Scalar min=0, Scalar max=0)", _histc, out=True,
          doc="How many values lie in each of `bins` parts of [min, max], of the values' range where these are equal.")

@@ -1,0 +1,202 @@
+"""PyTorch's smaller rooms: torch.testing, torch.signal.windows, adaptive softmax, questions about modes."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp import nn
+from fastbp.signal import windows
+from fastbp.testing import assert_close, make_tensor
+from scipy import signal
+
+# ---- windows ----------------------------------------------------------------------------------------------------------
+
+WINDOWS = {
+    "bartlett": {}, "blackman": {}, "cosine": {}, "hamming": {}, "hann": {}, "nuttall": {}, "exponential": {"tau": 3.0},
+    "gaussian": {"std": 2.0}, "kaiser": {"beta": 8.0}, "general_cosine": {"a": [0.5, 0.3, 0.2]},
+    "general_hamming": {"alpha": 0.6},
+}
+
+
+@pytest.mark.parametrize("sym", [True, False])
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 16])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name, length, sym):
+    got = getattr(windows, name)(length, sym=sym, dtype=fastbp.float64, **WINDOWS[name])
+    want = getattr(signal.windows, name)(length, sym=sym, **WINDOWS[name]) if length else np.zeros(0)
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-12, atol=1e-12)
+
+
+def test_older_names_of_windows():
+    """Periodic unless told otherwise."""
+    for name in ("bartlett", "blackman", "hamming", "hann"):
+        f = getattr(fastbp, name + "_window")
+        np.testing.assert_allclose(f(8).numpy(), getattr(signal.windows, name)(8, sym=False), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(f(8, periodic=False).numpy(), getattr(signal.windows, name)(8), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fastbp.kaiser_window(8, beta=6.0).numpy(), signal.windows.kaiser(8, 6.0, sym=False), rtol=1e-5)
+    assert fastbp.hann_window(4, dtype=fastbp.float64, requires_grad=True).requires_grad
+    with pytest.raises(ValueError, match="non-negative"):
+        fastbp.hann_window(-1)
+    with pytest.raises(ValueError, match="floating"):
+        fastbp.hann_window(3, dtype=fastbp.int64)
+
+
+# ---- comparisons ------------------------------------------------------------------------------------------------------
+
+
+def test_assert_close_by_dtype():
+    x = fastbp.ones(3)
+    assert_close(x, x + 2e-6)
+    with pytest.raises(AssertionError, match=r"Mismatched elements: 1 / 3 \(33\.3%\)\n.*index \(1,\)"):
+        assert_close(fastbp.tensor([1.0, 1.1, 1.0]), x)
+    y = x.double()
+    with pytest.raises(AssertionError, match="not close"):
+        assert_close(y, y + 1e-6)
+    assert_close(fastbp.tensor([2**60 + 1]), fastbp.tensor([2**60 + 1]))
+    with pytest.raises(AssertionError, match="not close"):
+        assert_close(fastbp.tensor([2**60 + 1]), fastbp.tensor([2**60]))        # integers: exactly
+    assert_close(x.half(), x.half() + 1e-3)
+
+
+@pytest.mark.parametrize("a, b, message", [
+    (fastbp.ones(2), fastbp.ones(3), "'shape'"),
+    (fastbp.ones(2), fastbp.ones(2).double(), "'dtype'"),
+    ([1.0], [1.0, 2.0], "length"),
+    ({"a": 1}, {"b": 1}, "keys"),
+    ({"a": [1.0, fastbp.zeros(1)]}, {"a": [1.0, fastbp.ones(1)]}, r"\['a'\]\[1\]"),
+    (float("nan"), float("nan"), "not close"),
+    (float("inf"), 1.0, "not close"),
+    (float("inf"), float("-inf"), "not close"),
+])
+def test_assert_close_refuses(a, b, message):
+    with pytest.raises(AssertionError, match=message):
+        assert_close(a, b)
+
+
+def test_assert_close_options():
+    assert_close(float("nan"), float("nan"), equal_nan=True)
+    assert_close(float("inf"), float("inf"))
+    assert_close(fastbp.ones(2), fastbp.ones(2).double(), check_dtype=False)
+    assert_close(np.ones(2, np.float32), fastbp.ones(2))
+    assert_close(1.0, 1.05, rtol=0.1, atol=0)
+    assert_close(None, None)
+    with pytest.raises(ValueError, match="both"):
+        assert_close(1.0, 1.0, rtol=0.1)
+    with pytest.raises(TypeError, match="cannot be compared"):
+        assert_close(object(), 1.0)
+    with pytest.raises(AssertionError, match=r"^mine$"):
+        assert_close(1.0, 2.0, msg="mine")
+    with pytest.raises(AssertionError, match=r"^oh: Scalars"):
+        assert_close(1.0, 2.0, msg=lambda m: "oh: " + m)
+    with pytest.raises(AssertionError, match="stride"):
+        assert_close(fastbp.ones(2, 3), fastbp.ones(3, 2).t(), check_stride=True)
+
+
+def test_make_tensor():
+    t = make_tensor((50, 4), dtype=fastbp.float32, low=-1, high=2, requires_grad=True, noncontiguous=True)
+    assert t.shape == (50, 4) and t.requires_grad and not t.is_contiguous() and -1 <= t.min() < -0.5 and 1.5 < t.max() < 2
+    k = make_tensor(200, dtype=fastbp.uint8, low=0, high=2, exclude_zero=True)
+    assert k.unique().tolist() == [1]
+    assert make_tensor(300, dtype=fastbp.bool).unique().tolist() == [False, True]
+    with pytest.raises(ValueError, match="low 3"):
+        make_tensor(3, dtype=fastbp.float32, low=3, high=1)
+
+
+# ---- adaptive softmax -------------------------------------------------------------------------------------------------
+
+
+def test_adaptive_softmax_is_a_softmax():
+    """Probabilities sum to one; forward picks the targets' of log_prob; gradients are those of the composition."""
+    fastbp.manual_seed(0)
+    m = nn.AdaptiveLogSoftmaxWithLoss(8, 20, cutoffs=[5, 10], div_value=2.0, head_bias=True).double()
+    x = fastbp.randn(30, 8, dtype=fastbp.float64, requires_grad=True)
+    target = fastbp.randint(0, 20, (30,))
+    logs = m.log_prob(x)
+    assert_close(logs.exp().sum(1), fastbp.ones(30, dtype=fastbp.float64))
+    output, loss = m(x, target)
+    assert_close(output, logs.gather(1, target.unsqueeze(1)).squeeze(1))
+    assert loss.item() == pytest.approx(-output.mean().item())
+    got = fastbp.autograd.grad(loss, [x, *m.parameters()])
+    want = fastbp.autograd.grad(fastbp.nn.functional.nll_loss(m.log_prob(x), target), [x, *m.parameters()])
+    for a, b in zip(got, want):
+        assert_close(a, b)
+    assert m.predict(x).tolist() == logs.argmax(1).tolist()
+    assert_close(m(x[0], target[0]).output, output[0])
+    assert [tuple(p.shape) for p in m.parameters()] == [(7, 8), (7,), (4, 8), (5, 4), (2, 8), (10, 2)]
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 20, []), ValueError, "length larger than 0"),
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 5]), ValueError, "increasing"),
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 20, [25]), ValueError, "n_classes-1"),
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5])(fastbp.ones(2, 8), fastbp.tensor([1, 20])), RuntimeError, r"\[0, 19\]"),
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5])(fastbp.ones(2, 8), fastbp.tensor([1])), ValueError, "must be"),
+    (lambda: nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5])(fastbp.ones(2, 8), fastbp.ones(2)), TypeError, "integer"),
+])
+def test_adaptive_softmax_refuses(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+# ---- histograms, powers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("density", [False, True])
+@pytest.mark.parametrize("bins", [1, 5, [-1.0, 0.0, 0.25, 2.0]])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_histogram(bins, weighted, density):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((4, 25)), rng.uniform(0, 1, (4, 25))
+    x[0, 0], x[0, 1] = 2.0, -1.0                    # on edges
+    given = bins if isinstance(bins, int) else fastbp.tensor(bins, dtype=fastbp.float64)
+    got = fastbp.histogram(fastbp.tensor(x), given, weight=fastbp.tensor(w) if weighted else None, density=density)
+    hist, edges = np.histogram(x, bins, weights=w if weighted else None, density=density)
+    np.testing.assert_allclose(got.hist.numpy(), hist, rtol=1e-12)
+    np.testing.assert_allclose(got.bin_edges.numpy(), edges, rtol=1e-12)
+
+
+def test_histogram_range_and_errors():
+    x = fastbp.tensor([0.0, 1.0, 2.0, 3.0])
+    assert fastbp.histogram(x, 2, range=(1.0, 3.0)).hist.tolist() == [1.0, 2.0]
+    assert fastbp.histogram(fastbp.ones(3), 2).bin_edges.tolist() == [0.5, 1.0, 1.5]
+    for bad, error, message in (
+            (lambda: fastbp.histogram(x, 0), ValueError, "bins 0"),
+            (lambda: fastbp.histogram(x.long(), 2), TypeError, "floating"),
+            (lambda: fastbp.histogram(x, 2, range=(2.0, 1.0)), ValueError, "ascending"),
+            (lambda: fastbp.histogram(x, x.double()), ValueError, "edges"),
+            (lambda: fastbp.histogram(x, 2, weight=fastbp.ones(3)), ValueError, "weight")):
+        with pytest.raises(error, match=message):
+            bad()
+
+
+def test_vander():
+    x = np.array([1.0, 2.0, 3.0])
+    for n in (None, 2, 4):
+        for increasing in (False, True):
+            np.testing.assert_array_equal(fastbp.vander(fastbp.tensor(x), n, increasing).numpy(), np.vander(x, n, increasing))
+    with pytest.raises(ValueError, match="one-dimensional"):
+        fastbp.vander(fastbp.ones(2, 2))
+
+
+# ---- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_questions_about_modes():
+    assert not fastbp.is_autocast_enabled() and fastbp.get_autocast_dtype("cpu") is fastbp.bfloat16
+    with fastbp.autocast("cpu", dtype=fastbp.float16):
+        assert fastbp.is_autocast_enabled() and fastbp.is_autocast_cpu_enabled()
+        assert fastbp.get_autocast_cpu_dtype() is fastbp.float16
+        with fastbp.autocast("cpu", enabled=False):
+            assert not fastbp.is_autocast_enabled()
+    assert fastbp.GradScaler is fastbp.amp.GradScaler
+    assert not fastbp.is_anomaly_enabled()
+    with fastbp.autograd.detect_anomaly(check_nan=False):
+        assert fastbp.is_anomaly_enabled() and not fastbp.is_anomaly_check_nan_enabled()
+    fastbp.set_anomaly_enabled(True)
+    assert fastbp.is_anomaly_enabled() and fastbp.is_anomaly_check_nan_enabled()
+    x = fastbp.tensor(0.0, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"NaN|nan"):
+        (x / x).backward()
+    fastbp.set_anomaly_enabled(False)
+    assert not fastbp.is_anomaly_enabled()
+    x = fastbp.ones(2)
+    assert (fastbp.is_conj(x), fastbp.is_neg(x), fastbp.is_signed(x), fastbp.is_inference(x)) == (False, False, True, False)

@@ -3,11 +3,14 @@
     python benchmarks/bench_replay.py [--threads 2] [--cases chain] [--peers fastbp,fastbp-eager,torch,numpy-limit]
 
 `fastbp` is the case under fastbp.compile. `numpy-limit` reads the chain's inputs and writes its result once (a NumPy
-addition): what memory allows. Times of the first two cases are for one operation, or one node of the graph.
+addition): what memory allows. Times of the first two cases are for one operation, or one node of the graph. In the last case
+two threads run a program each: "two at once" is half the time that both take for one call, and half of "alone" would be twice
+the rate.
 """
 
 import importlib
 import random
+import threading
 import time
 
 import numpy as np
@@ -19,6 +22,8 @@ CASES = [
     {"name": "scalar graph, 100,000 nodes", "kind": "scalars", "n": 100_000},
     {"name": "chain of 10 over 1,000,000", "kind": "chain", "n": 1_000_000},
     {"name": "chain of 10 over 10,000,000", "kind": "chain", "n": 10_000_000},
+    {"name": "two programs, 10 products of 64x64", "kind": "pair", "n": 64},
+    {"name": "two programs, 10 products of 128x128", "kind": "pair", "n": 128},
 ]
 
 
@@ -60,6 +65,19 @@ def chain(torch, case):
     return (lambda x, y: (((x * 2 + y) * y - x) * 0.5 + 1).relu() * x + y * y), (x, y), 1
 
 
+def products(torch, case):
+    """Ten matrix products."""
+    generator = np.random.default_rng(0)
+    n = case["n"]
+    w, x = (torch.tensor(generator.standard_normal((n, n)).astype(np.float32) / n ** 0.5) for _ in range(2))
+
+    def run(x):
+        for _ in range(10):
+            x = torch.matmul(w, x).tanh()
+        return x
+    return run, (x,), 1
+
+
 KINDS = {"small": small, "scalars": scalars, "chain": chain}
 
 
@@ -72,9 +90,36 @@ def timed(run, arguments, units, value):
     return Job([value(run(*arguments)) for _ in range(4)], measure)
 
 
+def pair(torch, case, compiled):
+    """A program for each of two threads."""
+    torch.set_num_threads(1)
+    made = [products(torch, case)[:2] for _ in range(2)]
+    runs = [torch.compile(run, fullgraph=True) if compiled else run for run, _ in made]
+    x = made[0][1]
+
+    def loop(run, n):
+        for _ in range(n):
+            run(*x)
+
+    def measure(n):
+        start = time.perf_counter()
+        loop(runs[0], n)
+        middle = time.perf_counter()
+        threads = [threading.Thread(target=loop, args=(run, n)) for run in runs]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        end = time.perf_counter()
+        return {"alone": (middle - start) / n, "two at once": (end - middle) / n / 2}
+    return Job([float(run(*x).double().sum()) for run in runs for _ in range(4)], measure)
+
+
 def torch_like(name, compiled=False):
     def build(case, threads) -> Job:
         torch = importlib.import_module(name)
+        if case["kind"] == "pair":
+            return pair(torch, case, compiled)
         torch.set_num_threads(threads)
         run, arguments, units = KINDS[case["kind"]](torch, case)
         if compiled:

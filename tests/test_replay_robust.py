@@ -97,6 +97,36 @@ def test_an_optimizer_that_raises():
     assert traces[0] == traces[1]
 
 
+def test_parameters_added_to_an_optimizer():
+    """A layer that thaws in the middle: another program."""
+    traces = []
+    for compiled in (False, True):
+        fastbp.manual_seed(3)
+        first, second = nn.Linear(3, 4), nn.Linear(4, 2)
+        opt = optim.Adam(second.parameters(), lr=0.1)
+        step = thawing(first, second, opt)
+        f = fastbp.compile(step, fullgraph=True) if compiled else step
+        trace = []
+        for k in range(12):
+            if k == 6:
+                opt.add_param_group({"params": list(first.parameters()), "lr": 0.01})
+            trace.append([f(fastbp.full((2, 3), float(k % 4))).item(), first.weight.tolist(), second.weight.tolist()])
+        traces.append(trace)
+        if compiled:
+            assert sum(v.ready for kind in f._kinds.values() for v in kind) == 2
+    assert traces[0] == traces[1]
+
+
+def thawing(first, second, opt):
+    def step(x):
+        opt.zero_grad()
+        loss = second(first(x)).square().sum()
+        loss.backward()
+        opt.step()
+        return loss.detach()
+    return step
+
+
 def test_interrupt_leaves_tensors_readable_and_the_next_call_right():
     fastbp.manual_seed(0)
     w = nn.Parameter(fastbp.randn(160, 160) / 14)

@@ -21,6 +21,7 @@ from fastbp.autograd import grad
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import set_grad_enabled
 from fastbp.nn.module import Module
+from fastbp.optim.optimizer import Optimizer
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "disable", "is_compiling", "list_backends", "reset"]
 
@@ -110,6 +111,7 @@ class _Surroundings:
     def __init__(self, function, objects=(), modules=()):
         self.cells, self.names, self.attributes, self.modules, self.tensors, self.members, self.dice = [], [], [], [], [], [], []
         self._known, self._used, self._owners = set(), set(), []
+        self.optimizers = []
         self._visit_function(function, 0)
         for value in (*objects, *modules):
             self._visit(value, 0)
@@ -165,6 +167,9 @@ class _Surroundings:
         if isinstance(value, Tensor):
             self._known.add(id(value))
             self.tensors.append(value)
+        elif isinstance(value, Optimizer) and _ours(type(value)):
+            self._known.add(id(value))
+            self.optimizers.append(value)
         elif isinstance(value, Module):
             for module in value.modules():
                 if id(module) not in self._known:
@@ -246,7 +251,8 @@ class _Conditions:
         self.stamp = _core._stamp()
 
     def now(self):
-        return [[_module_state(m) for m in self.modules], [_tensor_state(t) for t in self.around.tensors]]
+        return [[_module_state(m) for m in self.modules], [_tensor_state(t) for t in self.around.tensors],
+                [[list(map(id, group["params"])) for group in o.param_groups] for o in self.around.optimizers]]
 
     def hold(self):
         stamp = _core._stamp()
@@ -259,7 +265,7 @@ class _Conditions:
     def changed(self):
         """What is not as it was, in words, or None."""
         if self.now() != self.state:
-            return "a number, mode or parameter that a module holds"
+            return "a number, mode or parameter that a module holds, or the parameters of an optimizer"
         return self.around.differs()
 
     def rolled(self):
@@ -482,7 +488,8 @@ class Compiled:
         kind = self._kinds.get(key)
         variant, runs = (None, False) if kind is None else self._choose(kind, tensors)
         if runs and not _core._recording():
-            kind.missed = 0
+            if kind.missed:
+                kind.missed = 0
             if kind is not self._last:
                 self._touch(key, kind)
             try:

@@ -20,6 +20,46 @@ cdef int check_state(str op, Tensor p, object others) except -1:
     return 0
 
 
+cdef Const* wanted_constants(int op, Tensor p, Tensor a, Tensor b, Tensor c) noexcept:
+    """The constants of a replay's update of p with states a, b and c, to be set; NULL when none is waited for, or another one."""
+    cdef Program q
+    cdef Instr* I
+    if COLLECT == NULL:
+        return NULL
+    q = <Program>COLLECT
+    if q.cursor >= q.nupdates:
+        return NULL
+    I = q.updates[q.cursor]
+    if (I.op != op or I.n != p.n or I.arg[0].data != p.ptr or I.arg[1].data != (NULL if a is None else a.ptr)
+            or (I.nout > 2 and (I.arg[2].data != (NULL if b is None else b.ptr) or I.arg[3].data != (NULL if c is None else c.ptr)))):
+        return NULL
+    q.cursor += 1
+    return I.c
+
+
+def gradients_of(list params, list planned, list kinds):
+    """The dense gradients of `params`; None when they are not `planned`, or their gradients not of these kinds.
+
+    kinds: 0: none, 1: dense, 2: row-sparse.
+    """
+    cdef Py_ssize_t k
+    cdef Tensor p
+    cdef list grads = []
+    if len(params) != len(planned):
+        return None
+    for k in range(len(params)):
+        if params[k] is not planned[k]:
+            return None
+        p = params[k]
+        if WATCH & 1:
+            note_grad(p, False)
+        if <int>kinds[k] != (1 if p.g is not None else 2 if p.rows is not None else 0):
+            return None
+        if p.g is not None:
+            grads.append(p.g)
+    return grads
+
+
 def sgd_step(list params, list grads, bufs, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
              bint maximize, first):
     """One step of stochastic gradient descent for all parameters.
@@ -28,10 +68,18 @@ def sgd_step(list params, list grads, bufs, double lr, double momentum, double d
     bufs: list of momentum buffers, or None; first: the buffers are new (b = g).  In place.  Source: Sutskever et al., 2013.
     """
     cdef Instr I
-    cdef Tensor p, g, b
+    cdef Tensor p, g, b = None
+    cdef Const* c
     cdef Py_ssize_t k
     for k in range(len(params)):
         p = params[k]
+        if bufs is not None:
+            b = bufs[k]
+        c = wanted_constants(OP_sgd_update, p, b, None, None)
+        if c != NULL:
+            sgd_constants(c, lr, momentum, dampening, weight_decay, nesterov, maximize,
+                          first[k] if isinstance(first, list) else first)
+            continue
         g = grads[k]
         if g is None:
             raise DTypeError("optimizer step: a gradient is None; leave its parameter out.")
@@ -46,19 +94,37 @@ def sgd_step(list params, list grads, bufs, double lr, double momentum, double d
         else:
             no_operand(&I.arg[1])
         set_operand(&I.arg[2], g)
-        I.c[0].f = lr
-        I.c[1].f = momentum
-        I.c[2].f = dampening
-        I.c[3].f = weight_decay
-        I.c[4].i = nesterov
-        I.c[5].i = maximize
-        I.c[6].i = first[k] if isinstance(first, list) else first
+        sgd_constants(I.c, lr, momentum, dampening, weight_decay, nesterov, maximize,
+                      first[k] if isinstance(first, list) else first)
         I.n = p.n
         I.flags = F_FLUSH
         I.grain = BLOCK
         I.cost = 0.5
         execute(&I)
         written(p, OP_sgd_update)
+
+
+cdef inline void sgd_constants(Const* c, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
+                               bint maximize, bint first) noexcept:
+    c[0].f = lr
+    c[1].f = momentum
+    c[2].f = dampening
+    c[3].f = weight_decay
+    c[4].i = nesterov
+    c[5].i = maximize
+    c[6].i = first
+
+
+cdef inline void adam_constants(Const* c, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled,
+                                bint maximize, double t) noexcept:
+    c[0].f = lr
+    c[1].f = beta1
+    c[2].f = beta2
+    c[3].f = eps
+    c[4].f = weight_decay
+    c[5].i = decoupled
+    c[6].i = maximize
+    c[7].f = t
 
 
 def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_avg_sqs, list steps, double lr, double beta1,
@@ -70,15 +136,22 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
     Source: Kingma and Ba, 2015; Reddi et al., 2018; Loshchilov and Hutter, 2019.
     """
     cdef Instr I
-    cdef Tensor p, g, m, v, x
+    cdef Tensor p, g, m, v, x = None
+    cdef Const* c
     cdef Py_ssize_t k
     for k in range(len(params)):
         p = params[k]
+        m = exp_avgs[k]
+        v = exp_avg_sqs[k]
+        if max_exp_avg_sqs is not None:
+            x = max_exp_avg_sqs[k]
+        c = wanted_constants(OP_adam_update, p, m, v, x)
+        if c != NULL:
+            adam_constants(c, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, steps[k])
+            continue
         g = grads[k]
         if g is None:
             raise DTypeError("optimizer step: a gradient is None; leave its parameter out.")
-        m = exp_avgs[k]
-        v = exp_avg_sqs[k]
         check_state("adam", p, (g if g.bits & B_CONTIGUOUS else None, m, v,
                                 None if max_exp_avg_sqs is None else max_exp_avg_sqs[k]))
         g = whole(g)
@@ -86,20 +159,12 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
         set_operand(&I.arg[0], p)
         set_operand(&I.arg[1], m)
         set_operand(&I.arg[2], v)
-        if max_exp_avg_sqs is not None:
-            x = max_exp_avg_sqs[k]
+        if x is not None:
             set_operand(&I.arg[3], x)
         else:
             no_operand(&I.arg[3])
         set_operand(&I.arg[4], g)
-        I.c[0].f = lr
-        I.c[1].f = beta1
-        I.c[2].f = beta2
-        I.c[3].f = eps
-        I.c[4].f = weight_decay
-        I.c[5].i = decoupled
-        I.c[6].i = maximize
-        I.c[7].f = steps[k]
+        adam_constants(I.c, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, steps[k])
         I.n = p.n
         I.flags = F_FLUSH
         I.grain = BLOCK

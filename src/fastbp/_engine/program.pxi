@@ -106,7 +106,7 @@ cdef inline void no_operand(Operand* o) noexcept:
 
 cdef inline void start(Instr* I, int kernel, int op, int code, int nout, int narg) noexcept:
     """A new instruction; the builder adds operands, shape, constants, n and cost."""
-    if WATCH:
+    if WATCH & 1:
         memset(I, 0, sizeof(Instr))     # what the builder leaves out must be the same in two recordings
     I.run = K.kernel[kernel]
     I.strip = NULL

@@ -53,7 +53,7 @@ RESULTS = {
                      "node_visits", "live_bytes", "live_tensors", "live_nodes", "allocations", "initial_seed", "seed",
                      "_enter_dual_level", "_enter_vmap"), "_Int"),
     **dict.fromkeys(("_same_recording", "_program", "_replay", "_check_program", "_record", "_record_backward",
-                     "_replay_backward", "_host", "_call_key", "_offsets", "_set_offsets"), "Any"),
+                     "_replay_backward", "_host", "_call_key", "gradients_of", "_offsets", "_set_offsets"), "Any"),
     **dict.fromkeys(("_note_escapes", "_finish", "_rewind", "_drop_graph", "_changed", "_graft", "_walls"), "None"),
     **dict.fromkeys(("_recording", "_escapes", "_escapes_alive", "_held_elsewhere",
                      "_busy", "_shared", "_outer", "_foreign", "_twice",

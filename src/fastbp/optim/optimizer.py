@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
 
-from fastbp._core import RowSparse, Tensor, _host, _recording, rows_into
+from fastbp._core import RowSparse, Tensor, _changed, _host, _recording, gradients_of, rows_into
 from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.utils.hooks import RemovableHandle
 
@@ -218,6 +218,7 @@ class Optimizer:
             if any(id(p) in ids for p in group["params"]):
                 raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(param_group)
+        _changed()
 
     def zero_grad(self, set_to_none=True):
         """Forgets the gradients of all parameters, or fills them with zeros when `set_to_none` is False."""
@@ -361,16 +362,7 @@ class _Plan:
 
     def gradients(self, listed):
         """The gradients of `params`; None when the group or the set of those with gradients is another one."""
-        grads = []
-        if len(listed) != len(self.listed):
-            return None
-        for p, planned, kind in zip(listed, self.listed, self.kinds):
-            g = p.grad
-            if p is not planned or kind != (0 if g is None else 2 if g.__class__ is RowSparse else 1):
-                return None
-            if kind == 1:
-                grads.append(g)
-        return grads
+        return gradients_of(listed if listed.__class__ is list else list(listed), self.listed, self.kinds)
 
     def compact(self, index):
         """Rows `index` of the one parameter and its states, in place of them.  Returns: what was replaced, in pairs."""

@@ -217,3 +217,18 @@ def test_fill_diagonal():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_triangle_indices_hold_in_a_recorded_step():
+    for op, reference in ((fastbp.triu_indices, np.triu_indices), (fastbp.tril_indices, np.tril_indices)):
+        for row, col, offset in [(3, 3, 0), (3, 5, 1), (5, 3, -2), (4, 4, 9), (4, 4, -9), (1, 4, 2), (4, 0, 0)]:
+            found = op(row, col, offset).numpy()
+            np.testing.assert_array_equal(found, np.stack(reference(row, offset, col)))
+            assert found.dtype == np.int64
+
+    def lower(x):
+        rows, columns = fastbp.tril_indices(3, 3)
+        return (x[rows, columns] * 2).sum()
+    step = fastbp.compile(lower)
+    for k in range(5):
+        assert step(fastbp.full((3, 3), float(k))).item() == 12 * k

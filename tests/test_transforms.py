@@ -463,3 +463,39 @@ def test_hooks_on_nodes_and_on_several_tensors():
     assert seen[1:] == [([20, 20, 20], [10, 10, 10])] and x.grad.tolist() == [20, 20, 20]
     edge = autograd.graph.get_gradient_edge(y)
     assert edge.node is node and edge.output_nr == 0
+
+
+# ---- bad input says what to do ----------------------------------------------------------------------------------------
+
+MATRIX = np.arange(4.0).reshape(2, 2)
+BAD = {
+    "no scalar": (lambda: func.grad(layer)(t(X)), RuntimeError, r"grad: .*scalar.*\[2\].*sum\(\)"),
+    "tuple": (lambda: func.grad(lambda x: (x.sum(), x))(t(X)), RuntimeError, r"grad: .*got tuple"),
+    "number": (lambda: func.jacfwd(lambda x: 1.0)(t(X)), RuntimeError, r"jacfwd: .*Tensors, got float"),
+    "argnums": (lambda: func.grad(scalar, "a")(t(X)), ValueError, r"grad: argnums 'a' and 1"),
+    "integers": (lambda: func.jacrev(lambda x: x)(fastbp.arange(3)), TypeError, r"int64\[3\].*\.float\(\)"),
+    "argument written": (lambda: func.grad(lambda x: x.mul_(2).sum())(t(X)), RuntimeError, r"grad: .*argument.*x\.clone\(\)"),
+    "view written": (lambda: func.vjp(lambda x: (x[:2].mul_(3), x)[1], t(X)), RuntimeError, r"vjp: .*argument.*x\.clone\(\)"),
+    "tangent": (lambda: func.jvp(layer, (t(X),), (t(MATRIX),)), ValueError, r"jvp: tangent 0 .*\[2, 2\].*\[3\]"),
+    "tangents": (lambda: func.jvp(layer, (t(X),), (t(X), t(X))), RuntimeError, r"jvp: .*same length"),
+    "linearize": (lambda: func.linearize(layer, t(X))[1](t(MATRIX)), ValueError, r"linearize: tangent 0 .*\[2, 2\].*\[3\]"),
+    "hvp": (lambda: func.hvp(scalar, (t(X),), (t(MATRIX),)), ValueError, r"hvp: tangent 0 .*\[2, 2\].*\[3\]"),
+    "hvp tuple": (lambda: func.hvp(scalar, t(X), t(X)), RuntimeError, r"hvp: .*tuples"),
+    "adjoint": (lambda: func.vjp(layer, t(X))[1](t(X)), RuntimeError, r"adjoint of shape \[3\].*\[2\]"),
+    "branch": (lambda: func.vmap(lambda x: x if x.sum() > 0 else -x)(t(MATRIX)), RuntimeError, r"vmap: .*whole batch.*where\(\)"),
+    "in_dims": (lambda: func.vmap(scalar, "0")(t(MATRIX)), ValueError, r"vmap: in_dims '0'"),
+    "too many in_dims": (lambda: func.vmap(scalar, (0, 0))(t(MATRIX)), ValueError, r"vmap: in_dims \(0, 0\) .*1 argument"),
+    "in_dims range": (lambda: func.vmap(scalar, 2)(t(MATRIX)), ValueError, r"vmap: in_dims 2 .*\[2, 2\]"),
+    "too many out_dims": (lambda: func.vmap(layer, 0, (0, 1))(t(W)), ValueError, r"vmap: out_dims \(0, 1\) .*1 result"),
+    "out_dims range": (lambda: func.vmap(lambda x: x, 0, 3)(t(MATRIX)), IndexError, r"vmap: out_dims 3 .*\[2\]"),
+    "out_dims None": (lambda: func.vmap(lambda x: x, 0, None)(t(MATRIX)), ValueError, r"vmap: out_dims is None"),
+    "sizes": (lambda: func.vmap(lambda x, y: x)(t(MATRIX), t(X)), ValueError, r"vmap: .*same size.*\[2, 3\]"),
+    "inside": (lambda: func.vmap(func.grad(lambda x: x * 2))(t(MATRIX)), RuntimeError, r"grad: .*scalar.*\[2\]"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_says_what_to_do(name):
+    f, kind, words = BAD[name]
+    with pytest.raises(kind, match=words):
+        f()

@@ -34,7 +34,7 @@ def _chosen(name, args, argnums):
     """The arguments that argnums names, as a tuple."""
     for k in (argnums,) if isinstance(argnums, int) else argnums:
         if not isinstance(k, int) or not -len(args) <= k < len(args):
-            raise ValueError(f"{name}: argnums {argnums} and {len(args)} positional arguments; it must name some of them.")
+            raise ValueError(f"{name}: argnums {argnums!r} and {len(args)} positional arguments; it must name some of them.")
     return (args[argnums],) if isinstance(argnums, int) else tuple(args[k] for k in argnums)
 
 
@@ -76,8 +76,12 @@ class _Recorded:
         outer = is_grad_enabled()
         with enable_grad():
             self.inputs = [_track(x) for x in leaves]
+            made = [x.grad_fn for x in self.inputs]
             changed = _replaced(args, argnums, tree_unflatten(self.inputs, self.spec))
             self.output, self.aux = _output(name, func(*changed, **kwargs), has_aux)
+        if any(x.grad_fn is not node for x, node in zip(self.inputs, made)):
+            raise RuntimeError(f"{name}: the function writes to an argument that it is differentiated in. Let it work on a copy "
+                               f"(x = x.clone()), or use the out-of-place operation.")
         self.outputs, self.output_spec = tree_flatten(self.output)
         for y in self.outputs:
             if not isinstance(y, Tensor):
@@ -193,6 +197,13 @@ def _unpacked(name, output, strict=False):
     return values, tangents, spec
 
 
+def _same_shapes(name, primals, tangents):
+    for k, (x, t) in enumerate(zip(primals, tangents)):
+        if x.shape != t.shape:
+            raise _core.ShapeError(f"{name}: tangent {k} has shape {list(t.shape)}, and must have the shape of its primal, "
+                                   f"{list(x.shape)}.")
+
+
 def _primals(tree):
     return tree_map(lambda x: forward_ad.unpack_dual(x).primal if isinstance(x, Tensor) else x, tree)
 
@@ -218,6 +229,7 @@ def jvp(func, primals, tangents, *, strict=False, has_aux=False):
     ts, tangent_spec = _tensors("jvp", tangents)
     if spec != tangent_spec:
         raise RuntimeError(f"jvp: primals and tangents differ in structure: {spec} and {tangent_spec}.")
+    _same_shapes("jvp", xs, ts)
     with forward_ad.dual_level():
         duals = [forward_ad.make_dual(x, t) for x, t in zip(xs, ts)]
         output, aux = _output("jvp", func(*tree_unflatten(duals, spec)), has_aux)
@@ -236,7 +248,7 @@ def linearize(func, *primals):
     """
     output, vjp_fn = vjp(func, *primals)
     ys, output_spec = tree_flatten(output)
-    _, spec = tree_flatten(primals)
+    xs, spec = tree_flatten(primals)
     with enable_grad():
         us = [_track(zeros_like(y.detach())) for y in ys]
         transposed = tree_flatten(vjp_fn(*us))[0]
@@ -246,6 +258,7 @@ def linearize(func, *primals):
         ts, tangent_spec = tree_flatten(tangents)
         if tangent_spec != spec:
             raise RuntimeError(f"linearize: tangents must have the structure of the primals, {spec}, got {tangent_spec}.")
+        _same_shapes("linearize", xs, ts)
         pairs = [(g, t) for g, t in zip(transposed, ts) if g.requires_grad]
         if not pairs:
             return tree_unflatten([zeros_like(y.detach()) for y in ys], output_spec)
@@ -389,6 +402,9 @@ def hvp(func, primals, tangents):
     Cost: two to four gradients; no Hessian is formed.
     Source: Pearlmutter, Fast exact multiplication by the Hessian, 1994
     """
+    if not isinstance(primals, tuple) or not isinstance(tangents, tuple) or len(primals) != len(tangents) or not primals:
+        raise RuntimeError("hvp: primals and tangents must be tuples of the same length, at least 1.")
+    _same_shapes("hvp", _tensors("hvp", primals)[0], _tensors("hvp", tangents)[0])
     return jvp(grad(func, 0 if len(primals) == 1 else tuple(range(len(primals)))), tuple(primals), tuple(tangents))
 
 
@@ -469,9 +485,12 @@ def _spread_dims(dims, tree, one=False):
         if not isinstance(tree, dict) or dims.keys() != tree.keys():
             raise ValueError("vmap: in_dims is a dict that does not match its argument.")
         return [d for k in tree for d in _spread_dims(dims[k], tree[k], one)]
+    what = "out_dims" if one else "in_dims"
+    if not isinstance(dims, (tuple, list)):
+        raise ValueError(f"vmap: {what} {dims!r} must be an int, None, or a container of them.")
     if not isinstance(tree, (tuple, list)) or len(dims) != len(tree):
-        raise ValueError(f"vmap: in_dims or out_dims {dims} do not match {len(tree) if isinstance(tree, (tuple, list)) else 1} "
-                         f"values.")
+        raise ValueError(f"vmap: {what} {dims!r} does not match {len(tree) if isinstance(tree, (tuple, list)) else 1} "
+                         f"{'result(s)' if one else 'argument(s)'}; give one for each.")
     return [d for a, b in zip(dims, tree) for d in _spread_dims(a, b, one)]
 
 
@@ -492,6 +511,9 @@ def _run_vmap(func, args, kwargs, dims, out_dims, size, randomness):
                 found.append(y)
                 continue
             y = _core._unbatch(y, level)
+            if not -y.dim() <= d < y.dim():
+                raise IndexError(f"vmap: out_dims {d} for a result of shape {list(y.shape[1:])}: with the batch it has {y.dim()} "
+                                 f"dimensions.")
             found.append(y if d == 0 else y.movedim(0, d))
         return tree_unflatten(found, result_spec)
     finally:

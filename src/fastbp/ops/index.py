@@ -388,8 +388,15 @@ def _triangle_indices(op, row, col, offset, dtype, lower):
         raise ValueError(f"{op}: row {row} and col {col} must not be negative.")
     if dtype is not None and dtype not in (F.int64, F.int32):
         raise F.DTypeError(f"{op}: dtype {dtype} must be int64 or int32.")
-    gap = F.arange(col) - F.arange(row).reshape(row, 1)
-    found = F.nonzero(gap <= offset if lower else gap >= offset).t().contiguous()
+    first = [0 if lower else min(max(k + offset, 0), col) for k in range(row)]
+    count = [(min(max(k + offset + 1, 0), col) if lower else col) - a for k, a in enumerate(first)]
+    total = sum(count)
+    if total == 0:
+        return F.zeros((2, 0), dtype=dtype or F.int64)
+    ends = F.cumsum(F.tensor(count), 0)
+    places = F.arange(total)            # in order of rows: nothing is searched for, a recorded step may hold it
+    rows = F.searchsorted(ends, places, right=True)
+    found = F.stack([rows, places + (F.tensor(first) + F.tensor(count) - ends)[rows]])
     return found if dtype is None else found.to(dtype)
 
 

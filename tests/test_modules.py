@@ -274,3 +274,29 @@ def test_data_parallel_calls_its_module():
     for wrapper in (nn.DataParallel, nn.parallel.DistributedDataParallel):
         wrapped = wrapper(net)
         assert wrapped.module is net and fastbp.equal(wrapped(fastbp.ones(1, 2)), net(fastbp.ones(1, 2)))
+
+
+def test_a_module_without_values():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    assert model.to("meta") is model and model[0].weight.shape == (4, 3) and model[0].weight.isnan().all()
+    assert model[0].weight.requires_grad and isinstance(model[0].weight, nn.Parameter) and model[1].num_batches_tracked == 0
+    y = fastbp.func.functional_call(model, {k: v.clone() for k, v in state.items()}, (fastbp.ones(2, 3),))
+    assert y.isfinite().all()
+    model.load_state_dict(state, assign=True)
+    assert (model[0].weight == state["0.weight"]).all()
+    with pytest.raises(RuntimeError, match="computes on the CPU"):
+        model.to("cuda")
+
+
+def test_swap_tensors():
+    a, b = nn.Parameter(fastbp.ones(2)), nn.Parameter(fastbp.zeros(2, 3, dtype=fastbp.float64), requires_grad=False)
+    (a * 3).sum().backward()
+    a.note = "a"
+    fastbp.utils.swap_tensors(a, b)
+    assert a.shape == (2, 3) and a.dtype == fastbp.float64 and not a.requires_grad and a.grad is None and not hasattr(a, "note")
+    assert b.tolist() == [1, 1] and b.requires_grad and b.grad.tolist() == [3, 3] and b.note == "a"
+    with pytest.raises(TypeError, match="one class"):
+        fastbp.utils.swap_tensors(a, fastbp.ones(2))
+    with pytest.raises(RuntimeError, match="leaves"):
+        fastbp.utils.swap_tensors(b * 2, fastbp.ones(2))

@@ -8,8 +8,9 @@ There is no `Module.__getattr__` for the same reason: a class that has one pays 
 import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
+from math import nan
 
-from fastbp._core import Tensor, _changed
+from fastbp._core import Tensor, _changed, zeros
 from fastbp._core import dtype as _dtype
 from fastbp.autograd.grad_mode import no_grad
 from fastbp.nn import global_hooks
@@ -113,7 +114,7 @@ def _addindent(s_, numSpaces):      # PyTorch's, which programs import
 
 
 def _parse_to(args, kwargs):
-    """dtype of `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; every device but the CPU is an error."""
+    """(dtype, whether to "meta") of `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; other devices are errors."""
     dtype, device = kwargs.get("dtype"), kwargs.get("device")
     for value in args[:2]:
         if isinstance(value, _dtype):
@@ -124,10 +125,16 @@ def _parse_to(args, kwargs):
             device = value
     if isinstance(kwargs.get("tensor", kwargs.get("other")), Tensor):
         dtype = kwargs.get("tensor", kwargs.get("other")).dtype
-    if device is not None and str(device).split(":")[0] != "cpu":
-        raise RuntimeError(f"Module.to: fastbp computes on the CPU, got device {str(device)!r}; use 'cpu' or leave it "
+    device = "cpu" if device is None else str(device).partition(":")[0]
+    if device not in ("cpu", "meta"):
+        raise RuntimeError(f"Module.to: fastbp computes on the CPU, got device {device!r}; use 'cpu' or leave it "
                            "out")
-    return dtype
+    return dtype, device == "meta"
+
+
+def _hollow(t):
+    """A tensor of t's shape and dtype that takes no memory: NaN everywhere, 0 where there is none."""
+    return zeros((), dtype=t.dtype).fill_(nan if t.is_floating_point() else 0).expand(t.shape)
 
 
 _COPIES = "_copies"         # where load_state_dict collects what it will copy, once everything is checked
@@ -610,10 +617,14 @@ class Module:
     def to(self, *args, **kwargs):
         """Converts floating parameters and buffers: `to(dtype)`, `to("cpu")`, `to("cpu", dtype)`, `to(tensor)`.
 
+        `to("meta")` keeps shapes alone: parameters and buffers take no memory and hold NaN (integers 0), for the base model of
+        `func.functional_call` and for `load_state_dict(state, assign=True)`.
         Errors: RuntimeError for any other device; TypeError for a dtype that is not floating.
         Returns: self.
         """
-        dtype = _parse_to(args, kwargs)
+        dtype, meta = _parse_to(args, kwargs)
+        if meta:
+            self._apply(_hollow)
         if dtype is None:
             return self
         if not dtype.is_floating_point:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import fastbp
@@ -279,6 +280,29 @@ def test_every_kernel_has_a_program():
 @pytest.mark.parametrize("kernel", PROGRAMS)
 def test_same_bits(kernel, threads):
     assert_same_bits(PROGRAMS[kernel], threads, kernel)
+
+
+def test_same_bits_from_several_python_threads(threads):
+    """One region at a time has the team; who finds it at work computes alone.  Nobody gets another's numbers."""
+    x = [floats(700, 500, grad=False, seed=k) for k in range(4)]
+
+    def compute(k, out):
+        out[k] = [(x[k] @ x[k].t(), x[k].softmax(1), x[k].sum(0)) for _ in range(6)]
+
+    threads(1)
+    want = {}
+    for k in range(4):
+        compute(k, want)
+    threads(3)
+    got = {}
+    workers = [threading.Thread(target=compute, args=(k, got)) for k in range(4)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    for k in range(4):
+        for rows, first in zip(got[k], want[k], strict=True):
+            assert all(fastbp.equal(a, b) for a, b in zip(rows, first, strict=True))
 
 
 def test_same_bits_check_finds_a_difference(threads):

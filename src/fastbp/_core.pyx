@@ -2,7 +2,8 @@
 #
 # The map.  Each chapter opens with a paragraph that says what it holds and what may be touched.
 #   errors      status code or broken rule -> exception that names operation, argument, shapes, remedy
-#   machine     the instruction set chosen, threads, the only parallel region, the fork guard
+#   machine     the instruction set chosen, the number of threads, the fork guard
+#   team        the threads, the only parallel region
 #   storage     aligned memory, the caching allocator, versions
 #   dtype       dtypes and PyTorch's promotion rules; the names of devices
 #   watch       times of instructions, a word for each node, for those who look on
@@ -35,7 +36,6 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New, PyCapsule_IsValid
 from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM, PyTuple_CheckExact
-from cython.parallel cimport prange
 from libc.math cimport floor as c_floor, INFINITY, NAN
 from libc.stdlib cimport malloc, calloc, realloc, free
 from libc.string cimport memcpy, memset, memcmp
@@ -62,6 +62,7 @@ cdef class dtype
 
 include "_engine/errors.pxi"
 include "_engine/machine.pxi"
+include "_engine/team.pxi"
 include "_engine/storage.pxi"
 include "_engine/dtype.pxi"
 include "_engine/watch.pxi"

@@ -300,7 +300,7 @@ cdef int run_pool(int kernel, int op, Tensor first, Tensor second, Tensor third,
     I.c[22].i = count_pad
     I.c[23].i = divisor
     I.n = q.x[0] * q.x[1]
-    I.cost = 0.15 * q.y[0] * q.y[1] * q.y[2] * (2 + q.w[2] * q.w[3] * q.w[4])
+    I.cost = 20 + 0.15 * q.y[0] * q.y[1] * q.y[2] * (2 + q.w[2] * q.w[3] * q.w[4])
     I.workspace = K.pool_workspace(&I)
     execute(&I)
     return 0

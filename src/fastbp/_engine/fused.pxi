@@ -32,7 +32,7 @@ cdef Tensor run_rows(int kernel, int op, Tensor a, Tensor b, int d):
     I.shape[1] = x.dims[x.nd - 1] if x.nd else 1
     I.shape[0] = x.n // I.shape[1] if I.shape[1] else 0
     I.n = I.shape[0]
-    I.cost = 4.0 + 1.2 * I.shape[1]
+    I.cost = 10.0 + 0.5 * I.shape[1]
     execute(&I)
     return whole(swap_last(y, d)) if moved else y
 
@@ -227,7 +227,7 @@ cdef Tensor c_cross_entropy_rows(Tensor x, Tensor target, object weight, int64_t
     I.c[0].i = ignore_index
     I.c[1].f = smoothing
     I.n = x.dims[0]
-    I.cost = 10.0 + 1.2 * x.dims[1]
+    I.cost = 10.0 + 0.5 * x.dims[1]
     execute(&I)
     if reduction == "none":
         y = loss
@@ -291,7 +291,7 @@ cdef Tensor cross_entropy_gradient(Tensor scale, Tensor x, Tensor target, object
     I.c[1].f = smoothing
     I.c[2].f = 1.0
     I.n = x.dims[0]
-    I.cost = 10.0 + 1.2 * x.dims[1]
+    I.cost = 10.0 + 0.5 * x.dims[1]
     execute(&I)
     return g
 

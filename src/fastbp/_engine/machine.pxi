@@ -1,10 +1,8 @@
-# The machine: which instruction set was chosen, how many threads there are, and the only parallel region of fastbp.
+# The machine: which instruction set was chosen, how many threads there are, when they are worth it.
 #
-# Kernels are serial over [lo, hi).  Here, and nowhere else, a range is cut for a team.  One cost model decides: an
-# instruction carries its estimated nanoseconds, and below PARALLEL_NS the team is not woken: a hot region costs about 0.7 us,
-# but a thread that has slept or lost its core comes milliseconds late, and everybody waits for it (training on the digits
-# with regions from 15 us upwards: 7.9 s on two busy cores, 0.8 s on one).  Cuts lie on multiples of Instr.grain, so the bits do
-# not depend on the number of threads.
+# Kernels are serial over [lo, hi).  team.pxi, and nothing else, cuts a range for a team.  One cost model decides: an instruction
+# carries its estimated nanoseconds, and below PARALLEL_NS the team is left alone.  Cuts lie on multiples of Instr.grain, so the
+# bits do not depend on the number of threads.
 
 cdef extern from *:
     """
@@ -61,7 +59,7 @@ cdef extern from *:
 cdef KernelTable* K = NULL
 cdef int THREADS = 1            # of the team; 1 in a forked child
 cdef bint FORKED = False
-cdef double PARALLEL_NS = 100000.0  # serial time above which the team pays
+cdef double PARALLEL_NS = 15000.0   # serial time above which the team pays
 cdef double RELEASE_NS = 40000.0    # serial time above which the interpreter lock is released
 cdef char* WORKSPACE = NULL     # one slab for each thread of the team, grown on demand, held under the GIL
 cdef size_t WORKSPACE_BYTES = 0
@@ -128,7 +126,7 @@ def set_num_threads(int num_threads):
 
 
 def _after_fork():
-    """libgomp hangs in a forked child that enters a region after the parent used one: the child computes serially."""
+    """The threads of the team are not in a forked child: it computes serially."""
     global THREADS, WORKSPACE_BUSY, FORKED, DRAINING
     THREADS = 1
     FORKED = True
@@ -158,31 +156,3 @@ cdef char* workspace_of(int64_t each, int threads) noexcept:
         for t in range(threads):
             fbp_allow(first + t * ((each + 127) // 64 * 64), each)
     return first
-
-
-cdef inline int run_range(Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    """One thread's share; the caller's floating-point state is restored."""
-    cdef unsigned state
-    cdef int status
-    if not I.flags & F_FLUSH:
-        return I.run(I, lo, hi, ws)
-    state = fbp_flush()
-    status = I.run(I, lo, hi, ws)
-    fbp_unflush(state)
-    return status
-
-
-cdef int run_team(Instr* I, int threads, char* ws) noexcept nogil:
-    """The parallel region: contiguous shares of [0, n), cut at multiples of the grain."""
-    cdef int64_t grains = (I.n + I.grain - 1) // I.grain, share = (grains + threads - 1) // threads * I.grain
-    cdef int64_t slab = (I.workspace + 127) // 64 * 64
-    cdef int t, status = ST_OK, one
-    cdef int64_t lo, hi
-    for t in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        lo = t * share
-        hi = lo + share if lo + share < I.n else I.n
-        if lo < hi:
-            one = run_range(I, lo, hi, ws + t * slab)
-            if one != ST_OK:
-                status = one        # any failing share's status will do: all name the same cause
-    return status

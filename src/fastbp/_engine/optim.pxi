@@ -99,7 +99,7 @@ def sgd_step(list params, list grads, bufs, double lr, double momentum, double d
         I.n = p.n
         I.flags = F_FLUSH
         I.grain = BLOCK
-        I.cost = 0.5
+        I.cost = 0.2
         execute(&I)
         written(p, OP_sgd_update)
 
@@ -168,7 +168,7 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
         I.n = p.n
         I.flags = F_FLUSH
         I.grain = BLOCK
-        I.cost = 1.0
+        I.cost = 0.4
         execute(&I)
         written(p, OP_adam_update)
         m.st.version += 1
@@ -220,7 +220,7 @@ def optimizer_step(str name, list params, list grads, tuple states, constants):
         I.n = p.n
         I.flags = F_FLUSH
         I.grain = BLOCK
-        I.cost = 1.0
+        I.cost = 0.4
         execute(&I)
         written(p, OP_optimizer_update)
 

@@ -78,7 +78,7 @@ cdef int execute(Instr* I) except -1:
     else:
         WORKSPACE_BUSY = True if own == NULL else WORKSPACE_BUSY
         with nogil:
-            status = run_range(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws)
+            status = run_range(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws, (I.workspace + 127) // 64 * 64)
         if own == NULL:
             WORKSPACE_BUSY = False
     if began and LOGGING:

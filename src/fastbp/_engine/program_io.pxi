@@ -757,7 +757,8 @@ def _assemble(dict d not None, list blobs not None):
         elif opcode == K_attention:
             I.workspace = K.attention_workspace(I)
         elif opcode == K_recurrent:
-            I.workspace = steps_workspace(I.dtype, I.c[3].i, I.c[3].i * (4 if I.c[0].i == STEPS_LSTM else 3 if I.c[0].i == STEPS_GRU else 1))
+            gates = 4 if I.c[0].i == STEPS_LSTM else 3 if I.c[0].i == STEPS_GRU else 1
+            I.workspace = steps_workspace(I.dtype, I.c[3].i, I.c[3].i * gates)
         elif opcode == K_batch_norm and I.c[0].i != 0:
             raise ValueError("batch_norm: of training")
         s.n = I.n

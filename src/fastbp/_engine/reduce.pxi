@@ -94,7 +94,7 @@ cdef int run_reduce(int kernel, int op, Tensor y, Tensor x, int64_t outer, int64
     I.c[0].f = c0
     I.n = outer * inner
     I.grain = 1 if inner == 1 else 64
-    I.cost = 0.3 * red + 2.0
+    I.cost = 0.08 * red + 2.0
     execute(&I)
     return 0
 
@@ -477,7 +477,7 @@ cdef Tensor scanned(int kernel, int op, Tensor x, int dim):
     I.shape[0] = x.n // (I.shape[1] * inner) if x.n else 0
     I.n = I.shape[0] * inner
     I.grain = 1 if inner == 1 else 64
-    I.cost = I.shape[1] * 1.0
+    I.cost = I.shape[1] * 0.4
     execute(&I)
     return y
 

@@ -78,15 +78,26 @@ cdef void run_tiny(const Tiny* t, int64_t count) noexcept nogil:
         t += 1
 
 
-cdef int strips_team(const Exec* x, int threads, char* ws, int64_t slab) noexcept nogil:
-    cdef int64_t grains = (x.n + BLOCK - 1) // BLOCK, share = (grains + threads - 1) // threads * BLOCK, lo, hi
-    cdef int t
-    for t in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        lo = t * share
-        hi = lo + share if lo + share < x.n else x.n
-        if lo < hi:
-            run_strips(x, lo, hi, ws + t * slab)
-    return ST_OK
+cdef struct StripsJob:
+    const Exec* x
+    int64_t share
+    char* ws
+    int64_t slab
+
+
+cdef void strips_chunk(void* job, int64_t chunk, int slot) noexcept nogil:
+    cdef StripsJob* j = <StripsJob*>job
+    cdef int64_t lo = chunk * j.share
+    run_strips(j.x, lo, lo + j.share if lo + j.share < j.x.n else j.x.n, j.ws + slot * j.slab)
+
+
+cdef void strips_team(const Exec* x, int threads, char* ws, int64_t slab) noexcept nogil:
+    cdef StripsJob job
+    job.x = x
+    job.share = ((x.n + BLOCK - 1) // BLOCK + threads - 1) // threads * BLOCK
+    job.ws = ws
+    job.slab = slab
+    fbp_region(threads, (x.n + job.share - 1) // job.share, strips_chunk, &job)
 
 
 cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char* ws, Py_ssize_t* failed) noexcept nogil:
@@ -101,14 +112,14 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
         if x.I == NULL:
             if x.strip == NULL:
                 run_tiny(<const Tiny*>x.x[0], x.count)
-            elif x.ns > REPLAY_PARALLEL_NS and threads > 1 and x.n > BLOCK:
+            elif x.ns > PARALLEL_NS and threads > 1 and x.n > BLOCK:
                 strips_team(x, threads, ws, slab)
             else:
                 run_strips(x, 0, x.n, ws)
             k += x.count
         else:
-            if x.ns > REPLAY_PARALLEL_NS and threads > 1 and x.I.n > x.I.grain:
-                status = team_of(x.I, threads, ws, slab)
+            if x.ns > PARALLEL_NS and threads > 1 and x.I.n > x.I.grain:
+                status = run_team(x.I, threads, ws, slab)
             else:
                 status = run_range(x.I, 0, x.I.n, ws)
             if status != ST_OK:
@@ -120,24 +131,6 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
             failed[0] = k
             return -1
     return ST_OK
-
-
-cdef double REPLAY_PARALLEL_NS = 100000.0    # as for eager calls
-
-
-cdef int team_of(Instr* I, int threads, char* ws, int64_t slab) noexcept nogil:
-    """`run_team` with the program's slabs."""
-    cdef int64_t grains = (I.n + I.grain - 1) // I.grain, share = (grains + threads - 1) // threads * I.grain
-    cdef int t, status = ST_OK, one
-    cdef int64_t lo, hi
-    for t in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        lo = t * share
-        hi = lo + share if lo + share < I.n else I.n
-        if lo < hi:
-            one = run_range(I, lo, hi, ws + t * slab)
-            if one != ST_OK:
-                status = one
-    return status
 
 
 cdef int collect_constants(Program p, Instr* I) except -1:

@@ -97,7 +97,7 @@ cdef void strips_team(const Exec* x, int threads, char* ws, int64_t slab) noexce
     job.share = ((x.n + BLOCK - 1) // BLOCK + threads - 1) // threads * BLOCK
     job.ws = ws
     job.slab = slab
-    fbp_region(threads, (x.n + job.share - 1) // job.share, strips_chunk, &job)
+    team_region(threads, (x.n + job.share - 1) // job.share, strips_chunk, &job)
 
 
 cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char* ws, Py_ssize_t* failed) noexcept nogil:

@@ -10,7 +10,7 @@ cdef extern from *:
     """
     #define FBP_SPIN_NS 200000
     #include <stdint.h>
-    typedef void (*fbp_body)(void* job, int64_t chunk, int slot);
+    typedef void (*team_body)(void* job, int64_t chunk, int slot);
     #if FASTBP_OPENMP && defined(__GNUC__) && !defined(_WIN32)
     #include <pthread.h>
     #include <sched.h>
@@ -30,55 +30,55 @@ cdef extern from *:
     static struct {
         uint64_t word __attribute__((aligned(64)));
         int64_t done __attribute__((aligned(64)));
-        fbp_body body __attribute__((aligned(64)));
+        team_body body __attribute__((aligned(64)));
         void* job;
         int busy __attribute__((aligned(64)));
         int made, cores;
         pthread_mutex_t lock;
         pthread_cond_t wake[FBP_TEAM];
         char asleep[FBP_TEAM];
-    } fbp_t = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    } team_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-    static int fbp_open(uint64_t w, int slot) {
+    static int team_open(uint64_t w, int slot) {
         return (int)(w >> 56) > slot && (uint32_t)w < (uint32_t)(w >> 32 & 0xffffff);
     }
-    static int fbp_take(int slot) {
-        uint64_t w = __atomic_load_n(&fbp_t.word, __ATOMIC_ACQUIRE);
-        while (fbp_open(w, slot))
-            if (__atomic_compare_exchange_n(&fbp_t.word, &w, w + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-                fbp_t.body(fbp_t.job, (int64_t)(uint32_t)w, slot);
-                __atomic_add_fetch(&fbp_t.done, 1, __ATOMIC_RELEASE);
+    static int team_take(int slot) {
+        uint64_t w = __atomic_load_n(&team_state.word, __ATOMIC_ACQUIRE);
+        while (team_open(w, slot))
+            if (__atomic_compare_exchange_n(&team_state.word, &w, w + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+                team_state.body(team_state.job, (int64_t)(uint32_t)w, slot);
+                __atomic_add_fetch(&team_state.done, 1, __ATOMIC_RELEASE);
                 return 1;
             }
         return 0;
     }
-    static int64_t fbp_now(void) {
+    static int64_t team_now(void) {
         struct timespec t;
         clock_gettime(CLOCK_MONOTONIC, &t);
         return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
     }
-    static void* fbp_worker(void* slot_) {
+    static void* team_worker(void* slot_) {
         int slot = (int)(intptr_t)slot_, k, found;
         for (;;) {
-            while (fbp_take(slot)) {}
-            int64_t end = fbp_now() + (slot < fbp_t.cores ? FBP_SPIN_NS : 0);
+            while (team_take(slot)) {}
+            int64_t end = team_now() + (slot < team_state.cores ? FBP_SPIN_NS : 0);
             do
                 for (k = 0, found = 0; k < 64 && !found; k++) {
                     FBP_PAUSE();
-                    found = fbp_open(__atomic_load_n(&fbp_t.word, __ATOMIC_RELAXED), slot);
+                    found = team_open(__atomic_load_n(&team_state.word, __ATOMIC_RELAXED), slot);
                 }
-            while (!found && fbp_now() < end);
+            while (!found && team_now() < end);
             if (found) continue;
-            pthread_mutex_lock(&fbp_t.lock);
-            __atomic_store_n(&fbp_t.asleep[slot], 1, __ATOMIC_SEQ_CST);
-            while (!fbp_open(__atomic_load_n(&fbp_t.word, __ATOMIC_SEQ_CST), slot))
-                pthread_cond_wait(&fbp_t.wake[slot], &fbp_t.lock);
-            __atomic_store_n(&fbp_t.asleep[slot], 0, __ATOMIC_SEQ_CST);
-            pthread_mutex_unlock(&fbp_t.lock);
+            pthread_mutex_lock(&team_state.lock);
+            __atomic_store_n(&team_state.asleep[slot], 1, __ATOMIC_SEQ_CST);
+            while (!team_open(__atomic_load_n(&team_state.word, __ATOMIC_SEQ_CST), slot))
+                pthread_cond_wait(&team_state.wake[slot], &team_state.lock);
+            __atomic_store_n(&team_state.asleep[slot], 0, __ATOMIC_SEQ_CST);
+            pthread_mutex_unlock(&team_state.lock);
         }
         return NULL;
     }
-    static void fbp_hire(int threads) {         /* as many as the system gives */
+    static void team_hire(int threads) {         /* as many as the system gives */
         pthread_attr_t how;
         pthread_t id;
         sigset_t all, old;
@@ -87,45 +87,45 @@ cdef extern from *:
         pthread_attr_init(&how);
         pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED);
         pthread_attr_setstacksize(&how, 4 << 20);
-        if (!fbp_t.cores) fbp_t.cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
-        while (fbp_t.made < threads - 1) {
-            int slot = fbp_t.made + 1;
-            pthread_cond_init(&fbp_t.wake[slot], NULL);
-            if (pthread_create(&id, &how, fbp_worker, (void*)(intptr_t)slot)) break;
-            fbp_t.made = slot;
+        if (!team_state.cores) team_state.cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+        while (team_state.made < threads - 1) {
+            int slot = team_state.made + 1;
+            pthread_cond_init(&team_state.wake[slot], NULL);
+            if (pthread_create(&id, &how, team_worker, (void*)(intptr_t)slot)) break;
+            team_state.made = slot;
         }
         pthread_attr_destroy(&how);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
-    static void fbp_region(int threads, int64_t chunks, fbp_body body, void* job) {
+    static void team_region(int threads, int64_t chunks, team_body body, void* job) {
         int64_t c;
         int slot, k, free_ = 0;
         if (threads > FBP_TEAM) threads = FBP_TEAM;
-        if (chunks < 2 || chunks > 0xffffff || !__atomic_compare_exchange_n(&fbp_t.busy, &free_, 1, 0, __ATOMIC_ACQUIRE,
+        if (chunks < 2 || chunks > 0xffffff || !__atomic_compare_exchange_n(&team_state.busy, &free_, 1, 0, __ATOMIC_ACQUIRE,
                                                                             __ATOMIC_RELAXED)) {
             for (c = 0; c < chunks; c++) body(job, c, 0);       /* the team is another region's: alone */
             return;
         }
-        if (fbp_t.made < threads - 1) fbp_hire(threads);
-        fbp_t.body = body;
-        fbp_t.job = job;
-        __atomic_store_n(&fbp_t.done, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&fbp_t.word, (uint64_t)threads << 56 | (uint64_t)chunks << 32, __ATOMIC_SEQ_CST);
-        for (slot = 1; slot < threads && slot < chunks && slot <= fbp_t.made; slot++)
-            if (__atomic_load_n(&fbp_t.asleep[slot], __ATOMIC_SEQ_CST)) {
-                pthread_mutex_lock(&fbp_t.lock);
-                pthread_cond_signal(&fbp_t.wake[slot]);
-                pthread_mutex_unlock(&fbp_t.lock);
+        if (team_state.made < threads - 1) team_hire(threads);
+        team_state.body = body;
+        team_state.job = job;
+        __atomic_store_n(&team_state.done, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&team_state.word, (uint64_t)threads << 56 | (uint64_t)chunks << 32, __ATOMIC_SEQ_CST);
+        for (slot = 1; slot < threads && slot < chunks && slot <= team_state.made; slot++)
+            if (__atomic_load_n(&team_state.asleep[slot], __ATOMIC_SEQ_CST)) {
+                pthread_mutex_lock(&team_state.lock);
+                pthread_cond_signal(&team_state.wake[slot]);
+                pthread_mutex_unlock(&team_state.lock);
             }
-        while (fbp_take(0)) {}
-        for (k = 0; __atomic_load_n(&fbp_t.done, __ATOMIC_ACQUIRE) < chunks; k++) {
+        while (team_take(0)) {}
+        for (k = 0; __atomic_load_n(&team_state.done, __ATOMIC_ACQUIRE) < chunks; k++) {
             FBP_PAUSE();
             if ((k & 1023) == 1023) sched_yield();
         }
-        __atomic_store_n(&fbp_t.busy, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&team_state.busy, 0, __ATOMIC_RELEASE);
     }
     #else
-    static void fbp_region(int threads, int64_t chunks, fbp_body body, void* job) {
+    static void team_region(int threads, int64_t chunks, team_body body, void* job) {
         int64_t c;
         (void)threads;
     #if FASTBP_OPENMP
@@ -137,8 +137,8 @@ cdef extern from *:
     }
     #endif
     """
-    ctypedef void (*TeamBody "fbp_body")(void* job, int64_t chunk, int slot) noexcept nogil
-    void fbp_region(int threads, int64_t chunks, TeamBody body, void* job) noexcept nogil
+    ctypedef void (*TeamBody "team_body")(void* job, int64_t chunk, int slot) noexcept nogil
+    void team_region(int threads, int64_t chunks, TeamBody body, void* job) noexcept nogil
 
 cdef struct TeamJob:
     Instr* I
@@ -179,5 +179,5 @@ cdef int run_team(Instr* I, int threads, char* ws, int64_t slab) noexcept nogil:
     job.ws = ws
     job.slab = slab
     job.status = ST_OK
-    fbp_region(threads, (I.n + job.share - 1) // job.share, team_chunk, &job)
+    team_region(threads, (I.n + job.share - 1) // job.share, team_chunk, &job)
     return job.status

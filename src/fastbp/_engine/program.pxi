@@ -76,10 +76,11 @@ cdef int execute(Instr* I) except -1:
     if ns < RELEASE_NS and threads == 1:
         status = run_range(I, 0, I.n, ws)
     else:
-        WORKSPACE_BUSY = True if own == NULL else WORKSPACE_BUSY
+        if ws != NULL and own == NULL:      # without a workspace it is not ours to free: another thread may be at work in it
+            WORKSPACE_BUSY = True
         with nogil:
             status = run_range(I, 0, I.n, ws) if threads == 1 else run_team(I, threads, ws, (I.workspace + 127) // 64 * 64)
-        if own == NULL:
+        if ws != NULL and own == NULL:
             WORKSPACE_BUSY = False
     if began and LOGGING:
         log_instruction(I, began, threads)

@@ -1,5 +1,7 @@
 """Function transforms, functional derivatives, custom functions, checkpoints: against formulas and each other."""
 
+import gc
+
 import fastbp
 import numpy as np
 import pytest
@@ -463,6 +465,30 @@ def test_hooks_on_nodes_and_on_several_tensors():
     assert seen[1:] == [([20, 20, 20], [10, 10, 10])] and x.grad.tolist() == [20, 20, 20]
     edge = autograd.graph.get_gradient_edge(y)
     assert edge.node is node and edge.output_nr == 0
+
+
+def test_transforms_leave_no_cycles():
+    """What a transform held is free when it returns, without Python's collector."""
+    x, v = t(X), t([1, 2, 3])
+    calls = [lambda: func.grad(scalar)(x), lambda: func.jacrev(layer)(x), lambda: func.jacfwd(layer)(x),
+             lambda: func.hessian(scalar)(x),
+             lambda: func.jvp(layer, (x,), (v,)), lambda: func.vjp(layer, x)[1](t([1, 2])), lambda: func.hvp(scalar, (x,), (v,)),
+             lambda: func.vmap(func.grad(scalar))(t([X, X])), lambda: func.linearize(layer, x)[1](v),
+             lambda: func.vmap(layer, chunk_size=1)(t([X, X])), lambda: functional.hessian(scalar, x),
+             lambda: fastbp.linalg.multi_dot([t(W), t(W.T), t(W)]),
+             lambda: fastbp.nn.Linear(3, 2).load_state_dict({"weight": t(W), "bias": t([1, 2])}),
+             lambda: checkpoint(layer, t(X, requires_grad=True), use_reentrant=False).sum().backward()]
+    for call in calls:
+        call()                          # imports and caches
+    gc.collect()
+    gc.disable()
+    try:
+        before = fastbp._core.live_tensors()
+        for k, call in enumerate(calls):
+            call()
+            assert fastbp._core.live_tensors() == before, k
+    finally:
+        gc.enable()
 
 
 # ---- bad input says what to do ----------------------------------------------------------------------------------------

@@ -845,6 +845,7 @@ class Module:
                 raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{text}")
 
         load(self, state_dict, "")
+        load = None                     # it calls itself: a cycle, which would keep the tensors given
         if errors or not hooked:        # hooks may take names off the lists
             complain()
         for module, *what in copies:

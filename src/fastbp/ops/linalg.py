@@ -320,10 +320,14 @@ def _chain(tensors):
             j = i + length
             cost[i, j], cut[i, j] = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
                                         for k in range(i, j))
+    return _multiplied(tensors, cut, 0, n - 1)
 
-    def multiply(i, j):
-        return tensors[i] if i == j else F.matmul(multiply(i, cut[i, j]), multiply(cut[i, j] + 1, j))
-    return multiply(0, n - 1)
+
+def _multiplied(tensors, cut, i, j):
+    """The product of tensors i to j."""
+    if i == j:
+        return tensors[i]
+    return F.matmul(_multiplied(tensors, cut, i, cut[i, j]), _multiplied(tensors, cut, cut[i, j] + 1, j))
 
 
 def _chain_matmul(*matrices):

@@ -108,15 +108,17 @@ def tree_flatten(tree, is_leaf=None):
     ([1, 2, 3], {'a': (1, 2), 'b': 3})
     """
     leaves = []
+    return leaves, _take_apart(tree, is_leaf, leaves)
 
-    def walk(node):
-        opened = None if is_leaf is not None and is_leaf(node) else _open(node)
-        if opened is None:
-            leaves.append(node)
-            return LeafSpec()
-        kind, children, context = opened
-        return TreeSpec(kind, context, [walk(c) for c in children])
-    return leaves, walk(tree)
+
+def _take_apart(node, is_leaf, leaves):
+    # no function inside a function: one that calls itself is a cycle, which would keep the leaves until the collector comes
+    opened = None if is_leaf is not None and is_leaf(node) else _open(node)
+    if opened is None:
+        leaves.append(node)
+        return LeafSpec()
+    kind, children, context = opened
+    return TreeSpec(kind, context, [_take_apart(c, is_leaf, leaves) for c in children])
 
 
 def tree_unflatten(leaves, treespec):
@@ -124,13 +126,13 @@ def tree_unflatten(leaves, treespec):
     leaves = list(leaves)
     if len(leaves) != treespec.num_leaves:
         raise ValueError(f"tree_unflatten: the tree has {treespec.num_leaves} leaves, got {len(leaves)}")
-    rest = iter(leaves)
+    return _put_together(treespec, iter(leaves))
 
-    def build(spec):
-        if spec.type is None:
-            return next(rest)
-        return _close(spec.type, [build(c) for c in spec.children_specs], spec.context)
-    return build(treespec)
+
+def _put_together(spec, rest):
+    if spec.type is None:
+        return next(rest)
+    return _close(spec.type, [_put_together(c, rest) for c in spec.children_specs], spec.context)
 
 
 def tree_leaves(tree, is_leaf=None):

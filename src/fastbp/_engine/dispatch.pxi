@@ -433,9 +433,11 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
     if o.types == T_ROUNDING and CATEGORY[code] != 2:
         return c_clone(xs[0])
     if CATEGORY[code] != 2 and (op == OP_floor_divide or op == OP_remainder or op == OP_fmod or op == OP_trunc_divide):
-        check_divisor(op, xs[1])
+        check_divisor(op, xs)
     if CATEGORY[code] == 0 and (op == OP_sub or op == OP_neg):
         raise DTypeError(f"{op_name(op)}: bool tensors have no {op_name(op)}; use ^ or logical_not().")
+    if CATEGORY[code] == 1 and code != DT_I64:
+        xs = tuple([wrapped_to(x, code) for x in xs])
     broadcast_shape(op, xs, &p)
     compute = COMPUTE[code]
     y = fresh(DT_BOOL if o.result == R_BOOL else code, p.nd, p.dims)
@@ -445,7 +447,21 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
     return y
 
 
-cdef int check_divisor(int op, object divisor) except -1:
+cdef object wrapped_to(object x, int code):
+    """An integer that has no say in the dtype (a number, a 0-d tensor) in the operation's dtype, where it may wrap around."""
+    cdef int64_t bits = 8 * ITEM[code]
+    if isinstance(x, Tensor):
+        return copied(x, code) if (<Tensor>x).nd == 0 and CATEGORY[(<Tensor>x).code] == 1 and (<Tensor>x).code != code else x
+    if not isinstance(x, int):
+        return x
+    x = x & ((1 << bits) - 1)
+    return x if code == DT_U8 or x < 1 << (bits - 1) else x - (1 << bits)
+
+
+cdef int check_divisor(int op, tuple xs) except -1:
+    cdef object divisor = xs[1]
+    if isinstance(xs[0], Tensor) and (<Tensor>xs[0]).n == 0:
+        return 0                        # nothing is divided
     if (divisor == 0) if not isinstance(divisor, Tensor) else (not (<Tensor>divisor).bits & B_DUAL
                                                                and bool((divisor == 0).any())):
         raise ZeroDivisionError(f"{op_name(op)}: integer division by zero.")
@@ -573,7 +589,7 @@ cdef object inplace(int op, tuple xs, tuple consts):
         raise DTypeError(f"{op_name(op)}_: the result ({(<dtype>DTYPES[code]).name}) cannot be written into {describe(t)}; "
                          f"use the out-of-place form or convert first.")
     if CATEGORY[code] != 2 and (op == OP_floor_divide or op == OP_remainder or op == OP_fmod):
-        check_divisor(op, xs[1])
+        check_divisor(op, xs)
     if CATEGORY[code] != 2 and op == OP_pow and not isinstance(xs[1], Tensor) and xs[1] < 0:
         raise ValueError("pow_: integers to negative integer powers are not allowed; convert with .float().")
     broadcast_shape(op, xs, &p)

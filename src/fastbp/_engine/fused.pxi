@@ -362,10 +362,10 @@ cdef object bw_mse_loss(Node n, Tensor v, int i):
     cdef Tensor x = saved_input(n, 0), t = saved_input(n, 1)
     cdef double k = n.k[0].f if i == 0 else -n.k[0].f
     if GRAD_MODE or (v.bits | x.bits | t.bits) & B_DUAL:
-        return binary(OP_mul, binary(OP_mul, binary(OP_sub, x, t), k), v)
+        return binary(OP_weigh, v, binary(OP_mul, binary(OP_sub, x, t), k))
     if n.extra is None:
         fail_freed(n)
-    return binary(OP_mul, n.extra, binary(OP_mul, v, k))
+    return binary(OP_weigh, binary(OP_mul, v, k), n.extra)
 
 
 # ---- dropout --------------------------------------------------------------------------------------------------------

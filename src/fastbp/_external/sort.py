@@ -27,9 +27,10 @@ def arrange(y, x, ranks=None):
         if row[-1] != row[-1]:
             missing = x[np.isnan(x)]
             row[len(row) - len(missing):] = missing
-        low, high = np.searchsorted(row, 0, "left"), np.searchsorted(row, 0, "right")
+        zero = np.zeros(1, row.dtype)                   # of the row's dtype: searchsorted converts rows to that of a number
+        low, high = np.searchsorted(row, zero, "left")[0], np.searchsorted(row, zero, "right")[0]
         if high - low > 1:
-            row[low:high] = x[x == 0]
+            row[low:high] = np.concatenate([part[np.flatnonzero(part == 0)] for part in np.split(x, range(CHUNK, len(x), CHUNK))])
 
 
 def _sample(x):

@@ -164,7 +164,7 @@ cdef inline double kd_i1_far(double a) noexcept nogil:
 cdef inline double kd_times_exp(double y, double a) noexcept nogil:
     cdef double r, q
     cdef int64_t n = kd_expk(kd_sel(a > 720, 720, a), &r, &q)
-    return kd_scale(y * (1 + (r + q)), n)
+    return kd_sel(a > 720, KD_INF, kd_scale(y * (1 + (r + q)), n))
 
 # 0.5 ulp (f32), 3.5 ulp (f64)
 cdef inline real k_i0(real x) noexcept nogil:

@@ -103,7 +103,8 @@ def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, 
     safe, _, rows = _class_weights(input, target, weight, ignore_index)
     loss = -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows
     if reduction == "mean":
-        return loss.sum() / rows.sum()
+        total = rows.sum()
+        return F.where(total == 0, loss.sum().detach() / total, loss.sum() / total)      # no row counts: NaN, without a gradient
     return _reduce(loss, reduction)
 
 
@@ -171,7 +172,7 @@ composed("binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? 
          doc="Sigmoid and binary cross entropy in one, stable.  loss = softplus(-x) + (1 - t) x")
 pointwise("binary_cross_entropy_values(Tensor input, Tensor target)",
           lambda input, target: (input - target) / F.maximum((1 - input) * input, 1e-12),
-          lambda input: F.maximum(F.log1p(-input), -100) - F.maximum(F.log(input), -100),
+          lambda input: F.log1p(-input) - F.log(input),
           scalar=lambda input, target: -(target * F.maximum(F.log(input), -100)
                                          + (1 - target) * F.maximum(F.log1p(-input), -100)),
           domain=(0.1, 0.9), function=False, method=False, inplace=False,

@@ -107,7 +107,7 @@ for _name in ("argmax", "argmin"):
 fused("var(Tensor input, int[]? dim=None, *, Scalar correction=1, bool keepdim=False)", ("var",),
       lambda input, dim, correction, keepdim: _var(input, dim, correction, keepdim),
       {"input": lambda v, input, dim, correction, keepdim: _times(_keep(v, input.shape, dim, keepdim), (
-          2.0 / (_count(input, dim) - correction) if _count(input, dim) > correction else float("nan"))
+          2.0 / (_count(input, dim) - correction) if _count(input, dim) != correction else float("nan"))
           * (input - input.mean(dim, True)))}, wrapper="var",
       doc="Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)")
 fused("sum_squares(Tensor input, int[]? dim=None, bool keepdim=False)", ("sum_squares",),
@@ -372,13 +372,13 @@ def _panels(op, y, x, dx, dim):
 def _trapezoid(y, x=None, *, dx=None, dim=-1):
     areas, dim = _panels("trapezoid", y, x, dx, dim)
     if areas is None:
-        return F.zeros([n for d, n in enumerate(y.shape) if d != dim], dtype=y.dtype if y.dtype.is_floating_point else None)
+        return y.sum(dim) if y.dtype.is_floating_point else F.zeros([n for d, n in enumerate(y.shape) if d != dim])
     return areas.sum(dim - y.ndim)
 
 
 def _cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
     areas, dim = _panels("cumulative_trapezoid", y, x, dx, dim)
-    return F.zeros_like(y) if areas is None else F.cumsum(areas, dim - y.ndim)
+    return y.clone() if areas is None else F.cumsum(areas, dim - y.ndim)
 
 
 def _gradient(input, *, spacing=None, dim=None, edge_order=1):

@@ -1,11 +1,12 @@
 """Record and replay: bit-equality with eager over many steps, for real training steps of many kinds."""
 
+import gc
 import os
 import warnings
 
 import fastbp
 import pytest
-from fastbp import nn, optim
+from fastbp import func, nn, optim
 from fastbp.nn import functional as F
 
 STEPS = int(os.environ.get("FASTBP_REPLAY_STEPS", 24))      # eager, recorded, then replayed; also run with 500
@@ -817,6 +818,53 @@ def test_recordings_that_never_agree_end():
 
 
 # ---- results, arguments and their graphs -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("f", [
+    lambda x: (x * 2).reshape(3, 1), lambda x: (x * 2)[1:], lambda x: (x * 2).expand(2, 3).t(),
+    lambda x: (lambda y: (y, y[1:], y[:2], y))(x * 2), lambda x: (lambda y: (y[1:], y[:2]))(x.sin()), lambda x: x[1:],
+])
+def test_results_that_are_views(f):
+    """Of something made inside that nobody else holds."""
+    g = fastbp.compile(f, fullgraph=True)
+    kept = []
+    for k in range(6):
+        x = fastbp.tensor([1.0, 2.0, k])
+        kept.append((g(x), f(x)))
+    for got, want in kept:
+        pairs = zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]
+        assert all(a.tolist() == b.tolist() and a.stride() == b.stride() for a, b in pairs)
+    assert "replays: 5 so far" in g.explain()
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: func.grad(lambda w: (w * x).sin().sum())(x), lambda x: func.vmap(lambda a: a * 2)(x),
+    lambda x: func.vmap(func.grad(lambda a: a ** 3))(x), lambda x: func.jvp(fastbp.sin, (x,), (x,))[1],
+    lambda x: func.jacrev(fastbp.sin)(x), lambda x: func.jacfwd(fastbp.sin)(x),
+    lambda x: func.hessian(lambda a: (a ** 3).sum())(x), lambda x: func.vmap(lambda w: (w * x).sum())(fastbp.ones(2, 3)),
+])
+def test_transforms_inside(f):
+    g = fastbp.compile(f, fullgraph=True)
+    for k in range(6):
+        x = fastbp.tensor([1.0, 2.0, k])
+        assert g(x).tolist() == f(x).tolist()
+    assert "replays: 5 so far" in g.explain()
+
+
+def test_transforms_leave_no_cycles():
+    """What a transform made is freed when its result is: not when Python next collects."""
+    x = fastbp.tensor([1.0, 2.0])
+    gc.collect()
+    gc.disable()
+    try:
+        before = fastbp._core.live_tensors()
+        for _ in range(5):
+            func.vmap(func.grad(lambda a: a ** 3))(x)
+            func.hessian(lambda a: (a ** 3).sum())(x)
+            fastbp.linalg.multi_dot([fastbp.ones(2, 2)] * 4)
+        assert fastbp._core.live_tensors() == before
+    finally:
+        gc.enable()
+
 
 def test_results_that_are_arguments_and_parameters():
     w, b = nn.Parameter(fastbp.ones(3)), fastbp.zeros(3)

@@ -762,26 +762,34 @@ def _escapes(Recording r not None, list results):
 def _held_elsewhere(Recording r not None, list results):
     """Whether somebody but `results` holds a tensor that was made inside and is returned."""
     cdef Tensor t, u
-    cdef Py_ssize_t refs, tensors
-    for t in results:
+    cdef Py_ssize_t refs
+    cdef dict mine = {id(t): t for t in results}
+    t = None
+    for t in mine.values():
         if t.st.born != r.id:
             continue
-        refs = 0
+        refs = 2                        # t, mine
         for u in results:
             refs += u is t
+        for u in mine.values():
+            refs += u.base is t
         u = None
-        if (<PyObject*>t).ob_refcnt > refs + 1:
+        if (<PyObject*>t).ob_refcnt > refs:
             return True
-    for t in results:
-        if t.st.born == r.id:
-            tensors = 0
-            seen = set()
-            for u in results:
-                if u.st == t.st and id(u) not in seen:
-                    seen.add(id(u))
-                    tensors += 1
-            if t.st.refs > tensors:
-                return True
+        seen = set()
+        for u in mine.values():
+            if u.st == t.st:
+                seen.add(id(u))
+                if u.base is not None and id(u.base) not in mine and u.base.st == t.st:     # what it is a view of: its alone?
+                    seen.add(id(u.base))
+                    refs = (<PyObject*>u.base).ob_refcnt
+                    for w in mine.values():
+                        refs -= (<Tensor>w).base is u.base
+                    w = None
+                    if refs > 0:
+                        return True
+        if t.st.refs > <Py_ssize_t>len(seen):
+            return True
     return False
 
 

@@ -249,3 +249,17 @@ def test_module_functions_in_place():
 
 def test_samples_are_of_rows():
     assert [n for n in samples_point.SAMPLES if not hasattr(_core, n)] == []
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint8"])
+def test_integers_without_a_say_wrap(dtype):
+    """A number or 0-d tensor takes the dtype of the dimensioned integers, around its range if need be, as in PyTorch."""
+    x = fastbp.tensor([0, 1, 2, 100], dtype=getattr(fastbp, dtype))
+    np.testing.assert_array_equal((x + 1).numpy(), [1, 2, 3, 101])
+    np.testing.assert_array_equal((x != 0).numpy(), [False, True, True, True])
+    np.testing.assert_array_equal((x - 3).numpy(), (np.array([0, 1, 2, 100]) - 3).astype(dtype))
+    np.testing.assert_array_equal((x < -1).numpy(), [dtype == "uint8"] * 4)         # -1 is 255
+    around = 100 + 256 ** x.itemsize
+    np.testing.assert_array_equal((x == around).numpy(), [False, False, False, True])
+    np.testing.assert_array_equal(fastbp.minimum(x, fastbp.tensor(-3)).numpy(),
+                                  [0, 1, 2, 100] if dtype == "uint8" else [-3] * 4)

@@ -449,13 +449,13 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
 
 cdef object wrapped_to(object x, int code):
     """An integer that has no say in the dtype (a number, a 0-d tensor) in the operation's dtype, where it may wrap around."""
-    cdef int64_t bits = 8 * ITEM[code]
+    cdef object span = 256 ** <object>ITEM[code]        # a Python number: shifts of C's ints end at 31 bits
     if isinstance(x, Tensor):
         return copied(x, code) if (<Tensor>x).nd == 0 and CATEGORY[(<Tensor>x).code] == 1 and (<Tensor>x).code != code else x
     if not isinstance(x, int):
         return x
-    x = x & ((1 << bits) - 1)
-    return x if code == DT_U8 or x < 1 << (bits - 1) else x - (1 << bits)
+    x = x % span
+    return x if code == DT_U8 or 2 * x < span else x - span
 
 
 cdef int check_divisor(int op, tuple xs) except -1:

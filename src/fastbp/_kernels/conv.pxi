@@ -92,6 +92,8 @@ ctypedef struct CvCore:
     bint over           # the planes may be read up to a vector behind their end
     int64_t turned      # pixels at a time whose outputs are lanes: A is panels of two vectors of outputs, off the other way
     int64_t panel       # round; `panel` elements from one to the next
+    int64_t down        # turned: steps in the planes from row to row and from pixel to pixel
+    int64_t step
     char* ws            # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values; in place: M * rows * Wp values
                         # turned: a bias of whole vectors, two vectors for each pixel
 
@@ -282,7 +284,7 @@ cdef void cv_turned(const CvCore* w, const real* a, const real* plane, const rea
     cdef real* start = <real*>w.ws
     cdef real* out = start + 2 * V
     cdef const real* begin = NULL
-    g.rs = 1
+    g.rs = w.step
     g.ldc = 2 * V
     g.count = 1
     if bias != NULL:
@@ -307,7 +309,7 @@ cdef void cv_turned(const CvCore* w, const real* a, const real* plane, const rea
                             m = mm_next_rows(w.cols - j, MM_MR)
                             to = out + (q * w.cols + j) * 2 * V
                             g.lds = 2 * V if p > 0 else 0
-                            mm_any_tile(<MmTaps*>NULL, m, <int>some, &g, plane + i * w.ps + (r + q) * w.Wp + j,
+                            mm_any_tile(<MmTaps*>NULL, m, <int>some, &g, plane + i * w.ps + (r + q) * w.down * w.Wp + j * w.step,
                                         a + o // (2 * V) * w.panel, to if p > 0 else begin, to)
                             j += m
                     p += w.kc
@@ -412,6 +414,8 @@ ctypedef struct Layout:
     int64_t panel       # elements of two vectors of outputs, for all taps
     int64_t core        # bytes of workspace for cv_core
     int64_t itemsize
+    int64_t down        # steps in the planes from row to row, from column to column of the result: 1, if there are phases
+    int64_t step
     int64_t parts       # of the rows; of the outputs
     int64_t mparts
 
@@ -439,6 +443,8 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     p.kc = mm_kc(p.K, itemsize)
     p.P = 0
     p.turned = 0
+    p.down = 1
+    p.step = 1
     p.itemsize = itemsize
     if not p.plain:
         p.size = (p.rows + p.more) * p.Wp
@@ -500,6 +506,29 @@ cdef void cv_forward_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept
         p.size = v.H * v.W
         p.isize = v.C * v.D * v.H * v.W
     cv_choose(p, v.Og, v.OD == 1, v.N, itemsize)
+
+
+# Where outputs are lanes, pixels are read one by one: strides need no phases, and without padding no planes.
+cdef void cv_forward_steps(const Conv* v, Layout* p) noexcept nogil:
+    cdef int64_t row
+    if not p.turned or (v.sh == 1 and v.sw == 1):
+        return
+    p.down = v.sh
+    p.step = v.sw
+    p.phases = 1
+    p.plain = v.pd == 0 and v.ph == 0 and v.pw == 0
+    p.band = p.rows
+    if p.plain:
+        p.Wp = v.W
+        p.size = v.H * v.W
+        p.isize = v.C * v.D * v.H * v.W
+        return
+    p.more = (v.KH - 1) * v.dh
+    p.Wp = (v.OW - 1) * v.sw + (v.KW - 1) * v.dw + 1
+    row = max(p.planes * p.Wp * p.itemsize, 1)
+    p.band = min(max((CV_BAND // row - p.more - 1) // v.sh + 1, 1), p.rows)
+    p.size = ((p.band - 1) * v.sh + p.more + 1) * p.Wp
+    p.isize = p.planes * p.size + CV_GAP
 
 
 cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept nogil:
@@ -581,6 +610,10 @@ cdef int64_t cv_forward_taps(const Conv* v, const Layout* p, int64_t od, int64_t
             for i in range(v.KH):
                 for j in range(v.KW):
                     off[2 * k] = ((c * v.KD + kd) * v.KH + i) * v.KW + j
+                    if p.down > 1 or p.step > 1:
+                        off[2 * k + 1] = i * v.dh * p.Wp + j * v.dw + (first[plane] if p.plain else plane * p.size)
+                        k += 1
+                        continue
                     off[2 * k + 1] = i * v.dh // v.sh * p.Wp + j * v.dw // v.sw
                     if p.plain:
                         off[2 * k + 1] += first[plane]
@@ -608,12 +641,15 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
     cdef real* y
     cv_shape(I, &v)
     cv_forward_layout(&v, sizeof(real), &p)
+    cv_forward_steps(&v, &p)
     off = <int64_t*>cv_take(&ws, 16 * v.K)
     first = <int64_t*>cv_take(&ws, 8 * v.Cg * v.KD)
     w.ws = cv_take(&ws, p.core)
     panels = <real*>cv_take(&ws, cv_panel_bytes(&p, v.groups, sizeof(real)))
     padded = <real*>ws
     w.turned = p.turned
+    w.down = p.down
+    w.step = p.step
     w.panel = p.panel
     w.rsa = v.K
     w.off = off
@@ -653,10 +689,13 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
             r = r0
             while r < r1:
                 rows = min(p.band, r1 - r)
-                at = x + r * v.W
+                at = x + r * p.down * v.W
                 if not p.plain:
                     at = padded
                     for g in range(count):
+                        if p.down > 1 or p.step > 1:
+                            cv_planes(x, first, planes, v.H, v.W, &v, 1, 1, v.ph, v.pw, r * v.sh, p.size // p.Wp, p.Wp, 0, padded)
+                            continue
                         cv_planes(x + g * v.C * v.D * v.H * v.W, first, planes, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r,
                                   p.band + p.more, p.Wp, 0, padded + g * p.isize)
                 w.rows = rows
@@ -736,6 +775,8 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
     panels = <real*>cv_take(&ws, cv_panel_bytes(&p, v.groups, sizeof(real)))
     padded = <real*>ws
     w.turned = p.turned
+    w.down = p.down
+    w.step = p.step
     w.panel = p.panel
     w.rsa = v.KD * v.T
     w.ps = p.isize

@@ -540,6 +540,7 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     else:
         if I.opcode == K_conv:
             cv_forward_layout(&v, itemsize, &p)
+            cv_forward_steps(&v, &p)
             units = v.N * v.OD
         else:
             cv_data_layout(&v, itemsize, &p)

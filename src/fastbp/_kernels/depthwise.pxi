@@ -65,7 +65,8 @@ cdef int64_t dw_bytes(const Conv* v, bint back) noexcept nogil:
     cdef Depth w
     cdef int64_t V = MM_WIDTH(4)
     dw_shape(v, back, &w)
-    return 4 * V * (w.need * w.Wp + (w.vectors + 2) * v.T + 2 * max(<int64_t>DW_PIXELS, max(v.OW, v.W) * max(v.sh, 1)) + 16) + 16 * v.T + 1024
+    return (4 * V * (w.need * w.Wp + (w.vectors + 2) * v.T + 2 * max(<int64_t>DW_PIXELS, max(v.OW, v.W) * v.sh) + 16)
+            + 16 * v.T + 1024)
 
 
 # `rows` padded rows of n channels, from row y of the planes on; what is beside the planes is zero already.

@@ -33,7 +33,7 @@ cdef extern from *:
         team_body body __attribute__((aligned(64)));
         void* job;
         int busy __attribute__((aligned(64)));
-        int made, cores;
+        int made, cores, cpu;           /* cpu: where the caller is */
         pthread_mutex_t lock;
         pthread_cond_t wake[FBP_TEAM];
         char asleep[FBP_TEAM];
@@ -57,17 +57,41 @@ cdef extern from *:
         clock_gettime(CLOCK_MONOTONIC, &t);
         return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
     }
+    #if defined(__linux__) && defined(CPU_SETSIZE)
+    static int team_cpu(void) { return sched_getcpu(); }
+    static int team_cores(void) {
+        cpu_set_t set;
+        return sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
+    }
+    /* A thread that is woken often lands on its caller's processor, where looking for work takes it from the caller. */
+    static void team_aside(const cpu_set_t* all) {
+        cpu_set_t set = *all;
+        int cpu = __atomic_load_n(&team_state.cpu, __ATOMIC_RELAXED);
+        if (cpu < 0 || cpu >= CPU_SETSIZE || cpu != sched_getcpu()) return;
+        CPU_CLR(cpu, &set);
+        if (CPU_COUNT(&set)) sched_setaffinity(0, sizeof set, &set);
+    }
+    #define TEAM_PLACES(all) cpu_set_t all; if (sched_getaffinity(0, sizeof all, &all)) CPU_ZERO(&all)
+    #else
+    static int team_cpu(void) { return -1; }
+    static int team_cores(void) { return (int)sysconf(_SC_NPROCESSORS_ONLN); }
+    #define team_aside(all) ((void)0)
+    #define TEAM_PLACES(all)
+    #endif
     static void* team_worker(void* slot_) {
         int slot = (int)(intptr_t)slot_, k, found;
+        TEAM_PLACES(all);
         for (;;) {
+            team_aside(&all);
             while (team_take(slot)) {}
             int64_t end = team_now() + (slot < team_state.cores ? FBP_SPIN_NS : 0);
-            do
+            do {
+                team_aside(&all);
                 for (k = 0, found = 0; k < 64 && !found; k++) {
                     FBP_PAUSE();
                     found = team_open(__atomic_load_n(&team_state.word, __ATOMIC_RELAXED), slot);
                 }
-            while (!found && team_now() < end);
+            } while (!found && team_now() < end);
             if (found) continue;
             pthread_mutex_lock(&team_state.lock);
             __atomic_store_n(&team_state.asleep[slot], 1, __ATOMIC_SEQ_CST);
@@ -87,7 +111,7 @@ cdef extern from *:
         pthread_attr_init(&how);
         pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED);
         pthread_attr_setstacksize(&how, 4 << 20);
-        if (!team_state.cores) team_state.cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+        if (!team_state.cores) team_state.cores = team_cores();
         while (team_state.made < threads - 1) {
             int slot = team_state.made + 1;
             pthread_cond_init(&team_state.wake[slot], NULL);
@@ -109,6 +133,7 @@ cdef extern from *:
         if (team_state.made < threads - 1) team_hire(threads);
         team_state.body = body;
         team_state.job = job;
+        __atomic_store_n(&team_state.cpu, team_cpu(), __ATOMIC_RELAXED);
         __atomic_store_n(&team_state.done, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&team_state.word, (uint64_t)threads << 56 | (uint64_t)chunks << 32, __ATOMIC_SEQ_CST);
         for (slot = 1; slot < threads && slot < chunks && slot <= team_state.made; slot++)

@@ -436,9 +436,10 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
 
 
 cdef bint all_zero(Tensor v) except -1:
-    """Whether every element is zero: seldom more than one is looked at."""
+    """Whether every element is zero: seldom more than one is looked at.  Not where v itself will be differentiated by: forward
+    mode asks for the derivative by an adjoint that is zero."""
     cdef int64_t k
-    if v.n == 0 or v.code > DT_F64 or v.bits & B_DUAL or WATCH & 1:
+    if v.n == 0 or v.code > DT_F64 or v.bits & B_DUAL or WATCH & 1 or (GRAD_MODE and tracked(v)):
         return False
     if (<float*>v.ptr)[0] != 0 if v.code == DT_F32 else (<double*>v.ptr)[0] != 0:
         return False

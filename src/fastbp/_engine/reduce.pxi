@@ -317,8 +317,6 @@ cdef Tensor arg_extreme(int kernel, int op, Tensor x, object dim, bint keepdim):
         return lift_batched(op, (x, dim, keepdim), x.dual.level)
     cdef int mask = read_dims(op_name(op), dim, x.nd), d
     cdef Tensor z = detached(x)
-    if x.code == DT_BOOL:
-        raise DTypeError(f"{op_name(op)}: {describe(x)}: bool tensors have no order of interest; convert with .to(fastbp.uint8).")
     for d in range(x.nd):
         if mask >> d & 1 and x.dims[d] == 0:
             raise IndexError(f"{op_name(op)}: dim {d} of {describe(x)} is empty; an extreme of nothing has no position.")

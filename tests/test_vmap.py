@@ -12,6 +12,7 @@ ORDERED = ("logcumsumexp", "cummax", "cummin", "cov", "sort", "msort", "topk", "
            "quantile", "nanquantile")
 WITHOUT = {**dict.fromkeys(ORDERED, "orders one dimension"),
            "as_strided": "reads the storage", "view_write": "writes to a view", "copy_values": "writes",
+           "histogram": "its range is a number",
            "argwhere": "as many results as there are nonzero elements",
            "masked_select": "as many results as the mask says", "dropout_mask": "random",
            "linalg_lstsq": "its rank is a number", "one_hot": "as many classes as the values say",

@@ -41,8 +41,8 @@ cdef enum:
     IDX_FAR = 1 << 21       # where there are so many that most are in no cache
 
 # Copies a row and asks for one that will be copied soon, line by line in turn: rows at random places are what no processor
-# foresees, and a burst of requests for a whole row holds up the copy behind it.  60,000 rows of 3 kB, shuffled, one thread of a
-# Zen 5, in ms: 14.0 asking for nothing, 9.4 to 13.4 in bursts, 8.0 in turn; reading alone takes 5.6.
+# foresees, and a burst of requests for a whole row holds up the copy behind it.  60,000 rows of 3 kB, shuffled, one thread of an
+# AMD EPYC, a loop over aligned rows, in ms: 14.0 asking for nothing, 9.4 to 13.4 in bursts, 8.0 in turn; reading alone takes 5.6.
 cdef inline void idx_copy_ahead(char* dst, const char* src, const char* soon, int64_t n) noexcept nogil:
     cdef int64_t i = 0
     while i + IDX_LINE <= n:

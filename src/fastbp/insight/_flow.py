@@ -259,7 +259,10 @@ class Flow:
         if len(named) != len(self.wires) or any(m is not w[0] for (_, m), w in zip(named, self.wires)):
             self.wires = [(m, *self._hooks(name)) for name, m in named]
             self.leaf = {name for name, m in self.model.named_modules() if not m._modules or not any(m._modules.values())}
-            self.kinds.update((name, type(m).__name__) for name, m in named if name in self.leaf)
+            for name, m in named:
+                if name in self.leaf:
+                    kind = type(m).__name__         # an activation's is that of its node, as where a function is called
+                    self.kinds[name] = kind.lower() if kind.lower() in ACTIVATIONS.values() else kind
         self.wired = wired = []
         key = self.key
         for m, before, after in self.wires:

@@ -31,7 +31,8 @@ cdef Const* wanted_constants(int op, Tensor p, Tensor a, Tensor b, Tensor c) noe
         return NULL
     I = q.updates[q.cursor]
     if (I.op != op or I.n != p.n or I.arg[0].data != p.ptr or I.arg[1].data != (NULL if a is None else a.ptr)
-            or (I.nout > 2 and (I.arg[2].data != (NULL if b is None else b.ptr) or I.arg[3].data != (NULL if c is None else c.ptr)))):
+            or (I.nout > 2 and (I.arg[2].data != (NULL if b is None else b.ptr)
+                                or I.arg[3].data != (NULL if c is None else c.ptr)))):
         return NULL
     q.cursor += 1
     return I.c

@@ -174,7 +174,7 @@ cdef int run_action(Program p, object action) except -1:
 
 
 cdef int broken_off(Program p) except -1:
-    """A run that failed or was interrupted: what it wrote has changed, what it drew is drawn, what it was to make is not there."""
+    """A run that failed or was interrupted: what it wrote has changed, what it drew is drawn, its results are not there."""
     cdef Py_ssize_t k
     cdef int64_t drawn
     cdef list entry

@@ -94,8 +94,9 @@ ctypedef struct CvCore:
     int64_t panel       # round; `panel` elements from one to the next
     int64_t down        # turned: steps in the planes from row to row and from pixel to pixel
     int64_t step
-    char* ws            # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values; in place: M * rows * Wp values
-                        # turned: a bias of whole vectors, two vectors for each pixel
+    # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values; in place: M * rows * Wp values
+    # turned: a bias of whole vectors, two vectors for each pixel
+    char* ws
 
 
 # Panels of the steps [p0, p0 + k) of the pixels [at, at + n): 2 vectors of pixels to a panel, steps one after another.  A

@@ -9,7 +9,7 @@ from fastbp._core import bfloat16, float16
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "get_autocast_cpu_dtype", "get_autocast_dtype",
            "is_autocast_available", "is_autocast_cpu_enabled", "is_autocast_enabled"]
 
-_inside = []        # the autocast regions that are open, the innermost last
+_inside: list = []      # the autocast regions that are open, the innermost last
 
 
 class autocast:

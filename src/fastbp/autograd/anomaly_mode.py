@@ -222,7 +222,7 @@ class detect_anomaly(set_detect_anomaly):
         super().__init__(True, check_nan)
 
 
-_permanent = []         # what set_anomaly_enabled switched on
+_permanent: list = []       # what set_anomaly_enabled switched on
 
 
 def set_anomaly_enabled(mode, check_nan=True):

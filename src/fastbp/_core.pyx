@@ -45,7 +45,7 @@ from fastbp._kernels.abi cimport *
 import builtins as py       # names like max and sum are operations here
 import os
 import sys
-import time
+import time as _time
 
 from fastbp.ops import TABLE as _TABLE, F as _F
 

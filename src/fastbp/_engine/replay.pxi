@@ -400,7 +400,7 @@ def _replay_backward(Program p not None, Frame frame not None, list adjoints):
     cdef Slot* s
     cdef Tensor t
     while p.busy:                               # another thread is in it
-        time.sleep(1e-4)
+        _time.sleep(1e-4)
     if frame.used:
         raise GraphError("backward of a compiled function: its saved values were overwritten by an earlier backward pass; "
                          "compile the whole step, or call the function again.")

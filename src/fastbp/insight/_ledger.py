@@ -320,7 +320,7 @@ class Ledger:
         """
         names = names_in(sys._getframe(1))
         objects = gc.get_objects()
-        tensors = [o for o in objects if isinstance(o, Tensor) and o.grad_fn is not None]
+        tensors = [o for o in objects if issubclass(type(o), Tensor) and o.grad_fn is not None]
         del objects
         inner, found = set(), []
         graphs = []

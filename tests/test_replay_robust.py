@@ -196,6 +196,15 @@ def test_fork_after_replay():
         assert state() == expected()
 
 
+def together(work):
+    """work(0) and work(1), each in a thread of its own."""
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
 def test_two_threads_two_programs():
     """Two steps at the same time, each on its own parameters: as if alone."""
     pairs = [(training(True), training(False)) for _ in range(2)]
@@ -211,11 +220,7 @@ def test_two_threads_two_programs():
                 break
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        together(work)
     assert not wrong
     assert all("replays: " in step.explain() for (step, _), _ in pairs)
 
@@ -238,11 +243,7 @@ def test_threads_share_a_compiled_model():
         for i in range(200):
             if [g.tolist() for g in gradient(model, xs[k])] != want[k]:
                 wrong.append((k, i))
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    together(work)
     assert not wrong
 
 

@@ -1,8 +1,9 @@
 """Floor 3: `compile`: a function or module recorded once and replayed without Python; torch.compiler by name.
 
-What is where: the core records, plans and replays (`_engine/recording.pxi`, `passes.pxi`, `replay.pxi`); here it is decided
-*whether* a program may stand in for a call.  A program is found by the call's key (shapes, dtypes, strides, numbers, grad
-mode) and holds while its conditions do: the modules that ran are in the same mode and have the same parameters, what the
+What is where: the core records, plans and replays (`_engine/recording.pxi`, `passes.pxi`, `replay.pxi`); `_conditions.py` knows
+what a function depends on, `_flow.py` where a number goes that it reads; here it is decided *whether* a program may stand in
+for a call.  A program is found by the call's key (shapes, dtypes, strides, numbers, grad mode) and holds while its
+conditions do: the modules that ran are in the same mode and have the same parameters, what the
 function reads from around itself is the same, gradients are there or not as they were.  Two recordings must agree before
 anything is replayed, and the first replay is compared with the eager run, bit for bit.
 """
@@ -11,294 +12,30 @@ import functools
 import os
 import sys
 import threading
-import types
 import warnings
 import weakref
 
 from fastbp import _core, _flow
+from fastbp._conditions import HOME, SIMPLE, Calls, Conditions, Standin, dice
 from fastbp._core import ReplayError, Tensor
 from fastbp.autograd import grad
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import set_grad_enabled
 from fastbp.nn.module import Module
-from fastbp.optim.optimizer import Optimizer
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "disable", "is_compiling", "list_backends", "reset"]
 
-_SIMPLE = (int, float, bool, str, bytes, type(None))
 _PROGRAMS = 32          # programs of one function that are kept; the least recently used goes first
 _VARIANTS = 4           # programs for calls alike in all but conditions: training and evaluation, gradients there or not
 _SEEN = 256             # calls seen once that are remembered
 _TRIES = 4              # recordings that do not agree, before a function runs eagerly for good
 _MISSES = 24            # calls in a row of one key that no program could stand in for, likewise
 _VALUES = 24            # values of the numbers and objects among the arguments, if hardly any comes again
-_LONG = 4096            # of containers with more members only the length is compared
-_HOME = os.path.dirname(__file__)
 _LIVE: list = []        # weak references to all compiled functions, for reset()
 _RECORDER = threading.Lock()        # one call is recorded at a time; all others, also those inside it, run eagerly meanwhile
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _core._busy() or globals().update(_RECORDER=threading.Lock()))
-
-
-# ---- what a function depends on besides its arguments -----------------------------------------------------------------
-
-def _same(a, b):
-    """The same object, or an equal number or string."""
-    return a is b or (type(a) is type(b) and isinstance(a, _SIMPLE) and a == b and (a != 0 or str(a) == str(b)))
-
-
-def _ours(value):
-    """Whether it belongs to this package, or is a module."""
-    home = getattr(value, "__module__", None)
-    return isinstance(value, types.ModuleType) or (isinstance(home, str) and home.split(".")[0] == "fastbp")
-
-
-def _members(value):
-    """What a container holds, to be compared: its length alone when it is long."""
-    if len(value) > _LONG:
-        return [len(value)]
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    return list(value)
-
-
-def _dice():
-    """Where the random generators of Python and NumPy are that everybody shares."""
-    state: list = [sys.modules["random"].getstate()] if "random" in sys.modules else []
-    if "numpy.random" in sys.modules:
-        now = sys.modules["numpy"].random.get_state()
-        state.append((now[1].tobytes(), *now[2:]))
-    return state
-
-
-def _die(value):
-    """Where a random generator of Python or NumPy is; None for anything else."""
-    if hasattr(value, "getstate") and hasattr(value, "randrange"):
-        return value.getstate()
-    if hasattr(value, "bit_generator"):
-        return str(value.bit_generator.state)
-    if type(value).__module__ == "numpy.random.mtrand":
-        return str(value.get_state())
-    return None
-
-
-def _tensor_state(t):
-    return (id(t), t.data_ptr(), t.requires_grad)
-
-
-def _module_state(module):
-    """What a program may depend on in one module."""
-    state = [module.training]
-    for name, value in module.__dict__.items():
-        if name in ("_parameters", "_buffers"):
-            state.append([(key, None if t is None else _tensor_state(t)) for key, t in value.items()])
-        elif name == "_modules":
-            state.append([(key, id(m)) for key, m in value.items()])
-        elif isinstance(value, _SIMPLE):
-            state.append((name, value))
-        elif isinstance(value, Tensor):
-            if name not in module._parameters and name not in module._buffers:
-                state.append((name, _tensor_state(value)))
-        elif isinstance(value, dict) and "hooks" in name:
-            state.append((name, list(value)))
-    return state
-
-
-class _Surroundings:
-    """Names that a function reads from its closure, its globals and its object, with what they were."""
-
-    def __init__(self, function, objects=(), modules=()):
-        self.cells, self.names, self.attributes, self.modules, self.tensors, self.members, self.dice = [], [], [], [], [], [], []
-        self._known, self._used, self._owners = set(), set(), []
-        self.optimizers = []
-        self._visit_function(function, 0)
-        for value in (*objects, *modules):
-            self._visit(value, 0)
-        self._visit_attributes()
-        self.objects = objects
-        self.rolls = [_die(x) for x in self.dice]
-
-    def _visit_function(self, function, depth):
-        owner = getattr(function, "__self__", None)
-        if owner is not None:
-            self._visit(owner, depth)
-        function = getattr(function, "__func__", function)
-        if isinstance(function, functools.partial):
-            for value in (*function.args, *function.keywords.values(), function.func):
-                self._visit(value, depth)
-            return
-        if isinstance(function, Module):
-            self._visit(function, depth)
-            return
-        if not isinstance(function, types.FunctionType):        # an object with __call__, or a built-in function
-            self._visit(function, depth)
-            call = type(function).__call__
-            return self._visit_function(call, depth) if isinstance(call, types.FunctionType) else None
-        code = getattr(function, "__code__", None)
-        if code is None or code.co_filename.startswith(_HOME) or id(function) in self._known:
-            return
-        self._known.add(id(function))
-        for cell in function.__closure__ or ():
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                continue
-            self.cells.append((cell, value))
-            self._visit(value, depth)
-        codes = [code]
-        while codes:
-            code = codes.pop()
-            codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-            self._used.update(code.co_names)
-            for name in code.co_names:
-                if name in function.__globals__:
-                    value = function.__globals__[name]
-                    if _ours(value) and not isinstance(value, (Tensor, Module, Compiled)):
-                        continue
-                    self.names.append((function.__globals__, name, value))
-                    self._visit(value, depth)
-        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self._visit(value, depth)
-
-    def _visit(self, value, depth):
-        if id(value) in self._known or isinstance(value, (*_SIMPLE, types.ModuleType, type)):
-            return
-        if isinstance(value, Tensor):
-            self._known.add(id(value))
-            self.tensors.append(value)
-        elif isinstance(value, Optimizer) and _ours(type(value)):
-            self._known.add(id(value))
-            self.optimizers.append(value)
-        elif isinstance(value, Module):
-            for module in value.modules():
-                if id(module) not in self._known:
-                    self._known.add(id(module))
-                    self.modules.append(module)
-                    if not _ours(type(module)):
-                        self._owners.append((module, {}))
-                        self._visit_function(type(module).forward, depth)
-        elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
-            self._visit_function(value, depth)
-        elif isinstance(value, (list, tuple, dict, set)):
-            self._known.add(id(value))
-            if not isinstance(value, tuple):
-                self.members.append((value, _members(value)))
-            if len(value) <= _LONG and depth < 4:
-                for x in value.values() if isinstance(value, dict) else value:
-                    self._visit(x, depth + 1)
-        elif isinstance(value, Compiled):
-            self._visit_function(value._function, depth)
-        elif _die(value) is not None:
-            self._known.add(id(value))
-            self.dice.append(value)
-        elif depth < 4 and isinstance(getattr(value, "__dict__", None), dict) and not _ours(type(value)):
-            self._known.add(id(value))
-            self._owners.append((value, {}))
-
-    def _visit_attributes(self):
-        """Of modules and other objects, the attributes and methods whose names the functions mention."""
-        before = -1
-        while len(self._known) + len(self._used) != before:
-            before = len(self._known) + len(self._used)
-            for owner, seen in list(self._owners):
-                for name in self._used - seen.keys():
-                    if name in owner.__dict__:
-                        seen[name] = value = owner.__dict__[name]
-                        if not isinstance(owner, Module) or not isinstance(value, (Tensor, Module)):
-                            self._visit(value, 1)
-                    else:
-                        method = getattr(type(owner), name, None)
-                        if isinstance(method, property):
-                            method = method.fget
-                        if isinstance(method, types.FunctionType) and not _ours(method):
-                            self._visit_function(method, 1)
-        self.attributes = [(owner, seen) for owner, seen in self._owners if seen and not isinstance(owner, Module)]
-
-    def differs(self):
-        """What is no longer as it was, in words; None when all is."""
-        for cell, value in self.cells:
-            try:
-                now = cell.cell_contents
-            except ValueError:
-                now = None
-            if now is not value and not _same(now, value):
-                return f"a variable from around it ({value!r:.40}, then {now!r:.40})"
-        for where, name, value in self.names:
-            now = where.get(name)
-            if now is not value and not _same(now, value):
-                return f"the global {name}"
-        for owner, before in self.attributes:
-            now = owner.__dict__
-            for name, value in before.items():
-                new = now.get(name)
-                if new is not value and not _same(new, value) and not isinstance(new, Compiled):
-                    return f"{type(owner).__name__}.{name}"
-        for container, before in self.members:
-            now = _members(container)
-            if len(now) != len(before) or not all(map(_same, now, before)):
-                return f"a {type(container).__name__} of {len(container)} members"
-        return None
-
-
-class _Conditions:
-    """When a program holds: the surroundings, and the state of modules and tensors when it was recorded."""
-
-    def __init__(self, function, objects=(), modules=()):
-        self.around = _Surroundings(function, objects, modules)
-        self.modules = self.around.modules
-        self.state = self.now()
-        self.stamp = _core._stamp()
-
-    def now(self):
-        return [[_module_state(m) for m in self.modules], [_tensor_state(t) for t in self.around.tensors],
-                [[list(map(id, group["params"])) for group in o.param_groups] for o in self.around.optimizers]]
-
-    def hold(self):
-        stamp = _core._stamp()
-        if self.stamp != stamp:
-            if self.now() != self.state:
-                return False
-            self.stamp = stamp
-        return self.around.differs() is None
-
-    def changed(self):
-        """What is not as it was, in words, or None."""
-        if self.now() != self.state:
-            return "a number, mode or parameter that a module holds, or the parameters of an optimizer"
-        return self.around.differs()
-
-    def rolled(self):
-        """Whether a random generator that the function reads has moved."""
-        return [_die(x) for x in self.around.dice] != self.around.rolls
-
-    def tensors(self):
-        """All that the function knows of: parameters, buffers, tensors around it."""
-        return [*self.around.tensors, *(t for m in self.modules for room in (m._parameters, m._buffers)
-                                        for t in room.values() if t is not None)]
-
-
-class _Calls:
-    """Notes the modules that are called while it is open."""
-
-    def __init__(self):
-        self.modules, self._known = [], set()
-
-    def __enter__(self):
-        self._call = Module.__call__
-        original, known, modules = self._call, self._known, self.modules
-
-        def call(module, *args, **kwargs):
-            if id(module) not in known:
-                known.add(id(module))
-                modules.append(module)
-            return original(module, *args, **kwargs)
-
-        Module.__call__ = call
-        return self
-
-    def __exit__(self, *error):
-        Module.__call__ = self._call
 
 
 # ---- results ----------------------------------------------------------------------------------------------------------
@@ -313,7 +50,7 @@ def _flatten(value, tensors, later=None):
     if isinstance(value, Tensor):
         tensors.append(value)
         return ("tensor", len(tensors) - 1)
-    if isinstance(value, _SIMPLE):
+    if isinstance(value, SIMPLE):
         return ("value", value)
     if isinstance(value, (list, tuple)):
         parts = [_flatten(x, tensors, later) for x in value]
@@ -439,7 +176,7 @@ def _objects_of(args, kwargs):
             todo += x
         elif type(x) is dict:
             todo += x.values()
-        elif not isinstance(x, (Tensor, *_SIMPLE)):
+        elif not isinstance(x, (Tensor, *SIMPLE)):
             out.append(x)
     return out
 
@@ -454,7 +191,7 @@ def _pattern(key):
     return tuple(out), values
 
 
-class Compiled:
+class Compiled(Standin):
     """What `compile` returns for a function: call it like the function."""
 
     def __init__(self, function, fullgraph=False, check=True):
@@ -568,9 +305,9 @@ class Compiled:
     def _listen(self, kind, tensors, args, kwargs):
         """The first call of its kind: what it does is noted, no more."""
         objects = _objects_of(args, kwargs)
-        before = _Conditions(self._function, objects)
+        before = Conditions(self._function, objects)
         variant = _Variant()
-        with _Calls() as calls:
+        with Calls() as calls:
             result, variant.recording = _core._record(self._function, args, kwargs, tensors, True, _returned)
         spec, found, _ = _results(result, variant.recording)
         if spec is not None:
@@ -587,7 +324,7 @@ class Compiled:
             if kind.missed >= _TRIES:
                 self._refuse(kind, f"{changed} changes while it runs", None)
             return result                               # once is no matter: something may be made at the first call
-        variant.conditions = _Conditions(self._function, objects, calls.modules)
+        variant.conditions = Conditions(self._function, objects, calls.modules)
         if spec is None or (reason and "made before the call" in reason):
             self._refuse(variant, reason, place)
         elif kind.missed >= _MISSES:
@@ -609,9 +346,9 @@ class Compiled:
             stands = {id(t): t.detach().requires_grad_() for t in tensors if t.requires_grad and not t.is_leaf}
             originals = {id(stands[id(t)]): t for t in tensors if id(t) in stands}
             inputs = [stands.get(id(t), t) for t in tensors]
-        dice = _dice()
+        rolls = dice()
         try:
-            with _Calls() as calls:
+            with Calls() as calls:
                 result, recording = _core._record(self._function, _replaced(args, stands), _replaced(kwargs, stands), inputs,
                                                   False, _returned)
         except BaseException:
@@ -622,13 +359,13 @@ class Compiled:
             raise
         spec, found, lost = _results(result, recording)
         changed = variant.conditions.changed()
-        conditions = _Conditions(self._function, _objects_of(args, kwargs), calls.modules)
+        conditions = Conditions(self._function, _objects_of(args, kwargs), calls.modules)
         reason, place = recording.reason, recording.place
         if reason is None:
             place = None
             if changed is not None:
                 reason = f"{changed} changes while it runs"
-            elif _dice() != dice or variant.conditions.rolled():
+            elif dice() != rolls or variant.conditions.rolled():
                 reason = "it draws from a random generator of Python or NumPy"
             elif lost:
                 reason = "item() reads a value that the step computes or is given, and does not return it as it is"
@@ -722,7 +459,7 @@ class Compiled:
         if text not in self._warned and len(self._warned) < 8:
             self._warned.add(text)
             frame, level = sys._getframe(), 1
-            while frame is not None and frame.f_code.co_filename.startswith(_HOME):
+            while frame is not None and frame.f_code.co_filename.startswith(HOME):
                 frame, level = frame.f_back, level + 1
             warnings.warn(text, stacklevel=level)
 

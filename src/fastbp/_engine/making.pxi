@@ -41,10 +41,6 @@ cdef inline Tensor fresh_like(Tensor x):
     return fresh(x.code, x.nd, x.dims)
 
 
-cdef Tensor scalar_like(int code):
-    return fresh(code, 0, NULL)
-
-
 cdef Tensor tensor_of(Storage* s, char* ptr, int code, int nd, const int64_t* dims):
     """Another contiguous tensor over a storage."""
     cdef Tensor t = blank()

@@ -134,9 +134,7 @@ cdef class Loop:
         cdef bint own[MAXSTEPS]     # whether it is this strip's to give back
         cdef Step* s
         cdef Slot* t
-        cdef dict where = {}
-        cdef float f
-        cdef uint32_t bits
+        cdef dict where = {}        # (slot, offset) -> the vector register that holds it
         self.free = <uint32_t>0xFFFFFFFF
         self.masks = 0x7E
         for k in range(self.begin, self.end):
@@ -225,7 +223,12 @@ cdef class Loop:
     cdef object pattern(self, double x):
         """The bits of a constant in the loop's dtype."""
         cdef float f = <float>x
-        return (<uint64_t*>&x)[0] if self.wide else <uint64_t>(<uint32_t*>&f)[0]
+        cdef uint64_t bits = 0
+        if self.wide:
+            memcpy(&bits, &x, 8)
+        else:
+            memcpy(&bits, &f, 4)
+        return bits
 
     # ---- the whole --------------------------------------------------------------------------------------------------
 

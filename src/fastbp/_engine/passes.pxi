@@ -343,7 +343,7 @@ cdef int plan_memory(Program p) except -1:
     The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last.
     """
     cdef Py_ssize_t k
-    cdef int64_t total = 0, size, top = 0
+    cdef int64_t total = 0
     cdef Slot* s
     cdef list heads, ends
     heads, ends = group_bounds(p)

@@ -56,7 +56,7 @@ RESULTS = {
                      "_replay_backward", "_host", "_call_key", "gradients_of", "_offsets", "_set_offsets"), "Any"),
     **dict.fromkeys(("_note_escapes", "_finish", "_rewind", "_drop_graph", "_changed", "_graft", "_walls"), "None"),
     **dict.fromkeys(("_recording", "_escapes", "_escapes_alive", "_held_elsewhere",
-                     "_busy", "_shared", "_outer", "_foreign", "_twice",
+                     "_busy", "_set_native", "_shared", "_outer", "_foreign", "_twice",
                      "_live_graph", "_transforming"), "_Bool"),
     **dict.fromkeys(("__bool__", "__contains__", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_leaf",
                      "requires_grad", "retains_grad", "is_tensor", "equal", "allclose", "is_grad_enabled", "is_cuda", "is_sparse",

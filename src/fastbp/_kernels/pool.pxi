@@ -115,14 +115,15 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cv_shape(I, &v)
     pool_layout(&v, sizeof(real), &q)
     taps = v.KD * v.T
-    far = <int64_t*>cv_take(&ws, 8 * (taps + 1)) + 1
+    far = <int64_t*>cv_take(&ws, 8 * (taps + 1))
+    far[0] = 0                      # before the first tap
+    far += 1
     first = <int64_t*>cv_take(&ws, 8 * v.KD)
     off = <int64_t*>cv_take(&ws, 16 * taps)
     number = <int64_t*>cv_take(&ws, 8 * taps)
     best = <real*>cv_take(&ws, q.band * q.Wp * sizeof(real))
     place = <real*>cv_take(&ws, q.band * q.Wp * sizeof(real))
     padded = <real*>ws
-    far[-1] = 0
     for k in range(taps):
         far[k] = (k // v.T * v.dd * v.H + k // v.KW % v.KH * v.dh) * v.W + k % v.KW * v.dw
     near = far[taps - 1] < 1 << 24

@@ -35,6 +35,7 @@ from pathlib import Path
 OURS = "fastbp"
 CHUNK = 0.010       # seconds of one measurement: longer ones mix the speeds that a shared core switches between
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")    # unset: a peer chooses
 
 
 @dataclass
@@ -113,7 +114,8 @@ class Worker:
 
     def __init__(self, script, peer, threads):
         self.peer = peer
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "JAX_PLATFORMS": "cpu"}
+        environment = {name: value for name, value in os.environ.items() if name not in FORCED}
+        environment |= {**dict.fromkeys(THREAD_VARIABLES, str(threads)), "JAX_PLATFORMS": "cpu"}
         if threads == 1:
             environment["XLA_FLAGS"] = environment.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
         setting = json.dumps({"peer": peer, "threads": threads})

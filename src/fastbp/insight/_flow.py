@@ -424,9 +424,11 @@ class Flow:
     def _close(self):
         if self.now is not None:
             self._unhook()
-            if self.optimizer is None:
-                self._gradients(self.now)
-                self._store(self.now)
+            now = self.now
+            broke = (now.loss is not None and not math.isfinite(now.loss)) or any(e.values.b for e in now.layers.values())
+            if self.optimizer is None or broke:         # a loop that stops at the first loss that is not finite never steps
+                self._gradients(now)
+                self._store(now)
             self.now = None
 
     def _store(self, now):

@@ -2,8 +2,9 @@
 
 Every rule asks for something that does not depend on the scale of the problem:
 
-  depth         error terms, first weighted layer against last.  A network that can learn everywhere keeps their size within a few
-                orders of magnitude; a factor per layer below or above 1 goes through all of them in the same direction.
+  depth         norms of error terms, first weighted layer against last (norms: a mean over places makes each of the many terms
+                before it small, and takes nothing away).  A network that can learn everywhere keeps them within a few orders
+                of magnitude; a factor per layer below or above 1 goes through all of them in the same direction.
   elasticity    |dE/dw| |w| / E: by how much of itself the loss changes when a parameter changes by all of itself, at most.
   start         what is wrong before the first update is the network's; what comes later is the step's.
   agreement     cosine of gradients of different batches: whether they hold a direction that longer steps could follow.
@@ -97,8 +98,8 @@ class Story:
                 if finite(w.grad) and not name.endswith("bias") and w.n > 1}
 
     def depth(self, sample):
-        """[(layer, rms of its error term)] of the weighted layers, in forward order."""
-        return [(n, sample.layers[n].errors.rms) for n in self.weighted if n in sample.layers and sample.layers[n].errors.n]
+        """[(layer, norm of its error term)] of the weighted layers, in forward order."""
+        return [(n, sample.layers[n].errors.norm) for n in self.weighted if n in sample.layers and sample.layers[n].errors.n]
 
 
 def activations_of(story):
@@ -145,13 +146,16 @@ def exploding(story):
 
 
 def vanishing(story):
-    shares, where = [], None
+    shares, early, where = [], [], None
     for s in story.good:
         errors = story.depth(s)
         if len(errors) < DEEP or not errors[-1][1] > 0:
             continue
         last = errors[-1][1]
         shares.append(errors[0][1] / last)
+        if s.step == 0:         # at the start: of the initialization, if all layers take part (not one that begins at 0)
+            drops = [a / b for (_, a), (_, b) in zip(errors, errors[1:]) if b > 0]
+            early.append(errors[0][1] / last if shares[-1] > 0 and min(drops) > shares[-1] ** 0.5 else 1.0)
         below = [n for n, e in errors if e < last / DEPTH]
         where = below[-1] if below else where
     recurrent = [n for n, k in story.kinds.items() if k.endswith("Cell")]
@@ -164,6 +168,8 @@ def vanishing(story):
                             "those at the last.",
                             "use LSTM or GRU, initialize recurrent weights orthogonal, shorten sequences.", 0, 8)]
     share = middle(shares)
+    if share is not None and share >= 1 / DEPTH and (story.improvement() or 0) < 0.5 and (middle(early) or 1) < 0.1 / DEPTH:
+        share = middle(early)
     if share is None or share >= 1 / DEPTH:
         return []
     if dead_layers(story) and share == 0:
@@ -283,9 +289,10 @@ def too_high(story):
     blown = broke and (peak > 10 * abs(start) or longest > 1)
     wild = longest > 0.5 and (story.improvement() or 0) < 0.25 and usual > 2e-2
     killed = [n for n, _, at_start in dead_layers(story) if at_start <= DEAD / 2] if longest > 0.3 else []
-    leaps = longest > 0.3 and peak > 3 * abs(start)
     first = story.first_step()
-    if not (worse or blown or wild or killed or leaps or first > 1):
+    learned = (story.improvement() or 0) > 0.9          # what it did at the start did no harm, unless the weights were lost
+    leaps = longest > 0.3 and peak > 3 * abs(start) and (first > 1 or not learned)
+    if not (worse or blown or wild or killed or leaps or (first > 1 and not learned) or first > 5):
         return []
     typical = max(usual, min(longest, 10.0) / 10)
     factor = round_half_decade(max(3, min(1000, typical / 3e-3)))

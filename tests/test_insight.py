@@ -427,6 +427,39 @@ def test_verdicts_on_other_networks(seed):
     assert not alarms, alarms
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("batch", ["one", "two", "three", "four", "five"])
+def test_verdicts_on_batches(batch, seed):
+    import planted_fresh
+    import planted_held
+    faulty, healthy = {**planted_held.BATCHES, **planted_fresh.BATCHES}[batch]
+    assert len(faulty) == len(healthy) == 20
+    wrong, alarms = [], []
+    for net in faulty:
+        verdict = net.go(seed).verdict()
+        if verdict.kinds[:1] != [net.kind]:
+            wrong.append((net.name, net.kind, verdict))
+    for net in healthy:
+        if verdict := net.go(seed).verdict():
+            alarms.append((net.name, verdict))
+        assert net.fell() > 0.5, (net.name, net.losses[0], net.losses[-5:])         # healthy ones do learn
+    assert len(wrong) <= 1 and not alarms, (wrong, alarms)
+
+
+def test_loop_that_stops_at_a_loss_that_is_not_finite():
+    model = perceptron()
+    optimizer = fastbp.optim.SGD(model.parameters(), lr=0.1)
+    with insight.flow(model, optimizer) as watch:
+        for _ in range(5):
+            loss = fastbp.log(0 * model(fastbp.randn(8, 6)).square()).mean()
+            if not fastbp.isfinite(loss):
+                break
+            loss.backward()
+            optimizer.step()
+    assert watch.verdict().kinds == ["non-finite"] and "the loss is -inf from step 0 on" in watch.verdict()[0].text
+
+
 # ---- the ledger -----------------------------------------------------------------------------------------------------
 
 

@@ -367,7 +367,7 @@ class Flow:
             if g is not None:
                 n, _, q, _, _, bad = next(found)
                 w.grad = (q / max(n, 1)) ** 0.5 if not bad else float("nan")
-                if q and not bad:
+                if q and not bad and w.given:       # others' gradients are nobody's, and may add up
                     clear.append(g)
         step = now.step
         if clear and (self.sketch is None or step >= self.sketched + 2):

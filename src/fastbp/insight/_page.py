@@ -53,21 +53,25 @@ def page(title, body, scripts, data=None, cls="", styles=("see.css",)):
 
 _BODY = """<header>
 <h1>{title}</h1>
-<div class="phases"><button data-phase="forward">Forward</button><button data-phase="error">Error</button>
-<button data-phase="backward">Backward</button><button data-phase="update">Update</button></div>
-<button id="prev" title="Step back (←)">◀</button><button id="next" title="Step (→)">▶</button>
-<button id="play" title="Play (space)">▶▶</button><button id="all" title="Show everything (Esc)">All</button>
-<span id="count" class="dim"></span><span class="grow"></span>
+<nav class="phases" aria-label="Moves"><button data-phase="forward">Forward</button><button data-phase="error">Error</button>
+<button data-phase="backward">Backward</button><button data-phase="update">Update</button></nav>
+<span class="steps"><button id="prev" title="Step back (←)" aria-label="Step back">◀</button>
+<button id="next" title="Step (→)" aria-label="Step">▶</button>
+<button id="play" title="Play (space)" aria-label="Play">▶▶</button>
+<button id="all" title="Show everything (Esc)">All</button><span id="count" class="dim"></span></span><span class="grow"></span>
 <input id="search" type="search" placeholder="Search (/)" aria-label="Search" size="12"><span id="hits" class="dim"></span>
 <select id="tint" aria-label="Colour by"><option value="kind">colour</option><option value="gradient">gradient</option>
 <option value="time">time</option><option value="bytes">bytes</option></select>
-<button id="foldall" title="Fold all modules">Fold</button><button id="unfold" title="Unfold all modules">Unfold</button>
-<button id="zoom-out" title="Zoom out (-)">−</button><button id="zoom-in" title="Zoom in (+)">+</button>
-<button id="fit" title="Fit (F)">Fit</button><button id="turn" title="Turn: right or down">⤢</button>
-<button id="theme" title="Dark or light">◐</button>
+<button id="theme" title="Dark or light" aria-label="Dark or light">◐</button>
 </header>
 <main><div id="stage"><div id="legend"><span class="v">value</span><span class="g">∂ gradient</span>
-<span style="color:var(--leaf)">θ leaf</span><span style="color:var(--loss)">loss</span></div></div>
+<span style="color:var(--leaf)">θ leaf</span><span style="color:var(--loss)">loss</span></div>
+<div id="tools"><button id="unfold" title="Unfold all modules" aria-label="Unfold all">▾</button>
+<button id="foldall" title="Fold all modules" aria-label="Fold all">▸</button>
+<button id="zoom-in" title="Zoom in (+)" aria-label="Zoom in">+</button>
+<button id="zoom-out" title="Zoom out (-)" aria-label="Zoom out">−</button>
+<button id="fit" title="Fit (F)" aria-label="Fit">⤢</button>
+<button id="turn" title="Turn: right or down" aria-label="Turn">⇄</button></div></div>
 <aside id="panel"></aside></main>"""
 
 

@@ -9,6 +9,7 @@ Every rule asks for something that does not depend on the scale of the problem:
   start         what is wrong before the first update is the network's; what comes later is the step's.
   agreement     cosine of gradients of different batches: whether they hold a direction that longer steps could follow.
   update        |step| / |w|: how far a step goes.
+  outcome       a loss that fell as it should acquits what looks long or dead.
 
 Causes are named before consequences: numbers that overflow because steps are too long are first of all that.
 """
@@ -77,7 +78,9 @@ class Story:
     def update(self, late=True):
         """Median of the update-to-weight ratios of the weights that are updated (no biases: they begin at 0)."""
         ratios = []
-        for s in self.good[len(self.good) // 2:] if late else self.good:
+        for s in self.good:
+            if late and s.step < self.steps // 2:
+                continue
             of = [w.update / w.value for name, w in s.weights.items()
                   if w.update and w.value and w.given and not name.endswith("bias")]
             if of:
@@ -96,6 +99,15 @@ class Story:
             return {}
         return {name: w.grad * w.value * w.n / abs(sample.loss) for name, w in sample.weights.items()
                 if finite(w.grad) and not name.endswith("bias") and w.n > 1}
+
+    def steady(self):
+        """Whether gradients keep direction and size over tens of steps: then a step of ten times the length is safe, whatever
+        the size of the weights."""
+        def size(s):
+            return sum(w.grad ** 2 * w.n for w in s.weights.values() if finite(w.grad)) ** 0.5
+        apart = [(b.agree, size(b) / size(a)) for a, b in zip(self.good, self.good[1:])
+                 if b.step - a.step >= 10 and b.agree is not None and size(a) > 0]
+        return bool(apart) and median(x for x, _ in apart) > 0.9 and 0.7 < median(x for _, x in apart) < 1.4
 
     def depth(self, sample):
         """[(layer, norm of its error term)] of the weighted layers, in forward order."""
@@ -194,7 +206,7 @@ def dead_layers(story):
             every = late[0].copy()
             for m in late[1:]:
                 every &= m
-            if every.mean() > DEAD:
+            if every.mean() > (DEAD if (story.improvement() or 0) < 0.9 else 0.9):     # the others may well be enough
                 out.append((n, float(every.mean()), float(masks[0].mean())))
     return out
 
@@ -290,9 +302,10 @@ def too_high(story):
     wild = longest > 0.5 and (story.improvement() or 0) < 0.25 and usual > 2e-2
     killed = [n for n, _, at_start in dead_layers(story) if at_start <= DEAD / 2] if longest > 0.3 else []
     first = story.first_step()
-    learned = (story.improvement() or 0) > 0.9          # what it did at the start did no harm, unless the weights were lost
+    learned = (story.improvement() or 0) > 0.8          # what it did at the start did no harm, unless the weights were lost
     leaps = longest > 0.3 and peak > 3 * abs(start) and (first > 1 or not learned)
-    if not (worse or blown or wild or killed or leaps or (first > 1 and not learned) or first > 5):
+    lost = (first > 3 and not learned) or (first > (5 if learned else 1) and peak > 1.5 * abs(start))
+    if not (worse or blown or wild or killed or leaps or lost):
         return []
     typical = max(usual, min(longest, 10.0) / 10)
     factor = round_half_decade(max(3, min(1000, typical / 3e-3)))
@@ -316,13 +329,15 @@ def round_half_decade(x):
 
 def too_low(story):
     """The loss hardly moves, while gradients of different batches agree on a direction and steps are short."""
-    better, usual = story.improvement(), story.update(late=False)
-    if better is None or usual is None or story.steps < 30 or better > 0.6 or better < -0.1:
+    better, usual = story.improvement(), max(story.update(late=False) or 0, story.update() or 0)
+    if better is None or not usual or story.steps < 30 or better > 0.6 or better < -0.1:
         return []
     if exploding(story) or vanishing(story) or dead_layers(story) or not_finite(story) or saturated(story):
         return []
     agree = middle([s.agree for s in story.good])
     later = middle([s.agree for s in story.good[len(story.good) // 2:]])
+    if story.steady() and usual < 0.1 and not frozen(story):
+        return [slow(story, better, 1.0, usual)]
     if agree is None or later is None or agree < 0.1 or usual > (6.5e-3 if better > 0.25 else 5e-3):
         return []
     if better > 0.25 and later < (0.55 if usual > 2e-3 or better > 0.45 else 0.3):     # it moves; straight on?
@@ -331,11 +346,15 @@ def too_low(story):
         return []
     if later < 0.35 and usual > 1e-3:       # steps of a usual length, and nothing to follow: there may be no more to learn
         return []
+    return [slow(story, better, agree, usual)]
+
+
+def slow(story, better, agree, usual):
     factor = round_half_decade(max(3, min(1000, 3e-3 / usual if usual < 1e-3 else 10)))
     fallen = short(100 * max(better, 0), 2)
-    return [Finding("learning rate too low", "", f"after {story.steps} steps the loss has fallen by {fallen} %, though "
-                    f"gradients of different batches agree (cosine {short(agree, 2)}); a step changes weights by "
-                    f"{short(100 * usual, 2)} %.", f"multiply the learning rate by about {short(factor)}.", 0, 6)]
+    return Finding("learning rate too low", "", f"after {story.steps} steps the loss has fallen by {fallen} %, though "
+                   f"gradients of different batches agree (cosine {short(agree, 2)}); a step changes weights by "
+                   f"{short(100 * usual, 2)} %.", f"multiply the learning rate by about {short(factor)}.", 0, 6)
 
 
 def frozen(story):

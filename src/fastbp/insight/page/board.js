@@ -35,18 +35,25 @@ function curves(id, series, log, unit) {            // series: [{name, points: [
   if (!series.length) { if (plots[id]) { plots[id].plot.destroy(); delete plots[id]; } box.replaceChildren(el("p", {class: "dim"}, "nothing yet")); return; }
   const xs = [...new Set(series.flatMap(s => s.points.map(p => p[0])))].sort((a, b) => a - b), at = new Map(xs.map((x, k) => [x, k]));
   const data = [xs, ...series.map(s => { const y = Array(xs.length).fill(null); s.points.forEach(p => { const v = finite(p[1]); y[at.get(p[0])] = log && !(v > 0) ? null : v; }); return y; })];
-  if (plots[id] && plots[id].shape === shape && plots[id].width === box.clientWidth) { plots[id].plot.setData(data); return; }
+  if (plots[id] && plots[id].shape === shape && plots[id].width === box.clientWidth) { plots[id].plot.setData(data); plots[id].newest(); return; }
   if (plots[id]) plots[id].plot.destroy();
   box.replaceChildren();
+  const decades = (u, at, low, high) => {           // of a logarithmic axis: powers of ten, seven at most
+    const a = Math.ceil(Math.log10(low) - 1e-9), b = Math.floor(Math.log10(high) + 1e-9), by = Math.ceil((b - a + 1) / 7);
+    return Array.from({length: Math.floor((b - a) / by) + 1}, (_, k) => +`1e${a + k * by}`);
+  };
   const axis = {stroke: css("--dim"), grid: {stroke: css("--line"), width: 1}, ticks: {stroke: css("--line"), width: 1}, font: "11px system-ui, sans-serif"};
   const plot = new uPlot({
-    width: box.clientWidth, height: 220, cursor: {points: {size: 6}}, legend: {show: series.length <= 12, live: true},
+    width: box.clientWidth, height: 220, hooks: {ready: [u => setTimeout(() => u.setLegend({idx: u.data[0].length - 1}))]}, cursor: {points: {size: 6}}, legend: {show: series.length <= 12, live: true},
     scales: {x: {time: false}, y: log ? {distr: 3} : {}},
-    axes: [{...axis}, {...axis, size: 62, values: (u, v) => v.map(x => x === null ? "" : number(x, 3))}],
+    axes: [{...axis}, {...axis, size: 62, ...(log ? {splits: decades, filter: (u, v) => v} : {}),
+      values: (u, v) => v.map(x => x === null ? "" : log && !(x >= .001 && x < 1e4) ? x.toExponential(0).replace("e+", "e") : number(x, 3))}],
     series: [{label: unit || "step"}, ...series.map((s, k) => ({label: s.name, stroke: s.colour || colour(k, series.length), width: 1.8, spanGaps: true,
-      points: {show: xs.length < 40, size: 4}, value: (u, v) => number(v)}))],
+      points: {show: xs.length < 2, size: 5}, value: (u, v) => number(v)}))],
   }, data, box);
-  plots[id] = {plot, shape, width: box.clientWidth};
+  const newest = () => plot.setLegend({idx: plot.data[0].length - 1});      // without a pointer the legend tells the newest values
+  plot.over.addEventListener("mouseleave", () => setTimeout(newest));
+  plots[id] = {plot, shape, width: box.clientWidth, newest};
 }
 function byName(list, key, field) {
   const out = new Map();
@@ -79,9 +86,10 @@ function bars() {
   const layers = now ? now.layers.filter(l => l.error !== null) : [];
   if (!layers.length) { box.replaceChildren(el("p", {class: "dim"}, "nothing yet")); return; }
   const sizes = layers.map(l => finite(l.error)).filter(v => v > 0), top = Math.log10(Math.max(...sizes)), low = Math.min(top - 3, Math.log10(Math.min(...sizes)));
+  const lines = now.layers.length;
   box.replaceChildren(...layers.slice(0, 40).map(l => {
     const v = finite(l.error), share = v > 0 ? Math.max(2, 100 * (Math.log10(v) - low) / (top - low || 1)) : 0;
-    return el("div", {class: "bar", "data-layer": l.name}, el("span", {class: "mono name"}, l.name, el("i", {class: "dim"}, " " + l.kind)),
+    return el("div", {class: "bar", "data-layer": l.name}, el("span", {class: "mono name"}, el("u", {style: `background:${colour(now.layers.indexOf(l), lines)}`}), l.name, el("i", {class: "dim"}, " " + l.kind)),
       el("span", {class: "track"}, el("b", {style: `width:${share}%`})), el("span", {class: "mono g"}, number(l.error, 3)),
       el("span", {class: "mono dim dead"}, l.dead ? `${number(100 * l.dead, 2)} % dead` : ""));
   }));

@@ -94,7 +94,7 @@ function measure(item) {
 let direction = null;
 function layout() {                                 // to the right or down: whichever shows it larger
   if (direction !== null) return laidOut(direction === "down");
-  const r = stage.getBoundingClientRect(), fits = d => Math.min((r.width - 40) / d.w, (r.height - 60) / d.h);
+  const r = stage.getBoundingClientRect(), fits = d => Math.min((r.width - 96) / d.w, (r.height - 60) / d.h);
   const right = laidOut(false);
   if (fits(right) >= .95) return right;
   const below = laidOut(true);
@@ -285,6 +285,8 @@ function tint(item) {
 function draw(fit) {
   drawn = layout();
   world.replaceChildren();
+  const lines = svg("g");                           // below the frames, whose titles stay readable
+  world.append(lines);
   const frames = [...drawn.boxes].filter(([id]) => id[0] === "g" && open.has(+id.slice(1)));
   const depth = id => { let d = 0; for (let g = groups[+id.slice(1)].parent; g !== ROOT; g = groups[g].parent) d++; return d; };
   frames.sort((a, b) => depth(a[0]) - depth(b[0]));
@@ -296,12 +298,12 @@ function draw(fit) {
     box.append(title);
     world.append(box);
   }
-  for (const e of drawn.edges) { e.path = svg("path", {class: "edge", d: curve(e.way, drawn.down), "marker-end": "url(#tip)", "data-edge": e.key}); world.append(e.path); }
+  for (const e of drawn.edges) { e.path = svg("path", {class: "edge", d: curve(e.way, drawn.down), "marker-end": "url(#tip)", "data-edge": e.key}); lines.append(e.path); }
   drawn.cards = new Map();
   for (const [id, b] of drawn.boxes) {
     if (id[0] === "g" && open.has(+id.slice(1))) continue;
     const r = rows(id), n = id[0] === "n" ? nodes[+id.slice(1)] : null, x = b.x - b.w / 2, y = b.y - b.h / 2;
-    const card = svg("g", {class: "node " + (n ? n.id === data.loss ? "op loss" : n.k : "module"), tabindex: -1, ...(n ? {"data-node": n.id, "data-name": n.l} : {"data-module": groups[+id.slice(1)].full})});
+    const card = svg("g", {class: "node " + (n ? n.id === data.loss ? "op loss" : n.k : "module"), tabindex: 0, role: "button", "aria-label": `${r.glyph} ${r.name} ${r.value} ${r.grad}`.trim(), ...(n ? {"data-node": n.id, "data-name": n.l} : {"data-module": groups[+id.slice(1)].full})});
     const back = svg("rect", {x, y, width: b.w, height: b.h, rx: n && n.k === "number" ? 22 : 9});
     card.append(back);
     const glyph = svg("text", {x: x + 11, y: y + 18, class: "glyph"}, r.glyph);
@@ -315,6 +317,11 @@ function draw(fit) {
     card.append(value, grad);
     card.addEventListener("click", event => { event.stopPropagation(); pick(id); });
     card.addEventListener("dblclick", event => { event.stopPropagation(); n ? n.g !== ROOT && fold(n.g) : fold(+id.slice(1)); });
+    card.addEventListener("keydown", event => {     // Enter: look at it; shift and Enter: fold or unfold
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      if (!event.shiftKey) { pick(id); show(id); } else if (!n || n.g !== ROOT) fold(n ? n.g : +id.slice(1));
+    });
     world.append(card);
     drawn.cards.set(id, {card, back, value, grad, r});
   }
@@ -340,9 +347,9 @@ function fold(g) {
 }
 function move() { world.setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.k})`); }
 function fitAll() {
-  const r = stage.getBoundingClientRect(), k = Math.min(1.6, (r.width - 40) / drawn.w, (r.height - 60) / drawn.h);
+  const r = stage.getBoundingClientRect(), k = Math.min(1.6, (r.width - 96) / drawn.w, (r.height - 60) / drawn.h);
   view.k = Math.max(k, .02);
-  view.x = (r.width - drawn.w * view.k) / 2;
+  view.x = (r.width - 44 - drawn.w * view.k) / 2;   // the buttons stand on the right
   view.y = (r.height - 30 - drawn.h * view.k) / 2;
   move();
 }
@@ -364,16 +371,27 @@ function zoom(by, px, py) {
   view.x = x - (x - view.x) * k / view.k; view.y = y - (y - view.y) * k / view.k; view.k = k;
   move();
 }
-let drag = null;
-canvas.addEventListener("pointerdown", event => { drag = {x: event.clientX, y: event.clientY, far: 0}; });
+let drag = null, far = 0;                           // far: how far the last press moved; a click ends a press that stayed
+const fingers = new Map();
+const spread = () => { const [a, b] = [...fingers.values()]; return {d: Math.hypot(a.x - b.x, a.y - b.y), x: (a.x + b.x) / 2, y: (a.y + b.y) / 2}; };
+canvas.addEventListener("pointerdown", event => { drag = {x: event.clientX, y: event.clientY}; far = 0; fingers.set(event.pointerId, drag); });
 addEventListener("pointermove", event => {
   if (!drag) return;
+  if (fingers.size === 2 && fingers.has(event.pointerId)) {         // two fingers: zoom about their middle
+    const was = spread();
+    fingers.set(event.pointerId, {x: event.clientX, y: event.clientY});
+    const now = spread();
+    view.x += now.x - was.x; view.y += now.y - was.y;
+    far += 10;
+    zoom(now.d / (was.d || 1), now.x, now.y);
+    return;
+  }
   view.x += event.clientX - drag.x; view.y += event.clientY - drag.y;
-  drag.far += Math.abs(event.clientX - drag.x) + Math.abs(event.clientY - drag.y);
+  far += Math.abs(event.clientX - drag.x) + Math.abs(event.clientY - drag.y);
   drag.x = event.clientX; drag.y = event.clientY;
   move();
 });
-addEventListener("pointerup", () => { drag = null; });
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, event => { fingers.delete(event.pointerId); drag = null; setTimeout(() => far = 0); });
 
 // ---- the panel ------------------------------------------------------------------------------------------------------
 function stats(title, s, cls) {
@@ -437,7 +455,7 @@ function mark() {
   for (const e of drawn.edges) e.path.classList.toggle("near", picked !== null && (e.s === picked || e.t === picked));
 }
 function pick(id) {
-  if (drag && drag.far > 6) return;
+  if (far > 6) { far = 0; return; }
   picked = id;
   mark();
   $("panel").replaceChildren(...(id ? describe(id) : overview()));
@@ -448,7 +466,7 @@ function overview() {
   const bad = nodes.find(n => n.v && n.v.nonfinite && n.k === "op");
   if (bad) out.push(el("div", {class: "rule bad"}, `${bad.l} is the first node with values that are not finite`));
   out.push(el("h3", {}, "How to read it"), el("p", {}, "Step through the four moves with ◀ ▶ or the arrow keys. Click a node for its numbers; click a module's title, or double-click, to fold and unfold."),
-    el("p", {class: "dim"}, "Wheel: zoom. Drag: move. F: fit. /: search."));
+    el("p", {class: "dim"}, "Wheel: zoom. Drag: move. F: fit. /: search. Tab, Enter: look at a node; shift and Enter folds."));
   if (data.blame.length) { out.push(el("h3", {}, "Blame: the loss's change for 1 % of each leaf")); const top = data.blame[0][1];
     data.blame.forEach(([n, v]) => out.push(el("div", {class: "mono"}, `${n}  ${number(v, 3)}`), el("div", {style: `height:4px;border-radius:2px;margin:1px 0 5px;background:var(--grad);width:${Math.max(1, 100 * v / top)}%`}))); }
   return out;
@@ -526,7 +544,7 @@ function go(k) {
   picked = s.id;
   mark();
   $("panel").replaceChildren(...parts, box, ...describe(s.id, true));
-  show(s.id, .45);
+  show(s.id, .62);
 }
 $("next").onclick = () => go(at === null ? 0 : at + 1);
 $("prev").onclick = () => go(at === null ? null : at - 1);
@@ -575,7 +593,7 @@ $("turn").onclick = () => { direction = drawn.down ? "right" : "down"; draw(true
 $("tint").onchange = paintTint;
 $("unfold").onclick = () => { groups.forEach(g => open.add(g.id)); at = null; draw(true); };
 $("foldall").onclick = () => { open.clear(); open.add(ROOT); at = null; draw(true); };
-canvas.addEventListener("click", () => { if (!(drag && drag.far > 6)) pick(null); });
+canvas.addEventListener("click", () => pick(null));
 addEventListener("keydown", event => {
   if (event.target.tagName === "INPUT" || event.target.tagName === "SELECT" || event.ctrlKey || event.metaKey) return;
   const act = {ArrowRight: () => $("next").click(), ArrowLeft: () => $("prev").click(), " ": play, f: fitAll, "/": () => $("search").focus(), Escape: () => go(null), "+": () => zoom(1.35), "-": () => zoom(1 / 1.35)}[event.key];

@@ -38,7 +38,100 @@ cdef extern from *:
     #define fbp_forbid(p, n) ((void)(p), (void)(n))
     #define fbp_allow(p, n) ((void)(p), (void)(n))
     #endif
+
+    /* Blocks of one size, cut from slabs of 2 MB, which lie at multiples of their size: a block knows its slab.  From the second
+       slab on these are huge pages.  A slab that is empty begins anew, so that what is made together lies together. */
+    enum { FBP_SLAB = 2 << 20, FBP_SLAB_HEAD = 64, FBP_SLABS_KEPT = 64 };
+    typedef struct fbp_pool fbp_pool;
+    typedef struct fbp_slab {
+        struct fbp_slab *next, *before;         /* among those with room */
+        fbp_pool* pool;
+        void* spare;                            /* blocks given back */
+        char* fresh;                            /* what was never taken */
+        size_t live;
+        void* memory;                           /* what the system gave */
+        int room;
+    } fbp_slab;
+    struct fbp_pool { size_t size; fbp_slab* open; size_t slabs; };
+
+    static void fbp_slab_link(fbp_pool* p, fbp_slab* s) {
+        s->next = p->open; s->before = NULL; s->room = 1;
+        if (p->open) p->open->before = s;
+        p->open = s;
+    }
+    static void fbp_slab_unlink(fbp_pool* p, fbp_slab* s) {
+        if (s->before) s->before->next = s->next; else p->open = s->next;
+        if (s->next) s->next->before = s->before;
+        s->room = 0;
+    }
+    static fbp_slab* fbp_slab_new(fbp_pool* p) {
+    #if defined(_WIN32)
+        char* m = (char*)_aligned_malloc(FBP_SLAB, FBP_SLAB), *a = m;
+        if (!m) return NULL;
+    #else
+        char* m = (char*)mmap(NULL, 2 * (size_t)FBP_SLAB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *a;
+        if (m == (char*)MAP_FAILED) return NULL;
+        a = (char*)(((uintptr_t)m + FBP_SLAB - 1) & ~(uintptr_t)(FBP_SLAB - 1));
+        if (a != m) munmap(m, (size_t)(a - m));
+        if (a + FBP_SLAB != m + 2 * (size_t)FBP_SLAB) munmap(a + FBP_SLAB, (size_t)(m + FBP_SLAB - a));
+    #if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE)
+        madvise(a, FBP_SLAB, p->slabs ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    #endif
+    #endif
+        fbp_slab* s = (fbp_slab*)a;
+        s->pool = p; s->spare = NULL; s->fresh = a + FBP_SLAB_HEAD; s->live = 0; s->memory = a;
+        p->slabs++;
+        fbp_slab_link(p, s);
+        return s;
+    }
+    static void fbp_slab_free(fbp_pool* p, fbp_slab* s) {
+        fbp_slab_unlink(p, s);
+        p->slabs--;
+    #if defined(_WIN32)
+        _aligned_free(s);
+    #else
+        munmap(s, FBP_SLAB);
+    #endif
+    }
+    static void* fbp_pool_take(fbp_pool* p) {
+        fbp_slab* s = p->open ? p->open : fbp_slab_new(p);
+        if (!s) return NULL;
+        void* b = s->spare;
+        if (b) s->spare = *(void**)b;
+        else { b = s->fresh; s->fresh += p->size; }
+        s->live++;
+        if (!s->spare && s->fresh + p->size > (char*)s + FBP_SLAB) fbp_slab_unlink(p, s);
+        return b;
+    }
+    static void fbp_pool_give(void* b) {
+        fbp_slab* s = (fbp_slab*)((uintptr_t)b & ~(uintptr_t)(FBP_SLAB - 1));
+        fbp_pool* p = s->pool;
+        *(void**)b = s->spare;
+        s->spare = b;
+        if (!s->room) fbp_slab_link(p, s);
+        if (--s->live == 0) {
+            s->spare = NULL;
+            s->fresh = (char*)s + FBP_SLAB_HEAD;
+            if (p->slabs > FBP_SLABS_KEPT) fbp_slab_free(p, s);
+        }
+    }
+    static void fbp_pool_trim(fbp_pool* p) {
+        fbp_slab* s = p->open;
+        while (s) {
+            fbp_slab* next = s->next;
+            if (s->live == 0) fbp_slab_free(p, s);
+            s = next;
+        }
+    }
+    static fbp_pool fbp_tensors, fbp_nodes, fbp_small = {128, NULL, 0};     /* small: a storage of up to 64 bytes */
+    static void fbp_pools_trim(void) { fbp_pool_trim(&fbp_tensors); fbp_pool_trim(&fbp_nodes); fbp_pool_trim(&fbp_small); }
     """
+    ctypedef struct fbp_pool:
+        size_t slabs
+    fbp_pool fbp_small
+    void* fbp_pool_take(fbp_pool* p) noexcept nogil
+    void fbp_pool_give(void* block) noexcept nogil
+    void fbp_pools_trim() noexcept nogil
     Py_ssize_t PyGC_Collect()
     const bint EXACT "FBP_EXACT"                                # a build with AddressSanitizer
     void fbp_forbid(void* p, size_t n) noexcept nogil           # for that build alone: no one may touch these bytes
@@ -123,8 +216,19 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
     global CACHED, LIVE_BYTES, ALLOCATIONS
     cdef int c = class_of(nbytes)
     cdef Storage* s
-    cdef size_t size
-    if c < CLASSES and FREE[c] != NULL:
+    cdef size_t size = fbp_small.slabs
+    if c == 0 and not EXACT:
+        s = <Storage*>fbp_pool_take(&fbp_small)
+        if s == NULL:
+            raise MemoryError(f"no memory for a tensor of {nbytes} bytes.")
+        if fbp_small.slabs != size:
+            collect_if_due()
+            ALLOCATIONS += 1
+        s.nbytes = 64
+        s.size_class = 0
+        s.data = <char*>s + HEADER
+        s.owner = NULL
+    elif c < CLASSES and FREE[c] != NULL:
         s = FREE[c]
         FREE[c] = <Storage*>s.owner
         CACHED -= s.nbytes
@@ -189,6 +293,9 @@ cdef void storage_free(Storage* s) noexcept:
         free(s)
         return
     LIVE_BYTES -= s.nbytes
+    if s.size_class == 0 and not EXACT:         # the slabs are their cache
+        fbp_pool_give(s)
+        return
     if EXACT or CACHED + s.nbytes > CACHE_LIMIT:
         fbp_free(s)
         return
@@ -207,6 +314,7 @@ cdef void cache_clear() noexcept:
             FREE[c] = <Storage*>s.owner
             fbp_free(s)
     CACHED = 0
+    fbp_pools_trim()
 
 
 def empty_cache():

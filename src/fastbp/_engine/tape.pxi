@@ -302,22 +302,30 @@ cdef extern from *:
     #else
     enum { FBP_GC_HEAD = 2 * sizeof(void*) };       /* what the collector keeps before every object that it knows */
     static size_t fbp_zero_tensor, fbp_zero_node;
-    static PyObject* fbp_take(PyTypeObject* t, size_t zero) {
-        char* p = (char*)PyObject_Malloc(FBP_GC_HEAD + (size_t)t->tp_basicsize);
+    static PyObject* fbp_take(PyTypeObject* t, fbp_pool* pool, size_t zero) {
+        char* p = (char*)(FBP_EXACT ? PyObject_Malloc(pool->size) : fbp_pool_take(pool));
         if (!p) return PyErr_NoMemory();
         memset(p, 0, FBP_GC_HEAD + zero);
         PyObject* o = PyObject_Init((PyObject*)(p + FBP_GC_HEAD), t);
         PyObject_GC_Track(o);
         return o;
     }
-    static PyObject* fbp_take_tensor(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, fbp_zero_tensor); }
-    static PyObject* fbp_take_node(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, fbp_zero_node); }
-    static void fbp_give(void* o) { PyObject_Free((char*)o - FBP_GC_HEAD); }
-    static void fbp_claim(PyTypeObject* t, allocfunc take) { t->tp_alloc = take; t->tp_free = fbp_give; }
-    static void fbp_claim_tensor(PyObject* t, size_t zero) {
-        fbp_zero_tensor = zero; fbp_claim((PyTypeObject*)t, fbp_take_tensor);
+    static PyObject* fbp_take_tensor(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, &fbp_tensors, fbp_zero_tensor); }
+    static PyObject* fbp_take_node(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, &fbp_nodes, fbp_zero_node); }
+    static void fbp_give(void* o) {
+        char* p = (char*)o - FBP_GC_HEAD;
+        if (FBP_EXACT) PyObject_Free(p); else fbp_pool_give(p);
     }
-    static void fbp_claim_node(PyObject* t, size_t zero) { fbp_zero_node = zero; fbp_claim((PyTypeObject*)t, fbp_take_node); }
+    static size_t fbp_claim(PyTypeObject* t, allocfunc take) {
+        t->tp_alloc = take; t->tp_free = fbp_give;
+        return (FBP_GC_HEAD + (size_t)t->tp_basicsize + 63) & ~(size_t)63;
+    }
+    static void fbp_claim_tensor(PyObject* t, size_t zero) {
+        fbp_zero_tensor = zero; fbp_tensors.size = fbp_claim((PyTypeObject*)t, fbp_take_tensor);
+    }
+    static void fbp_claim_node(PyObject* t, size_t zero) {
+        fbp_zero_node = zero; fbp_nodes.size = fbp_claim((PyTypeObject*)t, fbp_take_node);
+    }
     #endif
     """
     ctypedef int (*fbp_visit "visitproc")(PyObject*, void*) noexcept
@@ -350,15 +358,15 @@ cdef int node_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
 
 
 cdef _install_traverse():
-    global NODE_TRAVERSE, LIVE_NODES, LIVE_TENSORS
+    global NODE_TRAVERSE
     cdef Node n = Node.__new__(Node)
     cdef Tensor t = Tensor.__new__(Tensor)
     NODE_TRAVERSE = fbp_get_traverse(Node)
     fbp_set_traverse(Node, node_traverse)
     fbp_claim_node(Node, <char*>&n.k - <char*><void*>n)
     fbp_claim_tensor(Tensor, <char*>&t.dims - <char*><void*>t)
-    LIVE_NODES += 1                     # these two
-    LIVE_TENSORS += 1
+    Py_INCREF(n)                        # these two lie elsewhere: they stay
+    Py_INCREF(t)
 
 
 # ---- hooks on what is saved (saved_tensors_hooks) --------------------------------------------------------------------

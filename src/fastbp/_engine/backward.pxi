@@ -27,17 +27,6 @@ cdef inline int push(Stack* s, PyObject* o) except -1:
     return 0
 
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define fbp_fetch(p) __builtin_prefetch(p)
-    #else
-    #define fbp_fetch(p) ((void)(p))
-    #endif
-    """
-    void fbp_fetch(const void* p) noexcept          # bring the cache line of p; any address will do
-
-
 cdef inline void fetch_ahead(Stack* order, Py_ssize_t k) noexcept:
     """A large graph lies in memory, not in the cache: bring what the walk will read some nodes later.
 
@@ -71,6 +60,18 @@ cdef inline void fetch_ahead(Stack* order, Py_ssize_t k) noexcept:
             if n.saved[i] != NULL:
                 fbp_fetch((<Tensor>n.saved[i]).st)
                 fbp_fetch((<Tensor>n.saved[i]).ptr)
+
+
+cdef inline void fetch_older(Node n) noexcept:
+    """What was made before n lies below it (storage.pxi): the first pass comes there soon."""
+    cdef char* p = <char*><void*>n
+    cdef int i
+    for i in range(n.nin if n.nin < INLINE else INLINE):
+        fbp_fetch(n.edge[i])
+    fbp_fetch(p - 4 * OBJECT_BYTES)
+    fbp_fetch(p - 4 * OBJECT_BYTES + 64)
+    fbp_fetch(p - 5 * OBJECT_BYTES)
+    fbp_fetch(p - 5 * OBJECT_BYTES + 64)
 
 
 cdef inline bint alone(Tensor t, int holders) noexcept:
@@ -271,6 +272,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             if n.wall:
                 others = True
                 continue
+            fetch_older(n)
             for i in range(n.nin):
                 e = n.edge[i]
                 if e == NULL:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -192,7 +193,7 @@ def test_errors_come_over():
         list(DataLoader(Slow(), 1, num_workers=1, timeout=0.3))
     with pytest.raises(ZeroDivisionError, match="worker process 0"):
         list(DataLoader(Squares(), 1, num_workers=1, worker_init_fn=lambda k: 1 // k))
-    with pytest.raises((TypeError, AttributeError, RuntimeError), match="sending a batch"):
+    with pytest.raises((TypeError, AttributeError, RuntimeError, pickle.PicklingError), match="sending a batch"):
         list(DataLoader(Squares(), 1, num_workers=1, collate_fn=lambda batch: lambda: 0))
     for context, error in (("thread", ValueError), (3, TypeError)):
         with pytest.raises(error, match="multiprocessing_context"):

@@ -11,6 +11,7 @@ import functools
 import sys
 
 _NEW = sys.version_info >= (3, 12)
+_KNOWN = sys.version_info < (3, 15)     # from 3.15 on iterators take two places on the stack: unknown, so eager
 _PEEKS = {"locals", "vars", "eval", "exec", "dir", "_getframe"}        # see variables without naming them
 
 _MOVES = {      # name -> values taken off the stack, values put on it
@@ -20,7 +21,8 @@ _MOVES = {      # name -> values taken off the stack, values put on it
     **dict.fromkeys(("GET_ITER", "UNARY_NOT", "UNARY_NEGATIVE", "UNARY_INVERT", "TO_BOOL"), (1, 1)),
     **dict.fromkeys(("BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "BINARY_SUBSCR"), (2, 1)),
     **dict.fromkeys(("STORE_GLOBAL", "STORE_NAME", "STORE_DEREF"), (1, 0)),
-    "STORE_ATTR": (2, 0), "STORE_SUBSCR": (3, 0), "BEFORE_WITH": (1, 2), "LOAD_METHOD": (1, 2),
+    "STORE_ATTR": (2, 0), "STORE_SUBSCR": (3, 0), "BEFORE_WITH": (1, 2), "LOAD_METHOD": (1, 2), "LOAD_SPECIAL": (1, 2),
+    "POP_ITER": (1, 0),
 }
 _CALLS = {"CALL": 2, "CALL_FUNCTION": 1, "CALL_METHOD": 2, "CALL_KW": 3, "CALL_FUNCTION_KW": 2}     # operands besides arguments
 
@@ -49,7 +51,7 @@ def flows_to_result(code, last):
     first = bisect.bisect(steps, last, key=lambda step: step.offset) - 1       # `last` may lie in the caches behind the call
     if first >= 0 and steps[first].opname == "PRECALL":         # Python 3.11 makes some calls here
         first += 1
-    if first < 0 or steps[first].opname not in (*_CALLS, "CALL_FUNCTION_EX") or _PEEKS & set(code.co_names):
+    if not _KNOWN or first < 0 or steps[first].opname not in (*_CALLS, "CALL_FUNCTION_EX") or _PEEKS & set(code.co_names):
         return False
     todo, seen = [(first + 1, (True,), frozenset())], set()
     while todo:
@@ -101,8 +103,9 @@ def flows_to_result(code, last):
             if take(1):
                 return False
             following.append(at[step.argval])
-        elif name == "FOR_ITER" and not _NEW:
-            todo.append((at[step.argval], tuple(stack[:-1]), held))
+        elif name == "FOR_ITER":        # at its end 3.12 and later go on behind END_FOR, from 3.13 on with the iterator still there
+            end = at[step.argval] + (steps[at[step.argval]].opname == "END_FOR")
+            todo.append((end, tuple(stack if sys.version_info >= (3, 13) else stack[:-1]), held))
             stack.append(False)
         else:
             moves = _moves(name, arg)

@@ -103,7 +103,7 @@ def flows_to_result(code, last):
             if take(1):
                 return False
             following.append(at[step.argval])
-        elif name == "FOR_ITER":        # at its end 3.12 and later go on behind END_FOR, from 3.13 on with the iterator still there
+        elif name == "FOR_ITER":     # 3.12 and later end behind END_FOR, from 3.13 on with the iterator still there
             end = at[step.argval] + (steps[at[step.argval]].opname == "END_FOR")
             todo.append((end, tuple(stack if sys.version_info >= (3, 13) else stack[:-1]), held))
             stack.append(False)

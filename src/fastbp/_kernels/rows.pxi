@@ -51,13 +51,13 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
     cdef int last = ROW_SIDE // 2 << <int>(n - full > ROW_SIDE // 2)      # lanes of the last group
     cdef int first = <int>(full + last - n)
     for j in range(ROW_SIDE): t[j] = 0
-    for j in range(last): t[j] = k_exp(x[n - last + j] - m)
+    for j in range(last): t[j] = k_exp_down(x[n - last + j] - m)
     for j in range(ROW_SIDE): s[j] = t[j] if j >= first else <real>0
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
             for j in range(ROW_SIDE):
-                e = k_exp(x[i + j] - m)
+                e = k_exp_down(x[i + j] - m)
                 s[j] += e
                 if keep: y[i + j] = e
             i += ROW_SIDE
@@ -84,7 +84,7 @@ cdef inline real row_short(bint guard, real* e, real* m, const real* x, int64_t 
     if guard and k_abs(top) == KF_INF: top = 0
     m[0] = top
     for j in range(ROW_SIDE):
-        s[j] = k_exp(t[j] - top)
+        s[j] = k_exp_down(t[j] - top)
         s[j] = s[j] if j < n else <real>0
     for j in range(ROW_SIDE): e[j] = s[j]
     for j in range(8): s[j] = ((s[j] + s[j + 8]) + s[j + 16]) + s[j + 24]
@@ -114,7 +114,7 @@ cdef inline void row_turn(bint guard, real* b, real* m, real* s, const real* x, 
         a = b + c * ROW_SIDE
         q = t + (c & 7) * ROW_SIDE
         for j in range(ROW_SIDE):
-            a[j] = k_exp(a[j] - m[j])
+            a[j] = k_exp_down(a[j] - m[j])
             q[j] += a[j]
     for j in range(4 * ROW_SIDE): t[j] += t[j + 4 * ROW_SIDE]
     for j in range(ROW_SIDE): s[j] = (t[j] + t[j + 2 * ROW_SIDE]) + (t[j + ROW_SIDE] + t[j + 3 * ROW_SIDE])

@@ -9,6 +9,8 @@ cdef Tensor c_cat(object tensors, int64_t dim):
     cdef int64_t at = 0
     cdef int d = 0, k, code = -1, i = 0
     cdef bint record = False
+    if isinstance(tensors, Tensor):
+        raise DTypeError(f"cat: expected a sequence of tensors, got {describe(tensors)}; write cat([t, ...]).")
     cdef list parts = list(tensors)
     if not parts:
         raise ValueError("cat: expected a non-empty sequence of tensors.")
@@ -81,6 +83,8 @@ def stack(tensors, dim=0, *, out=None, axis=None):
     if axis is not None:
         dim = axis
     cdef list parts = []
+    if isinstance(tensors, Tensor):
+        raise DTypeError(f"stack: expected a sequence of tensors, got {describe(tensors)}; write stack([t, ...]).")
     tensors = list(tensors)
     if not tensors:
         raise ValueError("stack: expected a non-empty sequence of tensors.")

@@ -325,11 +325,19 @@ cdef Tensor arg_extreme(int kernel, int op, Tensor x, object dim, bint keepdim):
     return reduced(kernel, op, z, mask, keepdim, DT_I64, 0.0)
 
 
+cdef int check_ordered(int op, Tensor x) except -1:
+    if x.code == DT_BOOL:
+        raise DTypeError(f"{op_name(op)}: {describe(x)} has no order; convert with .to(uint8).")
+    return 0
+
+
 cdef Tensor c_argmax(Tensor x, object dim, bint keepdim):
+    check_ordered(OP_argmax, x)
     return arg_extreme(K_argmax, OP_argmax, x, dim, keepdim)
 
 
 cdef Tensor c_argmin(Tensor x, object dim, bint keepdim):
+    check_ordered(OP_argmin, x)
     return arg_extreme(K_argmin, OP_argmin, x, dim, keepdim)
 
 

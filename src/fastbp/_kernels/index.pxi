@@ -28,16 +28,20 @@ cdef extern from *:
     """
     #if defined(__GNUC__)
       #define idx_fetch(p) __builtin_prefetch(p)
+      #define idx_fetch_to_write(p) __builtin_prefetch(p, 1)
     #else
       #define idx_fetch(p) ((void)(p))
+      #define idx_fetch_to_write(p) ((void)(p))
     #endif
     """
     void idx_fetch(const char* p) noexcept nogil
+    void idx_fetch_to_write(const char* p) noexcept nogil
 
 cdef enum:
     IDX_LINE = 64           # bytes of a cache line
     IDX_AHEAD = 12288       # bytes that are asked for ahead
-    IDX_NEXT = 16           # single values at random places: so many ahead,
+    IDX_NEXT = 16           # single values at random places: so many ahead are read,
+    IDX_WRITE = 64          # so many written (10^7 values: 96 ms asking 16 ahead, 82 ms 64 ahead, 133 ms asking for nothing),
     IDX_FAR = 1 << 21       # where there are so many that most are in no cache
 
 # Copies a row and asks for one that will be copied soon, line by line in turn: rows at random places are what no processor
@@ -124,18 +128,18 @@ cdef int take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
 # Values at positions, one for each: written in the order of the positions.
 cdef void idx_write(cell* dst, const int64_t* idx, const cell* src, int64_t size, int64_t m) noexcept nogil:
     cdef int64_t i
-    for i in range(m - IDX_NEXT if size >= IDX_FAR else <int64_t>0):
-        idx_fetch(<const char*>(dst + idx_from_end(idx[i + IDX_NEXT], size)))
+    for i in range(m - IDX_WRITE if size >= IDX_FAR else <int64_t>0):
+        idx_fetch_to_write(<const char*>(dst + idx_from_end(idx[i + IDX_WRITE], size)))
         dst[idx_from_end(idx[i], size)] = src[i]
-    for i in range(max(m - IDX_NEXT, <int64_t>0) if size >= IDX_FAR else <int64_t>0, m): dst[idx_from_end(idx[i], size)] = src[i]
+    for i in range(max(m - IDX_WRITE, <int64_t>0) if size >= IDX_FAR else <int64_t>0, m): dst[idx_from_end(idx[i], size)] = src[i]
 
 cdef void idx_add_at(number* dst, const int64_t* idx, const number* src, int64_t size, int64_t m) noexcept nogil:
     cdef int64_t i, k
-    for i in range(m - IDX_NEXT if size >= IDX_FAR else <int64_t>0):
-        idx_fetch(<const char*>(dst + idx_from_end(idx[i + IDX_NEXT], size)))
+    for i in range(m - IDX_WRITE if size >= IDX_FAR else <int64_t>0):
+        idx_fetch_to_write(<const char*>(dst + idx_from_end(idx[i + IDX_WRITE], size)))
         k = idx_from_end(idx[i], size)
         dst[k] = k_add(dst[k], src[i])
-    for i in range(max(m - IDX_NEXT, <int64_t>0) if size >= IDX_FAR else <int64_t>0, m):
+    for i in range(max(m - IDX_WRITE, <int64_t>0) if size >= IDX_FAR else <int64_t>0, m):
         k = idx_from_end(idx[i], size)
         dst[k] = k_add(dst[k], src[i])
 

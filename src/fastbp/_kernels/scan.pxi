@@ -160,6 +160,11 @@ cdef inline double red_squares(const real* x, int64_t n, real m) noexcept nogil:
             for j in range(RED_LANES): s[j] = 0
     return total + red_fold(RED_SUM, s)
 
+# Two passes.  What rounding the mean adds to the sum of squares is taken off again, down to 0: the mean itself is not exact.
+cdef inline double red_centred(double squares, double off, int64_t n) noexcept nogil:
+    cdef double t = squares - off * off * n
+    return 0 if t < 0 else t
+
 cdef void red_var_columns(double* total, const real* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
     cdef real mean[RED_COLS]
     cdef real q[RED_COLS]
@@ -181,9 +186,8 @@ cdef void red_var_columns(double* total, const real* x, int64_t rows, int64_t w,
             x += stride
         for j in range(w): t[j] += q[j]
         i += RED_ROWS
-    for j in range(w): total[j] = t[j] - (total[j] - mean[j]) * (total[j] - mean[j]) * rows
+    for j in range(w): total[j] = red_centred(t[j], total[j] - mean[j], rows)
 
-# Two passes.  What rounding the mean adds to the sum of squares is taken off again.
 cdef int red_var(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef double total[RED_COLS]
     cdef int64_t red = I.shape[1]
@@ -198,7 +202,7 @@ cdef int red_var(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
         for o in range(lo, hi):
             t = red_sum_row(x + o * red, red) / red
             m = <real>t
-            out[o] = <real>((red_squares(x + o * red, red, m) - (t - m) * (t - m) * red) / freedom)
+            out[o] = <real>(red_centred(red_squares(x + o * red, red, m), t - m, red) / freedom)
         return ST_OK
     while lo < hi:
         o = lo // inner

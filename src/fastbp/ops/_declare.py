@@ -82,7 +82,7 @@ class Row:
     function = True         # has a module-level function
     method = True           # has a method of Tensor
     inplace = False         # has an in-place method
-    out = False             # composed: the function takes PyTorch's `out=`; "apart": which may share no memory with an argument
+    out = False             # composed: the function takes PyTorch's `out=`; "apart" (cat too): no memory shared with an argument
     compute = None          # external: "module.function" in fastbp/_external, from arrays to an array or a tuple of them
     operator = None         # Python operator
     aliases = ()

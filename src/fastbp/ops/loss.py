@@ -61,7 +61,8 @@ def _cross_entropy(input, target, weight, ignore_index, label_smoothing, reducti
         smooth = -weighted.sum(1) * keep
         loss = (1 - label_smoothing) * loss + (label_smoothing / input.shape[1]) * smooth
     if reduction == "mean":
-        return loss.sum() / rows.sum()
+        total = rows.sum()
+        return F.where(total == 0, loss.sum().detach() / total, loss.sum() / total)
     return loss.sum() if reduction == "sum" else loss
 
 
@@ -74,7 +75,8 @@ def _cross_entropy_gradient(v, input, target, weight, ignore_index, label_smooth
         w = F.ones(input.shape[1], dtype=input.dtype) if weight is None else weight
         g = (1 - label_smoothing) * g + (label_smoothing / input.shape[1]) * (p * w.sum() - w) * keep.unsqueeze(1)
     if reduction == "mean":
-        return g * (v / rows.sum())
+        total = rows.sum()
+        return g * (v / F.where(total == 0, 1.0, total))        # no row counts: NaN, without a gradient
     return g * (v if reduction == "sum" else v.unsqueeze(1))
 
 
@@ -101,7 +103,7 @@ def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, 
         loss = _nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction)
         return loss.squeeze(0) if reduction == "none" else loss
     safe, _, rows = _class_weights(input, target, weight, ignore_index)
-    loss = -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows
+    loss = F.where(target == ignore_index, 0.0, -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows)
     if reduction == "mean":
         total = rows.sum()
         return F.where(total == 0, loss.sum().detach() / total, loss.sum() / total)      # no row counts: NaN, without a gradient

@@ -42,7 +42,7 @@ pointwise("fmod(Tensor input, Tensor other)", lambda: 1, lambda input, other: -F
           doc="Remainder with the dividend's sign.  y = input - trunc(input / other) * other")
 pointwise("pow(Tensor input, Tensor exponent)",
           lambda input, exponent: exponent * F.pow(F.where((exponent == 0) * F.logical_not(F.abs(input) > 0), 1, input),
-                                                   exponent - 1),
+                                                   exponent - 1.0),
           lambda input, exponent, y: y * F.log(F.where((input == 0) * (exponent >= 0), 1, input)),
           types="number", ref="power", domain=(0.2, 2.0), wrapper="pow",
           doc="Power.  y = input ** exponent", source="C99 pow; at (0, 0) the derivatives are 0, as in PyTorch")
@@ -65,7 +65,7 @@ pointwise("addcmul(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value
           doc="y = input + value * tensor1 * tensor2")
 pointwise("addcdiv(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value=1)", lambda: 1,
           lambda tensor2, value: value / tensor2,
-          lambda tensor1, tensor2, value: -value * tensor1 / (tensor2 * tensor2), domain=(0.3, 2.0),
+          lambda tensor1, tensor2, value: -value * (tensor1 / tensor2) / tensor2, domain=(0.3, 2.0),
           scalar=lambda input, tensor1, tensor2, value: input + value * (tensor1 / tensor2),
           doc="y = input + value * tensor1 / tensor2")
 
@@ -238,7 +238,7 @@ pointwise("elu(Tensor input, Scalar alpha=1.0)",
           scalar=lambda input, alpha: F.where(input > 0, input, alpha * F.expm1(F.minimum(input, 0))),
           doc="y = input where positive, else alpha * (exp(input) - 1)", source="Clevert et al., 2016")
 pointwise("hardtanh(Tensor input, Scalar min_val=-1.0, Scalar max_val=1.0)",
-          lambda v, input, min_val, max_val: F.where((input > min_val) * (input < max_val), v, 0),
+          lambda v, input, min_val, max_val: F.where((input <= min_val) + (input >= max_val), 0, v),
           kinks=(-1.5, 1.5), types="number", casts=True,
           scalar=lambda input, min_val, max_val: F.clamp(input, min_val, max_val), method=False,
           doc="y = min(max(input, min_val), max_val)")
@@ -275,11 +275,11 @@ pointwise("elu_scaled(Tensor input, Scalar alpha, Scalar scale, Scalar input_sca
           function=False, method=False, kinks=(0.0,),
           doc="y = scale * input where positive, else scale * alpha * (exp(input * input_scale) - 1): ELU, CELU and SELU")
 pointwise("hardshrink(Tensor input, Scalar lambd=0.5)",
-          lambda v, input, lambd: F.where((input < -lambd) + (input > lambd), v, 0), kinks=(-0.75, 0.75), inplace=False,
+          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-0.75, 0.75), inplace=False,
           scalar=lambda input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, input),
           doc="y = 0 where |input| <= lambd, else input")
 pointwise("softshrink_values(Tensor input, Scalar lambd)",
-          lambda v, input, lambd: F.where((input < -lambd) + (input > lambd), v, 0), kinks=(-1.5, 1.5), method=False,
+          lambda v, input, lambd: F.where((input >= -lambd) * (input <= lambd), 0, v), kinks=(-1.5, 1.5), method=False,
           function=False,
           scalar=lambda input, lambd: F.where(input > lambd, input - lambd, F.where(
               input < -lambd, input + lambd, F.where(input == input, 0, input))),

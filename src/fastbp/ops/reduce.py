@@ -107,7 +107,7 @@ for _name in ("argmax", "argmin"):
 fused("var(Tensor input, int[]? dim=None, *, Scalar correction=1, bool keepdim=False)", ("var",),
       lambda input, dim, correction, keepdim: _var(input, dim, correction, keepdim),
       {"input": lambda v, input, dim, correction, keepdim: _times(_keep(v, input.shape, dim, keepdim), (
-          2.0 / (_count(input, dim) - correction) if _count(input, dim) != correction else float("nan"))
+          2.0 / (_count(input, dim) - correction) if _count(input, dim) != correction else float("inf"))
           * (input - input.mean(dim, True)))}, wrapper="var",
       doc="Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)")
 fused("sum_squares(Tensor input, int[]? dim=None, bool keepdim=False)", ("sum_squares",),

@@ -21,7 +21,7 @@ linear("view_write(Tensor input, Tensor source)", {"input": "bw_view_write", "so
        method=False, wrapper="rebase", doc="The base of a view after an in-place write to the view.")
 linear("copy_values(Tensor source)", {"source": "bw_copy"}, function=False, method=False, wrapper="copy_",
        doc="What copy_ and x[slice] = value leave on the tape.")
-linear("cat(Tensor[] tensors, int dim=0)", {"tensors": "bw_cat"}, method=False, aliases=("concat", "concatenate"),
+linear("cat(Tensor[] tensors, int dim=0)", {"tensors": "bw_cat"}, method=False, out="apart", aliases=("concat", "concatenate"),
        doc="Tensors joined along an existing dimension; all other sizes must be equal.")
 linear("diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1)", {"input": "bw_as_strided"},
        doc="Elements whose index in dim2 is `offset` more than in dim1, in a new last dimension, as a view.")

@@ -1,0 +1,92 @@
+"""Corners that random comparisons with PyTorch found: rounding below zero, ignored rows, unsigned exponents, NaN through steps."""
+
+import math
+
+import fastbp as torch
+import numpy as np
+import pytest
+from fastbp.nn import functional as F
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 31, 100])
+def test_variance_of_equal_values_is_zero(n):
+    x = torch.tensor(np.random.default_rng(n).uniform(-3, 3, 200).astype(np.float32))
+    rows = x.unsqueeze(1).expand(200, n).contiguous()
+    for v in (rows.var(1), rows.t().contiguous().var(0)):
+        assert (v >= 0).all() and float(v.max()) < 1e-12
+    assert not torch.isnan(rows.std(1)).any()
+
+
+def test_gradient_of_a_variance_without_freedom_is_infinite():
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    x.var(correction=2).backward()
+    assert x.grad.tolist() == [-math.inf, math.inf]
+
+
+def test_an_ignored_row_counts_for_nothing_whatever_it_holds():
+    x = torch.tensor([[-math.inf, 1.0], [-0.5, -1.0]], requires_grad=True)
+    loss = F.nll_loss(x, torch.tensor([0, 1]), ignore_index=0, reduction="sum")
+    loss.backward()
+    assert loss.item() == 1.0 and x.grad.tolist() == [[0.0, 0.0], [0.0, -1.0]]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_where_every_row_is_ignored_second_gradients_are_zero(smoothing):
+    x = torch.tensor([[1.0, 2.0], [0.5, -1.0]], requires_grad=True)
+    loss = F.cross_entropy(x, torch.tensor([1, 1]), ignore_index=1, label_smoothing=smoothing)
+    g, = torch.autograd.grad(loss, x, create_graph=True)
+    h, = torch.autograd.grad(g.sum(), x)
+    assert math.isnan(loss.item()) and g.tolist() == h.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_unsigned_integers_do_not_wrap_in_rules():
+    x = torch.tensor([3.0, 2.0], requires_grad=True)
+    n = torch.tensor([0, 2], dtype=torch.uint8)
+    g, = torch.autograd.grad((x ** n).sum(), x, create_graph=True)
+    assert g.tolist() == [0.0, 4.0]
+    z = torch.tensor([0.0, 1.0], requires_grad=True)
+    g, = torch.autograd.grad(torch.special.xlog1py(z, torch.tensor([3, 1], dtype=torch.uint8)).sum(), z, create_graph=True)
+    assert np.allclose(g.tolist(), [math.log(4), math.log(2)])
+
+
+@pytest.mark.parametrize("f", [F.hardtanh, F.relu6, F.softshrink])
+def test_an_adjoint_goes_through_steps_at_nan(f):
+    x = torch.tensor([math.nan, 100.0], requires_grad=True)
+    f(x).backward(torch.tensor([2.0, 2.0]))
+    assert x.grad.tolist() == ([2.0, 2.0] if f is F.softshrink else [2.0, 0.0])
+
+
+def test_quotients_of_denormals():
+    y = torch.tensor([3e-39], requires_grad=True)
+    torch.addcdiv(torch.zeros(1), torch.zeros(1), y).sum().backward()
+    assert y.grad.tolist() == [0.0]
+
+
+def test_joined_tensors_may_not_be_the_result():
+    a, e = torch.ones(2, 3), torch.ones(0)
+    with pytest.raises(ValueError, match="shares memory"):
+        torch.cat([e, a], out=a)
+    for f in (torch.cat, torch.stack):
+        with pytest.raises(TypeError, match="sequence of tensors"):
+            f(a)
+    out = torch.empty(4, 3)
+    assert torch.cat((t for t in (a, a)), out=out) is out and out.tolist() == [[1.0] * 3] * 4
+
+
+@pytest.mark.parametrize("f", [torch.argmax, torch.argmin])
+def test_bools_have_no_order(f):
+    with pytest.raises(TypeError, match="bool"):
+        f(torch.tensor([True, False]))
+    assert torch.tensor([[False, True]]).max(1).indices.tolist() == [1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
+def test_writes_at_many_random_places(dtype):
+    n = (1 << 21) + 100         # so many that places are asked for ahead
+    at = torch.tensor(np.random.default_rng(0).permutation(n))
+    x = (torch.arange(n) % 251).to(dtype)
+    y = torch.zeros(n, dtype=dtype)
+    y[at] = x
+    assert torch.equal(y[at], x)
+    z = torch.zeros(n, dtype=dtype).scatter(0, at - n, x)
+    assert torch.equal(z, y)

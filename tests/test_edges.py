@@ -1,4 +1,4 @@
-"""Corners that random comparisons with PyTorch found: rounding below zero, ignored rows, unsigned exponents, NaN through steps."""
+"""Corners found by random comparisons: rounding below zero, ignored rows, unsigned exponents, NaN in steps."""
 
 import math
 

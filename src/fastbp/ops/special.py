@@ -100,7 +100,8 @@ pointwise("sinc(Tensor input)",
 pointwise("special_entr(Tensor input)", lambda input: -1 - F.log(input), scalar="entr", ref="entr", method=False,
           domain=(0.2, 3.0), doc="Entropy.  y = -input log(input), 0 at 0, -infinity below")
 pointwise("special_xlog1py(Tensor input, Tensor other)",
-          lambda input, other: F.where((input == 0) * (other <= -1.0), 0, F.log1p(other)), lambda input, other: input / (other + 1.0),
+          lambda input, other: F.where((input == 0) * (other <= -1.0), 0, F.log1p(other)),
+          lambda input, other: input / (other + 1.0),
           scalar="xlog1py", ref="xlog1py", method=False, domain=(0.2, 3.0), doc="y = input * log1p(other), 0 where input is 0")
 pointwise("logit_values(Tensor input)", lambda input: 1 / (input * (1 - input)),
           function=False, method=False, inplace=False, scalar=lambda input: F.where(

@@ -284,22 +284,75 @@ def test_gan_two_compiled_steps():
     assert gan_trace(True) == gan_trace(False)
 
 
-@pytest.mark.filterwarnings("ignore:compile")
-def test_embedding_with_sparse_gradients():
+@pytest.mark.parametrize("padding", [None, 2])
+@pytest.mark.parametrize("name", ["SparseAdam", "SGD", "Adagrad"])
+def test_embedding_with_sparse_gradients(name, padding):
+    """Lookups are replayed; what depends on the number of rows that differ runs in Python, in its place."""
     def build():
-        embed = nn.Embedding(11, 4, sparse=True)
-        opt = optim.SparseAdam(list(embed.parameters()), lr=0.01)
+        embed, head = nn.Embedding(11, 4, sparse=True, padding_idx=padding), nn.Linear(4, 3)
+        opts = [getattr(optim, name)(list(embed.parameters()), lr=0.01), optim.Adam(head.parameters(), lr=0.01)]
 
         def step(x):
-            opt.zero_grad()
-            loss = (embed(x) ** 2).mean()
+            for o in opts:
+                o.zero_grad()
+            loss = (head(embed(x)) ** 2).mean() + embed(x + 0).square().sum() * 0.1     # two lookups: rows of both count
             loss.backward()
-            opt.step()
+            for o in opts:
+                o.step()
             return loss.detach()
-        return step, [embed.weight]
+        return step, [embed.weight, head.weight]
     fastbp.manual_seed(3)
     xs = [fastbp.randint(0, 11, (3, 7)) for _ in range(4)]
-    both(build, lambda k: (xs[k % 4],), replayed=False)
+    both(build, lambda k: (xs[k % 4],))
+
+
+def test_row_sparse_gradients_are_those_of_the_call():
+    embed = nn.Embedding(6, 2, sparse=True)
+
+    def step(x):
+        embed.zero_grad()
+        embed(x).sum().backward()
+
+    f = fastbp.compile(step)
+    kept = []
+    for k in range(6):
+        f(fastbp.tensor([k, k, 0]))
+        kept.append(embed.weight.grad)
+    assert [g._indices().tolist() for g in kept] == [[[k, k, 0]] for k in range(6)]     # also those of before
+    assert all(g.to_dense()[k].tolist() == ([3, 3] if k == 0 else [2, 2]) for k, g in enumerate(kept))
+    assert " replays: " in f.explain()
+    embed.weight.grad = None                                        # there was one when it was recorded
+    f(fastbp.tensor([1, 2, 3]))
+    assert embed.weight.grad._indices().tolist() == [[1, 2, 3]]
+
+    def look(x):
+        step(x)
+        return embed.weight.grad._values().sum() * 2
+
+    g = fastbp.compile(look)
+    with pytest.warns(UserWarning, match="reads a row-sparse gradient"):
+        assert [g(fastbp.tensor([1, 2, 3])).item() for _ in range(5)] == [12] * 5
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "Adagrad"])
+def test_gradients_dropped_at_the_end_of_the_step(name):
+    """The optimizer finds them while the program runs; afterwards they are gone, as in eager."""
+    def build():
+        head, embed = nn.Linear(4, 3), nn.Embedding(5, 4, sparse=True)
+        opts = [getattr(optim, name)(head.parameters(), lr=0.01), optim.SGD(embed.parameters(), lr=0.1)]
+
+        def step(x):
+            loss = (head(embed(x)) ** 2).mean()
+            loss.backward()
+            for o in opts:
+                o.step()
+                o.zero_grad()
+            assert head.weight.grad is None and embed.weight.grad is None
+            return loss.detach()
+        return step, [embed.weight, head.weight]
+    fastbp.manual_seed(3)
+    xs = [fastbp.randint(0, 5, (3, 7)) for _ in range(4)]
+    both(build, lambda k: (xs[k % 4],))
 
 
 def test_gradient_penalty():

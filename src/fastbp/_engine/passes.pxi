@@ -34,6 +34,8 @@ cdef class Program:
     cdef bint busy
     cdef list actions               # functions that run before step number stops[k]
     cdef list stops
+    cdef list given                 # what they are given: None for an optimizer's step; (number of a result,) in place of tensors
+    cdef list live                  # (action, slot, bytes): what those that run in full wrote when it was recorded
     cdef set cuts                   # steps that no group goes over: stops, and the split
     cdef Py_ssize_t reached         # steps that the last run finished, if it broke off
     cdef Instr** updates            # records whose constants the actions set, in order
@@ -46,7 +48,9 @@ cdef class Program:
     cdef int64_t* draw_counter
     cdef int32_t* draw_step
     cdef Py_ssize_t ndraws
-    cdef list leaves                # (leaf, grad expected before: None, ... or True, grad afterwards or None, slot or -1)
+    cdef list leaves                # (leaf, grad expected before: None, ... or True, grad afterwards or None, slot or -1, row-sparse
+                                    # before, dropped at the end)
+    cdef bint drops                 # whether some are
     cdef list outputs               # for each result: (kind, slot or index, offset, dtype, dims, steps) or an object
     cdef int32_t* touched           # slots whose version a run raises
     cdef Py_ssize_t ntouched
@@ -127,11 +131,23 @@ def _program(Recording r not None, list results, int forward=-1):
     if p.split >= 0 and r.actions:
         r.reason = "an optimizer steps inside a function whose result has a graph"
         return None
-    p.actions = [action for action, _ in r.actions]
-    p.stops = [at for _, at in r.actions]
-    # the results, and what somebody holds
+    p.actions = [action for action, _, _ in r.actions]
+    p.stops = [at for _, at, _ in r.actions]
+    # the results, what actions are given, and what somebody holds
     p.outputs = []
-    for t in results:
+    p.given = []
+    p.live = [(at, slot, was) for at, slot, was in r.live]
+    more = []
+    for _, _, given in r.actions:
+        p.given.append(given if given is None else [])
+        for x in given or ():
+            if isinstance(x, Tensor) and ((<Tensor>x).st.born == r.id or ((<Tensor>x).st.seen == r.id and
+                                          p.slots[(<Tensor>x).st.slot].kind == S_INPUT)):
+                p.given[len(p.given) - 1].append((<Py_ssize_t>(len(results) + len(more)),))
+                more.append(x)
+            else:
+                p.given[len(p.given) - 1].append(x)
+    for t in results + more:
         if t.st.seen != r.id:
             if t.st.born == r.id:
                 r.reason = "a result is made by the program itself, without an operation"
@@ -167,6 +183,10 @@ def _program(Recording r not None, list results, int forward=-1):
         if after is not None and after is before:
             after = None                            # added to in place: it stays where it is
             at = -2
+        elif after is None and entry[3] is not None and p.slots[(<Tensor>entry[3]).st.slot].kind == S_KEPT:
+            after = entry[3]                        # there while the program runs, for optimizers to find; dropped at its end
+            at = (<Tensor>after).st.slot
+            p.drops = True
         elif after is None:
             at = -1
         else:
@@ -174,7 +194,9 @@ def _program(Recording r not None, list results, int forward=-1):
                 r.reason = "a .grad is set to a tensor from elsewhere"
                 return None
             at = (<Tensor>after).st.slot
-        p.leaves.append([t, before if before is ... or before is None else True, after, at])
+        p.leaves.append([t, before if before is ... or before is None else True, after, at, entry[2],
+                         at >= 0 and t.g is None])
+        entry[3] = None
     p.narguments = len(r.inputs) - r.nadjoints
     p.input_slots = []
     p.input_specs = []

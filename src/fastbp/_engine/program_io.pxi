@@ -597,7 +597,7 @@ def _assemble(dict d not None, list blobs not None):
             raise ValueError("a list is missing")
     p.split = -1
     p.actions, p.leaves, p.outputs, p.input_slots, p.input_specs = [], [], [], [], []
-    p.stops, p.cuts = [], set()
+    p.stops, p.cuts, p.given, p.live = [], set(), [], []
     p.generators = []
     p.report = {"recorded": len(steps), "dead": 0}
     room = len(steps) * 2 + 1

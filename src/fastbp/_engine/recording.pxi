@@ -7,6 +7,9 @@
 # made from an array) spoils the recording, with the line that did it; what two recordings of a function do not have in common
 # is not replayed.  fastbp.compiler decides when a program may be used; nothing here knows of modules or arguments.
 
+cdef enum:
+    LIVE = 0x40000000           # with the recording's number: `born` of what an action made that runs in full
+
 cdef enum SlotKind:
     S_TEMP = 0          # lives and dies inside: a place in the arena
     S_OUTER = 1         # there before: a parameter, a state, a constant
@@ -89,6 +92,7 @@ cdef uint32_t REC_LAST = 0
 cdef Recording REC = None
 cdef Recording DONE = None          # the recording that has ended, until it is a program: memory may still die
 cdef unsigned long WATCH_THREAD = 0         # that records
+cdef unsigned long LIVE_THREAD = 0          # that records, while it runs what each replay will run too (`_live`)
 cdef uint64_t STAMP = 0             # counts what may change the structure of programs: parameters, modes, `t.data = other`
 
 cdef extern from *:
@@ -128,6 +132,8 @@ cdef int watched(Instr* I) except -1:
         return 1
     if WATCH & 1 and here() and REC.reason is None:
         record_instruction(REC, I)
+    elif LIVE_THREAD and LIVE_THREAD == PyThread_get_thread_ident():
+        note_live(REC, I)
     return 0
 
 
@@ -149,10 +155,12 @@ cdef class Recording:
     cdef int64_t drawn
     cdef readonly object reason     # why it cannot be replayed
     cdef readonly object place      # "file:line" of it
-    cdef list actions               # (function, number of the step that it comes before)
+    cdef list actions               # (function, number of the step that it comes before, tensors that it is given or None)
+    cdef list live                  # of what was done by actions that run in full: (action, slot, bytes afterwards)
+    cdef set live_slots             # that the action which runs now has written
     cdef list generators            # (generator, offset at the start)
     cdef dict leaf_index
-    cdef list leaves                # [leaf, grad before or ..., ]
+    cdef list leaves                # [leaf, grad before or ..., whether that was row-sparse, grad that was made inside and dropped]
     cdef list before                # (slot, bytes before the first write)
     cdef readonly list inputs
     cdef object returned            # whether the number that is read now is returned, and nothing else
@@ -316,6 +324,9 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
                 return 0
             continue
         st = <Storage*>a.owner
+        if st.born == (r.id | LIVE) and st.seen != r.id:
+            spoil("a row-sparse gradient, or what an optimizer made of it, is computed with")
+            return 0
         m = slot_of(r, st)
         s.slot[k] = m
         t = &r.slots[m]
@@ -480,9 +491,14 @@ cdef int leaf_of(Recording r, Tensor leaf) except -1:
     at = r.leaf_index.get(id(leaf))
     if at is None:
         at = r.leaf_index[id(leaf)] = len(r.leaves)
-        r.leaves.append([leaf, ...])
+        r.leaves.append([leaf, ..., leaf.rows is not None, None])
         return <int>at
     return <int>at
+
+
+def _forget_rows(Tensor leaf not None):
+    """leaf.grad = None, where it is row-sparse."""
+    leaf.rows = None
 
 
 cdef int note_grad(Tensor leaf, bint written) except -1:
@@ -492,10 +508,20 @@ cdef int note_grad(Tensor leaf, bint written) except -1:
     cdef Slot* s
     if REC is None or REC.reason is not None or not here():
         return 0
-    if id(leaf) in REC.leaf_index or leaf.st.born == REC.id:     # a leaf made inside is nobody's parameter
+    if leaf.st.born == REC.id:                                   # a leaf made inside is nobody's parameter
+        return 0
+    if id(leaf) in REC.leaf_index and leaf.rows is None and not written:
         return 0
     k = leaf_of(REC, leaf)
     if written:
+        if leaf.rows is not None and REC.host < 0:
+            act(_forget_rows, [leaf])
+        if leaf.g is not None and leaf.g.st.born == REC.id and not REC.light:      # an optimizer may have looked for it
+            REC.leaves[k][3] = leaf.g
+        return 0
+    if leaf.rows is not None:
+        if REC.host < 0:
+            spoil("the program reads a row-sparse gradient, which has another number of rows each time")
         return 0
     entry = REC.leaves[k]
     entry[1] = leaf.g
@@ -598,7 +624,7 @@ def _host(action):
     if REC is None or not here() or REC.host >= 0:
         return action()
     REC.host = <int>len(REC.actions)
-    REC.actions.append((action, REC.length))
+    REC.actions.append((action, REC.length, None))
     REC_ID = 0                          # states made here are not the recording's: they were there before the next call
     try:
         return action()
@@ -606,6 +632,70 @@ def _host(action):
         if REC is not None:
             REC.host = -1
             REC_ID = REC.id
+
+
+cdef int note_live(Recording r, Instr* I) except -1:
+    """An instruction of an action that runs in full at each replay: what it writes, and what that was before."""
+    cdef Storage* st
+    cdef int k, m
+    if r.reason is not None:
+        return 0
+    for k in range(I.nout):
+        st = <Storage*>I.arg[k].owner
+        if I.arg[k].data == NULL or st == NULL or (st.seen != r.id and st.born == (r.id | LIVE)):
+            continue
+        m = slot_of(r, st)
+        if r.slots[m].kind != S_OUTER:
+            r.reason = "an optimizer updates an argument or a result of the function"
+            return 0
+        if r.checking and not r.slots[m].saved:
+            keep_before(r, m)
+        r.slots[m].written = True
+        r.live_slots.add(m)
+    return 0
+
+
+cdef object run_live(action, tuple given):
+    """Run an action whose instructions are no part of the program: each replay runs it in full."""
+    global WATCH, WATCH_THREAD, LIVE_THREAD, REC_ID, COLLECT
+    cdef PyObject* above = COLLECT
+    cdef Recording r = REC
+    cdef Py_ssize_t at
+    if COLLECT != NULL:                     # at a replay
+        COLLECT = NULL
+        WATCH -= 2
+        try:
+            return action(*given)
+        finally:
+            WATCH += 2
+            COLLECT = above
+    if r is None or not here():
+        return action(*given)
+    at = <Py_ssize_t>len(r.actions) - 1
+    r.live_slots.clear()
+    LIVE_THREAD, WATCH_THREAD, REC_ID = WATCH_THREAD, 0, r.id | LIVE
+    try:
+        return action(*given)
+    finally:
+        WATCH_THREAD, LIVE_THREAD, REC_ID = LIVE_THREAD, 0, r.id if r.host < 0 else 0
+        if r.checking:
+            for m in r.live_slots:
+                r.live.append((at, m, (<char*>r.slots[<int>m].st.data)[:r.slots[<int>m].st.nbytes]))
+
+
+def _live(action, *given):
+    """Run a part of an optimizer's step that is done in full at each replay: its shapes differ from call to call."""
+    return run_live(action, given)
+
+
+cdef int act(action, list given) except -1:
+    """Run an action on tensors of the program, now and at this place of each replay."""
+    if REC is None or not here() or REC.host >= 0:
+        action(*given)
+        return 0
+    REC.actions.append((action, REC.length, [] if REC.light else given))
+    run_live(action, tuple(given))
+    return 0
 
 
 def _busy():
@@ -660,6 +750,8 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     r.host = -1
     r.drawing = -1
     r.actions = []
+    r.live = []
+    r.live_slots = set()
     r.generators = []
     r.leaf_index = {}
     r.leaves = []
@@ -700,11 +792,18 @@ def _same_recording(Recording a not None, Recording b not None):
     for k in range(a.printed):
         if a.prints[k] != b.prints[k]:
             return f"instruction {k} ({op_name(b.steps[k].op)}) has other operands or constants than the time before"
-    if [at for _, at in a.actions] != [at for _, at in b.actions]:
+    if [(at, given is None) for _, at, given in a.actions] != [(at, given is None) for _, at, given in b.actions]:
         return "the optimizers that step are not the same"
     if [id(e[0]) for e in a.leaves] != [id(e[0]) for e in b.leaves]:
         return "the parameters that get gradients are not the same"
     return None
+
+
+cdef list gradient_parts(Tensor leaf):
+    """The tensors that leaf.grad consists of."""
+    if leaf.rows is not None:
+        return [(<RowSparse>leaf.rows).index, (<RowSparse>leaf.rows).rows]
+    return [] if leaf.g is None else [leaf.g]
 
 
 def _note_escapes(Recording r not None, list results):
@@ -718,9 +817,9 @@ def _note_escapes(Recording r not None, list results):
         if t.st.seen == r.id:
             r.slots[t.st.slot].host_read = True     # a mark, in a recording that becomes no program
     for entry in r.leaves:
-        t = (<Tensor>entry[0]).g
-        if t is not None and t.st.seen == r.id:
-            r.slots[t.st.slot].host_read = True
+        for t in gradient_parts(<Tensor>entry[0]):
+            if t.st.seen == r.id:
+                r.slots[t.st.slot].host_read = True
     for k in range(r.nslots):
         if r.slots[k].kind == S_TEMP and not r.slots[k].dead and not r.slots[k].host_read:
             r.slots[k].held = True
@@ -750,9 +849,14 @@ def _escapes(Recording r not None, list results):
     for t in results:
         mine.add(<size_t>t.st)
     for entry in r.leaves:
-        t = (<Tensor>entry[0]).g
-        if t is not None:
+        for t in gradient_parts(<Tensor>entry[0]):
             mine.add(<size_t>t.st)
+        if entry[3] is not None:
+            mine.add(<size_t>(<Tensor>entry[3]).st)
+    for _, _, given in r.actions:
+        for x in given or ():
+            if isinstance(x, Tensor):
+                mine.add(<size_t>(<Tensor>x).st)
     for k in range(r.nslots):
         if r.slots[k].kind == S_TEMP and not r.slots[k].dead and <size_t>r.slots[k].st not in mine:
             return True

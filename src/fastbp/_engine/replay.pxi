@@ -159,10 +159,19 @@ cdef int collect_constants(Program p, Instr* I) except -1:
     return 0
 
 
-cdef int run_action(Program p, object action) except -1:
-    """The Python of an optimizer or scheduler, for its constants."""
-    global WATCH, COLLECT
+cdef int run_action(Program p, object action, object given) except -1:
+    """The Python of an optimizer or scheduler, for its constants; one that is given tensors runs in full."""
+    global WATCH, COLLECT, GRAD_MODE
     cdef PyObject* above = COLLECT
+    cdef bint mode
+    if given is not None:
+        mode = GRAD_MODE
+        GRAD_MODE = False
+        try:
+            action(*[output_of(p, p.outputs[<Py_ssize_t>(<tuple>x)[0]]) if type(x) is tuple else x for x in <list>given])
+        finally:
+            GRAD_MODE = mode
+        return 0
     COLLECT = <PyObject*>p
     WATCH += 2
     try:
@@ -341,9 +350,11 @@ cdef bint grads_fit(Program p):
     cdef Tensor leaf
     for entry in p.leaves:
         before = entry[1]
+        leaf = <Tensor>entry[0]
+        if (leaf.rows is not None) != <bint>entry[4]:
+            return False
         if before is ...:
             continue
-        leaf = <Tensor>entry[0]
         if before is None:
             if leaf.g is not None:
                 return False
@@ -380,6 +391,10 @@ def _replay(Program p not None, list inputs, bint actions=True):
         for g, used in p.generators:
             g.offset += <int64_t>used
         p.replays += 1
+        if p.drops:
+            for entry in p.leaves:
+                if entry[5]:
+                    (<Tensor>entry[0]).g = None
         if two:
             frame.inputs = list(inputs)
             frame.results = list(results)
@@ -472,7 +487,7 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
         p.workspace_threads = threads if p.workspace != NULL else 0
         if p.workspace == NULL:
             raise MemoryError()
-    for k in range(first, last):
+    for k in range(first, last if p.split >= 0 else len(p.outputs)):        # behind the results: what actions are given
         spec = p.outputs[k]
         if isinstance(spec, Tensor):
             continue
@@ -488,10 +503,15 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
             for k in range(len(p.actions)):
                 run_all(p, begin, <Py_ssize_t>p.stops[k], threads)
                 begin = p.reached = <Py_ssize_t>p.stops[k]
-                run_action(p, p.actions[k])
+                run_action(p, p.actions[k], p.given[k])
             if p.cursor != p.nupdates:
                 raise ReplayError("compile: the optimizer updates fewer parameters than when the step was recorded; "
                                   "call fastbp.compiler.reset() after changing it.")
+        elif not actions:
+            for k, m, was in p.live:                # what the actions did when the program was recorded
+                run_all(p, begin, <Py_ssize_t>p.stops[k], threads)
+                begin = p.reached = <Py_ssize_t>p.stops[k]
+                memcpy(p.slots[m].st.data, <char*><bytes>was, len(<bytes>was))
         run_all(p, begin, end, threads)
         for k in range(first, last):
             results.append(output_of(p, p.outputs[k]))
@@ -614,6 +634,7 @@ def _check_program(Program p not None, Recording r not None, list inputs, list r
             if memcmp(p.slots[m].st.data, <char*>was, p.slots[m].st.nbytes):
                 wrong = wrong or f"memory of {p.slots[m].st.nbytes} bytes written by the step"
     finally:
+        p.live = []                 # for the comparison alone
         for m, was in after:
             memcpy(p.slots[m].st.data, <char*>was, p.slots[m].st.nbytes)
         for g, offset in offsets:

@@ -165,10 +165,18 @@ cdef int accumulate_rows(Tensor leaf, Node n, Tensor v) except -1:
     index = c_reshape(argument_of(n, 0), (-1,))
     rows = whole(v)
     rows = c_reshape(rows if rows is not v else copied(v, v.code), (index.n, leaf.dims[1]))
-    padding = n.args[2]
-    if WATCH:
-        spoil("a row-sparse gradient has another number of rows in each step (leave out sparse=True)")
-        note_grad(leaf, True)
+    if WATCH & 1 and here():
+        if PAIRS is not None:
+            spoil("a row-sparse gradient in the backward half of a function (compile the whole step, or leave out sparse=True)")
+        if id(leaf) not in REC.leaf_index:
+            REC.leaves[leaf_of(REC, leaf)][1] = None
+    act(_add_rows, [leaf, index, rows, n.args[2]])
+    return 0
+
+
+def _add_rows(Tensor leaf not None, Tensor index not None, Tensor rows not None, padding):
+    """leaf.grad += rows at these positions, but for the position `padding`.  At a replay it runs again."""
+    cdef RowSparse old
     if padding is not None:
         keep = index != padding
         index, rows = index[keep], rows[keep]
@@ -177,7 +185,6 @@ cdef int accumulate_rows(Tensor leaf, Node n, Tensor v) except -1:
     else:
         old = leaf.rows
         leaf.rows = RowSparse(c_cat([old.index, index], 0), c_cat([old.rows, rows], 0), old.shape)
-    return 0
 
 
 cdef int set_row_gradient(Tensor leaf, RowSparse value) except -1:

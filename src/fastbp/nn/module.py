@@ -677,12 +677,11 @@ class Module:
     def zero_grad(self, set_to_none=True):
         """Forgets all gradients, or fills them with zeros when `set_to_none` is False."""
         for parameter in self.parameters():
-            gradient = parameter.grad
-            if gradient is None:
-                continue
             if set_to_none:
                 parameter.grad = None
-            else:
+                continue
+            gradient = parameter.grad
+            if gradient is not None:
                 if gradient.requires_grad:
                     parameter.grad = gradient = gradient.detach()   # shares the storage
                 gradient.zero_()

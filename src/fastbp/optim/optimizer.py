@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
 
-from fastbp._core import RowSparse, Tensor, _changed, _host, _recording, gradients_of, rows_into
+from fastbp._core import RowSparse, Tensor, _changed, _host, _live, _recording, gradients_of, rows_into
 from fastbp.autograd.grad_mode import enable_grad, no_grad
 from fastbp.utils.hooks import RemovableHandle
 
@@ -441,7 +441,7 @@ class CompiledOptimizer(Optimizer):
                 self._update(group, plan, grads)
             for p in plan.rows:
                 with no_grad():
-                    self._update_rows(group, p, p.grad)
+                    _live(self._update_rows, group, p, p.grad)
         return loss
 
     def _update_rows(self, group, p, grad):

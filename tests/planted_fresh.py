@@ -1,4 +1,4 @@
-"""Two more batches for the verdicts of insight.flow, written before any of their verdicts was seen (see planted_held).
+"""Three more batches for the verdicts of insight.flow, written before any of their verdicts was seen (see planted_held).
 
 Batch four is of the kind of the first three,
     with other networks.  Batch five is what one writes to try a monitor: plain networks,
@@ -9,7 +9,7 @@ import sys
 
 import fastbp
 import numpy as np
-from fastbp import nn, optim
+from fastbp import insight, nn, optim
 from fastbp.nn import functional as F
 from planted import blobs, curve, init, kaiming, mlp, pictures, sequences
 from planted_held import (
@@ -477,9 +477,236 @@ FIVE_FAULTY = [
     Net("root at 0", lambda: mlp(16, 32, 1), teacher, root_of_difference, sgd, 1e-2, kind="non-finite", steps=30),
 ]
 
-BATCHES = {"four": (FOUR_FAULTY, FOUR_HEALTHY), "five": (FIVE_FAULTY, FIVE_HEALTHY)}
+
+# ---- batch six: other loops, other widths ---------------------------------------------------------------------------
+
+
+class Loose(Net):
+    """Loops of other kinds: "accumulate" two batches for a step, a "schedule" of rates, a monitor with "nobody" to tell it the
+    optimizer, "epochs" of a loader."""
+
+    def __init__(self, *arguments, how, **options):
+        super().__init__(*arguments, **options)
+        self.how = how
+
+    def go(self, seed, lr=None, watched=True):
+        fastbp.manual_seed(seed)
+        model = self.build()
+        optimizer = self.optimizer(model, self.rate() if lr is None else lr)
+        x, y = self.data(seed)
+        rng = np.random.default_rng([seed, 60])
+        self.losses = []
+        watch = insight.flow(model, None if self.how == "nobody" else optimizer)
+        schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps) if self.how == "schedule" else None
+        loader = fastbp.utils.data.DataLoader(fastbp.utils.data.TensorDataset(x, y), batch_size=self.batch, shuffle=True)
+        batches = (b for _ in range(self.steps) for b in loader)
+        if watched:
+            watch.__enter__()
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            for _ in range(2 if self.how == "accumulate" else 1):
+                if self.how == "epochs":
+                    a, b = next(batches)
+                else:
+                    rows = t(rng.choice(len(x), self.batch, replace=False))
+                    a, b = x[rows], y[rows]
+                loss = self.loss(model(a), b)
+                (loss / 2 if self.how == "accumulate" else loss).backward()
+            self.losses.append(loss.item())
+            optimizer.step()
+            if schedule:
+                schedule.step()
+        if watched:
+            watch.__exit__(None, None, None)
+        return watch
+
+
+def rings(seed, n=300):
+    """A disc and the ring around it."""
+    rng = np.random.default_rng([seed, 61])
+    y = rng.integers(0, 2, n)
+    r, a = np.where(y == 1, 2.0, 0.6) + 0.25 * rng.standard_normal(n), 2 * np.pi * rng.random(n)
+    return t(np.stack([r * np.cos(a), r * np.sin(a)], 1)), t(y)
+
+
+def surface(seed, n=400):
+    rng = np.random.default_rng([seed, 62])
+    x = rng.uniform(-1, 1, (n, 2))
+    return t(x), t(np.sin(3 * x[:, :1]) * np.cos(2 * x[:, 1:]) + 0.05 * rng.standard_normal((n, 1)))
+
+
+def rare(seed, n=400):
+    """One in eight is of the second class."""
+    rng = np.random.default_rng([seed, 63])
+    y = (rng.random(n) < 0.125).astype(np.int64)
+    return t(rng.standard_normal((n, 12)) + 1.2 * y[:, None] * np.sign(rng.standard_normal(12))), t(y)
+
+
+def years(seed, n=256):
+    """Targets of about 1990 give or take 10, as they come."""
+    rng = np.random.default_rng([seed, 64])
+    x = rng.standard_normal((n, 6))
+    return t(x), t(1990 + 10 * np.tanh(x @ rng.standard_normal((6, 1))) + rng.standard_normal((n, 1)))
+
+
+def echoes(seed, n=160, time=12):
+    """What was said three steps before."""
+    rng = np.random.default_rng([seed, 65])
+    x = rng.integers(0, 6, (n, time))
+    y = np.zeros_like(x)
+    y[:, 3:] = x[:, :-3]
+    return t(x), t(y)
+
+
+def corners(seed, n=96, size=10):
+    """Colour pictures; where is the bright corner?"""
+    rng = np.random.default_rng([seed, 66])
+    y = rng.integers(0, 4, n)
+    x = 0.4 * rng.standard_normal((n, 3, size, size))
+    for k, c in enumerate(y):
+        x[k, :, (c // 2) * 6:(c // 2) * 6 + 4, (c % 2) * 6:(c % 2) * 6 + 4] += 1
+    return t(x), t(y)
+
+
+class Echo(nn.Module):
+    def __init__(self, cell=nn.LSTM, hidden=32):
+        super().__init__()
+        self.table, self.rnn, self.head = nn.Embedding(6, 12), cell(12, hidden, batch_first=True), nn.Linear(hidden, 6)
+
+    def forward(self, x):
+        return self.head(self.rnn(self.table(x))[0])
+
+
+class Wide(nn.Module):
+    """Two ways to the same output, of which one is linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.deep, self.line = mlp(12, 64, 32, 2), nn.Linear(12, 2)
+
+    def forward(self, x):
+        return self.deep(x) + self.line(x)
+
+
+class Bottleneck(nn.Module):
+    """Residual blocks of convolutions with three sizes of kernels."""
+
+    def __init__(self, channels=16, blocks=3):
+        super().__init__()
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.blocks = nn.ModuleList([nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 8, 1), nn.ReLU(),
+                                                   nn.Conv2d(8, channels, 3, padding=1)) for _ in range(blocks)])
+        self.head = nn.Linear(channels * 25, 4)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.first(x), 2)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x.flatten(1))
+
+
+class Cross(nn.Module):
+    """Attention of learned questions over a sequence."""
+
+    def __init__(self, width=24):
+        super().__init__()
+        self.inside, self.ask = nn.Linear(6, width), nn.Parameter(0.3 * fastbp.randn(2, width))
+        self.attend = nn.MultiheadAttention(width, 4, batch_first=True)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(2 * width, 1)
+
+    def forward(self, x):
+        h = self.inside(x)
+        q = self.ask.expand(len(x), -1, -1)
+        return self.head(self.norm(q + self.attend(q, h, h)[0]).flatten(1))
+
+
+SIX_HEALTHY = [
+    Loose("rings, accumulated", lambda: mlp(2, 24, 24, 2), rings, ce, adam, how="accumulate", steps=120),
+    Loose("surface, schedule", lambda: mlp(2, 48, 48, 1, act=nn.Tanh), surface, mse, adam, how="schedule", steps=300),
+    Loose("rare, nobody", Wide, rare, ce, momentum, how="nobody"),
+    Loose("corners, epochs", Bottleneck, corners, ce, adamw, how="epochs", steps=80),
+    Net("years as they come", lambda: mlp(6, 48, 1), years, mse, adam, steps=400),
+    Net("years, linear, full batch", lambda: nn.Linear(6, 1), years, mse, sgd, batch=None),
+    Net("echo, lstm", Echo, echoes, per_token, adam, steps=250),
+    Net("echo, gru, rmsprop", lambda: Echo(nn.GRU, 48), echoes, per_token, rmsprop, steps=250),
+    Net("questions", Cross, sequences, mse, adam, steps=200),
+    Net("one wide layer, adagrad", lambda: mlp(2, 500, 2), rings, ce, adagrad),
+    Net("eight units", lambda: mlp(2, 8, 8, 2, act=nn.Softplus), rings, ce, adam, steps=300),
+    Net("surface, sine", lambda: nn.Sequential(nn.Linear(2, 64), Lambda(lambda x: fastbp.sin(2 * x)), nn.Linear(64, 1)),
+        surface, mse,
+        adam, steps=200),
+    Net("corners, batch norm, sgd", lambda: cnn(classes=4, norm=nn.BatchNorm2d), corners, ce, momentum, steps=80),
+    Net("corners, large kernels", lambda: nn.Sequential(nn.Conv2d(3, 12, 5, 2), nn.GELU(), nn.Flatten(), nn.Linear(108, 4)),
+        corners,
+        ce, adam, steps=80),
+    Net("twelve layers of batch norm", lambda: mlp(12, *[32] * 12, 2, norm=nn.BatchNorm1d), rare, ce, adam, batch=64),
+    Net("sigmoid in the middle", lambda: nn.Sequential(nn.Linear(20, 48), nn.ReLU(), nn.Linear(48, 24), nn.Sigmoid(),
+                                                       nn.Linear(24, 5)), blobs, ce, adam),
+    Net("softmax output, nll", lambda: nn.Sequential(*mlp(20, 64, 5), nn.LogSoftmax(1)), blobs, F.nll_loss, radam),
+    Net("soft targets", lambda: mlp(20, 48, 5), blobs, lambda o, y: F.cross_entropy(o, y, label_smoothing=0.1), nesterov),
+    Net("absolute error", lambda: mlp(8, 64, 1), curve, F.l1_loss, adam, steps=200),
+    Net("small steps, large batch", lambda: mlp(20, 64, 64, 5), blobs, ce, sgd, batch=200, steps=200),
+]
+H = {n.name: n for n in SIX_HEALTHY}
+BEST.update({
+    "rings, accumulated": (0.00316, 0.01, 0.67, 0.0324, 0.976),
+    "surface, schedule": (0.01, 0.0316, 0.253, 0.0122, 0.503),
+    "rare, nobody": (0.0316, 0.1, 0.723, 0.0312, 0.258),
+    "corners, epochs": (0.000316, 0.00316, 1.35, 0.0275, 0.985),
+    "years as they come": (0.0316, 1, 3.96e+06, 2.85e+04, 0.977),
+    "years, linear, full batch": (0.01, 0.316, 3.96e+06, 2.34e+04, 0.824),
+    "echo, lstm": (0.01, 0.0316, 1.79, 0.0157, 0.769),
+    "echo, gru, rmsprop": (0.00316, 0.01, 1.81, 0.011, 0.904),
+    "questions": (0.000316, 0.01, 1.54, 0.0234, 0.905),
+    "one wide layer, adagrad": (0.01, 10, 0.736, 0.0337, 0.761),
+    "eight units": (0.01, 0.1, 0.728, 0.0289, 0.945),
+    "surface, sine": (0.01, 0.01, 0.302, 0.00347, 0.434),
+    "corners, batch norm, sgd": (0.01, 1, 1.34, 0.0171, 0.765),
+    "corners, large kernels": (0.00316, 0.0316, 1.41, 0.00168, 0.92),
+    "twelve layers of batch norm": (0.001, 0.1, 0.622, 0.053, 0.847),
+    "sigmoid in the middle": (0.01, 0.0316, 1.64, 0.018, 0.879),
+    "softmax output, nll": (0.0316, 0.1, 1.59, 0.0165, 0.806),
+    "soft targets": (0.01, 0.316, 1.7, 0.478, 0.868),
+    "absolute error": (0.01, 0.01, 0.884, 0.307, 0.393),
+    "small steps, large batch": (0.1, 1, 1.6, 0.0396, 0.959),
+})
+SIX_LOW = ["questions", "one wide layer, adagrad", "years, linear, full batch", "corners, large kernels", "softmax output, nll",
+           "echo, lstm"]
+
+SIX_FAULTY = [
+    Loose("sigmoids, accumulated", lambda: mlp(2, *[32] * 9, 2, act=nn.Sigmoid), rings, ce, adam, 1e-3, kind="vanishing",
+          how="accumulate", steps=60),
+    Loose("sigmoids, nobody", lambda: mlp(12, *[64] * 7, 2, act=nn.Sigmoid), rare, ce, sgd, 0.1, kind="vanishing", how="nobody"),
+    Net("sigmoids on years", lambda: mlp(6, *[32] * 10, 1, act=nn.Sigmoid), years, mse, adam, 1e-3, kind="vanishing"),
+    Net("tanh, orthogonal times 0.3", lambda: init(mlp(20, *[32] * 9, 5, act=nn.Tanh), lambda w: nn.init.orthogonal_(w, 0.3),
+        0.0),
+        blobs, ce, rmsprop, 1e-4, kind="vanishing"),
+    Loose("rnn relu, scheduled", lambda: Last(nn.RNN, 6, 30, scale=5.0, nonlinearity="relu"), sequences, mse, adam, 1e-3,
+          kind="exploding", how="schedule", steps=50),
+    Net("echo, rnn, relu, radius 4", lambda: scaled(Echo(lambda a, b, **k: nn.RNN(a, b, nonlinearity="relu", **k)), 7.0),
+        lambda s: echoes(s, time=30), per_token, sgd, 1e-4, kind="exploding", steps=50),
+    Net("two layers of rnn, tanh, radius 6", lambda: Last(nn.RNN, 6, 24, scale=10.0, num_layers=2), lambda s: sequences(s,
+        time=50),
+        mse, momentum, 1e-3, kind="exploding", steps=50),
+    Loose("bias of -20, nobody", lambda: biases(mlp(2, 48, 48, 2), -20.0, "0."), rings, ce, adam, 1e-3, kind="dead",
+        how="nobody"),
+    Loose("bias of -6, epochs", lambda: biases(cnn(classes=4), -6.0), corners, ce, adam, 1e-3, kind="dead", how="epochs",
+        steps=60),
+    Net("biases at -9 on years", lambda: biases(mlp(6, 40, 40, 1), -9.0, "2."), years, mse, adam, 1e-2, kind="dead"),
+    H["rings, accumulated"].again(HIGH, 30), H["corners, batch norm, sgd"].again(HIGH, 30), H["echo, gru, rmsprop"].again(HIGH,
+        30),
+    *[H[name].again(LOW, 1 / 30) for name in SIX_LOW if BEST.get(name, (1,))[-1] > 0.5][:3],
+    Loose("frozen, accumulated", lambda: mlp(2, 24, 24, 2), rings, ce, without("2."), 5e-3, kind="frozen", how="accumulate"),
+    Loose("half left out, epochs", Wide, rare, ce, without("deep", how="left"), 1e-2, kind="frozen", how="epochs", steps=80),
+    Net("log(1 - p)", lambda: nn.Sequential(*mlp(20, 64, 1), nn.Sigmoid()), lambda s: (25 * yes_no(s)[0], yes_no(s)[1]),
+        lambda p, y: -(y * p.log() + (1 - y) * (1 - p).log()).mean(), adam, 1e-2, kind="non-finite"),
+    Net("divided by what is 0", lambda: mlp(8, 32, 1), curve, lambda o, y: ((o - y) / (y * (y > 0))).square().mean(), adam, 1e-3,
+        kind="non-finite", steps=40),
+]
+
+BATCHES = {"four": (FOUR_FAULTY, FOUR_HEALTHY), "five": (FIVE_FAULTY, FIVE_HEALTHY), "six": (SIX_FAULTY, SIX_HEALTHY)}
 
 if __name__ == "__main__":
-    for which in sys.argv[1:] or ["four"]:
+    for which in sys.argv[1:] or ["four", "six"]:
         for net in BATCHES[which][1]:
             print(f'    "{net.name}": (%s),' % ", ".join(f"{v:.3g}" for v in sweep(net)), flush=True)

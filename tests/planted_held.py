@@ -6,6 +6,7 @@ the best one gets, without leaps above three times the first loss; too low is a 
 of the fall undone; too high is 30 times the best.
 """
 
+import copy
 import math
 import sys
 
@@ -502,9 +503,8 @@ class Net:
 
     def again(self, kind, factor):
         """The same with another learning rate."""
-        how = "times" if factor > 1 else "a"
-        out = Net(f"{self.name}, {how} {30 if factor > 1 else 'thirtieth'}", self.build, self.data, self.loss, self.optimizer,
-                  kind=kind, steps=self.steps, batch=self.batch, factor=factor, clip=self.clip, best=self.name)
+        out = copy.copy(self)
+        out.name, out.kind, out.factor = f"{self.name}, {'times 30' if factor > 1 else 'a thirtieth'}", kind, factor
         return out
 
 

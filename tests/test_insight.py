@@ -429,7 +429,7 @@ def test_verdicts_on_other_networks(seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("batch", ["one", "two", "three", "four", "five"])
+@pytest.mark.parametrize("batch", ["one", "two", "three", "four", "five", "six"])
 def test_verdicts_on_batches(batch, seed):
     import planted_fresh
     import planted_held
@@ -458,6 +458,32 @@ def test_loop_that_stops_at_a_loss_that_is_not_finite():
             loss.backward()
             optimizer.step()
     assert watch.verdict().kinds == ["non-finite"] and "the loss is -inf from step 0 on" in watch.verdict()[0].text
+
+
+def test_compiled_models_are_seen_and_stay_compiled():
+    import warnings
+    model = perceptron()
+    compiled = fastbp.compile(model)
+    x = fastbp.randn(16, 6)
+    optimizer = fastbp.optim.SGD(model.parameters(), lr=0.01)
+    results = []
+    for watched in (compiled, model):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with insight.flow(watched, optimizer, every=10, first=3) as watch:
+                for _ in range(25):
+                    optimizer.zero_grad()
+                    compiled(x).square().mean().backward()
+                    optimizer.step()
+        assert [s.step for s in watch.history] == [0, 1, 2, 10, 20] and list(watch.history[-1].layers) == ["0", "1", "2"]
+        results.append(watch)
+    assert "replay" in compiled.explain() or "program" in compiled.explain()
+    assert "runs eagerly" not in compiled.explain()
+    lines = insight.graph(lambda: compiled(x).square().mean(), model=compiled).text()
+    assert "relu" in lines and "0.weight" in lines and "_orig_mod" not in lines
+    assert "0.weight" in insight.graph(compiled, x).text()
+    from fastbp.nn.module import WATCHERS
+    assert not WATCHERS
 
 
 # ---- the ledger -----------------------------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ def _bar(progress, total, epoch, epochs, start):
 class _Events:
     """Scalars to TensorBoard's event files."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, who="fit: log"):
         try:
             from tensorboardX import SummaryWriter
             self.writer = SummaryWriter(os.fspath(folder))
@@ -249,7 +249,7 @@ class _Events:
             try:
                 from tensorboard.summary import Writer
             except ImportError:
-                raise ImportError("fit: log needs tensorboardX or tensorboard: pip install tensorboardX") from None
+                raise ImportError(f"{who} needs tensorboardX or tensorboard: pip install tensorboardX") from None
             self.writer = Writer(os.fspath(folder))
             self.plain = False
 

@@ -15,7 +15,7 @@ from fastbp import _core
 from fastbp._core import Tensor
 from fastbp.insight._record import short
 from fastbp.nn import Module
-from fastbp.nn.module import _HOOKS
+from fastbp.nn.module import _HOOKS, WATCHERS
 
 __all__ = ["Finding", "Flow", "Verdict", "flow", "log"]
 
@@ -129,6 +129,7 @@ class Flow:
     """
 
     def __init__(self, model, optimizer=None, *, every=20, first=10, keep=256, tensorboard=None):
+        model = getattr(model, "_orig_mod", model)          # of a compiled one
         if not isinstance(model, Module):
             raise TypeError(f"insight.flow: expected a Module, got {type(model).__name__}")
         if not isinstance(every, int) or every < 1 or first < 0 or keep < 16:
@@ -146,6 +147,9 @@ class Flow:
     # ---- on and off ---------------------------------------------------------------------------------------------
 
     def __enter__(self):
+        if self.folder is not None:
+            from fastbp.training import _Events
+            self.events = _Events(self.folder, "insight.flow: tensorboard=")
         self.names = [(name, p) for name, p in self.model.named_parameters()]
         self.leaf = {name for name, m in self.model.named_modules() if not m._modules or not any(m._modules.values())}
         trained = {id(p) for g in self.optimizer.param_groups for p in g["params"]} if self.optimizer is not None else None
@@ -155,6 +159,7 @@ class Flow:
         self.handles = [self.model.register_forward_pre_hook(self._begin)]
         self.key = self.handles[0].id           # also of the hooks that are there only while a step is looked at
         self.armed = True
+        WATCHERS.append(self)
         self.path, self.wires, self.wired = [], [], ()
         if self.optimizer is not None:
             self.handles += [self.optimizer.register_step_pre_hook(self._before_step),
@@ -220,9 +225,6 @@ class Flow:
         self.now = now = Sample(self.step)
         now.time = time.time()
         self.taken = False
-        if self.folder is not None and self.events is None:
-            from fastbp.training import _Events
-            self.events = _Events(self.folder)
         for x in args:
             if isinstance(x, Tensor) and x.is_floating_point():
                 now.input = Moments().add(_core._moments([x])[0]).rms
@@ -243,6 +245,10 @@ class Flow:
     def _arm(self, on):
         """The hook on the model is there only when the next step is to be looked at."""
         self.armed = on
+        if self in WATCHERS:
+            WATCHERS.remove(self)
+        if on:
+            WATCHERS.append(self)
         hooks, here = self.model._forward_pre_hooks, self.model.__dict__
         if on:
             hooks[self.key] = self._begin

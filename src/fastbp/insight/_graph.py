@@ -345,7 +345,8 @@ def graph(loss, *inputs, model=None, optimizer=None, names=None):
     elif isinstance(loss, Callable):
         if model is None:
             model = loss if isinstance(loss, Module) else None
-        seen, function = Recording(model), loss
+        model = getattr(model, "_orig_mod", model)
+        seen, function = Recording(model), getattr(loss, "_orig_mod", loss)
         with seen:
             loss = function(*inputs)
         if isinstance(loss, Tensor) and loss.numel() != 1 and loss.grad_fn is not None:

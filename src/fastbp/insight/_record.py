@@ -13,6 +13,7 @@ import numpy as np
 from fastbp import _core
 from fastbp._core import Tensor
 from fastbp.nn import Module
+from fastbp.nn.module import WATCHERS
 
 __all__ = ["Recording", "Stats", "record"]
 
@@ -277,12 +278,14 @@ class Recording:
         self.modules.__enter__()
         self.clock = perf_counter_ns()
         self.before = _core._watch(self._see)
+        WATCHERS.append(self)
         _RECENT[:] = [r for r in _RECENT if r() is not None][-7:]
         _RECENT.append(ref(self))
         return self
 
     def __exit__(self, *error):
         _core._watch(*self.before)
+        WATCHERS.remove(self)
         self.modules.__exit__()
         if self.frame is not None:
             names_in(self.frame, self.names)

@@ -118,7 +118,8 @@ def activations_of(story):
     return sorted({story.kinds[n] for n in story.order} & {"sigmoid", "tanh", "relu"})
 
 
-def exploding(story):
+def exploding(story, later=True):
+    """Of the initialization; later: also now and then, unless it is the steps that do it."""
     found = []
     for s in story.before:
         errors = story.depth(s)
@@ -148,7 +149,8 @@ def exploding(story):
                                      f"{short(top[1], 2)} times as much, before the first update.",
                                      "clip gradients (nn.utils.clip_grad_norm_), initialize recurrent weights orthogonal "
                                      "(nn.init.orthogonal_), use LSTM or GRU, shorten sequences.", s.step, 10))
-    if not found and len(story.good) >= 4 and any("RNN" in k or "LSTM" in k or "GRU" in k for k in story.kinds.values()):
+    recurrent = any(cell in kind for kind in story.kinds.values() for cell in ("RNN", "LSTM", "GRU"))
+    if not found and later and recurrent and len(story.good) >= 4 and not too_high(story):
         sizes = [max(story.elasticity(s).values(), default=0) for s in story.good]       # now and then is enough to undo the rest
         if max(sizes) > ELASTIC and max(sizes) > 100 * (median(sizes) or 1e-30):
             found.append(Finding("exploding", "", f"gradients explode now and then: {short(max(sizes) / median(sizes), 2)} times "
@@ -283,7 +285,7 @@ def not_finite(story):
 
 def too_high(story):
     """Steps overshoot: the loss grows or stays up while steps are long, though nothing was wrong before the first one."""
-    if exploding(story):
+    if exploding(story, later=False):
         return []
     losses = [v for _, v in story.losses]
     clean = [v for v in losses if finite(v)]
@@ -299,7 +301,7 @@ def too_high(story):
     usual = story.update(late=False) or 0
     worse = late > 1.3 * abs(start) + 1e-12 and peak > 2 * abs(start)
     blown = broke and (peak > 10 * abs(start) or longest > 1)
-    wild = longest > 0.5 and (story.improvement() or 0) < 0.25 and usual > 2e-2
+    wild = longest > 0.5 and (story.improvement() or 0) < 0.25 and usual > 2e-2 and not story.steady()
     killed = [n for n, _, at_start in dead_layers(story) if at_start <= DEAD / 2] if longest > 0.3 else []
     first = story.first_step()
     learned = (story.improvement() or 0) > 0.8          # what it did at the start did no harm, unless the weights were lost
@@ -330,13 +332,13 @@ def round_half_decade(x):
 def too_low(story):
     """The loss hardly moves, while gradients of different batches agree on a direction and steps are short."""
     better, usual = story.improvement(), max(story.update(late=False) or 0, story.update() or 0)
-    if better is None or not usual or story.steps < 30 or better > 0.6 or better < -0.1:
+    if better is None or not usual or story.steps < 30 or better > 0.6 or (better < -0.1 and usual > 3e-4):
         return []
     if exploding(story) or vanishing(story) or dead_layers(story) or not_finite(story) or saturated(story):
         return []
     agree = middle([s.agree for s in story.good])
     later = middle([s.agree for s in story.good[len(story.good) // 2:]])
-    if story.steady() and usual < 0.1 and not frozen(story):
+    if story.steady() and not frozen(story):
         return [slow(story, better, 1.0, usual)]
     if agree is None or later is None or agree < 0.1 or usual > (6.5e-3 if better > 0.25 else 5e-3):
         return []

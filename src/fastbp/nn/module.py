@@ -21,6 +21,7 @@ from fastbp.utils.hooks import RemovableHandle
 __all__ = ["Module"]
 
 _ROOMS = ("_parameters", "_buffers", "_modules")
+WATCHERS: list = []     # who looks at every module and operation just now: compiled functions run eagerly meanwhile
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",

@@ -159,6 +159,22 @@ def test_twelve_layer_transformer_is_folded_small_and_quick(page, tmp_path):
     assert "color-mix" in page.get_attribute(".node rect", "style")
 
 
+def test_a_long_chain_is_shown_in_parts(page, tmp_path):
+    y = a = fastbp.tensor(1.0, requires_grad=True)
+    for _ in range(3000):
+        y = y * 1.0001
+    g = insight.graph(y)
+    opened(page, g, tmp_path)
+    assert 5 < len(page.query_selector_all(".node")) < 50 and page.query_selector('[data-module*=" … "]')
+    name = g.label(next(n.id for n in g.nodes if n.id > 3000 and n.kind == "op"))
+    page.fill("#search", name)
+    page.keyboard.press("Enter")
+    assert page.query_selector(f'.node.picked[data-name="{name}"]')
+    page.click("#foldall")
+    assert step(page)[0] == step(page)[0] == "forward"
+    assert a.grad is None
+
+
 def test_stepping_through_folded_modules(page, tmp_path):
     model = transformer(3)
     g = insight.graph(lambda x: model(x).square().mean(), fastbp.randn(2, 4, 32), model=model,

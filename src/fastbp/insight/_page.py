@@ -75,6 +75,31 @@ _BODY = """<header>
 <aside id="panel"></aside></main>"""
 
 
+CROWD = 400             # nodes side by side, more than which nobody reads: they are shown in parts
+PARTS = 24
+MANY = 20_000           # nodes of a page, from which on it has their numbers, but not their sentences
+
+
+def in_parts(nodes, groups):
+    """Adds groups to `groups` so that none has more than CROWD nodes of its own: parts of what follows one another."""
+    crowds = {}
+    for node in nodes:
+        crowds.setdefault(node["g"], []).append(node)
+    work = [(g, crowd) for g, crowd in crowds.items() if len(crowd) > CROWD]
+    while work:
+        above, crowd = work.pop()
+        size = max(CROWD // 4, -(-len(crowd) // PARTS))
+        for k in range(0, len(crowd), size):
+            part = crowd[k:k + size]
+            ends = [node["l"] for node in part if node["k"] != "number"] or [part[0]["l"]]
+            name = f"{ends[0]} … {ends[-1]}"
+            groups.append({"id": len(groups), "parent": above, "name": name, "full": name, "cls": ""})
+            for node in part:
+                node["g"] = len(groups) - 1
+            if len(part) > CROWD:
+                work.append((len(groups) - 1, part))
+
+
 def graph_page(graph):
     """The page of a Graph."""
     places = {g: k for k, g in enumerate(graph.groups)}
@@ -86,14 +111,18 @@ def graph_page(graph):
         groups.append({"id": places[g], "parent": places.get(g[:-1], -1), "name": short + (f" #{number}" if number > 1 else ""),
                        "full": name or cls or "model", "cls": cls})
     nodes, ways = [], {}
+    many = len(graph.nodes) > MANY
     for n in graph.nodes:
         for k in n.inputs:
             ways.setdefault(k, []).append(n.id)
         node = {"id": n.id, "k": n.kind, "op": n.op, "n": n.name, "l": graph.label(n.id), "in": n.inputs,
                 "g": places.get(n.group, -1), "b": n.bytes, "o": n.back_order}
-        if n.kind != "number":
+        if n.kind != "number" and not many:
             node["fw"] = graph.forward_text(n)
         optional = {
+            "v": n.value and {**n.value.plain(), "hist": None}, "d": n.grad and {**n.grad.plain(), "hist": None},
+            "t": n.time, "bt": n.back_time, "line": n.line,
+        } if many else {
             "v": n.value and n.value.plain(), "d": n.grad and n.grad.plain(), "u": n.update and n.update.plain(), "t": n.time,
             "bt": n.back_time, "line": n.line, "code": n.code, "f": n.formula, "r": n.rules,
             "c": ", ".join(map(str, n.constants)), "bw": graph.backward_text(n), "x": n.local or None,
@@ -101,6 +130,7 @@ def graph_page(graph):
         }
         node.update((key, value) for key, value in optional.items() if value)
         nodes.append(node)
+    in_parts(nodes, groups)
     from fastbp.insight._graph import blame
     data = {"title": graph.title, "loss": graph.loss, "name": graph.label(graph.loss), "nodes": nodes, "groups": groups,
             "ways": {k: v for k, v in ways.items() if len(v) > 1}, "blame": blame(graph, 8)}

@@ -435,7 +435,7 @@ function describe(id, brief) {
   const n = nodes[+id.slice(1)];
   const kind = {op: n.op, leaf: "parameter or leaf", data: "input", number: "number"}[n.k];
   const out = [el("h2", {}, n.l), el("p", {class: "dim"}, kind + (n.g !== ROOT ? "  in " + groups[n.g].full : ""))];
-  if (n.k === "op" && !brief) out.push(el("div", {class: "rule", id: "forward-text"}, n.fw));
+  if (n.fw && n.k === "op" && !brief) out.push(el("div", {class: "rule", id: "forward-text"}, n.fw));
   if (n.f) out.push(el("p", {}, n.f));
   if (n.v) out.push(...stats("Value", n.v, "v")); else if (n.k === "op") out.push(el("h3", {}, "Value"), el("p", {class: "dim"}, "The tape did not keep it; insight.record() sees all values."));
   if (n.d) out.push(...stats(`Gradient  ∂${data.name}/∂${n.l}`, n.d, "g"));
@@ -521,7 +521,7 @@ function go(k) {
   const say = (t, cls = "") => box.append(el("div", {class: "rule " + cls}, t));
   if (s.title) say(s.title);
   if (!s.id) {
-    s.ids.filter(i => i[0] === "n" && nodes[+i.slice(1)].k !== "number").slice(0, 24).forEach(i => { const n = nodes[+i.slice(1)]; say(s.phase === "update" ? n.ut : n.fw, "v"); });
+    s.ids.filter(i => i[0] === "n" && nodes[+i.slice(1)].k !== "number").slice(0, 24).forEach(i => { const n = nodes[+i.slice(1)]; say(s.phase === "update" ? n.ut : n.fw || n.l, "v"); });
     picked = null; mark();
     $("panel").replaceChildren(...parts, box);
     return;
@@ -535,7 +535,7 @@ function go(k) {
         const m = nodes[k], ways = (data.ways[k] || []).length;
         if (ways > 1 && m.d && data.ways[k].every(u => steps.slice(0, at + 1).some(t => t.phase === "backward" && t.id === shownAs(nodes[u])))) say(`Σ over ${ways} ways:  ∂${data.name}/∂${m.l} = ${worth(m.d)}`, "g");
       }
-    } else say(s.phase === "update" ? s.leaf.ut : n.fw, s.phase === "update" ? "" : "v");
+    } else say(s.phase === "update" ? s.leaf.ut : n.fw || n.l, s.phase === "update" ? "" : "v");
   } else {
     const g = groups[+s.id.slice(1)];
     say(s.phase === "backward" ? `${g.name}: the error term at its output goes back through ${g.count} nodes; ‖∂‖ of its parameters ${number(g.gradNorm)}`
@@ -601,6 +601,7 @@ addEventListener("keydown", event => {
 });
 addEventListener("resize", () => fitAll());
 setTheme();
+if (nodes.length > 6000) $("unfold").hidden = true;  // more than a browser draws
 if (!groups.length) for (const id of ["foldall", "unfold"]) $(id).hidden = true;
 draw(true);
 pick(null);

@@ -90,3 +90,31 @@ def test_writes_at_many_random_places(dtype):
     assert torch.equal(y[at], x)
     z = torch.zeros(n, dtype=dtype).scatter(0, at - n, x)
     assert torch.equal(z, y)
+
+
+@pytest.mark.parametrize("make, text", [
+    (lambda: torch.tensor([1.0, -0.0, 2.0]), "tensor([1., -0., 2.])"),
+    (lambda: torch.tensor([0.0, math.nan]), "tensor([0., nan])"),
+    (lambda: torch.tensor([1200000.0]), "tensor([1200000.])"),
+    (lambda: torch.arange(1001.0), "tensor([   0.,    1.,    2.,  ...,  998.,  999., 1000.])"),
+    (lambda: torch.arange(2000), "tensor([   0,    1,    2,  ..., 1997, 1998, 1999])"),
+    (lambda: torch.tensor([1e10, 1.0]), "tensor([1.0000e+10, 1.0000e+00])"),
+    (lambda: torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]),
+     "tensor([[[1.],\n         [2.]],\n\n        [[3.],\n         [4.]]])"),
+    (lambda: torch.zeros(0, 2, dtype=torch.int64), "tensor([], size=(0, 2), dtype=fastbp.int64)"),
+    (lambda: torch.zeros(25), "tensor([" + "0., " * 23 + "0.,\n        0.])"),
+    (lambda: torch.linalg.slogdet(torch.eye(1)),
+     "fastbp.return_types.linalg_slogdet(\nsign=tensor(1.),\nlogabsdet=tensor(0.))"),
+    (lambda: torch.frexp(torch.tensor(4.0)),
+     "fastbp.return_types.frexp(\nmantissa=tensor(0.5000),\nexponent=tensor(3, dtype=fastbp.int32))"),
+])
+def test_printed_as_pytorch_prints(make, text):
+    assert repr(make()) == text
+
+
+def test_a_summary_shows_the_ends_of_every_dimension():
+    assert repr(torch.zeros(1000, 1000)) == (
+        "tensor([[0., 0., 0.,  ..., 0., 0., 0.],\n        [0., 0., 0.,  ..., 0., 0., 0.],\n"
+        "        [0., 0., 0.,  ..., 0., 0., 0.],\n"
+        "        ...,\n        [0., 0., 0.,  ..., 0., 0., 0.],\n        [0., 0., 0.,  ..., 0., 0., 0.],\n"
+        "        [0., 0., 0.,  ..., 0., 0., 0.]])")

@@ -856,3 +856,6 @@ class Frexp(tuple):
 
     mantissa = property(lambda self: self[0])
     exponent = property(lambda self: self[1])
+
+    def __repr__(self):
+        return f"fastbp.return_types.frexp(\nmantissa={self[0]!r},\nexponent={self[1]!r})"

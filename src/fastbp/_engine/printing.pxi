@@ -61,43 +61,82 @@ def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=N
     PRINTING["sci_mode"] = sci_mode
 
 
+cdef object form_of(object a):
+    """A function from an element to text, and the width that texts take: PyTorch's rules, from the elements that are shown."""
+    from math import floor, isfinite
+    digits, sci = PRINTING["precision"], PRINTING["sci_mode"]
+    values = a.ravel().tolist()
+    if a.dtype.kind != "f":
+        return str, py.max([len(str(x)) for x in values])
+    seen = [x for x in values if x and isfinite(x)]             # zeros, infinities and NaN have no say
+    whole_numbers = py.all([x == floor(x) for x in seen])
+    sizes = [py.abs(x) for x in seen] or [1.0]
+    low, high = py.min(sizes), py.max(sizes)
+    if sci is None:
+        sci = high / low > 1000 or high > 1e8 or low < 1e-4
+    if sci and seen:
+        form = lambda x: f"{x:.{digits}e}"
+    elif whole_numbers:
+        form = lambda x: f"{x:.0f}." if isfinite(x) else f"{x:.0f}"
+    else:
+        form = lambda x: f"{x:.{digits}f}"
+    return form, py.max([len(form(x)) for x in seen], default=1)
+
+
+cdef object ends_of(object a, int64_t edge):
+    """The elements that a summary shows: `edge` at both ends of every dimension."""
+    import numpy
+    for d in range(a.ndim):
+        if a.shape[d] > 2 * edge:
+            a = a.take([*range(edge), *range(a.shape[d] - edge, a.shape[d])], d)
+    return numpy.asarray(a)
+
+
+cdef str lines_of(object a, object text, int64_t width, int64_t indent, object edge):
+    """A nested list as text.  edge: elements at the ends of a summary, None where all are shown."""
+    cdef int64_t n = a.shape[0], per_line
+    short = edge is not None and n > 2 * edge
+    chosen = [*range(edge), *range(n - edge, n)] if short else range(n)
+    parts = [text(x) if a.ndim == 1 else lines_of(x, text, width, indent + 1, edge)
+             for x in ((a[k].item() if a.ndim == 1 else a[k]) for k in chosen)]
+    if short:
+        parts.insert(edge, " ..." if a.ndim == 1 else "...")
+    gap = "\n" * py.max([a.ndim - 1, 1]) + " " * (indent + 1)
+    if a.ndim == 1:
+        per_line = py.max([1, (PRINTING["linewidth"] - indent) // (width + 2)])
+        parts = [", ".join(parts[k:k + per_line]) for k in range(0, len(parts), per_line)]
+    return "[" + ("," + gap).join(parts) + "]"
+
+
 cdef str to_text(Tensor t):
     """PyTorch's way of printing: tensor([...], dtype=..., requires_grad=True)."""
-    import numpy
     if BATCHING and is_batched(t):
         return f"BatchedTensor(level={-t.dual.level}, {to_text(t.dual.primal)})"
-    digits, sci = PRINTING["precision"], PRINTING["sci_mode"]
-    layout = {"separator": ", ", "prefix": "tensor(", "threshold": py.min(PRINTING["threshold"], sys.maxsize),
-              "edgeitems": PRINTING["edgeitems"], "max_line_width": PRINTING["linewidth"]}
     a = detached(t)
     a = (c_cast(a, float32) if t.code == DT_F16 or t.code == DT_BF16 else a).numpy()
+    suffixes = []
     if a.size == 0:
-        body = str(a.tolist())
-    elif a.dtype.kind == "f":
-        finite = a[numpy.isfinite(a)]
-        top = numpy.abs(finite).max() if finite.size else 0.0
-        low = numpy.abs(finite[finite != 0]).min() if (finite != 0).any() else top
-        if not sci and finite.size and (finite == numpy.trunc(finite)).all() and top < 1e5:
-            form = lambda x: f"{x:.0f}." if numpy.isfinite(x) else str(x)
-        elif sci or (sci is None and (top >= 1e5 or (low and (top / low > 1000 or low < 1e-4)))):
-            form = lambda x: f"{x:.{digits}e}" if numpy.isfinite(x) else str(x)
-        else:
-            form = lambda x: f"{x:.{digits}f}" if numpy.isfinite(x) else str(x)
-        width = py.max(len(form(x)) for x in a.ravel()[:2000])
-        body = numpy.array2string(a, **layout, formatter={"float_kind": lambda x: form(x).rjust(width if a.ndim else 0)})
-    elif a.dtype.kind == "b":
-        width = 4 if a.all() else 5
-        body = numpy.array2string(a, **layout, formatter={"bool": lambda x: str(x).rjust(width if a.ndim else 0)})
+        body = "[]"
+        if a.ndim != 1:
+            suffixes.append(f"size={tuple(t.shape)}")
     else:
-        body = numpy.array2string(a, **layout)
-    tail = ""
-    if a.size == 0 and a.ndim > 1:
-        tail += f", size={tuple(t.shape)}"
-    if t.code not in (DT_I64, DT_BOOL, DEFAULT_FLOAT):
-        tail += f", dtype={DTYPES[t.code]!r}"
+        edge = PRINTING["edgeitems"] if a.size > PRINTING["threshold"] else None
+        form, width = form_of(a if edge is None else ends_of(a, edge))
+        body = form(a.item()) if a.ndim == 0 else lines_of(a, lambda x: form(x).rjust(width), width, len("tensor("), edge)
+    if t.code != DEFAULT_FLOAT and (a.size == 0 or t.code not in (DT_I64, DT_BOOL)):    # nothing says the dtype of no elements
+        suffixes.append(f"dtype={DTYPES[t.code]!r}")
     cdef Node n = node_of(t)
     if n is not None:
-        tail += f", grad_fn=<{n.name()}>"
+        suffixes.append(f"grad_fn=<{n.name()}>")
     elif tracked(t):
-        tail += ", requires_grad=True"
-    return f"tensor({body}{tail})"
+        suffixes.append("requires_grad=True")
+    text = "tensor(" + body
+    column = len(text) - text.rfind("\n") + 1
+    for suffix in suffixes:
+        if column + len(suffix) + 2 > PRINTING["linewidth"]:
+            text += ",\n       " + suffix
+            column = 7 + len(suffix)
+        else:
+            text += ", " + suffix
+            column += len(suffix) + 2
+    return text + ")"

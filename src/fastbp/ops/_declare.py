@@ -32,7 +32,10 @@ TABLE = {}      # name -> Row, in the order of declaration
 def named(name, fields):
     """The named tuple that a function returns, as torch.return_types has it."""
     from collections import namedtuple
-    return namedtuple(name, fields, module="fastbp.return_types")
+    made = namedtuple(name, fields, module="fastbp.return_types")
+    made.__repr__ = lambda self: f"fastbp.return_types.{name}(\n" + ",\n".join(
+        f"{field}={value!r}" for field, value in zip(self._fields, self, strict=True)) + ")"
+    return made
 
 
 class Argument:

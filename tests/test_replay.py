@@ -5,6 +5,7 @@ import os
 import warnings
 
 import fastbp
+import numpy as np
 import pytest
 from fastbp import func, nn, optim
 from fastbp.nn import functional as F
@@ -332,6 +333,64 @@ def test_row_sparse_gradients_are_those_of_the_call():
     g = fastbp.compile(look)
     with pytest.warns(UserWarning, match="reads a row-sparse gradient"):
         assert [g(fastbp.tensor([1, 2, 3])).item() for _ in range(5)] == [12] * 5
+
+
+@pytest.mark.parametrize("kind", ["set", "shrink", "read", "helper"])
+@pytest.mark.filterwarnings("ignore:compile")
+def test_options_that_the_step_sets_or_reads_itself(kind):
+    """A program holds for the options that it was recorded with, and sets what the function sets."""
+    def build():
+        head = nn.Linear(4, 3)
+        opt = optim.SGD(head.parameters(), lr=0.5)
+        schedule = optim.lr_scheduler.StepLR(opt, 3, 0.5)
+
+        def adjust(lr):
+            opt.param_groups[0]["lr"] = lr
+
+        def step(x, lr):
+            if kind == "set":
+                for group in opt.param_groups:
+                    group["lr"] = lr
+            elif kind == "shrink":
+                opt.param_groups[0]["lr"] *= 0.75
+            elif kind == "helper":
+                adjust(lr)
+            opt.zero_grad()
+            loss = (head(x) ** 2).mean()
+            if kind == "read":
+                loss = loss * opt.param_groups[0]["lr"]
+            loss.backward()
+            opt.step()
+            if kind == "helper":
+                opt.param_groups[0]["lr"] = 0.125
+            return loss.detach()
+        return step, [head.weight], opt, schedule
+
+    batches = data(5, 4)
+    runs = []
+    for compiled in (False, True):
+        fastbp.manual_seed(5)
+        step, things, opt, schedule = build()
+        f = fastbp.compile(step) if compiled else step
+        trace = []
+        for k in range(16):
+            y = f(*batches(k), 0.5 if k // 2 % 2 else 0.25)
+            trace.append((y.item(), things[0].tolist(), opt.param_groups[0]["lr"]))
+            if kind == "read":
+                schedule.step()
+        runs.append(trace)
+    assert runs[0] == runs[1]
+    if kind in ("set", "helper"):
+        assert sum(v.program.replays for vs in f._kinds.values() for v in vs if v.ready) >= 4, f.explain()
+
+
+def test_results_that_never_change():
+    """Shapes, dtypes and numbers of NumPy among the results are what they were when the program was recorded."""
+    f = fastbp.compile(lambda x: (x * 2, x.shape, x.dtype, x.device, np.int64(3), range(3), 1j), fullgraph=True)
+    x = fastbp.ones(3)
+    runs = [f(x) for _ in range(4)]
+    assert all(r[1:] == runs[0][1:] and list(map(type, r)) == list(map(type, runs[0])) for r in runs)
+    assert isinstance(runs[3][1], fastbp.Size) and " replays: " in f.explain()
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "Adagrad"])

@@ -227,6 +227,7 @@ class Conditions:
     def __init__(self, function, objects=(), modules=()):
         self.around = Surroundings(function, objects, modules)
         self.modules = self.around.modules
+        self.options = self.read_options() if "param_groups" in self.around._used else None
         self.state = self.now()
         self.stamp = _core._stamp()
 
@@ -234,7 +235,13 @@ class Conditions:
         return [[module_state(m) for m in self.modules], [tensor_state(t) for t in self.around.tensors],
                 [[list(map(id, group["params"])) for group in o.param_groups] for o in self.around.optimizers]]
 
+    def read_options(self):
+        """What the optimizers are set to: a condition where the function itself may look at it, or set it."""
+        return _core._options_of(self.around.optimizers)
+
     def hold(self):
+        if self.options is not None and self.options != self.read_options():
+            return False
         stamp = _core._stamp()
         if self.stamp != stamp:
             if self.now() != self.state:

@@ -15,6 +15,8 @@ import threading
 import warnings
 import weakref
 
+import numpy
+
 from fastbp import _core, _flow
 from fastbp._conditions import HOME, SIMPLE, Calls, Conditions, Standin, dice
 from fastbp._core import ReplayError, Tensor
@@ -31,6 +33,7 @@ _SEEN = 256             # calls seen once that are remembered
 _TRIES = 4              # recordings that do not agree, before a function runs eagerly for good
 _MISSES = 24            # calls in a row of one key that no program could stand in for, likewise
 _VALUES = 24            # values of the numbers and objects among the arguments, if hardly any comes again
+_FIXED = (*SIMPLE, complex, range, numpy.number, numpy.bool_, _core.Size, type(_core.float32), _core.device)     # never change
 _LIVE: list = []        # weak references to all compiled functions, for reset()
 _RECORDER = threading.Lock()        # one call is recorded at a time; all others, also those inside it, run eagerly meanwhile
 
@@ -50,7 +53,7 @@ def _flatten(value, tensors, later=None):
     if isinstance(value, Tensor):
         tensors.append(value)
         return ("tensor", len(tensors) - 1)
-    if isinstance(value, SIMPLE):
+    if isinstance(value, _FIXED):
         return ("value", value)
     if isinstance(value, (list, tuple)):
         parts = [_flatten(x, tensors, later) for x in value]
@@ -310,7 +313,9 @@ class Compiled(Standin):
         before = Conditions(self._function, objects)
         variant = _Variant()
         with Calls() as calls:
-            result, variant.recording = _core._record(self._function, args, kwargs, tensors, True, _returned)
+            options = before.read_options()
+            result, variant.recording = _core._record(self._function, args, kwargs, tensors, True, _returned,
+                                                      before.around.optimizers)
         spec, found, _ = _results(result, variant.recording)
         if spec is not None:
             result = _build(spec, found) if _items(spec) else result
@@ -327,6 +332,8 @@ class Compiled(Standin):
                 self._refuse(kind, f"{changed} changes while it runs", None)
             return result                               # once is no matter: something may be made at the first call
         variant.conditions = Conditions(self._function, objects, calls.modules)
+        if variant.recording.sets or variant.conditions.options is not None:
+            variant.conditions.options = options
         if spec is None or (reason and "made before the call" in reason):
             self._refuse(variant, reason, place)
         elif kind.missed >= _MISSES:
@@ -348,11 +355,11 @@ class Compiled(Standin):
             stands = {id(t): t.detach().requires_grad_() for t in tensors if t.requires_grad and not t.is_leaf}
             originals = {id(stands[id(t)]): t for t in tensors if id(t) in stands}
             inputs = [stands.get(id(t), t) for t in tensors]
-        rolls = dice()
+        rolls, options = dice(), variant.conditions.read_options()
         try:
             with Calls() as calls:
                 result, recording = _core._record(self._function, _replaced(args, stands), _replaced(kwargs, stands), inputs,
-                                                  False, _returned)
+                                                  False, _returned, variant.conditions.around.optimizers)
         except BaseException:
             _core._finish()
             variant.tries += 1
@@ -362,6 +369,8 @@ class Compiled(Standin):
         spec, found, lost = _results(result, recording)
         changed = variant.conditions.changed()
         conditions = Conditions(self._function, _objects_of(args, kwargs), calls.modules)
+        if recording.sets or variant.recording.sets or conditions.options is not None:
+            conditions.options = options
         reason, place = recording.reason, recording.place
         if reason is None:
             place = None

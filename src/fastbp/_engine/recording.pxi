@@ -156,6 +156,9 @@ cdef class Recording:
     cdef readonly object reason     # why it cannot be replayed
     cdef readonly object place      # "file:line" of it
     cdef list actions               # (function, number of the step that it comes before, tensors that it is given or None)
+    cdef list optimizers            # that the function knows of
+    cdef list options               # what they were set to, at the start or after an optimizer or scheduler last ran
+    cdef readonly bint sets         # whether the function sets options itself
     cdef list live                  # of what was done by actions that run in full: (action, slot, bytes afterwards)
     cdef set live_slots             # that the action which runs now has written
     cdef list generators            # (generator, offset at the start)
@@ -618,11 +621,42 @@ cdef int note_positions(Tensor t, int64_t size) except -1:
     return execute(&I)
 
 
+def _options_of(optimizers):
+    """What optimizers are set to: lr and all that; of each group, without its parameters."""
+    return [[{k: v for k, v in group.items() if k != "params"} for group in o.param_groups] for o in optimizers]
+
+
+def _set_options(optimizer, number, options):
+    """What the function does itself, outside schedulers: at a replay, again."""
+    optimizer.param_groups[number].update(options)
+
+
+cdef int note_options(Recording r) except -1:
+    """The function may have set options itself since an optimizer or scheduler last ran: so does each replay."""
+    if not r.optimizers:
+        return 0
+    for o, now, before in zip(r.optimizers, _options_of(r.optimizers), r.options):
+        if len(now) != len(before):
+            spoil("the function adds parameters to an optimizer")
+            return 0
+        for number in range(len(now)):
+            new = {k: v for k, v in now[number].items() if before[number].get(k, r) is not v and not (
+                type(v) is type(before[number].get(k)) and isinstance(v, (int, float, str, tuple)) and v == before[number][k])}
+            if new:
+                r.sets = True
+                r.actions.append((_set_options, r.length, [o, number, new]))
+                for v in new.values():
+                    if v is not None and not isinstance(v, (int, float, str, tuple)):
+                        spoil("the function sets an option of an optimizer to what is no number")
+    return 0
+
+
 def _host(action):
     """Run the Python of an optimizer or scheduler: at each replay it runs again, and its updates give new constants."""
     global REC_ID
     if REC is None or not here() or REC.host >= 0:
         return action()
+    note_options(REC)
     REC.host = <int>len(REC.actions)
     REC.actions.append((action, REC.length, None))
     REC_ID = 0                          # states made here are not the recording's: they were there before the next call
@@ -632,6 +666,7 @@ def _host(action):
         if REC is not None:
             REC.host = -1
             REC_ID = REC.id
+            REC.options = _options_of(REC.optimizers)
 
 
 cdef int note_live(Recording r, Instr* I) except -1:
@@ -730,10 +765,11 @@ def _transforming():
     return BATCHING != 0 or LEVEL != 0
 
 
-def _record(function, tuple args, dict kwargs, list inputs, bint light, returned=None):
+def _record(function, tuple args, dict kwargs, list inputs, bint light, returned=None, optimizers=()):
     """function(*args, **kwargs), listened to.  inputs: the tensors among the arguments.  Returns: result, Recording.
 
-    returned: a function that says whether the number that is read now is returned, and nothing else.
+    returned: a function that says whether the number that is read now is returned, and nothing else; optimizers: those that
+    the function knows of.
     """
     global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD, DONE
     cdef Recording r = Recording.__new__(Recording)
@@ -750,6 +786,8 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     r.host = -1
     r.drawing = -1
     r.actions = []
+    r.optimizers = list(optimizers)
+    r.options = _options_of(r.optimizers)
     r.live = []
     r.live_slots = set()
     r.generators = []
@@ -774,6 +812,7 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     WATCH |= 1
     try:
         result = function(*args, **kwargs)
+        note_options(r)
     finally:
         WATCH &= ~1
         REC = None
@@ -784,6 +823,12 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     return result, r
 
 
+cdef list signature(Recording r):
+    """Where actions run, and what they set."""
+    return [(at, given and [x for x in given if type(x) is dict]) if action is _set_options else (at, given is None)
+            for action, at, given in r.actions]
+
+
 def _same_recording(Recording a not None, Recording b not None):
     """None when two recordings did the same; else what differs first."""
     cdef Py_ssize_t k
@@ -792,7 +837,7 @@ def _same_recording(Recording a not None, Recording b not None):
     for k in range(a.printed):
         if a.prints[k] != b.prints[k]:
             return f"instruction {k} ({op_name(b.steps[k].op)}) has other operands or constants than the time before"
-    if [(at, given is None) for _, at, given in a.actions] != [(at, given is None) for _, at, given in b.actions]:
+    if signature(a) != signature(b):
         return "the optimizers that step are not the same"
     if [id(e[0]) for e in a.leaves] != [id(e[0]) for e in b.leaves]:
         return "the parameters that get gradients are not the same"

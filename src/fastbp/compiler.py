@@ -16,7 +16,6 @@ import warnings
 import weakref
 
 import numpy
-
 from fastbp import _core, _flow
 from fastbp._conditions import HOME, SIMPLE, Calls, Conditions, Standin, dice
 from fastbp._core import ReplayError, Tensor

@@ -191,7 +191,8 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
         return CV_DOTS
     if v.T == 0 or v.OW == 0:
         return CV_UNFOLD
-    unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + 2.5
+    # a wide vector of pixels is not unfolded in the time of a narrow one
+    unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + (8 if V * itemsize >= 64 else 2.5)
     turned = <double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
     turned += 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1))
     dots = (0.8 * v.Og + 1.6) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))

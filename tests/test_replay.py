@@ -384,6 +384,35 @@ def test_options_that_the_step_sets_or_reads_itself(kind):
         assert sum(v.program.replays for vs in f._kinds.values() for v in vs if v.ready) >= 4, f.explain()
 
 
+def test_gradients_added_to_and_dropped():
+    """A generator's loss adds to the gradients that the discriminator has from the step before; then they are made anew."""
+    def build():
+        g, d = nn.Linear(3, 5), nn.Linear(5, 1)
+        opts = [optim.Adam(m.parameters(), lr=0.01) for m in (g, d)]
+
+        def step(x, y):
+            opts[0].zero_grad()
+            loss = d(g(x)).square().mean()
+            loss.backward()                 # also into d
+            opts[0].step()
+            opts[1].zero_grad()
+            (d(y).mean() + d(g(x).detach()).square().mean()).backward()
+            opts[1].step()
+            return loss.detach()
+        return step, [g.weight, d.weight, d.bias]
+    batches = data(4, 3), data(4, 5)
+    both(build, lambda k: (*batches[0](k), *batches[1](k)))
+
+
+def test_columns_of_an_array():
+    """A strided array's memory reaches as far as its last element."""
+    table = np.arange(28, dtype=np.float32).reshape(4, 7)
+    x = fastbp.from_numpy(table[:, :-1])
+    f = fastbp.compile(lambda w: x @ w, fullgraph=True)
+    w = fastbp.ones(6, 2)
+    assert all(f(w).equal(fastbp.tensor(table[:, :-1].tolist()) @ w) for _ in range(4)) and " replays: " in f.explain()
+
+
 def test_results_that_never_change():
     """Shapes, dtypes and numbers of NumPy among the results are what they were when the program was recorded."""
     f = fastbp.compile(lambda x: (x * 2, x.shape, x.dtype, x.device, np.int64(3), range(3), 1j), fullgraph=True)

@@ -70,6 +70,7 @@ def from_numpy(ndarray):
     cdef Py_buffer b
     cdef Tensor t
     cdef int d, code
+    cdef int64_t extent
     if not PyObject_CheckBuffer(ndarray):
         raise DTypeError(f"from_numpy: expected an array, got {describe(ndarray)}; use tensor(...) for lists and numbers.")
     try:
@@ -94,7 +95,10 @@ def from_numpy(ndarray):
                     raise ValueError("from_numpy: the array has a negative or uneven stride; pass array.copy().")
             t.steps[d] = b.strides[d] // b.itemsize
         t.bits = B_CONTIGUOUS if is_contiguous(t.nd, t.dims, t.steps) else 0
-        t.st = storage_foreign(<char*>b.buf, b.len, owner, b.readonly)
+        extent = b.itemsize if t.n else 0           # what lies between the elements counts: views of the tensor reach it
+        for d in range(b.ndim if t.n else 0):
+            extent += (b.shape[d] - 1) * b.strides[d] if b.shape[d] > 1 else 0
+        t.st = storage_foreign(<char*>b.buf, extent, owner, b.readonly)
         t.ptr = <char*>b.buf
         if WATCH:
             note_array(t, ndarray)

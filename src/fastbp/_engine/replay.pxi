@@ -209,6 +209,7 @@ cdef int place_grads(Program p) except -1:
     cdef list entry
     cdef Tensor leaf, g, other
     cdef Storage* st
+    cdef int64_t end
     cdef int m
     for entry in p.leaves:
         leaf = <Tensor>entry[0]
@@ -222,6 +223,9 @@ cdef int place_grads(Program p) except -1:
         if (<PyObject*>g).ob_refcnt > (3 if leaf.g is g else 2) or g.st.refs > 2:
             other = shell(g)
             st = storage_new(p.slots[m].nbytes)
+            end = g.ptr - g.st.data + g.n * ITEM[g.code]
+            if g.st.nbytes == st.nbytes:
+                memcpy(st.data + end, g.st.data + end, st.nbytes - end)     # behind it: nobody's, but it is compared
             other.ptr = st.data + (g.ptr - g.st.data)
             storage_release(other.st)
             other.st = st
@@ -379,8 +383,8 @@ def _replay(Program p not None, list inputs, bint actions=True):
             frame = open_frame(p)
         bind_inputs(p, inputs, 0)
         if p.leaves and not two:
+            bind_grads(p)                   # first: what is added to may be dropped, and another one take its place
             place_grads(p)
-            bind_grads(p)
         for k in range(p.ndraws):
             g = <Generator>(<tuple>p.generators[p.draw_from[k]])[0]
             p.draws[k].c[0].i = g.key
@@ -609,6 +613,9 @@ def _check_program(Program p not None, Recording r not None, list inputs, list r
     cdef bytes was
     cdef list after = [], made, offsets
     wrong = None
+    for entry in r.leaves:                  # gradients that were added to
+        if isinstance(entry[1], Tensor):
+            (<Tensor>entry[0]).g = entry[1]
     for m, was, _ in r.before:
         s = &p.slots[m]
         after.append((m, (<char*>s.st.data)[:s.st.nbytes]))

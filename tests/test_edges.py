@@ -118,3 +118,18 @@ def test_a_summary_shows_the_ends_of_every_dimension():
         "        [0., 0., 0.,  ..., 0., 0., 0.],\n"
         "        ...,\n        [0., 0., 0.,  ..., 0., 0., 0.],\n        [0., 0., 0.,  ..., 0., 0., 0.],\n"
         "        [0., 0., 0.,  ..., 0., 0., 0.]])")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 2, 7, 31, 32, 33, 100, 5000])
+def test_logsumexp_of_infinities(n, dtype):
+    x = torch.zeros(40, n, dtype=dtype)
+    x[0, n // 2] = math.inf
+    x[1] = -math.inf
+    x[2, 0] = math.nan
+    x[3, -1] = math.inf
+    x[3, 0] = math.nan
+    for y in (x.logsumexp(1), x.t().contiguous().logsumexp(0)):
+        assert y[0] == math.inf and y[1] == -math.inf and math.isnan(y[2]) and math.isnan(y[3])
+        assert np.allclose(y[4:], math.log(n))
+    assert x[0].logsumexp(0) == math.inf and torch.logsumexp(torch.tensor(math.inf, dtype=dtype), 0) == math.inf

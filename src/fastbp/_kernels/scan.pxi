@@ -232,7 +232,7 @@ cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     return ST_UNSUPPORTED
 
 # Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in
-# torch.
+# torch; the sum for +inf is a NaN there (exp of what is not positive), and infinite here; a NaN among x is in the maximum too.
 cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef real m[RED_COLS]
     cdef real s[RED_COLS]
@@ -247,7 +247,7 @@ cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexce
     while lo < hi:
         if inner == 1:
             w = row_sums(True, m, s, x + lo * red, min(hi - lo, <int64_t>ROW_SIDE), red)
-            for k in range(w): out[lo + k] = m[k] + k_log(s[k])
+            for k in range(w): out[lo + k] = m[k] + k_log(s[k] if s[k] == s[k] else <real>KF_INF)
         else:
             o = lo // inner
             j = lo - o * inner

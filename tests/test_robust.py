@@ -670,3 +670,23 @@ def test_messages_name_operation_shape_and_remedy(case):
     assert len(text) < 500
 
 
+
+
+@pytest.mark.parametrize("dtype", (fastbp.float32, fastbp.float64))
+@pytest.mark.parametrize("n", (2, 3, 7, 50, 200, 1000))
+def test_variance_of_equal_values_is_zero(dtype, n):
+    """A mean that is rounded must not make the variance negative, and so the deviation NaN."""
+    fastbp.manual_seed(0)
+    scale = 10.0 ** fastbp.arange(-10, 10, dtype=dtype)
+    rows = (fastbp.randn(20, dtype=dtype) * scale).unsqueeze(1).repeat(1, n)
+    for x, dim in ((rows, 1), (rows.T.contiguous(), 0)):
+        assert (x.var(dim) == 0).all() and (x.std(dim) == 0).all() and (x.var(dim, correction=0) == 0).all()
+
+
+@pytest.mark.parametrize("dim", (0, 1))
+def test_variance_far_from_zero(dim):
+    """Float sums lose the mean's last digits here; the variance keeps its own."""
+    fastbp.manual_seed(0)
+    x = fastbp.randn(500, 500) + 1e6
+    expected = x.numpy().astype(np.float64).var(dim, ddof=1)
+    np.testing.assert_allclose(x.var(dim).numpy(), expected, rtol=1e-6)

@@ -351,7 +351,7 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     for i in range(lo, hi):
         row_ahead(far, x + n, n)
         m = 0 if I.c[1].i else <real>(red_sum_row(x, n) / n)
-        r = <real>(1 / k_sqrt(red_squares(x, n, m) / n + I.c[0].f))
+        r = <real>(1 / k_sqrt(red_squares(x, n, m, NULL) / n + I.c[0].f))
         mean[i] = m
         rstd[i] = r
         if groups == 0 or (w == NULL and b == NULL):

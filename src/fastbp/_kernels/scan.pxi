@@ -122,87 +122,95 @@ cdef int cumprod(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
 
 # ---------------------------------------------------------------- variance, logsumexp
 
-# sum of (x - m)^2, m being the mean rounded to the tensor's precision
-cdef inline double red_squares(const real* x, int64_t n, real m) noexcept nogil:
+# Sum of (x - m)^2 and, where rest is not NULL, of x - m.
+cdef inline double red_squares(const real* x, int64_t n, real m, double* rest) noexcept nogil:
     cdef real s[RED_LANES]
+    cdef real u[RED_LANES]
     cdef real d
     cdef real p = 0
     cdef real q = 0
     cdef double total = 0
+    cdef double shift = 0
     cdef int64_t i = 0
     cdef int64_t end, full
     cdef int j, first
     if n < RED_LANES:
-        while i + 2 <= n:
+        for i in range(n):
             d = x[i] - m
-            p += d * d
-            d = x[i + 1] - m
-            q += d * d
-            i += 2
-        if i < n:
-            d = x[i] - m
-            p += d * d
+            shift += d
+            if i & 1: q += d * d
+            else: p += d * d
+        if rest != NULL: rest[0] = shift
         return p + q
     full = (n - 1) & ~<int64_t>(RED_LANES - 1)
     first = <int>(full + RED_LANES - n)
     for j in range(RED_LANES):
         d = x[n - RED_LANES + j] - m if j >= first else <real>0
         s[j] = d * d
+        u[j] = d
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
             for j in range(RED_LANES):
                 d = x[i + j] - m
                 s[j] += d * d
+                if rest != NULL: u[j] += d
             i += RED_LANES
         if i < full:
             total += red_fold(RED_SUM, s)
             for j in range(RED_LANES): s[j] = 0
+            if rest != NULL:
+                shift += red_fold(RED_SUM, u)
+                for j in range(RED_LANES): u[j] = 0
+    if rest != NULL: rest[0] = shift + red_fold(RED_SUM, u)
     return total + red_fold(RED_SUM, s)
 
-# Two passes.  What rounding the mean adds to the sum of squares is taken off again, down to 0: the mean itself is not exact.
-cdef inline double red_centred(double squares, double off, int64_t n) noexcept nogil:
-    cdef double t = squares - off * off * n
-    return 0 if t < 0 else t
+# What is left of the squares around m when m gives way to the mean: shift is the sum of x - m.  Equal values: exactly 0.
+cdef inline double red_centred(double squares, double shift, int64_t n) noexcept nogil:
+    squares -= shift * (shift / n)
+    return 0 if squares < 0 else squares
 
 cdef void red_var_columns(double* total, const real* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
     cdef real mean[RED_COLS]
+    cdef real p[RED_COLS]
     cdef real q[RED_COLS]
     cdef double t[RED_COLS]
     cdef real d
     cdef int64_t i, j, k
     red_sum_columns(total, x, rows, w, stride)
     for j in range(w):
-        total[j] /= rows
-        mean[j] = <real>total[j]
-        t[j] = 0
+        mean[j] = <real>(total[j] / rows)
+        total[j] = t[j] = 0
     i = 0
     while i < rows:
-        for j in range(w): q[j] = 0
+        for j in range(w): p[j] = q[j] = 0
         for k in range(i, min(i + RED_ROWS, rows)):
             for j in range(w):
                 d = x[j] - mean[j]
+                p[j] += d
                 q[j] += d * d
             x += stride
-        for j in range(w): t[j] += q[j]
+        for j in range(w):
+            t[j] += p[j]
+            total[j] += q[j]
         i += RED_ROWS
-    for j in range(w): total[j] = red_centred(t[j], total[j] - mean[j], rows)
+    for j in range(w): total[j] = red_centred(total[j], t[j], rows)
 
+# Two passes: around the mean as the first one found and rounded it, then corrected by what the second one finds.
+# Source: Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance, 1983 (the corrected two-pass algorithm)
 cdef int red_var(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef double total[RED_COLS]
     cdef int64_t red = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t o, j, k, w
     cdef double freedom = red - I.c[0].f
-    cdef double t
-    cdef real m
+    cdef double t, shift
     cdef const real* x = <const real*>I.arg[1].data
     if not freedom > 0: freedom = 0
     if inner == 1:
         for o in range(lo, hi):
-            t = red_sum_row(x + o * red, red) / red
-            m = <real>t
-            out[o] = <real>(red_centred(red_squares(x + o * red, red, m), t - m, red) / freedom)
+            t = red_squares(x + o * red, red, <real>(red_sum_row(x + o * red, red) / red), &shift)
+            out[o] = <real>(red_centred(t, shift, red) / freedom)
         return ST_OK
     while lo < hi:
         o = lo // inner
@@ -223,7 +231,7 @@ cdef int red_sum_squares(real* out, const Instr* I, int64_t lo, int64_t hi) noex
     cdef int64_t red = I.shape[1]
     cdef int64_t o
     cdef const real* x = <const real*>I.arg[1].data
-    for o in range(lo, hi): out[o] = <real>red_squares(x + o * red, red, 0)
+    for o in range(lo, hi): out[o] = <real>red_squares(x + o * red, red, 0, NULL)
     return ST_OK
 
 cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

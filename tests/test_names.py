@@ -200,3 +200,26 @@ def test_questions_about_modes():
     assert not fastbp.is_anomaly_enabled()
     x = fastbp.ones(2)
     assert (fastbp.is_conj(x), fastbp.is_neg(x), fastbp.is_signed(x), fastbp.is_inference(x)) == (False, False, True, False)
+
+
+def test_attention_of_half_precision():
+    """Stored in 16 bits, computed in 32: one rounding, forward and backward."""
+    fastbp.manual_seed(0)
+    for dtype, bits in ((fastbp.float16, 11), (fastbp.bfloat16, 8)):
+        q, k, v = (fastbp.randn(2, 3, 5, 4).to(dtype).requires_grad_() for _ in range(3))
+        full = [t.detach().float().requires_grad_() for t in (q, k, v)]
+        mask = fastbp.randn(5, 5).to(dtype)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, mask)
+        want = nn.functional.scaled_dot_product_attention(*full, mask.float())
+        assert y.dtype is dtype
+        np.testing.assert_allclose(y.detach().float().numpy(), want.detach().numpy(), rtol=2.0 ** -bits, atol=1e-7)
+        for got, g in zip(fastbp.autograd.grad(y.float().sum(), (q, k, v)), fastbp.autograd.grad(want.sum(), full)):
+            assert got.dtype is dtype
+            np.testing.assert_allclose(got.float().numpy(), g.numpy(), rtol=2.0 ** -bits, atol=1e-6)
+
+
+def test_small_conveniences():
+    hist, edges = fastbp.histogram(fastbp.arange(200.0))
+    assert hist.shape == (100,) and (hist == 2).all() and edges[0] == 0 and edges[-1] == 199
+    module = nn.Linear(2, 2)
+    assert module.share_memory() is module and not module.weight.is_xpu

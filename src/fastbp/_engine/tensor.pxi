@@ -266,6 +266,7 @@ cdef class Tensor:
     is_quantized = False
     is_meta = False
     is_mps = False
+    is_xpu = False
 
     def size(self, dim=None):
         """Shape, or the size of one dimension."""

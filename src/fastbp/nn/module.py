@@ -675,6 +675,10 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
+    def share_memory(self):
+        """Does nothing: parameters are ordinary memory, which threads share.  Returns: self."""
+        return self
+
     def zero_grad(self, set_to_none=True):
         """Forgets all gradients, or fills them with zeros when `set_to_none` is False."""
         for parameter in self.parameters():

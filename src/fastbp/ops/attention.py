@@ -38,7 +38,7 @@ fused("attention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool is_c
 
 def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None,
                                   enable_gqa=False):
-    op = "scaled_dot_product_attention"
+    op, dtype = "scaled_dot_product_attention", query.dtype
     for name, t in (("query", query), ("key", key), ("value", value)):
         if not t.dtype.is_floating_point or t.dtype != query.dtype:
             raise F.DTypeError(f"{op}: {name} {list(t.shape)} is {t.dtype}, query is {query.dtype}; query, key and value must be "
@@ -56,6 +56,11 @@ def _scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0
             raise ValueError(f"{op}: explicit attn_mask should not be set when is_causal=True; add the causal mask to attn_mask.")
         if attn_mask.dtype != F.bool_ and attn_mask.dtype != query.dtype:
             raise F.DTypeError(f"{op}: attn_mask {list(attn_mask.shape)} is {attn_mask.dtype}; it must be bool or {query.dtype}.")
+    if query.itemsize < 4:                                  # half precision is storage: computed in float32, rounded once
+        query, key, value = query.float(), key.float(), value.float()
+        mask = attn_mask.float() if attn_mask is not None and attn_mask.dtype != F.bool_ else attn_mask
+        return _scaled_dot_product_attention(query, key, value, mask, dropout_p, is_causal, scale=scale,
+                                             enable_gqa=enable_gqa).to(dtype)
     grouped = False
     if enable_gqa:
         if min(query.ndim, key.ndim, value.ndim) < 3:

@@ -450,7 +450,7 @@ def _histc(input, bins=100, min=0, max=0):
     return F.histogram_counts(x, bins, low, high).to(input.dtype)
 
 
-def _histogram(input, bins, *, range=None, weight=None, density=False):
+def _histogram(input, bins=100, *, range=None, weight=None, density=False):
     if not input.dtype.is_floating_point:
         raise F.DTypeError(f"histogram: only floating dtypes, got {input.dtype}; convert with .float().")
     if weight is not None and (weight.shape != input.shape or weight.dtype is not input.dtype):
@@ -485,7 +485,7 @@ def _histogram(input, bins, *, range=None, weight=None, density=False):
     return named("histogram", "hist bin_edges")(hist, edges)
 
 
-composed("histogram(Tensor input, object bins, *, object? range=None, Tensor? weight=None, bool density=False)", _histogram,
+composed("histogram(Tensor input, object bins=100, *, object? range=None, Tensor? weight=None, bool density=False)", _histogram,
          doc="(hist, bin_edges): how much of input, or of weight, lies between neighbouring edges, the last one included; "
              "bins: their number, over range or input's, or the edges.")
 composed("histc(Tensor input, int bins=100, Scalar min=0, Scalar max=0)", _histc, out=True,

@@ -129,7 +129,9 @@ def test_logsumexp_of_infinities(n, dtype):
     x[2, 0] = math.nan
     x[3, -1] = math.inf
     x[3, 0] = math.nan
+    x[4, n // 3] = math.nan         # among finite values
     for y in (x.logsumexp(1), x.t().contiguous().logsumexp(0)):
         assert y[0] == math.inf and y[1] == -math.inf and math.isnan(y[2]) and math.isnan(y[3])
-        assert np.allclose(y[4:], math.log(n))
-    assert x[0].logsumexp(0) == math.inf and torch.logsumexp(torch.tensor(math.inf, dtype=dtype), 0) == math.inf
+        assert math.isnan(y[4]) and np.allclose(y[5:], math.log(n))
+    assert math.isnan(x[4].logsumexp(0)) and x[0].logsumexp(0) == math.inf
+    assert torch.logsumexp(torch.tensor(math.inf, dtype=dtype), 0) == math.inf

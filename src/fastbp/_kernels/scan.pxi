@@ -240,7 +240,13 @@ cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     return ST_UNSUPPORTED
 
 # Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in
-# torch; the sum for +inf is a NaN there (exp of what is not positive), and infinite here; a NaN among x is in the maximum too.
+# torch; then the sum is a NaN for +inf (exp of what is not positive), as it is where a NaN is among x: the row says which.
+cdef inline real red_nan_or_inf(const real* x, int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        if x[i] != x[i]: return x[i]
+    return KF_INF
+
 cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef real m[RED_COLS]
     cdef real s[RED_COLS]
@@ -255,7 +261,9 @@ cdef int red_logsumexp(real* out, const Instr* I, int64_t lo, int64_t hi) noexce
     while lo < hi:
         if inner == 1:
             w = row_sums(True, m, s, x + lo * red, min(hi - lo, <int64_t>ROW_SIDE), red)
-            for k in range(w): out[lo + k] = m[k] + k_log(s[k] if s[k] == s[k] else <real>KF_INF)
+            for k in range(w):
+                if s[k] != s[k]: s[k] = red_nan_or_inf(x + (lo + k) * red, red)
+                out[lo + k] = m[k] + k_log(s[k])
         else:
             o = lo // inner
             j = lo - o * inner

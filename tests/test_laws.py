@@ -266,7 +266,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
 WITH = {        # kernels that run in another kernel's program
     "pointwise": "test_same_bits_pointwise", "softmax_backward": "softmax", "log_softmax_backward": "log_softmax",
     "cross_entropy_backward": "cross_entropy", "layer_norm_backward": "layer_norm",
-    "conv_backward_data": "conv", "conv_backward_weight": "conv", "max_pool_backward": "max_pool",
+    "conv_backward_data": "conv", "conv_backward_weight": "conv", "conv_mend": "conv", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
     "attention_backward": "attention", "recurrent_backward": "recurrent",
     **dict.fromkeys(("sort_span", "sort_begin", "sort_count", "sort_plan", "sort_scatter"), "sort_buckets"),

@@ -437,26 +437,6 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
     return 0
 
 
-cdef bint all_zero(Tensor v) except -1:
-    """Whether every element is zero: seldom more than one is looked at.  Not where v itself will be differentiated by: forward
-    mode asks for the derivative by an adjoint that is zero."""
-    cdef int64_t k
-    if v.n == 0 or v.code > DT_F64 or v.bits & B_DUAL or WATCH & 1 or (GRAD_MODE and tracked(v)):
-        return False
-    if (<float*>v.ptr)[0] != 0 if v.code == DT_F32 else (<double*>v.ptr)[0] != 0:
-        return False
-    v = whole(v)
-    for k in range(v.n):
-        if (<float*>v.ptr)[k] != 0 if v.code == DT_F32 else (<double*>v.ptr)[k] != 0:
-            return False
-    return True
-
-
-cdef object without_nan(object g):
-    """A gradient that came from adjoints of zero: NaN is a zero times what is not finite, and stands for zero."""
-    return None if g is None else pointwise_general(OP_where, (unary(OP_isnan, <Tensor>g), 0, g), ())
-
-
 cdef int run_node(Node n, bint create, dict targets, list captured, dict late) except -1:
     """The chain rule at one node: adjoint times local derivative, for every edge."""
     cdef Tensor v, g
@@ -465,7 +445,6 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
     cdef int i, last = -1
     cdef Back back = OPS[n.op].back
     cdef object held, r
-    cdef bint nothing
     n.acc = NULL
     held = <object>acc
     Py_DECREF(held)
@@ -491,7 +470,6 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
     for i in range(n.nin):
         if n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets)):
             last = i
-    nothing = back != pointwise_backward and all_zero(v)        # pointwise strips see to single elements
     for i in range(last + 1):
         e = n.edge[i]
         if e == NULL or (targets is not None and not edge_wanted(e, targets)):
@@ -513,8 +491,6 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
             v = None                    # where the adjoint itself is passed on, a leaf may take it over only now
         if r is None:
             continue
-        if nothing:
-            r = without_nan(r)
         g = <Tensor?>r
         r = None
         if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
@@ -596,11 +572,7 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
 cdef list several_gradients(Node n, list adjoints, dict targets):
     if n.op == OP_custom_function:
         return custom_gradients(n, adjoints)
-    cdef list grads = together_gradients(n, adjoints, targets) if n.op < N_OP else external_gradients(n, adjoints, targets)
-    for v in adjoints:
-        if v is not None and not all_zero(<Tensor>v):
-            return grads
-    return [without_nan(g) for g in grads]
+    return together_gradients(n, adjoints, targets) if n.op < N_OP else external_gradients(n, adjoints, targets)
 
 
 cdef int send(Node n, list grads, bint create, dict targets, list captured, dict late) except -1:
@@ -634,8 +606,6 @@ cdef int run_watched(Node n, list adjoints, bint create, dict targets, list capt
         for i in range(n.nin):
             wanted = n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets))
             grads.append(OPS[n.op].back(n, adjoints[0], i) if wanted else None)
-        if OPS[n.op].back != pointwise_backward and all_zero(<Tensor>adjoints[0]):
-            grads = [without_nan(g) for g in grads]
     if ANOMALY:
         check_anomaly(n, adjoints, grads)
     for hook in list(n.watchers["post"] if n.watchers is not None else ()):

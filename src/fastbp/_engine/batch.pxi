@@ -286,13 +286,13 @@ cdef Tensor many_products(int op, Tensor v, Tensor x, Tensor w, int i):
     if i == 0:                      # rows of all examples against one matrix
         rows[0] = x.dims[0] * v.dims[0]
         rows[1] = v.dims[1]
-        g = product(op, reshape_to(x, 2, rows, False), swapped(w) if op == OP_matmul else w, None)
+        g = product(op, reshape_to(x, 2, rows, False), swapped(w) if op == OP_matmul else w, None, F_ZEROS_1)
         dims[1] = v.dims[0]
         dims[2] = g.dims[1]
     elif op == OP_matmul and v.dims[1] == 1:    # a matrix times one column: the columns of all examples as rows
         rows[0] = x.dims[0]
         rows[1] = v.dims[0]
-        g = product(op, reshape_to(x, 2, rows, False), w, None)
+        g = product(op, reshape_to(x, 2, rows, False), w, None, F_ZEROS_1)
         dims[1] = g.dims[1]
         dims[2] = 1
     else:

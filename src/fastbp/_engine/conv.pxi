@@ -68,7 +68,8 @@ cdef void set_geometry(Instr* I, const Geometry* q) noexcept:
 
 # ---- convolution ----------------------------------------------------------------------------------------------------
 
-cdef int run_conv(int kernel, int op, Tensor first, Tensor second, Tensor third, Tensor bias, Geometry* q) except -1:
+cdef int run_conv(int kernel, int op, Tensor first, Tensor second, Tensor third, Tensor bias, Geometry* q, int zeros) except -1:
+    """zeros: F_ZEROS_1, F_ZEROS_2: those of the second tensor, of the third, are strong."""
     cdef Instr I
     start(&I, kernel, op, first.code, 1, 4)
     set_operand(&I.arg[0], first)
@@ -80,17 +81,29 @@ cdef int run_conv(int kernel, int op, Tensor first, Tensor second, Tensor third,
     set_geometry(&I, q)
     K.conv_plan(&I, THREADS)
     execute(&I)
+    if zeros:
+        start(&I, K_conv_mend, op, first.code, 1, 3)
+        set_operand(&I.arg[0], first)
+        set_operand(&I.arg[1], second)
+        set_operand(&I.arg[2], third)
+        set_geometry(&I, q)
+        I.flags = F_ACCUMULATE | zeros
+        I.c[22].i = 0 if kernel == K_conv else 1 if kernel == K_conv_backward_data else 2
+        I.n = q.w[0] if kernel == K_conv_backward_weight else q.x[0] * (q.w[0] if kernel == K_conv else q.x[1])
+        I.cost = 5 + 0.1 * first.n / I.n
+        execute(&I)
     return 0
 
 
-cdef Tensor c_conv_forward(Tensor x, Tensor w, object bias, object stride, object padding, object dilation, int64_t groups):
+cdef Tensor c_conv_forward(Tensor x, Tensor w, object bias, object stride, object padding, object dilation, int64_t groups,
+                           int zeros):
     cdef Geometry q
     cdef int64_t dims[5]
     cdef Tensor y, xc, wc, b = None
     cdef int k, nd = x.nd - 2
     read_geometry("conv", nd, stride, padding, dilation, groups, &q)
     if (x.bits | w.bits) & B_DUAL or (bias is not None and (<Tensor>bias).bits & B_DUAL):
-        return lift(OP_conv_forward, (x, w, bias, stride, padding, dilation, groups))
+        return lift(OP_conv_forward, (x, w, bias, stride, padding, dilation, groups, zeros))
     five(nd, x.dims, q.x)
     five(nd, w.dims, q.w)
     for k in range(3):
@@ -105,21 +118,21 @@ cdef Tensor c_conv_forward(Tensor x, Tensor w, object bias, object stride, objec
     if bias is not None:
         b = whole(bias)
     if y.n:
-        run_conv(K_conv, OP_conv_forward, y, xc, wc, b, &q)
+        run_conv(K_conv, OP_conv_forward, y, xc, wc, b, &q, zeros)
     if GRAD_MODE and (tracked(x) or tracked(w) or (bias is not None and tracked(bias))):
-        record_rule(OP_conv_forward, y, (x, w, bias, stride, padding, dilation, groups))
+        record_rule(OP_conv_forward, y, (x, w, bias, stride, padding, dilation, groups, zeros))
     return y
 
 
 cdef Tensor c_conv_backward_data(Tensor v, Tensor w, object input_shape, object stride, object padding, object dilation,
-                                 int64_t groups):
+                                 int64_t groups, int zeros):
     cdef Geometry q
     cdef int64_t dims[MAXDIM]
     cdef int64_t out[5]
     cdef Tensor g, vc, wc
     read_geometry("conv", v.nd - 2, stride, padding, dilation, groups, &q)
     if (v.bits | w.bits) & B_DUAL:
-        return lift(OP_conv_backward_data, (v, w, input_shape, stride, padding, dilation, groups))
+        return lift(OP_conv_backward_data, (v, w, input_shape, stride, padding, dilation, groups, zeros))
     read_sizes("conv", input_shape, dims)
     five(q.nd, dims, q.x)
     five(q.nd, w.dims, q.w)
@@ -130,23 +143,23 @@ cdef Tensor c_conv_backward_data(Tensor v, Tensor w, object input_shape, object 
     if v.n and w.n:
         g = fresh(v.code, v.nd, dims)
         if g.n:
-            run_conv(K_conv_backward_data, OP_conv_backward_data, g, vc, wc, None, &q)
+            run_conv(K_conv_backward_data, OP_conv_backward_data, g, vc, wc, None, &q, zeros)
     else:
         g = zeros_of(v.code, v.nd, dims)
     if GRAD_MODE and (tracked(v) or tracked(w)):
-        record_rule(OP_conv_backward_data, g, (v, w, input_shape, stride, padding, dilation, groups))
+        record_rule(OP_conv_backward_data, g, (v, w, input_shape, stride, padding, dilation, groups, zeros))
     return g
 
 
 cdef Tensor c_conv_backward_weight(Tensor v, Tensor x, object weight_shape, object stride, object padding, object dilation,
-                                   int64_t groups):
+                                   int64_t groups, int zeros):
     cdef Geometry q
     cdef int64_t dims[MAXDIM]
     cdef int64_t out[5]
     cdef Tensor g, vc, xc
     read_geometry("conv", v.nd - 2, stride, padding, dilation, groups, &q)
     if (v.bits | x.bits) & B_DUAL:
-        return lift(OP_conv_backward_weight, (v, x, weight_shape, stride, padding, dilation, groups))
+        return lift(OP_conv_backward_weight, (v, x, weight_shape, stride, padding, dilation, groups, zeros))
     read_sizes("conv", weight_shape, dims)
     five(q.nd, x.dims, q.x)
     five(q.nd, dims, q.w)
@@ -157,11 +170,11 @@ cdef Tensor c_conv_backward_weight(Tensor v, Tensor x, object weight_shape, obje
     if v.n and x.n:
         g = fresh(v.code, v.nd, dims)
         if g.n:
-            run_conv(K_conv_backward_weight, OP_conv_backward_weight, g, vc, xc, None, &q)
+            run_conv(K_conv_backward_weight, OP_conv_backward_weight, g, vc, xc, None, &q, zeros)
     else:
         g = zeros_of(v.code, v.nd, dims)
     if GRAD_MODE and (tracked(v) or tracked(x)):
-        record_rule(OP_conv_backward_weight, g, (v, x, weight_shape, stride, padding, dilation, groups))
+        record_rule(OP_conv_backward_weight, g, (v, x, weight_shape, stride, padding, dilation, groups, zeros))
     return g
 
 
@@ -212,7 +225,7 @@ cdef object convolve(str op, int nd, Tensor input, Tensor weight, object bias, o
         if CATEGORY[input.code] == 2:
             floating(op, input)
         return ROWS[OP_conv_forward].composition(*args)
-    return c_conv_forward(input, weight, bias, args[3], args[4], args[5], groups)
+    return c_conv_forward(input, weight, bias, args[3], args[4], args[5], groups, 0)
 
 
 def conv1d(Tensor input not None, Tensor weight not None, bias=None, stride=1, padding=0, dilation=1, int64_t groups=1):

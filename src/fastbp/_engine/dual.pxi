@@ -142,7 +142,7 @@ cdef object linear_tangent(int op, object row, tuple args, tuple primals, int le
                      args[1])
     names = [a.name for a in row.arguments]
     total = None
-    if op == OP_matmul or op == OP_linear:      # linear in each argument by itself
+    if op == OP_matmul or op == OP_matmul_adjoint or op == OP_linear:       # linear in each argument by itself
         for name in row.rules:
             k = names.index(name)
             t = tangent_of(args[k], level)
@@ -151,11 +151,11 @@ cdef object linear_tangent(int op, object row, tuple args, tuple primals, int le
             if name == "bias":
                 term = c_expand(t, tuple(args[0].shape)[:(<Tensor>args[0]).nd - 1] + (args[1].shape[0],))
             else:
-                changed = list(primals)
-                changed[k] = t
+                x, w = [t if j == k else primals[j] for j in range(2)]
                 if op == OP_linear:
-                    changed[2] = None
-                term = CALLS[op](*changed)
+                    w = c_transpose(w, 0, 1)
+                zeros = F_ZEROS_1 if k == 0 else F_ZEROS_2              # the tangent's are strong
+                term = c_matmul_adjoint(x, w, zeros | args[2] if op == OP_matmul_adjoint else zeros)
             total = term if total is None else binary(OP_add, total, term)
         return total
     changed = list(primals)                     # linear in all of them together

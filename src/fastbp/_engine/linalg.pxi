@@ -1,12 +1,13 @@
 # Builders, matrix products: every one is the kernel `gemm` with strides, so transposes and broadcast batches cost no copy.
+# In a backward rule one factor is the adjoint; its zeros are strong: they contribute zero, whatever the other factor is.
 
-cdef Tensor gemm_into(int op, Tensor y, Tensor a, Tensor b, Tensor bias, bint accumulate):
-    """y (+)= a @ b (+ bias); a [..., M, K], b [..., K, N] with broadcast batches, y [..., M, N] with unit column stride."""
+cdef Tensor gemm_into(int op, Tensor y, Tensor a, Tensor b, Tensor bias, int flags):
+    """y = a @ b (+ bias); a [..., M, K], b [..., K, N] with broadcast batches, y [..., M, N] with unit column stride."""
     cdef Instr I
     cdef int nb = y.nd - 2, d, k, j
     start(&I, K_gemm, op, y.code, 1, 4)
     I.ndim = nb
-    I.flags = F_ACCUMULATE if accumulate else 0
+    I.flags = flags
     for d in range(nb):
         I.shape[d] = y.dims[d]
     set_operand(&I.arg[0], y)
@@ -37,8 +38,8 @@ cdef Tensor gemm_into(int op, Tensor y, Tensor a, Tensor b, Tensor bias, bint ac
     return y
 
 
-cdef Tensor product(int op, Tensor a, Tensor b, Tensor bias):
-    """a @ b for matrices and batches of them, off the tape; checked by the caller."""
+cdef Tensor product(int op, Tensor a, Tensor b, Tensor bias, int flags=0):
+    """a @ b for matrices and batches of them, off the tape; checked by the caller.  flags: whose zeros are strong."""
     cdef int64_t dims[MAXDIM]
     cdef int nb = (a.nd if a.nd > b.nd else b.nd) - 2, d, k, j
     cdef int64_t m
@@ -51,7 +52,7 @@ cdef Tensor product(int op, Tensor a, Tensor b, Tensor bias):
         dims[d] = m
     dims[nb] = a.dims[a.nd - 2]
     dims[nb + 1] = b.dims[b.nd - 1]
-    return gemm_into(op, fresh(a.code, nb + 2, dims), a, b, bias, False)
+    return gemm_into(op, fresh(a.code, nb + 2, dims), a, b, bias, flags)
 
 
 cdef inline Tensor swapped(Tensor x):
@@ -129,15 +130,43 @@ cdef Tensor matmul_general(Tensor a, Tensor b):
 cdef object bw_matmul(Node n, Tensor v, int i):
     """dA = v @ B^T, dB = A^T @ v, summed over broadcast batches."""
     cdef Tensor w = saved_input(n, 1 - i), g, x = plain_batch(v)
-    if x is not None:
+    cdef int zeros = 0
+    if x is not None and n.op == OP_matmul:
         g = many_products(OP_matmul, v, x, w, i)
         if g is not None:
             return g
+    if n.op == OP_matmul_adjoint:       # the other factor's, where they are: it is the adjoint, and v goes where it came from
+        zeros = n.k[0].i & (F_ZEROS_2 if i == 0 else F_ZEROS_1)
     if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
-        g = c_matmul(v, c_transpose(w, -2, -1)) if i == 0 else c_matmul(c_transpose(w, -2, -1), v)
+        w = c_transpose(w, -2, -1)
+        g = c_matmul_adjoint(v, w, F_ZEROS_1 | zeros) if i == 0 else c_matmul_adjoint(w, v, F_ZEROS_2 | zeros)
+    elif i == 0:
+        g = product(OP_matmul, v, swapped(w), None, F_ZEROS_1 | zeros)
     else:
-        g = product(OP_matmul, v, swapped(w), None) if i == 0 else product(OP_matmul, swapped(w), v, None)
+        g = product(OP_matmul, swapped(w), v, None, F_ZEROS_2 | zeros)
     return g if n.args is None else c_sum_to(g, n.args[i])
+
+
+cdef Tensor c_matmul_adjoint(Tensor a, Tensor b, int zeros):
+    """a @ b of matrices and batches of them, one of them an adjoint or a tangent whose zeros are strong."""
+    cdef Tensor y
+    cdef Node n
+    if (a.bits | b.bits) & B_DUAL:
+        return lift(OP_matmul_adjoint, (a, b, zeros))
+    y = product(OP_matmul_adjoint, a, b, None, zeros)
+    if GRAD_MODE and (tracked(a) or tracked(b)):
+        n = node_new(OP_matmul_adjoint, 2, y.code)
+        n.k[0].i = zeros
+        set_edge(n, 0, a)
+        set_edge(n, 1, b)
+        if n.edge[0] != NULL:
+            save_input(n, 1, b)
+        if n.edge[1] != NULL:
+            save_input(n, 0, a)
+        if a.nd > 2 or b.nd > 2:
+            n.args = (tuple_of(a.nd, a.dims), tuple_of(b.nd, b.dims))
+        attach(y, n)
+    return y
 
 
 cdef Tensor c_linear(Tensor x, Tensor w, object bias):
@@ -217,8 +246,8 @@ cdef object bw_linear(Node n, Tensor v, int i):
         if g is not None:
             return g
     if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
-        return c_matmul(v, w) if i == 0 else c_matmul(c_transpose(v, 0, 1), w)
-    return product(OP_linear, v, w, None) if i == 0 else product(OP_linear, swapped(v), w, None)
+        return c_matmul_adjoint(v if i == 0 else c_transpose(v, 0, 1), w, F_ZEROS_1)
+    return product(OP_linear, v if i == 0 else swapped(v), w, None, F_ZEROS_1)
 
 
 def matmul(input, other, *, out=None):

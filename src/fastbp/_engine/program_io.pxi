@@ -700,7 +700,7 @@ def _assemble(dict d not None, list blobs not None):
         I.nout, I.narg, I.n, I.cost = s.nout, s.narg, s.n, s.cost
         I.strip = K.strip[number][code] if number >= 0 else NULL
         I.ndim = <int32_t>whole_number(x["ndim"], 0, MAXDIM - 2)
-        I.flags = <int32_t>whole_number(x["flags"], 0, F_FLAT | F_ACCUMULATE | F_FLUSH)
+        I.flags = <int32_t>whole_number(x["flags"], 0, F_FLAT | F_ACCUMULATE | F_FLUSH | F_ZEROS_1 | F_ZEROS_2)
         I.grain = whole_number(x["grain"], 1, 1 << 30)
         if len(x["shape"]) > MAXDIM:
             raise ValueError("a shape")

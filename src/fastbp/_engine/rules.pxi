@@ -244,7 +244,7 @@ cdef list external_gradients(Node n, object v, dict targets):
                 values.append(n.args[code - NEED_SHAPE])
             else:
                 values.append(argument_of(n, code))
-        grads.append(entry[0](*values))
+        grads.append(strong_matrices(entry[0](*values), v if isinstance(v, list) else [v]))
     return grads
 
 
@@ -260,7 +260,47 @@ cdef object external_backward(Node n, Tensor v, int i):
     for code in only[1]:
         values.append(v if code == NEED_V else external_results(n)[0] if code == NEED_Y
                       else n.args[code - NEED_SHAPE] if code >= NEED_SHAPE else argument_of(n, code))
-    return only[0](*values)
+    return strong_matrices(only[0](*values), [v])
+
+
+cdef object strong_matrices(object g, list adjoints):
+    """The gradient of a batch of matrices: where the adjoints of a matrix's results are all zero, one with NaN is zero.
+
+    The unit of strong zeros in a decomposition is the matrix: of one that is singular, no part of the derivative is of use.
+    """
+    cdef int nb, d
+    cdef Tensor v
+    if g is None or (<Tensor>g).nd < 2 or (not (<Tensor>g).bits & B_DUAL and not WATCH & 1 and not nan_in(<Tensor>g)):
+        return g
+    nb = (<Tensor>g).nd - 2
+    zero = None
+    for v in adjoints:
+        if v is not None:
+            if v.nd < nb or memcmp(v.dims, (<Tensor>g).dims, nb * sizeof(int64_t)):
+                return g
+            z = v == 0
+            for d in range(nb, v.nd):
+                z = z.all(-1)
+            zero = z if zero is None else zero & z
+    if zero is None:
+        return g
+    zero = (zero & unary(OP_isnan, <Tensor>g).any(-1).any(-1)).unsqueeze(-1).unsqueeze(-1)
+    return pointwise_general(OP_where, (zero, 0, g), ())
+
+
+cdef bint nan_in(Tensor g) except -1:
+    """Whether there is a NaN; g is on no tape that would matter."""
+    cdef int64_t k
+    g = whole(detached(g))
+    if g.code == DT_F32:
+        for k in range(g.n):
+            if (<float*>g.ptr)[k] != (<float*>g.ptr)[k]:
+                return True
+    elif g.code == DT_F64:
+        for k in range(g.n):
+            if (<double*>g.ptr)[k] != (<double*>g.ptr)[k]:
+                return True
+    return False
 
 
 cdef object argument_of(Node n, int k):

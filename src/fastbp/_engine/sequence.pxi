@@ -379,11 +379,11 @@ cdef list bw_steps(Node n, list adjoints):
     execute(&I)
     # the hidden states that the steps began with: y one step later, and h at the start
     hg = part if kind == STEPS_GRU else gates
-    w = c_matmul(c_transpose(hg[t - 1 if reverse else 0], 0, 1), h)
+    w = c_matmul_adjoint(c_transpose(hg[t - 1 if reverse else 0], 0, 1), h, F_ZEROS_1)
     if t > 1:
         rest = c_reshape(hg[:t - 1] if reverse else hg[1:], ((t - 1) * b, weight.dims[0]))
         states = c_reshape(y[1:] if reverse else y[:t - 1], ((t - 1) * b, size))
-        w = binary(OP_add, w, c_matmul(c_transpose(rest, 0, 1), states))
+        w = binary(OP_add, w, c_matmul_adjoint(c_transpose(rest, 0, 1), states, F_ZEROS_1))
     if kind == STEPS_LSTM:
         return [gates, w, first, part, None]
     if kind == STEPS_GRU:

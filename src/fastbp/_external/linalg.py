@@ -140,10 +140,25 @@ def det(a):
     return np.asarray(np.prod(np.diagonal(factors, 0, -2, -1), -1) * np.where(swaps % 2, -1, 1)).astype(a.dtype)
 
 
+def _finite(compute, a, *more):
+    """compute(a, ...), NaN for matrices with infinities or NaN: LAPACK does not return from some of them."""
+    bad = ~np.isfinite(a).all((-2, -1))
+    if not bad.any():
+        return tuple(compute(a, *more))
+    out = tuple(compute(np.where(bad[..., None, None], 0, a), *more))
+    for x in out:
+        x[bad] = np.nan
+    return out
+
+
+def _svd(a, full_matrices=True):
+    return _finite(np.linalg.svd, a, full_matrices)
+
+
 def cofactor(a):
     """U diag(products of the other singular values) V^T, times the sign of det(U) det(V)."""
     n = a.shape[-1]
-    u, s, vh = np.linalg.svd(a)
+    u, s, vh = _svd(a)
     others = np.ones_like(s)
     for i in range(n):
         others[..., i] = np.prod(np.delete(s, i, -1), axis=-1)
@@ -162,11 +177,11 @@ def qr(a, mode):
 
 
 def eigh(a, UPLO):
-    return tuple(np.linalg.eigh(a, UPLO))
+    return _finite(np.linalg.eigh, a, UPLO)
 
 
 def svd(a, full_matrices):
-    return tuple(np.linalg.svd(a, full_matrices))
+    return _svd(a, full_matrices)
 
 
 def pinv(a, atol, rtol, hermitian):
@@ -177,7 +192,7 @@ def pinv(a, atol, rtol, hermitian):
         size = np.abs(w)
         small = size <= np.maximum(atol, rtol * size.max(-1))[..., None]
         return (q * np.where(small, 0, 1 / np.where(small, 1, w))[..., None, :]) @ q.swapaxes(-2, -1)
-    u, s, vh = np.linalg.svd(a, False)
+    u, s, vh = _svd(a, False)
     small = s <= np.maximum(atol, rtol * s.max(-1))[..., None]
     inverse = np.where(small, 0, 1 / np.where(small, 1, s))
     return (vh.swapaxes(-2, -1) * inverse[..., None, :]) @ u.swapaxes(-2, -1)

@@ -201,6 +201,20 @@ cdef int attention(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
     if I.dtype == DT_F64: return att_forward(<double*>I.arg[0].data, I, lo, hi, ws)
     return ST_UNSUPPORTED
 
+# att_product where an operand is not finite: zeros of a, and with `both` those of b, are strong
+cdef void att_strong(bint both, int64_t M, int64_t N, int64_t K, const real* a, int64_t rsa, int64_t csa, const real* b,
+                     int64_t rsb, int64_t csb, real* c, int64_t ldc, bint add) noexcept nogil:
+    cdef int64_t i, j, p
+    cdef real s, x, y
+    for i in range(M):
+        for j in range(N):
+            s = c[i * ldc + j] if add else <real>0
+            for p in range(K):
+                x = a[i * rsa + p * csa]
+                y = b[p * rsb + j * csb]
+                if x != 0 and not (both and y == 0): s = s + x * y
+            c[i * ldc + j] = s
+
 cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef AttGeo g
     cdef int64_t batch, q0, qn, k0, kn, i, j
@@ -221,6 +235,7 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef const real* go
     cdef const real* lse
     cdef real keep[ATT]
+    cdef bint strong
     att_geo(I, &g, 3)
     if g.drop > 0: memcpy(&g.seed, <const real*>I.arg[8].data + I.n * g.L, 8)
     pack = <char*>(D + g.L)
@@ -237,11 +252,14 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
         for j in range(g.L * g.E): dq[j] = 0
         for j in range(g.S * g.E): dk[j] = 0
         for j in range(g.S * g.V): dv[j] = 0
+        # zeros of the adjoint are strong, which matters to nobody but infinities and NaN
+        strong = (mm_not_finite(q, g.L, g.rq, g.E, 1) or mm_not_finite(k, g.S, g.rk, g.E, 1)
+                  or mm_not_finite(v, g.S, g.rv, g.V, 1) or mm_not_finite(o, 1, 0, g.L * g.V, 1))
         for i in range(g.L):        # one chain, as in a product: a query with one key alone gets exactly dP - D = 0
             a = <real*>o + i * g.V
             b = <real*>go + i * g.V
             d = 0
-            for j in range(g.V): d = d + b[j] * a[j]
+            for j in range(g.V): d = d + b[j] * a[j] if not strong or b[j] != 0 else d
             D[i] = d
         k0 = 0
         while k0 < g.S:
@@ -250,7 +268,8 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
             while q0 < g.L:
                 qn = min(g.L - q0, <int64_t>ATT)
                 att_product(qn, kn, g.E, q + q0 * g.rq, g.rq, 1, k + k0 * g.rk, 1, g.rk, p, ATT, False, pack)
-                att_product(qn, kn, g.V, go + q0 * g.V, g.V, 1, v + k0 * g.rv, 1, g.rv, s, ATT, False, pack)
+                if strong: att_strong(False, qn, kn, g.V, go + q0 * g.V, g.V, 1, v + k0 * g.rv, 1, g.rv, s, ATT, False)
+                else: att_product(qn, kn, g.V, go + q0 * g.V, g.V, 1, v + k0 * g.rv, 1, g.rv, s, ATT, False, pack)
                 for i in range(qn):
                     a = p + i * ATT
                     b = s + i * ATT
@@ -265,13 +284,22 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
                         att_keep(keep, &g, batch * g.L + q0 + i, k0)
                         for j in range(kn): b[j] *= keep[j]
                     # where one tile has all keys, the sum of P dP itself: it loses less where one key has all the weight
-                    d = row_dot(a, b, kn) if g.S <= ATT else D[q0 + i]
-                    for j in range(kn): b[j] = a[j] * (b[j] - d) * scale if a[j] != 0 else <real>0
+                    if strong:
+                        d = D[q0 + i]
+                        for j in range(kn): b[j] = a[j] * (b[j] - d) * scale if a[j] != 0 and b[j] != d else <real>0
+                    else:
+                        d = row_dot(a, b, kn) if g.S <= ATT else D[q0 + i]
+                        for j in range(kn): b[j] = a[j] * (b[j] - d) * scale if a[j] != 0 else <real>0
                     if g.drop > 0:
                         for j in range(kn): a[j] *= keep[j]
-                att_product(kn, g.V, qn, p, 1, ATT, go + q0 * g.V, g.V, 1, dv + k0 * g.V, g.V, True, pack)
-                att_product(qn, g.E, kn, s, ATT, 1, k + k0 * g.rk, g.rk, 1, dq + q0 * g.E, g.E, True, pack)
-                att_product(kn, g.E, qn, s, 1, ATT, q + q0 * g.rq, g.rq, 1, dk + k0 * g.E, g.E, True, pack)
+                if strong:
+                    att_strong(True, kn, g.V, qn, p, 1, ATT, go + q0 * g.V, g.V, 1, dv + k0 * g.V, g.V, True)
+                    att_strong(False, qn, g.E, kn, s, ATT, 1, k + k0 * g.rk, g.rk, 1, dq + q0 * g.E, g.E, True)
+                    att_strong(False, kn, g.E, qn, s, 1, ATT, q + q0 * g.rq, g.rq, 1, dk + k0 * g.E, g.E, True)
+                else:
+                    att_product(kn, g.V, qn, p, 1, ATT, go + q0 * g.V, g.V, 1, dv + k0 * g.V, g.V, True, pack)
+                    att_product(qn, g.E, kn, s, ATT, 1, k + k0 * g.rk, g.rk, 1, dq + q0 * g.E, g.E, True, pack)
+                    att_product(kn, g.E, qn, s, 1, ATT, q + q0 * g.rq, g.rq, 1, dk + k0 * g.E, g.E, True, pack)
                 q0 += qn
             k0 += kn
     return ST_OK

@@ -352,6 +352,59 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             mm_few(&w, i0, i1, j0, j1, b, a, s, rss, css, c, ws)
         else:
             mm_few(&w, i0, i1, j0, j1, a, b, s, rss, css, c, ws)
+        if I.flags & (F_ZEROS_1 | F_ZEROS_2) and w.K > 0:
+            if w.swapped:
+                mm_mend(&w, I.flags & F_ZEROS_2 != 0, I.flags & F_ZEROS_1 != 0, i0, i1, j0, j1, b, a, c)
+            else:
+                mm_mend(&w, I.flags & F_ZEROS_1 != 0, I.flags & F_ZEROS_2 != 0, i0, i1, j0, j1, a, b, c)
+
+
+# Whether any of n rows of m values is infinite or NaN.
+cdef bint mm_not_finite(const real* x, int64_t n, int64_t rs, int64_t m, int64_t cs) noexcept nogil:
+    cdef int64_t i, j
+    cdef bint hit = False
+    cdef const real* r
+    if cs != 1 and (rs == 1 or n > m):
+        n, m = m, n
+        rs, cs = cs, rs
+    for i in range(n):
+        r = x + i * rs
+        if cs == 1:
+            for j in range(m): hit = hit | (r[j] - r[j] != 0)
+        else:
+            for j in range(m): hit = hit | (r[j * cs] - r[j * cs] != 0)
+        if hit:
+            return True
+    return False
+
+
+# Strong zeros (F_ZEROS_1, F_ZEROS_2).  A NaN of the part of C may come of a zero times what is not finite: it is added up
+# again without the terms whose strong factor is zero.  What is looked through first is the smaller of C and the factor that
+# could be infinite: a share of the product's work that vanishes with its size.
+cdef void mm_mend(const MmJob* w, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
+                  const real* b, real* c) noexcept nogil:
+    cdef int64_t i, j, p
+    cdef real x, y, s
+    if first and not second and w.K < i1 - i0:
+        if not mm_not_finite(b + j0 * w.csb, w.K, w.rsb, j1 - j0, w.csb): return
+    elif second and not first and w.K < j1 - j0:
+        if not mm_not_finite(a + i0 * w.rsa, i1 - i0, w.rsa, w.K, w.csa): return
+    elif not mm_not_finite(c + i0 * w.rsc + j0 * w.csc, i1 - i0, w.rsc, j1 - j0, w.csc):
+        return
+    for i in range(i0, i1):
+        for j in range(j0, j1):
+            s = c[i * w.rsc + j * w.csc]
+            if s == s:
+                continue
+            s = 0
+            for p in range(w.K):
+                x = a[i * w.rsa + p * w.csa]
+                y = b[p * w.rsb + j * w.csb]
+                if not (first and x == 0 or second and y == 0):
+                    s = s + x * y
+                    if s != s:
+                        break
+            c[i * w.rsc + j * w.csc] = s
 
 
 # Workspace of a bias that must be copied.

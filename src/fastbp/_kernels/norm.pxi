@@ -129,6 +129,7 @@ cdef int bn_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept 
     cdef const real* p
     cdef real* o
     cdef bint training = I.c[0].i != 0
+    cdef bint strong[BN_SIDE]
     c = lo
     while c < hi:
         w = min(hi - c, <int64_t>BN_SIDE) if L == 1 else 1
@@ -145,11 +146,18 @@ cdef int bn_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept 
             else:
                 bn_dots(v, p, L, m[c], r[c], s, q)
         for j in range(w):
+            # where a number is not finite, zeros of the adjoint are looked after one by one
+            k[j] = r[c + j] * weight[c + j] if weight != NULL else r[c + j]
+            strong[j] = q[j] - q[j] != 0 or k[j] - k[j] != 0
+            if strong[j]:
+                q[j] = 0
+                for n in range(N):
+                    for i in range((n * C + c) * L + j, (n * C + c) * L + j + L):
+                        q[j] += row_weigh(gy[i], (x[i] - m[c + j]) * r[c + j])
             if gw != NULL: gw[c + j] = <real>q[j]
             if gb != NULL: gb[c + j] = <real>s[j]
             s[j] = s[j] / (N * L) if training else 0
             q[j] = q[j] / (N * L) if training else 0
-            k[j] = r[c + j] * weight[c + j] if weight != NULL else r[c + j]
         if gx != NULL:
             for n in range(N):
                 v = gy + (n * C + c) * L
@@ -166,6 +174,13 @@ cdef int bn_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept 
                     d = m[c]
                     e = k[0]
                     for i in range(L): o[i] = ((v[i] - a) - (p[i] - d) * b) * e
+            for j in range(w):
+                if not strong[j]:
+                    continue
+                for n in range(N):
+                    for i in range((n * C + c) * L + j, (n * C + c) * L + j + L):
+                        a = (gy[i] - <real>s[j]) - row_weigh(<real>q[j], (x[i] - m[c + j]) * r[c + j])
+                        gx[i] = row_weigh(a, k[j])
         c += w
     return ST_OK
 

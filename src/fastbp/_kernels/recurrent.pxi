@@ -147,24 +147,39 @@ cdef int recurrent(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
     if I.dtype == DT_F64: return rec_forward(<double*>I.arg[0].data, I, lo, hi, ws)
     return ST_UNSUPPORTED
 
+# v * d, and 0 where the adjoint v is, whatever d
+cdef inline real rec_weigh(real v, real d) noexcept nogil:
+    return v * d if v != 0 else <real>0
+
+# rec_product where b is not finite: zeros of a, an adjoint, are strong
+cdef void rec_product_strong(int64_t M, int64_t N, int64_t K, const real* a, const real* b, const real* start, int64_t lds,
+                             real* c, int64_t ldc) noexcept nogil:
+    cdef int64_t i, j, p
+    cdef real s
+    for i in range(M):
+        for j in range(N):
+            s = start[i * lds + j] if start != NULL else <real>0
+            for p in range(K): s = s + rec_weigh(a[i * K + p], b[p * N + j])
+            c[i * ldc + j] = s
+
 # Adjoints of the gates' arguments d, the part of the hidden state hid, and of the state itself through z.  Few arrays in a
 # loop: GCC makes vectors of it if at most ten pairs of arrays could overlap.
 cdef inline void rec_gru_back(real* d, real* hid, real* dh, const real* s, const real* h, int64_t H) noexcept nogil:
     cdef int64_t j
     cdef real a
     for j in range(H):
-        a = dh[j] * (<real>1 - s[H + j]) * ((<real>1 - s[2 * H + j]) * (<real>1 + s[2 * H + j]))
+        a = rec_weigh(rec_weigh(dh[j], <real>1 - s[H + j]), (<real>1 - s[2 * H + j]) * (<real>1 + s[2 * H + j]))
         d[2 * H + j] = a
-        hid[2 * H + j] = a * s[j]
+        hid[2 * H + j] = rec_weigh(a, s[j])
     for j in range(H):
-        a = d[2 * H + j] * s[3 * H + j] * (s[j] * (<real>1 - s[j]))
+        a = rec_weigh(rec_weigh(d[2 * H + j], s[3 * H + j]), s[j] * (<real>1 - s[j]))
         d[j] = a
         hid[j] = a
     for j in range(H):
-        a = dh[j] * (h[j] - s[2 * H + j]) * (s[H + j] * (<real>1 - s[H + j]))
+        a = rec_weigh(rec_weigh(dh[j], h[j] - s[2 * H + j]), s[H + j] * (<real>1 - s[H + j]))
         d[H + j] = a
         hid[H + j] = a
-    for j in range(H): dh[j] = dh[j] * s[H + j]
+    for j in range(H): dh[j] = rec_weigh(dh[j], s[H + j])
 
 # w: H values of scratch, tanh(c)
 cdef inline void rec_lstm_back(real* d, const real* dh, real* dc, real* w, const real* s, const real* c, const real* old,
@@ -172,14 +187,14 @@ cdef inline void rec_lstm_back(real* d, const real* dh, real* dc, real* w, const
     cdef int64_t j
     for j in range(H): w[j] = k_tanh(c[j])
     for j in range(H):
-        dc[j] = dc[j] + dh[j] * s[3 * H + j] * ((<real>1 - w[j]) * (<real>1 + w[j]))
-        d[3 * H + j] = dh[j] * w[j] * (s[3 * H + j] * (<real>1 - s[3 * H + j]))
+        dc[j] = dc[j] + rec_weigh(rec_weigh(dh[j], s[3 * H + j]), (<real>1 - w[j]) * (<real>1 + w[j]))
+        d[3 * H + j] = rec_weigh(rec_weigh(dh[j], w[j]), s[3 * H + j] * (<real>1 - s[3 * H + j]))
     for j in range(H):
-        d[j] = dc[j] * s[2 * H + j] * (s[j] * (<real>1 - s[j]))
-        d[2 * H + j] = dc[j] * s[j] * ((<real>1 - s[2 * H + j]) * (<real>1 + s[2 * H + j]))
+        d[j] = rec_weigh(rec_weigh(dc[j], s[2 * H + j]), s[j] * (<real>1 - s[j]))
+        d[2 * H + j] = rec_weigh(rec_weigh(dc[j], s[j]), (<real>1 - s[2 * H + j]) * (<real>1 + s[2 * H + j]))
     for j in range(H):
-        d[H + j] = dc[j] * old[j] * (s[H + j] * (<real>1 - s[H + j]))
-        dc[j] = dc[j] * s[H + j]
+        d[H + j] = rec_weigh(rec_weigh(dc[j], old[j]), s[H + j] * (<real>1 - s[H + j]))
+        dc[j] = rec_weigh(dc[j], s[H + j])
 
 cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef RecGeo g
@@ -197,12 +212,14 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
     cdef real* hid
     cdef real* w = <real*>ws
     cdef real* packed
+    cdef bint strong
     rec_geo(I, &g)
     H = g.H
     G = g.G
     N = g.N
     j = 14 * G * <int64_t>sizeof(real) + 63 & ~<int64_t>63
     packed = rec_pack(weight, G, H, I.workspace - j, <real*>(ws + j))
+    strong = mm_not_finite(weight, 1, 0, G * H, 1)
     r0 = lo * REC
     end = min(N, hi * REC)
     while r0 < end:
@@ -237,7 +254,7 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
                             for j in range(G): hid[r * G + j] = 0
                         continue
                     if g.kind == REC_TANH:
-                        for j in range(r * H, (r + 1) * H): d[j] = dh[j] * ((<real>1 - seq[j]) * (<real>1 + seq[j]))
+                        for j in range(r * H, (r + 1) * H): d[j] = rec_weigh(dh[j], (<real>1 - seq[j]) * (<real>1 + seq[j]))
                     elif g.kind == REC_RELU:
                         for j in range(r * H, (r + 1) * H): d[j] = dh[j] if seq[j] > 0 else <real>0
                     elif g.kind == REC_GRU:
@@ -247,7 +264,8 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
                     if lengths != NULL and g.kind != REC_GRU:
                         for j in range(r * H, (r + 1) * H): dh[j] = 0
                 start = dh + i * H if g.kind == REC_GRU or lengths != NULL else NULL
-                rec_product(n, H, G, hid + i * G, weight, packed, start, H, dh + i * H, H)
+                if strong: rec_product_strong(n, H, G, hid + i * G, weight, start, H, dh + i * H, H)
+                else: rec_product(n, H, G, hid + i * G, weight, packed, start, H, dh + i * H, H)
                 i += n
         r0 += m
     return ST_OK

@@ -431,12 +431,41 @@ cdef inline void row_norm_parts(real* pw, real* pb, const real* gy, const real* 
     for c in range(n): pw[c] += gy[c] * ((x[c] - m) * r)
     for c in range(n): pb[c] += gy[c]
 
+# v * d, and 0 where the adjoint v is, whatever d
+cdef inline real row_weigh(real v, real d) noexcept nogil:
+    return v * d if v != 0 else <real>0
+
+# Whether normalized values of a row are not finite: then, or where sums are not, its zeros of the adjoint are looked after
+# one by one.
+cdef inline bint row_singular(real m, real r) noexcept nogil:
+    return not (m - m == 0 and r - r == 0 and r != 0)
+
+cdef void row_norm_sums_strong(real* total, const real* gy, const real* x, const real* w, real m, real r,
+                               int64_t n) noexcept nogil:
+    cdef int64_t i
+    cdef real v
+    total[0] = total[1] = 0
+    for i in range(n):
+        v = row_weigh(gy[i], w[i]) if w != NULL else gy[i]
+        total[0] += v
+        total[1] += row_weigh(v, (x[i] - m) * r)
+
+# weights as in row_norm_back
+cdef void row_norm_back_strong(int weights, real* gx, const real* gy, const real* x, const real* w, real m, real r, real a,
+                               real b, int64_t n) noexcept nogil:
+    cdef int64_t i
+    cdef real v
+    for i in range(n):
+        v = gy[i] if weights == 0 else row_weigh(gy[i], w[i if weights == 2 else 0])
+        gx[i] = row_weigh((v - a) - row_weigh(b, (x[i] - m) * r), r)
+
 cdef int row_group_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef real t[2]
     cdef int64_t n = I.shape[1]
     cdef int64_t span = I.c[3].i
     cdef int64_t channels = n // span
     cdef int64_t i, k, at
+    cdef bint strong
     cdef double a, b
     cdef real one
     cdef const real* gy = <const real*>I.arg[2].data + lo * n
@@ -447,15 +476,22 @@ cdef int row_group_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t h
     cdef real* parts = <real*>I.arg[1].data + lo * 2 * channels       # of each row: those of weight, then of bias
     for i in range(lo, hi):
         at = i % I.c[2].i * channels
+        strong = row_singular(mean[i], rstd[i])
         a = b = 0
         for k in range(channels):
-            row_norm_sums(False, t, gy + k * span, x + k * span, w, mean[i], rstd[i], span)
+            if strong: row_norm_sums_strong(t, gy + k * span, x + k * span, <const real*>NULL, mean[i], rstd[i], span)
+            else: row_norm_sums(False, t, gy + k * span, x + k * span, w, mean[i], rstd[i], span)
             one = w[at + k] if w != NULL else <real>1
-            a += t[0] * one
-            b += t[1] * one
+            a += row_weigh(t[0], one)
+            b += row_weigh(t[1], one)
             parts[k] = t[1]
             parts[channels + k] = t[0]
-        if gx != NULL:
+        if gx != NULL and (strong or w != NULL and mm_not_finite(w + at, 1, 0, channels, 1)):
+            for k in range(channels):
+                one = w[at + k] if w != NULL else <real>1
+                row_norm_back_strong(1, gx + i * n + k * span, gy + k * span, x + k * span, &one, mean[i], rstd[i],
+                                     <real>(a / n), <real>(b / n), span)
+        elif gx != NULL:
             for k in range(channels):
                 one = w[at + k] if w != NULL else <real>1
                 row_norm_back(1, gx + i * n + k * span, gy + k * span, x + k * span, &one, mean[i], rstd[i], <real>(a / n),
@@ -470,6 +506,7 @@ cdef int row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t h
     cdef int64_t n = I.shape[1]
     cdef int64_t u, i, c
     cdef real a, b
+    cdef bint strong
     cdef const real* gy = <const real*>I.arg[2].data
     cdef const real* x = <const real*>I.arg[3].data
     cdef const real* mean = <const real*>I.arg[4].data
@@ -482,14 +519,24 @@ cdef int row_layer_norm_backward(real* gx, const Instr* I, int64_t lo, int64_t h
             parts = <real*>I.arg[1].data + u * 2 * n
             for c in range(2 * n): parts[c] = 0
         for i in range(u * NORM_ROWS, min(I.shape[0], (u + 1) * NORM_ROWS)):
+            strong = row_singular(mean[i], rstd[i])
             if gx != NULL:
                 if w != NULL: row_norm_sums(True, t, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
                 else: row_norm_sums(False, t, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
+                strong = strong or t[0] - t[0] != 0 or t[1] - t[1] != 0
+                if strong: row_norm_sums_strong(t, gy + i * n, x + i * n, w, mean[i], rstd[i], n)
                 a = 0 if I.c[1].i else t[0] / n
                 b = t[1] / n
-                if w != NULL: row_norm_back(2, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], a, b, n)
+                if strong: row_norm_back_strong(2 if w != NULL else 0, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i],
+                                                a, b, n)
+                elif w != NULL: row_norm_back(2, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], a, b, n)
                 else: row_norm_back(0, gx + i * n, gy + i * n, x + i * n, w, mean[i], rstd[i], a, b, n)
-            if parts != NULL: row_norm_parts(parts, parts + n, gy + i * n, x + i * n, mean[i], rstd[i], n)
+            if parts != NULL and strong:
+                for c in range(n):
+                    parts[c] += row_weigh(gy[i * n + c], (x[i * n + c] - mean[i]) * rstd[i])
+                    parts[n + c] += gy[i * n + c]
+            elif parts != NULL:
+                row_norm_parts(parts, parts + n, gy + i * n, x + i * n, mean[i], rstd[i], n)
     return ST_OK
 
 # gx, and parts of the gradients of weight and bias, one for each unit (NORM_ROWS rows; with groups a row), from gy, x, mean,

@@ -174,8 +174,8 @@ def _logcumsumexp(n, b, x, dim):
 # ---- products -------------------------------------------------------------------------------------------------------
 
 
-@rule("matmul")
-def _matmul(n, b, x, y):
+@rule("matmul", "matmul_adjoint")
+def _matmul(n, b, x, y, zeros=None):
     vector_x, vector_y = x.ndim - b[0] == 1, y.ndim - b[1] == 1
     if vector_x:
         x = F.unsqueeze(x, 1 if b[0] else 0)
@@ -186,7 +186,7 @@ def _matmul(n, b, x, y):
         x = padded(x, nd)
     if b[1]:
         y = padded(y, nd)
-    z = F.matmul(x, y)
+    z = F.matmul(x, y) if zeros is None else F.matmul_adjoint(x, y, zeros)
     if vector_x:
         z = F.squeeze(z, -2)
     return F.squeeze(z, -1) if vector_y else z
@@ -382,35 +382,36 @@ def _group_norm_rows(n, b, x, weight, bias, groups, eps):
 
 
 @rule("conv_forward")
-def _conv_forward(n, b, x, weight, bias, stride, padding, dilation, groups):
+def _conv_forward(n, b, x, weight, bias, stride, padding, dilation, groups, zeros=0):
     """Filters shared by the examples: one larger batch.  Filters of each example: groups."""
     own = None if b[2] else bias
     if b[1]:
         y = channels(front(x, b[0], n))
-        y = unchannels(F.conv_forward(y, merged(weight), None, stride, padding, dilation, n * groups), n)
+        y = unchannels(F.conv_forward(y, merged(weight), None, stride, padding, dilation, n * groups, zeros), n)
         if own is not None:
             y = y + F.reshape(own, (1, 1, -1, *(1,) * (y.ndim - 3)))
     elif b[0]:
-        y = parted(F.conv_forward(merged(x), weight, own, stride, padding, dilation, groups), n)
+        y = parted(F.conv_forward(merged(x), weight, own, stride, padding, dilation, groups, zeros), n)
     else:
-        y = front(F.conv_forward(x, weight, own, stride, padding, dilation, groups), False, n)
+        y = front(F.conv_forward(x, weight, own, stride, padding, dilation, groups, zeros), False, n)
     return y + F.reshape(bias, (n, 1, -1, *(1,) * (y.ndim - 3))) if b[2] else y
 
 
 @rule("conv_backward_data")
-def _conv_backward_data(n, b, grad, weight, input_shape, stride, padding, dilation, groups):
+def _conv_backward_data(n, b, grad, weight, input_shape, stride, padding, dilation, groups, zeros=0):
     if not b[1]:
         shape = (n * input_shape[0], *input_shape[1:])
-        return parted(F.conv_backward_data(merged(grad), weight, shape, stride, padding, dilation, groups), n)
+        return parted(F.conv_backward_data(merged(grad), weight, shape, stride, padding, dilation, groups, zeros), n)
     shape = (input_shape[0], n * input_shape[1], *input_shape[2:])
     return unchannels(F.conv_backward_data(channels(front(grad, b[0], n)), merged(weight), shape, stride, padding, dilation,
-                                           n * groups), n)
+                                           n * groups, zeros), n)
 
 
 @rule("conv_backward_weight")
-def _conv_backward_weight(n, b, grad, input, weight_shape, stride, padding, dilation, groups):
+def _conv_backward_weight(n, b, grad, input, weight_shape, stride, padding, dilation, groups, zeros=0):
     return parted(F.conv_backward_weight(channels(front(grad, b[0], n)), channels(front(input, b[1], n)),
-                                         (n * weight_shape[0], *weight_shape[1:]), stride, padding, dilation, n * groups), n)
+                                         (n * weight_shape[0], *weight_shape[1:]), stride, padding, dilation, n * groups,
+                                         zeros), n)
 
 
 def _pool(name):

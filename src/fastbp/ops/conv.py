@@ -39,7 +39,7 @@ def _taps(x, kernel, stride, dilation, out):
                                for k, s, d, o in zip(place, stride, dilation, out)))]
 
 
-def _conv(input, weight, bias, stride, padding, dilation, groups):
+def _conv(input, weight, bias, stride, padding, dilation, groups, zeros=0):
     """The definition: a sum over taps of strided slices times weights."""
     n = len(stride)
     o, cg, *kernel = weight.shape
@@ -60,39 +60,53 @@ def _cut(y, shape):
     return y if tuple(y.shape) == tuple(shape) else y[tuple(slice(0, n) for n in shape)]
 
 
-def _conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups):
+def _conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups, zeros=0):
     return F.composition_gradient(lambda x, w: _cut(_conv(x, w, None, stride, padding, dilation, groups), v.shape), v,
                                   input_shape, weight)
 
 
-def _conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups):
+def _conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups, zeros=0):
     return F.composition_gradient(lambda w, x: _cut(_conv(x, w, None, stride, padding, dilation, groups), v.shape), v,
                                   weight_shape, input)
 
 
-fused("conv_forward(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups)",
-      ("conv",), _conv,
-      {"input": lambda v, weight, input_shape, stride, padding, dilation, groups:
-       F.conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups),
-       "weight": lambda v, input, weight_shape, stride, padding, dilation, groups:
-       F.conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups),
+# `zeros`, the kernels' flags: FIRST, SECOND, those of the first or of the second factor are strong.  An adjoint's are, and stay
+# so in the rules of rules.
+FIRST, SECOND = 8, 16
+
+
+def _other(zeros):
+    """The flag of the second factor where it was the first."""
+    return SECOND if zeros & FIRST else 0
+
+
+fused("conv_forward(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups, "
+      "int zeros=0)",
+      ("conv", "conv_mend"), _conv,
+      {"input": lambda v, weight, input_shape, stride, padding, dilation, groups, zeros:
+       F.conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups, FIRST | (zeros & SECOND)),
+       "weight": lambda v, input, weight_shape, stride, padding, dilation, groups, zeros:
+       F.conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups, FIRST | _other(zeros)),
        "bias": lambda v: v.sum((0, *range(2, v.ndim)))}, function=False, method=False,
       doc="Cross-correlation of images [N, C, spatial...] with filters [O, C/groups, kernel...].", source="LeCun et al., 1989")
 fused("conv_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] stride, int[] padding, int[] dilation, "
-      "int groups)",
+      "int groups, int zeros=0)",
       ("conv_backward_data",), _conv_backward_data,
-      {"grad": lambda v, weight, grad_shape, stride, padding, dilation, groups:
-       _cut(F.conv_forward(v, weight, None, stride, padding, dilation, groups), grad_shape),
-       "weight": lambda v, grad, weight_shape, stride, padding, dilation, groups:
-       F.conv_backward_weight(grad, v, weight_shape, stride, padding, dilation, groups)}, function=False, method=False,
+      {"grad": lambda v, weight, grad_shape, stride, padding, dilation, groups, zeros:
+       _cut(F.conv_forward(v, weight, None, stride, padding, dilation, groups, FIRST | (zeros & SECOND)), grad_shape),
+       "weight": lambda v, grad, weight_shape, stride, padding, dilation, groups, zeros:
+       F.conv_backward_weight(grad, v, weight_shape, stride, padding, dilation, groups, (zeros & FIRST) | SECOND)},
+      function=False, method=False,
       doc="Adjoint of a convolution with respect to its input: the transposed convolution.")
 fused("conv_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, "
-      "int groups)",
+      "int groups, int zeros=0)",
       ("conv_backward_weight",), _conv_backward_weight,
-      {"grad": lambda v, input, grad_shape, stride, padding, dilation, groups:
-       _cut(F.conv_forward(input, v, None, stride, padding, dilation, groups), grad_shape),
-       "input": lambda v, grad, input_shape, stride, padding, dilation, groups:
-       F.conv_backward_data(grad, v, input_shape, stride, padding, dilation, groups)}, function=False, method=False,
+      {"grad": lambda v, input, grad_shape, stride, padding, dilation, groups, zeros:
+       _cut(F.conv_forward(input, v, None, stride, padding, dilation, groups, (FIRST if zeros & SECOND else 0) | SECOND),
+            grad_shape),
+       "input": lambda v, grad, input_shape, stride, padding, dilation, groups, zeros:
+       F.conv_backward_data(grad, v, input_shape, stride, padding, dilation, groups, (zeros & FIRST) | SECOND)},
+      function=False, method=False,
       doc="Adjoint of a convolution with respect to its weight.")
 
 # ---- transposed convolution -----------------------------------------------------------------------------------------

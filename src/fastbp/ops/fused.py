@@ -25,18 +25,15 @@ def _log_softmax(input, dim):
     return s - F.log(F.exp(s).sum(dim, True))
 
 
-# a zero adjoint of a row stays one, also where the row is NaN
+# `weigh`: a zero adjoint of a row stays one, also where the row is NaN, or the adjoint of this is
 
 
 def _softmax_backward(grad, output, dim):
-    output = F.where((output != output) & (grad == 0).all(dim, True), 0, output)
-    return (grad - (grad * output).sum(dim, True)) * output
+    return F.weigh(grad - F.weigh(grad, output).sum(dim, True), output)
 
 
 def _log_softmax_backward(grad, output, dim):
-    total = grad.sum(dim, True)
-    e = F.exp(output)
-    return grad - F.where((e != e) & (total == 0), 0, e) * total
+    return grad - F.weigh(grad.sum(dim, True), F.exp(output))
 
 
 fused("softmax(Tensor input, int dim)", ("softmax",), _softmax,

@@ -157,7 +157,7 @@ def _fold_to_input(v, y, input, dim, index, src, mode):
     if mode != "prod":
         share, own, _ = _shares(v, y, input, dim, index, src)
         return F.where(own, share, 0.0)
-    return v * F.scatter_fold(F.ones_like(input), dim, index, src, mode)        # the product of the others, also at zeros
+    return F.weigh(v, F.scatter_fold(F.ones_like(input), dim, index, src, mode))    # the product of the others, also at zeros
 
 
 def _fold_to_src(v, y, input, dim, index, src, mode):
@@ -165,7 +165,7 @@ def _fold_to_src(v, y, input, dim, index, src, mode):
         share, _, hit = _shares(v, y, input, dim, index, src)
         return F.where(hit, F.gather(share, dim, index), 0.0)
     if not F.anywhere(src == 0):
-        return F.gather(v * y, dim, index) / src
+        return F.weigh(F.gather(F.weigh(v, y), dim, index), 1 / src)
     if not src.numel():
         return F.zeros_like(src)
     values = _apart(index, src, input.shape[dim], dim, 1.0)             # products of all values but one, exactly
@@ -173,7 +173,7 @@ def _fold_to_src(v, y, input, dim, index, src, mode):
     n = values.shape[dim + 1]
     before = F.cumprod(F.cat((ones, values.narrow(dim + 1, 0, n - 1)), dim + 1), dim + 1)
     after = F.cumprod(F.cat((ones, values.flip(dim + 1).narrow(dim + 1, 0, n - 1)), dim + 1), dim + 1).flip(dim + 1)
-    others = before * after * (v * input).unsqueeze(dim + 1)
+    others = F.weigh(F.weigh(v, input).unsqueeze(dim + 1), before * after)
     return F.gather(others, dim, index.unsqueeze(dim) % input.shape[dim]).squeeze(dim)
 
 

@@ -7,6 +7,10 @@ from ._declare import F, composed, linear
 linear("matmul(Tensor input, Tensor other)", {"input": "bw_matmul", "other": "bw_matmul"}, kernels=("gemm",),
        aliases=("linalg_matmul",), wrapper="matmul",
        doc="Matrix product with PyTorch's rules for vectors and batches.  y = input @ other")
+linear("matmul_adjoint(Tensor input, Tensor other, int zeros)", {"input": "bw_matmul", "other": "bw_matmul"},
+       function=False, method=False,
+       doc="Product of matrices one of which is an adjoint or a tangent: its zeros make products zero, whatever the other factor "
+           "is. zeros: 8 those of input, 16 those of other (the flags of the kernel), 24 those of both.  y = input @ other")
 linear("linear(Tensor input, Tensor weight, Tensor? bias=None)",
        {"input": "bw_linear", "weight": "bw_linear", "bias": "bw_linear"}, kernels=("gemm",), method=False,
        doc="Affine map of the last dimension, the bias added in the product's epilogue.  y = input @ weight.T + bias")

@@ -48,17 +48,17 @@ def _class_weights(input, target, weight, ignore_index):
     safe = F.where(keep, target, 0)
     rows = keep.to(input.dtype)
     if weight is not None:
-        rows = rows * F.index_select(weight.reshape(-1), 0, safe.reshape(-1)).reshape(safe.shape)
+        rows = F.weigh(rows, F.index_select(weight.reshape(-1), 0, safe.reshape(-1)).reshape(safe.shape))
     return safe, keep.to(input.dtype), rows
 
 
 def _cross_entropy(input, target, weight, ignore_index, label_smoothing, reduction):
     safe, keep, rows = _class_weights(input, target, weight, ignore_index)
     logp = _log_softmax(input, 1)
-    loss = -F.gather(logp, 1, safe.unsqueeze(1)).squeeze(1) * rows
+    loss = -F.weigh(rows, F.gather(logp, 1, safe.unsqueeze(1)).squeeze(1))     # what is ignored may be NaN
     if label_smoothing > 0:
         weighted = logp if weight is None else logp * weight
-        smooth = -weighted.sum(1) * keep
+        smooth = -F.weigh(keep, weighted.sum(1))
         loss = (1 - label_smoothing) * loss + (label_smoothing / input.shape[1]) * smooth
     if reduction == "mean":
         total = rows.sum()
@@ -70,14 +70,14 @@ def _cross_entropy_gradient(v, input, target, weight, ignore_index, label_smooth
     safe, keep, rows = _class_weights(input, target, weight, ignore_index)
     p = _softmax(input, 1)
     hot = F.one_hot(safe, input.shape[1]).to(input.dtype)
-    g = (p - hot) * rows.unsqueeze(1)
+    g = F.weigh(rows.unsqueeze(1), p - hot)
     if label_smoothing > 0:
         w = F.ones(input.shape[1], dtype=input.dtype) if weight is None else weight
-        g = (1 - label_smoothing) * g + (label_smoothing / input.shape[1]) * (p * w.sum() - w) * keep.unsqueeze(1)
+        g = (1 - label_smoothing) * g + (label_smoothing / input.shape[1]) * F.weigh(keep.unsqueeze(1), p * w.sum() - w)
     if reduction == "mean":
         total = rows.sum()
-        return g * (v / F.where(total == 0, 1.0, total))        # no row counts: NaN, without a gradient
-    return g * (v if reduction == "sum" else v.unsqueeze(1))
+        return F.weigh(v / F.where(total == 0, 1.0, total), g)          # no row counts: NaN, without a gradient
+    return F.weigh(v if reduction == "sum" else v.unsqueeze(1), g)
 
 
 def _cross_entropy_any(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",

@@ -70,7 +70,8 @@ pointwise("addcdiv(Tensor input, Tensor tensor1, Tensor tensor2, *, Scalar value
           doc="y = input + value * tensor1 / tensor2")
 
 pointwise("weigh(Tensor input, Tensor other)",
-          lambda input, other: F.where((input == 0) * F.logical_not(F.isfinite(other)), 0, other), lambda input: input,
+          lambda input, other: F.where((input == 0) * F.logical_not(F.isfinite(other)), 0, other),
+          lambda v, input: F.where(v == 0, 0, F.weigh(input, v)),       # zeros of input stay strong
           scalar=lambda input, other: F.where(input == 0, 0, input * other), function=False, method=False, inplace=False,
           kinks=(0.0,), doc="An adjoint times a partial derivative, 0 where the adjoint is: the law of strong zeros.")
 pointwise("identity(Tensor input)", lambda: 1, types="number", scalar=lambda input: input, function=False, method=False,

@@ -182,7 +182,7 @@ def microcode():
     yield "\ncdef extern from *:"
     yield '    """'
     for kind, name, values in (("unsigned char", "FBP_MICRO", words), ("short", "FBP_MICRO_AT", [str(k) for k in at]),
-                               ("double", "FBP_LITERAL", [repr(x) for x in literals])):
+                               ("double", "FBP_LITERAL", ["HUGE_VAL" if x == float("inf") else repr(x) for x in literals])):
         yield f"    static const {kind} {name}[] = {{"
         yield from (f"        {', '.join(values[k:k + 12])}," for k in range(0, len(values), 12))
         yield "    };"

@@ -119,12 +119,14 @@ class Steps:
         if name == "isnan":
             a = self.value(e.args[0])
             return self.step("UNORDERED", a, a)
+        if name == "isfinite":
+            return self.step("LT", self.step("ABS", self.value(e.args[0])), self.literal(float("inf")))
         if e.op == "name":
             return self.step("NE", self.value(e), self.literal(0))
         raise Unfit
 
     def is_mask(self, e):
-        return self.name(e).upper() in COMPARISONS or self.name(e) in ("isnan", "logical_not")
+        return self.name(e).upper() in COMPARISONS or self.name(e) in ("isnan", "isfinite", "logical_not")
 
 
 def steps_of(strip, table, literals):

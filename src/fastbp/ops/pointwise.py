@@ -73,7 +73,16 @@ pointwise("weigh(Tensor input, Tensor other)",
           lambda input, other: F.where((input == 0) * F.logical_not(F.isfinite(other)), 0, other),
           lambda v, input: F.where(v == 0, 0, F.weigh(input, v)),       # zeros of input stay strong
           scalar=lambda input, other: F.where(input == 0, 0, input * other), function=False, method=False, inplace=False,
+          chain={"input": lambda v, input, other: F.weigh_backward(v, input, other)},
           kinks=(0.0,), doc="An adjoint times a partial derivative, 0 where the adjoint is: the law of strong zeros.")
+pointwise("weigh_backward(Tensor grad_output, Tensor input, Tensor other)",
+          lambda v, input, other: F.weigh_backward(v, input, other), None,
+          lambda v, grad_output, input, other: F.where((input == 0) * F.logical_not(F.isfinite(other)), 0,
+                                                       F.weigh(v, grad_output)),
+          scalar=lambda grad_output, input, other: F.weigh(
+              grad_output, F.where((input == 0) * F.logical_not(F.isfinite(other)), 0, other)),
+          function=False, method=False, inplace=False, kinks=(0.0,),
+          doc="The adjoint by `input` of weigh(input, other).  y = grad_output * other, 0 where other is infinite under a zero")
 pointwise("identity(Tensor input)", lambda: 1, types="number", scalar=lambda input: input, function=False, method=False,
           doc="The same value: what copies and conversions run.")
 
@@ -209,7 +218,7 @@ pointwise("atan2(Tensor input, Tensor other)", lambda input, other: other / (inp
           numbers="none", aliases=("arctan2",), doc="Angle of the point (other, input), radians.")
 pointwise("sinh(Tensor input)", lambda input: F.cosh(input), ref="sinh", doc="Hyperbolic sine.")
 pointwise("cosh(Tensor input)", lambda input: F.sinh(input), ref="cosh", doc="Hyperbolic cosine.")
-pointwise("tanh(Tensor input)", lambda y: (1 - y) * (1 + y), ref="tanh",
+pointwise("tanh(Tensor input)", lambda y: (1 - y) * (1 + y), ref="tanh", chain={"input": lambda v, y: F.tanh_backward(v, y)},
           doc="Hyperbolic tangent, the activation of the first networks.",
           source="LeCun et al., Efficient BackProp, 1998")
 pointwise("asinh(Tensor input)", lambda input: F.rsqrt(input * input + 1), ref="arcsinh", aliases=("arcsinh",),
@@ -226,8 +235,19 @@ pointwise("copysign(Tensor input, Tensor other)", lambda input, y: F.sign(input)
 # ---- activations ----------------------------------------------------------------------------------------------------
 
 pointwise("sigmoid(Tensor input)", lambda y: y * (1 - y), ref="expit", aliases=("special_expit",),
+          chain={"input": lambda v, y: F.sigmoid_backward(v, y)},
           doc="Logistic function.  y = 1 / (1 + exp(-input))",
           source="Rumelhart, Hinton and Williams, 1986")
+pointwise("tanh_backward(Tensor grad_output, Tensor output)", lambda v, output: F.tanh_backward(v, output),
+          lambda v, grad_output, output: F.weigh(F.weigh(v, grad_output), -2 * output),
+          scalar=lambda grad_output, output: F.weigh(grad_output, (1 - output) * (1 + output)),
+          function=False, method=False, inplace=False, kinks=(0.0,),
+          doc="The adjoint of tanh, from its result.  y = grad_output * (1 - output ** 2)")
+pointwise("sigmoid_backward(Tensor grad_output, Tensor output)", lambda v, output: F.sigmoid_backward(v, output),
+          lambda v, grad_output, output: F.weigh(F.weigh(v, grad_output), 1 - 2 * output),
+          scalar=lambda grad_output, output: F.weigh(grad_output, output * (1 - output)),
+          function=False, method=False, inplace=False, kinks=(0.0,),
+          doc="The adjoint of sigmoid, from its result.  y = grad_output * output * (1 - output)")
 pointwise("relu(Tensor input)", lambda v, y: F.where(y <= 0, 0, v), types="number", kinks=(0.0,),
           doc="Rectified linear unit; the derivative at 0 is 0.  y = max(input, 0)", source="Nair and Hinton, 2010")
 pointwise("leaky_relu(Tensor input, Scalar negative_slope=0.01)",

@@ -977,3 +977,26 @@ def test_promotion_is_torchs():
     torch = pytest.importorskip("torch")
     for (a, b), c in TABLE_OF_PROMOTION.items():
         assert torch.promote_types(getattr(torch, a), getattr(torch, b)) == getattr(torch, c)
+
+
+@rows([r for r in POINTWISE if r.chain])
+def test_one_row_stands_for_the_product_with_a_partial(row):
+    """chain: the values of v times the partial, for every argument it names, 0 where v is."""
+    rng = np.random.default_rng(14)
+    for name, chain in row.chain.items():
+        k = [a.name for a in row.tensors].index(name)
+        xs = [fastbp.tensor(a) for a in pointwise_arrays(row, rng, [(3, 4)] * len(row.tensors))]
+        v = fastbp.tensor(rng.standard_normal((3, 4)))
+        v[0, 0] = 0
+        y = door(row)(*xs)
+        values = dict(zip([a.name for a in row.tensors], xs), y=y)
+        partial = row.rules[name](*[values[n] for n in names_of(row.rules[name])])
+        got = chain(v, *[values[n] for n in names_of(chain)[1:]])
+        np.testing.assert_allclose(got.numpy(), (v * partial).numpy(), rtol=1e-14)
+        assert got[0, 0].item() == 0
+        x = xs[k].clone().requires_grad_()
+        y = door(row)(*[x if j == k else a for j, a in enumerate(xs)])
+        before = _core.executed()
+        g, = fastbp.autograd.grad(y, x, v, create_graph=True)
+        assert _core.executed() - before == 1           # one instruction does it
+        np.testing.assert_array_equal(g.detach().numpy(), got.numpy())

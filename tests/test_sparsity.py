@@ -177,3 +177,65 @@ def test_without_scipy_it_says_what_to_install():
                "try:\n    func.sparse_jacobian(lambda x: x)(fastbp.zeros(2))\nexcept ImportError as e:\n    print(e)\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "pip install scipy" in done.stdout, done.stdout + done.stderr
+
+
+def arrow(n, rng):
+    """A full first row and column, and a diagonal."""
+    a = rng.standard_normal(n)
+    return lambda x: (x[0] * x[1:] * fastbp.tensor(a[1:])).sum() + (x ** 3).sum()
+
+
+def grid(n):
+    """Neighbours on an n x n grid."""
+    def f(x):
+        u = x.reshape(n, n)
+        return ((u[1:] * u[:-1]) ** 2).sum() + ((u[:, 1:] * u[:, :-1]) ** 2).sum()
+    return f
+
+
+def test_star_colours():
+    """Fewer directions than columns that share no row need; the values are those of the dense Hessian."""
+    rng = np.random.default_rng(6)
+    for f, n, most, columns in ((arrow(40, rng), 40, 2, 40), (rosenbrock, 50, 3, 3), (grid(7), 49, 6, 7)):
+        x = fastbp.tensor(rng.standard_normal(n))
+        p = fastbp.sparsity.Sparsity(func.sparse_hessian(f)(x))
+        colour, count = p.star
+        assert count <= most and p.columns[1] >= columns, (count, p.columns[1])
+        got = func.sparse_hessian(f, pattern=p)(x).toarray()
+        np.testing.assert_allclose(got, func.hessian(f)(x).numpy(), rtol=1e-12, atol=1e-13)
+    for _ in range(30):                 # random symmetric matrices are found again from their products with the colours
+        a = sparse.random(25, 25, 0.08, "csr", random_state=rng)
+        a = (a + a.T + sparse.eye(25)).tocsr()
+        p = fastbp.sparsity.Sparsity(a)
+        colour, count = p.star
+        assert set(colour) == set(range(count))
+        products = np.stack([a @ (colour == c) for c in range(count)])
+        values = np.asarray(a[p.rows_of_entries, p.pattern.indices]).ravel()
+        np.testing.assert_allclose(products[p.places], values, rtol=1e-12, atol=1e-12)
+
+
+def test_patterns_are_kept(monkeypatch):
+    """A second call finds no pattern; where other branches are taken, or shapes differ, it is found anew."""
+    found = []
+    original = fastbp.sparsity._pattern
+    monkeypatch.setattr(fastbp.sparsity, "_pattern", lambda *args: found.append(1) or original(*args))
+
+    def branching(x):
+        return x ** 2 if x.sum().item() > 0 else x.flip(0) * x
+
+    jacobian = func.sparse_jacobian(branching)
+    x = fastbp.tensor([1.0, 2.0, 3.0])
+    for at, total in ((x, 1), (x + 1, 1), (-x, 2), (-x - 1, 2), (x, 3), (fastbp.ones(4), 4), (x * 2, 4)):
+        np.testing.assert_allclose(jacobian(at).toarray(), func.jacrev(branching)(at).numpy())
+        assert len(found) == total, at
+    total_of = lambda x: (branching(x) ** 2).sum()
+    hessian = func.sparse_hessian(total_of)
+    for at, total in ((x, 5), (x + 1, 5), (-x, 6), (-x - 1, 6)):
+        np.testing.assert_allclose(hessian(at).toarray(), func.hessian(total_of)(at).numpy(), atol=1e-12)
+        assert len(found) == total
+    unchecked = func.sparse_jacobian(branching, check=False)        # nothing would tell: always anew
+    unchecked(x)
+    np.testing.assert_allclose(unchecked(-x).toarray(), func.jacrev(branching)(-x).numpy())
+    assert len(found) == 8
+    outputs = func.sparse_jacobian(lambda x: x ** 2 if x.sum().item() > 0 else x[:2])
+    assert outputs(x).shape == (3, 3) and outputs(-x).shape == (2, 3) and outputs(x).shape == (3, 3)

@@ -22,6 +22,8 @@ from fastbp.utils._pytree import tree_unflatten
 
 __all__ = ["Sparsity", "sparse_hessian", "sparse_jacobian", "sparsity"]
 
+STARS = 4e8         # steps: where star colours would take longer to find (about a second), columns are coloured
+KEPT = 8            # patterns that a function of sparse_jacobian or sparse_hessian keeps, one for each kind of arguments
 BASE = 1024         # digits of the numbers that index maps are probed with: their squares are exact in float32 too
 
 
@@ -307,6 +309,34 @@ class Sparsity:
         return _colours(self.pattern.T.tocsr())
 
     @functools.cached_property
+    def star(self):
+        """Colours for a symmetric pattern, at most as many as `columns`: where (i, j) shares its product, (j, i) does not."""
+        p = self.pattern
+        rows = _rows(p)
+        beside = rows != p.indices
+        off = _matrix(rows[beside], p.indices[beside], p.shape)
+        degree = np.diff(off.indptr).astype(np.float64)
+        if degree @ (off @ degree) > STARS:
+            return self.columns
+        colour = np.empty(p.shape[0], np.int64)
+        order = np.argsort(-degree, kind="stable")
+        count = _core._star_colours(*[a.astype(np.int64) for a in (off.indptr, off.indices, order)], colour)
+        return (colour, int(count)) if count < self.columns[1] else self.columns
+
+    @functools.cached_property
+    def places(self):
+        """Where each entry of a symmetric pattern stands among the products with `star`: (colour, element)."""
+        colour, count = self.star
+        rows, columns = _rows(self.pattern), self.pattern.indices.astype(np.int64)
+        _, at, times = np.unique(rows * count + colour[columns], return_inverse=True, return_counts=True)
+        shared = times[at] > 1
+        return np.where(shared, colour[rows], colour[columns]), np.where(shared, columns, rows)
+
+    @functools.cached_property
+    def rows_of_entries(self):
+        return _rows(self.pattern)
+
+    @functools.cached_property
     def forward(self):
         """Whether tangents need fewer passes than adjoints: as many as the fullest row (or column) has entries, at least."""
         p = self.pattern
@@ -363,16 +393,24 @@ def _seeds(colour, start, stop, tensors):
     return found
 
 
-def _compressed(f, tensors, colour, count, size):
-    """Results of f in the directions of all colours, as an array [colours, elements]; f: tensors to a list of tensors."""
-    step = max(1, min(count, MANY // max(size, 1)))
+def _compressed(f, tensors, colour, count, size, extra=None):
+    """Results of f in the directions of all colours, as an array [colours, elements]; f: tensors to a list of tensors.
+
+    extra: one direction more, whose results are the last row.
+    """
+    total = count + (extra is not None)
+    step = max(1, min(total, MANY // max(size, 1)))
     blocks = []
-    for start in range(0, count, step):
-        seeds = _seeds(colour, start, min(start + step, count), tensors)
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        seeds = _seeds(colour, start, stop, tensors)
+        if extra is not None and stop == total:
+            for e, t in zip(seeds, extra):
+                e[-1] = t
         try:
             found = _at_once(f, seeds)
         except _core.BatchError:            # an operation without a batching rule: one after another
-            rows = [f(*[e[k] for e in seeds]) for k in range(seeds[0].shape[0])]
+            rows = [f(*[e[k].clone() for e in seeds]) for k in range(seeds[0].shape[0])]     # memory of its own: as_strided
             found = [_core.stack(column) for column in zip(*rows)]
         blocks.append(cat([y.detach().reshape(y.shape[0], -1) for y in found], 1).numpy())
     return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
@@ -394,19 +432,57 @@ def _pushed(func, args, kwargs, argnums, leaves, spec):
     return push
 
 
-def _probe(name, matrix, product, tensors):
+class _Elsewhere(GraphError):
+    """The pattern does not hold where the derivative is asked for."""
+
+
+_Elsewhere.__name__ = _Elsewhere.__qualname__ = "GraphError"
+
+
+def _random(tensors):
+    """A direction that tells whether a pattern holds."""
+    random = np.random.default_rng(sum(x.numel() for x in tensors))
+    return [from_numpy(random.uniform(0.5, 1.5, tuple(x.shape))).to(x.dtype) for x in tensors]
+
+
+def _probe(name, matrix, want, ts):
     """One random direction must give the same through the matrix and without it."""
-    random = np.random.default_rng(matrix.shape[1])
-    ts = [from_numpy(random.uniform(0.5, 1.5, tuple(x.shape))).to(x.dtype) for x in tensors]
-    want = np.concatenate([y.detach().reshape(-1).double().numpy() for y in product(*ts)])
     got = matrix @ np.concatenate([t.reshape(-1).double().numpy() for t in ts])
     scale = abs(matrix) @ np.full(matrix.shape[1], 1.5) + np.abs(want)
     scale += 1e-6 * scale.max(initial=0)
-    bad = np.abs(got - want) > (1e-3 if any(x.dtype == _core.float32 for x in tensors) else 1e-8) * scale
+    bad = np.abs(got - want) > (1e-3 if any(t.dtype == _core.float32 for t in ts) else 1e-8) * scale
     if bad.any():
-        raise GraphError(f"{name}: the sparsity pattern does not hold: along a random direction {int(bad.sum())} of {len(bad)} "
+        raise _Elsewhere(f"{name}: the sparsity pattern does not hold: along a random direction {int(bad.sum())} of {len(bad)} "
                          f"results differ from the derivative (first: element {int(bad.argmax())}). A pattern belongs to the "
                          f"branches taken when it was recorded: leave `pattern` out, or make it where they are the same.")
+
+
+def _kept(name, func, argnums, pattern, check, compute):
+    """The function that sparse_jacobian and sparse_hessian return: a pattern once found is used again while the check holds."""
+    known = {}
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        _sparse()
+        leaves, spec = _tensors(name, _chosen(name, args, argnums))
+        leaves = [x.detach() for x in leaves]
+        kind = tuple((tuple(x.shape), x.dtype) for x in leaves)
+        record = functools.partial(_recorded, name, func, args, kwargs, argnums, leaves, spec)
+        if pattern is not None:
+            given = pattern if isinstance(pattern, Sparsity) else Sparsity(pattern)
+            return compute(given, record, args, kwargs, leaves, spec)[0]
+        if check and kind in known:
+            try:
+                return compute(known[kind], record, args, kwargs, leaves, spec)[0]
+            except (_Elsewhere, _core.ShapeError):      # other branches, or results of other shapes: found anew
+                del known[kind]
+        found, p = compute(None, record, args, kwargs, leaves, spec)
+        if check:
+            if len(known) == KEPT:
+                del known[next(iter(known))]
+            known[kind] = p
+        return found
+    return wrapper
 
 
 def _rows(pattern):
@@ -430,11 +506,13 @@ def sparse_jacobian(func, argnums=0, *, pattern=None, check=True):
     Formula: J[i, j] = d f_i / d x_j; results and arguments are counted flat, one after another
     Args:
         argnums: int or tuple of ints: the arguments, whose elements are the columns.
-        pattern: a `Sparsity` from `sparsity`, or a scipy.sparse matrix, to be used again; None: read off the tape.
-        check: compare with the derivative along a random direction.
+        pattern: a `Sparsity` from `sparsity`, or a scipy.sparse matrix; None: read off the tape.
+        check: compare with the derivative along a random direction.  While it holds, the function that is returned uses a pattern
+            that it has found again, for arguments of the same shapes; where it does not, the pattern is found anew.
     Returns: function whose result is a scipy.sparse.csr_matrix of shape [elements of the outputs, elements of the arguments].
     Errors: ImportError without SciPy; GraphError when the check fails: the pattern was made where other branches are taken.
-    Cost: one forward (or backward) pass over as many directions as there are colours, not as there are columns.
+    Cost: one forward (or backward) pass over as many directions as there are colours, not as there are columns; the pattern costs
+    several times that, once.
     Source: Curtis, Powell and Reid, 1974
 
     >>> import fastbp
@@ -443,39 +521,36 @@ def sparse_jacobian(func, argnums=0, *, pattern=None, check=True):
     array([[2., 1., 0.],
            [0., 3., 2.]])
     """
-    @functools.wraps(func)
-    def wrapper(*args, **kwargs):
-        _sparse()
-        leaves, spec = _tensors("sparse_jacobian", _chosen("sparse_jacobian", args, argnums))
-        leaves = [x.detach() for x in leaves]
+    name = "sparse_jacobian"
+
+    def compute(p, record, args, kwargs, leaves, spec):
         n = sum(x.numel() for x in leaves)
         run = None
-        if not isinstance(pattern, Sparsity) or not pattern.forward:
-            run = _recorded("sparse_jacobian", func, args, kwargs, argnums, leaves, spec)
-        p = pattern if isinstance(pattern, Sparsity) else Sparsity(
-            _pattern(run.outputs, run.inputs) if pattern is None else pattern)
+        if p is None or not p.forward:
+            run = record()
+        p = Sparsity(_pattern(run.outputs, run.inputs)) if p is None else p
         if p.forward:
-            push = _pushed(func, args, kwargs, argnums, leaves, spec)
+            ts = _random(leaves) if check and n else None
             try:
-                y = _compressed(push, leaves, *p.columns, max(p.pattern.shape))
-            except GraphError:              # a Function without a jvp, a write in place: adjoints will do
-                run = run or _recorded("sparse_jacobian", func, args, kwargs, argnums, leaves, spec)
+                y = _compressed(_pushed(func, args, kwargs, argnums, leaves, spec), leaves, *p.columns, max(p.pattern.shape), ts)
+            except GraphError:              # a Function without a jvp: adjoints will do
+                run = run or record()
             else:
-                _check_shape("sparse_jacobian", p, y.shape[1], n)
-                found = _matrix_of(p.pattern, y[p.columns[0][p.pattern.indices], _rows(p.pattern)])
-                if check and n:
-                    _probe("sparse_jacobian", found, push, leaves)
-                return found
+                _check_shape(name, p, y.shape[1], n)
+                found = _matrix_of(p.pattern, y[p.columns[0][p.pattern.indices], p.rows_of_entries])
+                if ts is not None:
+                    _probe(name, found, y[-1], ts)
+                return found, p
         m = sum(y.numel() for y in run.outputs)
-        _check_shape("sparse_jacobian", p, m, n)
-        pull = lambda *vs: run.gradients(list(vs), True)
+        _check_shape(name, p, m, n)
         outputs = [y.detach() for y in run.outputs]
-        y = _compressed(pull, outputs, *p.rows, max(m, n))
-        found = _matrix_of(p.pattern, y[p.rows[0][_rows(p.pattern)], p.pattern.indices])
-        if check and m:
-            _probe("sparse_jacobian", found.T, pull, outputs)
-        return found
-    return wrapper
+        ts = _random(outputs) if check and m else None
+        y = _compressed(lambda *vs: run.gradients(list(vs), True), outputs, *p.rows, max(m, n), ts)
+        found = _matrix_of(p.pattern, y[p.rows[0][p.rows_of_entries], p.pattern.indices])
+        if ts is not None:
+            _probe(name, found.T, y[-1], ts)
+        return found, p
+    return _kept(name, func, argnums, pattern, check, compute)
 
 
 def sparse_hessian(func, argnums=0, *, pattern=None, check=True):
@@ -483,7 +558,8 @@ def sparse_hessian(func, argnums=0, *, pattern=None, check=True):
 
     Formula: H[i, j] = d^2 f / dx_i dx_j, the elements of the arguments counted flat
     Args, returns, errors: as for `sparse_jacobian`; `pattern` is that of the Hessian.
-    Cost: one backward walk through the gradient's tape, over as many directions as there are colours.
+    Cost: one backward walk through the gradient's tape, over as many directions as there are star colours: two for an arrow,
+    three for a tridiagonal matrix.
     Source: Gebremedhin, Manne and Pothen, 2005
 
     >>> import fastbp
@@ -493,23 +569,27 @@ def sparse_hessian(func, argnums=0, *, pattern=None, check=True):
            [1., 0., 1.],
            [0., 1., 0.]])
     """
-    @functools.wraps(func)
-    def wrapper(*args, **kwargs):
-        _sparse()
-        leaves, spec = _tensors("sparse_hessian", _chosen("sparse_hessian", args, argnums))
-        leaves = [x.detach() for x in leaves]
-        run = _recorded("sparse_hessian", grad(func, argnums), args, kwargs, argnums, leaves, spec)
+    name = "sparse_hessian"
+    if pattern is not None:
+        given = pattern if isinstance(pattern, Sparsity) else Sparsity(pattern)
+        square = given.pattern.shape[0] == given.pattern.shape[1]
+        pattern = Sparsity(_symmetric(given.pattern)) if square and (given.pattern != given.pattern.T).nnz else given
+
+    def gradient(*args, **kwargs):
+        return grad(func, argnums)(*args, **kwargs)
+
+    def compute(p, record, args, kwargs, leaves, spec):
         n = sum(x.numel() for x in leaves)
-        p = pattern if isinstance(pattern, Sparsity) else Sparsity(_symmetric(_pattern(run.outputs, run.inputs))
-                                                                   if pattern is None else pattern)
-        _check_shape("sparse_hessian", p, n, n)
-        product = lambda *vs: run.gradients(list(vs), True)
-        y = _compressed(product, leaves, *p.columns, n)
-        found = _matrix_of(p.pattern, y[p.columns[0][p.pattern.indices], _rows(p.pattern)])
-        if check and n:
-            _probe("sparse_hessian", found, product, leaves)
-        return found
-    return wrapper
+        run = record()
+        p = Sparsity(_symmetric(_pattern(run.outputs, run.inputs))) if p is None else p
+        _check_shape(name, p, n, n)
+        ts = _random(leaves) if check and n else None
+        y = _compressed(lambda *vs: run.gradients(list(vs), True), leaves, *p.star, n, ts)
+        found = _matrix_of(p.pattern, y[p.places])
+        if ts is not None:
+            _probe(name, found, y[-1], ts)
+        return found, p
+    return _kept(name, functools.wraps(func)(gradient), argnums, pattern, check, compute)
 
 
 def _symmetric(p):

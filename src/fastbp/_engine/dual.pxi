@@ -113,7 +113,7 @@ cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Ten
               and (<Tensor>x).code != y.code else x for x in values]        # of mixed dtypes: as computed with
     for k, a in enumerate(row.tensors):
         t = tangent_of(args[k], level)
-        rule = row.chain.get(a.name, row.rules.get(a.name))
+        rule = (row.chain or {}).get(a.name, row.rules.get(a.name))
         if t is not None and OPS[op].partial[k] == P_MISSING:
             fail_missing(op, k)
         if t is None or rule is None:

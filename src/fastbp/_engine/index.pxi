@@ -701,8 +701,8 @@ cdef int set_item(Tensor x, object key, object value) except -1:
     cdef Slice s
     cdef Tensor y, v
     tensors = parse_key(x, key, &s)
-    if x.bits & B_DUAL:
-        raise GraphError("indexing: dual tensors cannot be written in place; use index_put or where().")
+    if x.bits & B_DUAL or (isinstance(value, Tensor) and (<Tensor>value).bits & B_DUAL):
+        return set_item_dual(x, key, tensors is None, value)
     y = viewed(x, &s)
     check_writable("setitem", y)
     if not isinstance(value, Tensor):
@@ -725,6 +725,41 @@ cdef int set_item(Tensor x, object key, object value) except -1:
         return 0
     order, index, v, lead = put_parts(y, tensors, v)
     write_flat(c_permute(y, order) if order != list(range(y.nd)) else y, index, v, lead, False)
+    return 0
+
+
+cdef int set_item_dual(Tensor x, object key, bint basic, object value) except -1:
+    """x[key] = value where one of them carries a tangent or a batch dimension."""
+    cdef int level = batch_level((x, value)) if BATCHING else 0
+    cdef Tensor physical, primal, tangent, v
+    cdef Slice s
+    if level:
+        physical = writable_batch("setitem", x, level)
+        if not basic:
+            raise GraphError("setitem: vmap: positions in a key are not written in place; use index_put or where().")
+        if isinstance(value, Tensor):
+            parse_key(x, key, &s)
+            v = value
+            while v.nd > s.nd and v.dims[0] == 1:
+                v = c_squeeze(v, 0)
+            if v.nd > s.nd:
+                raise ShapeError(f"setitem: {describe(v)} does not broadcast to the {s.nd} dimensions that it is written to.")
+            value, batched = physical_of(v, level)
+            if batched and (<Tensor>value).nd - 1 < s.nd:
+                shape = tuple((<Tensor>value).shape)
+                value = c_reshape(value, (shape[0], *(1,) * (s.nd - (<Tensor>value).nd + 1), *shape[1:]))
+        set_item(physical, (slice(None), *key) if isinstance(key, tuple) else (slice(None), key), value)
+        after_batch_write(x, physical)
+        return 0
+    level = top_level((x, value))
+    primal = writable_primal("setitem", x, level)
+    set_item(primal, key, primal_of(value, level))
+    if CATEGORY[x.code] == 2:
+        v = tangent_of(x, level)
+        tangent = zeros_of(x.code, x.nd, x.dims) if v is None else c_clone(v)
+        v = tangent_of(value, level)
+        set_item(tangent, key, 0.0 if v is None else v)
+        become_dual(x, primal, tangent, level)
     return 0
 
 
@@ -790,23 +825,43 @@ cdef Tensor copy_tensor(Tensor t, Tensor x):
 
 
 cdef Tensor copy_dual(Tensor t, Tensor x):
-    """copy_tensor where one of them carries a tangent.  The tangent of t is replaced, not written: others may share it."""
-    cdef int level = top_level((t, x))
+    """copy_tensor where one of them carries a tangent or a batch dimension."""
+    cdef int level = batch_level((t, x)) if BATCHING else 0
     cdef Tensor primal, tangent
-    if t.base is not None or (t.dual is not None and (t.dual.level != level or t.dual.primal.base is not None)):
-        raise GraphError("copy_: a view of dual tensors cannot be written in place; use where() or index_put().")
-    if t.dual is None:
-        primal = detached(t)
-        primal.node = t.node
-        primal.slot = t.slot
-        primal.bits |= t.bits & B_GRAD
-    else:
-        primal = t.dual.primal
+    if level:
+        primal = writable_batch("copy_", t, level)
+        if x.nd > t.nd:
+            raise ShapeError(f"copy_: {describe(x)} does not broadcast to {describe(t)}.")
+        copy_tensor(primal, aligned([(primal, True), physical_of(x, level)])[1])
+        after_batch_write(t, primal)
+        return t
+    level = top_level((t, x))
+    primal = writable_primal("copy_", t, level)
     copy_tensor(primal, primal_of(x, level))
     if CATEGORY[t.code] != 2:
         return t
     tangent = tangent_of(x, level)
     tangent = zeros_of(t.code, t.nd, t.dims) if tangent is None else c_clone(c_expand(c_cast(tangent, DTYPES[t.code]), t.shape))
+    become_dual(t, primal, tangent, level)
+    return t
+
+
+cdef Tensor writable_primal(str op, Tensor t, int level):
+    """The value of a tensor that is written in place with its tangent of that level."""
+    cdef Tensor primal
+    if t.base is not None or (t.dual is not None and (t.dual.level != level or t.dual.primal.base is not None)):
+        raise GraphError(f"{op}: a view of dual tensors cannot be written in place; use where() or index_put().")
+    if t.dual is not None:
+        return t.dual.primal
+    primal = detached(t)
+    primal.node = t.node
+    primal.slot = t.slot
+    primal.bits |= t.bits & B_GRAD
+    return primal
+
+
+cdef int become_dual(Tensor t, Tensor primal, Tensor tangent, int level) except -1:
+    """t after a write.  Its tangent is replaced, not written: others may share it."""
     t.node = primal.node
     t.slot = primal.slot
     t.bits |= (primal.bits & B_GRAD) | B_DUAL
@@ -814,7 +869,25 @@ cdef Tensor copy_dual(Tensor t, Tensor x):
     t.dual.level = level
     t.dual.primal = primal
     t.dual.tangent = tangent
-    return t
+    return 0
+
+
+cdef Tensor writable_batch(str op, Tensor t, int level):
+    """The tensor of all examples of one that is written in place."""
+    if t.dual is None or t.dual.level != level:
+        raise GraphError(f"{op}: vmap: {describe(t)} has no batch dimension, and is written with values that have one. Make it "
+                         f"from a batched tensor (zeros_like(x)), or use where() or index_put().")
+    if t.dual.primal.base is not None and GRAD_MODE:
+        raise GraphError(f"{op}: vmap: a view is written in place while a graph is recorded; write to the whole tensor "
+                         f"(x[...] = value), or use where() or index_put().")
+    return t.dual.primal
+
+
+cdef void after_batch_write(Tensor t, Tensor physical) noexcept:
+    """The batched tensor t after a write to the tensor of all its examples."""
+    t.node = physical.node
+    t.slot = physical.slot
+    t.bits |= physical.bits & B_GRAD
 
 
 cdef object bw_copy(Node n, Tensor v, int i):

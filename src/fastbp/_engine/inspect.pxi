@@ -86,3 +86,49 @@ def _greedy_colours(by_row, columns, by_column, rows, in_order, result):
     finally:
         free(taken)
     return count
+
+
+def _star_colours(starts, neighbours, in_order, result):
+    """Star colours for a symmetric pattern without its diagonal; returns how many.
+
+    Neighbours differ, and no path over four vertices has two colours alone: of two elements (i, j) and (j, i) one can then be
+    read off the products with the colours.  Arrays of int64: starts and neighbours of each vertex, the order, the result.
+    Source: Gebremedhin, Manne and Pothen, 2005, algorithm 4.1
+    """
+    cdef int64_t[::1] start = starts, near = neighbours, order = in_order, colour = result
+    cdef Py_ssize_t n = order.shape[0], k, a, b, d, v, w, x
+    cdef int64_t c, count = 0
+    cdef int64_t* taken = <int64_t*>malloc((n + 1) * sizeof(int64_t))
+    if taken == NULL:
+        raise MemoryError()
+    try:
+        with nogil:
+            for k in range(n):
+                taken[k] = -1
+                colour[k] = -1
+            for k in range(n):
+                v = order[k]
+                for a in range(start[v], start[v + 1]):
+                    w = near[a]
+                    if colour[w] >= 0:
+                        taken[colour[w]] = v
+                    for b in range(start[w], start[w + 1]):
+                        x = near[b]
+                        if x == v or colour[x] < 0 or taken[colour[x]] == v:
+                            continue
+                        if colour[w] < 0:               # w may get any colour: v and x must differ
+                            taken[colour[x]] = v
+                            continue
+                        for d in range(start[x], start[x + 1]):
+                            if near[d] != w and colour[near[d]] == colour[w]:       # the path v - w - x - near[d]
+                                taken[colour[x]] = v
+                                break
+                c = 0
+                while taken[c] == v:
+                    c += 1
+                colour[v] = c
+                if c >= count:
+                    count = c + 1
+    finally:
+        free(taken)
+    return count

@@ -33,7 +33,7 @@ cdef _compile_rules():
         for a in row.arguments:
             if not a.is_tensor:
                 continue
-            rule = row.chain.get(a.name, row.rules.get(a.name))
+            rule = (row.chain or {}).get(a.name, row.rules.get(a.name))
             if row.kind == "pointwise" or isinstance(rule, str):
                 if rule is None or isinstance(rule, str):
                     keep = [1] * len(names)         # a compiled rule reads what it needs

@@ -91,7 +91,8 @@ def describe(row):
             how = "through the composition" if row.composition is not None else "none"
             yield f"  d/d {a.name:<9} {how}"
         elif row.kind == "pointwise":
-            yield f"  d/d {a.name:<9} {trace(rule)}" + (f", times v: {trace(row.chain[a.name])}" if a.name in row.chain else "")
+            chain = (row.chain or {}).get(a.name)
+            yield f"  d/d {a.name:<9} {trace(rule)}" + (f", times v: {trace(chain)}" if chain else "")
         else:
             yield f"  d/d {a.name:<9} {text_of(rule)}"
     yield "\nsaved for the backward pass"

@@ -74,7 +74,7 @@ class Row:
     types = "float"         # pointwise: "float" (integers become float), "number" (all), "integer" (no floats),
                             # "rounding" (integers stay)
     result = "same"         # pointwise: "same" or "bool"
-    chain = {}              # pointwise: {argument: lambda of v}: v times the partial by one row, for derivatives of derivatives
+    chain = None            # pointwise: {argument: lambda of v}: v times the partial by one row, for derivatives of derivatives
     domain = (-2.0, 2.0)    # of the samples that tests draw for every tensor argument
     kinks = ()              # points where the derivative is one of several: samples keep away from them
     numbers = "any"         # pointwise functions: operands that may be Python numbers: "any", "second" (not the first), "none"

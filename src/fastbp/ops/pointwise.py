@@ -239,15 +239,29 @@ pointwise("sigmoid(Tensor input)", lambda y: y * (1 - y), ref="expit", aliases=(
           doc="Logistic function.  y = 1 / (1 + exp(-input))",
           source="Rumelhart, Hinton and Williams, 1986")
 pointwise("tanh_backward(Tensor grad_output, Tensor output)", lambda v, output: F.tanh_backward(v, output),
-          lambda v, grad_output, output: F.weigh(F.weigh(v, grad_output), -2 * output),
+          lambda v, grad_output, output: F.tanh_curvature(v, grad_output, output),
           scalar=lambda grad_output, output: F.weigh(grad_output, (1 - output) * (1 + output)),
           function=False, method=False, inplace=False, kinks=(0.0,),
           doc="The adjoint of tanh, from its result.  y = grad_output * (1 - output ** 2)")
 pointwise("sigmoid_backward(Tensor grad_output, Tensor output)", lambda v, output: F.sigmoid_backward(v, output),
-          lambda v, grad_output, output: F.weigh(F.weigh(v, grad_output), 1 - 2 * output),
+          lambda v, grad_output, output: F.sigmoid_curvature(v, grad_output, output),
           scalar=lambda grad_output, output: F.weigh(grad_output, output * (1 - output)),
           function=False, method=False, inplace=False, kinks=(0.0,),
           doc="The adjoint of sigmoid, from its result.  y = grad_output * output * (1 - output)")
+pointwise("tanh_curvature(Tensor grad_output, Tensor tangent, Tensor output)",
+          lambda v, tangent, output: F.tanh_curvature(v, tangent, output),
+          lambda v, grad_output, output: F.tanh_curvature(v, grad_output, output),
+          lambda v, grad_output, tangent: F.weigh(F.weigh(v, grad_output), -2 * tangent),
+          scalar=lambda grad_output, tangent, output: F.weigh(F.weigh(grad_output, tangent), -2 * output),
+          function=False, method=False, inplace=False, kinks=(0.0,),
+          doc="The adjoint of tanh_backward by `output`.  y = grad_output * tangent * -2 * output")
+pointwise("sigmoid_curvature(Tensor grad_output, Tensor tangent, Tensor output)",
+          lambda v, tangent, output: F.sigmoid_curvature(v, tangent, output),
+          lambda v, grad_output, output: F.sigmoid_curvature(v, grad_output, output),
+          lambda v, grad_output, tangent: F.weigh(F.weigh(v, grad_output), -2 * tangent),
+          scalar=lambda grad_output, tangent, output: F.weigh(F.weigh(grad_output, tangent), 1 - 2 * output),
+          function=False, method=False, inplace=False, kinks=(0.0,),
+          doc="The adjoint of sigmoid_backward by `output`.  y = grad_output * tangent * (1 - 2 * output)")
 pointwise("relu(Tensor input)", lambda v, y: F.where(y <= 0, 0, v), types="number", kinks=(0.0,),
           doc="Rectified linear unit; the derivative at 0 is 0.  y = max(input, 0)", source="Nair and Hinton, 2010")
 pointwise("leaky_relu(Tensor input, Scalar negative_slope=0.01)",

@@ -1,5 +1,6 @@
 """Sparse Jacobians and Hessians: the pattern covers every dependence, is tight where rows say how, and colours do not collide."""
 
+import importlib
 import subprocess
 import sys
 
@@ -215,27 +216,28 @@ def test_star_colours():
 
 
 def test_patterns_are_kept(monkeypatch):
-    """A second call finds no pattern; where other branches are taken, or shapes differ, it is found anew."""
+    """A second call finds no pattern; where one does not hold (the wider one does at x), or shapes differ, it is found anew."""
     found = []
-    original = fastbp.sparsity._pattern
-    monkeypatch.setattr(fastbp.sparsity, "_pattern", lambda *args: found.append(1) or original(*args))
+    rooms = importlib.import_module("fastbp.sparsity")
+    original = rooms._pattern
+    monkeypatch.setattr(rooms, "_pattern", lambda *args: found.append(1) or original(*args))
 
     def branching(x):
         return x ** 2 if x.sum().item() > 0 else x.flip(0) * x
 
     jacobian = func.sparse_jacobian(branching)
     x = fastbp.tensor([1.0, 2.0, 3.0])
-    for at, total in ((x, 1), (x + 1, 1), (-x, 2), (-x - 1, 2), (x, 3), (fastbp.ones(4), 4), (x * 2, 4)):
+    for at, total in ((x, 1), (x + 1, 1), (-x, 2), (-x - 1, 2), (x, 2), (fastbp.ones(4), 3), (x * 2, 3)):
         np.testing.assert_allclose(jacobian(at).toarray(), func.jacrev(branching)(at).numpy())
         assert len(found) == total, at
     total_of = lambda x: (branching(x) ** 2).sum()
     hessian = func.sparse_hessian(total_of)
-    for at, total in ((x, 5), (x + 1, 5), (-x, 6), (-x - 1, 6)):
+    for at, total in ((x, 4), (x + 1, 4), (-x, 5), (-x - 1, 5)):
         np.testing.assert_allclose(hessian(at).toarray(), func.hessian(total_of)(at).numpy(), atol=1e-12)
         assert len(found) == total
     unchecked = func.sparse_jacobian(branching, check=False)        # nothing would tell: always anew
     unchecked(x)
     np.testing.assert_allclose(unchecked(-x).toarray(), func.jacrev(branching)(-x).numpy())
-    assert len(found) == 8
+    assert len(found) == 7
     outputs = func.sparse_jacobian(lambda x: x ** 2 if x.sum().item() > 0 else x[:2])
     assert outputs(x).shape == (3, 3) and outputs(-x).shape == (2, 3) and outputs(x).shape == (3, 3)

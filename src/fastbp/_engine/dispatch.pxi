@@ -572,6 +572,7 @@ cdef object inplace(int op, tuple xs, tuple consts):
     cdef Tensor t = xs[0], x, original = None
     cdef Node n = None
     cdef int code, k
+    cdef bint tangents = False
     xs = operands_of(xs)
     if BATCHING and is_batched(t):
         return inplace_batched(op, xs, consts)
@@ -579,8 +580,8 @@ cdef object inplace(int op, tuple xs, tuple consts):
         if isinstance(x_, Tensor) and (<Tensor>x_).bits & B_DUAL:
             if BATCHING and is_batched(<Tensor>x_):
                 raise GraphError(f"{op_name(op)}_: vmap: {describe(t)} has no batch dimension, and is written with values that "
-                                 f"have one. Use {op_name(op)}, or make it from a batched tensor (zeros_like(x)).")
-            raise GraphError(f"{op_name(op)}_: in-place operations on dual tensors are not supported; use {op_name(op)}.")
+                                 f"have one. Use {op_name(op)}, or make it from a batched tensor (x * 0).")
+            tangents = True
     check_writable(op_name(op) + "_", t)
     code = compute_code(op, xs, consts)
     if o.types == T_ROUNDING and CATEGORY[code] != 2:
@@ -596,6 +597,8 @@ cdef object inplace(int op, tuple xs, tuple consts):
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
         raise ShapeError(f"{op_name(op)}_: the result has shape {list(size_tuple(p.nd, p.dims))}, which is not the shape of "
                          f"{describe(t)}; an in-place operation cannot change it.")
+    if tangents:
+        return copy_tensor(t, pointwise_general(op, xs, consts))
     # operands that overlap what is written, other than element for element, are copied first
     safe = [t]
     for k in range(1, <int>len(xs)):

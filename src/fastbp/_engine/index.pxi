@@ -876,7 +876,7 @@ cdef Tensor writable_batch(str op, Tensor t, int level):
     """The tensor of all examples of one that is written in place."""
     if t.dual is None or t.dual.level != level:
         raise GraphError(f"{op}: vmap: {describe(t)} has no batch dimension, and is written with values that have one. Make it "
-                         f"from a batched tensor (zeros_like(x)), or use where() or index_put().")
+                         f"from a batched tensor (x * 0), or use where() or index_put().")
     if t.dual.primal.base is not None and GRAD_MODE:
         raise GraphError(f"{op}: vmap: a view is written in place while a graph is recorded; write to the whole tensor "
                          f"(x[...] = value), or use where() or index_put().")

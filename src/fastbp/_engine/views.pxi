@@ -423,6 +423,10 @@ cdef object bw_view_write(Node n, Tensor v, int i):
     cdef int64_t* a = n.aux
     cdef int xnd = <int>a[0], nd = <int>a[1]
     cdef Tensor g, place
+    if i == 1 and v.bits & B_DUAL:          # a tangent, or the adjoints of a whole batch: by positions
+        place = arange_of(shape_product(xnd, a + 3))
+        place = detached(c_clone(strided_view(place, nd, a + 3 + xnd, a + 3 + xnd + nd, a[2])))
+        return (<object>c_reshape(v, (-1,)))[place]
     v = v if v.bits & B_CONTIGUOUS else c_clone(v)
     if i == 1:
         return c_clone(strided_view(v, nd, a + 3 + xnd, a + 3 + xnd + nd, a[2]))

@@ -48,8 +48,8 @@ cdef class Program:
     cdef int64_t* draw_counter
     cdef int32_t* draw_step
     cdef Py_ssize_t ndraws
-    cdef list leaves                # (leaf, grad expected before: None, ... or True, grad afterwards or None, slot or -1, row-sparse
-                                    # before, dropped at the end)
+    # (leaf, grad expected before: None, ... or True, grad afterwards or None, slot or -1, row-sparse before, dropped at the end)
+    cdef list leaves
     cdef bint drops                 # whether some are
     cdef list outputs               # for each result: (kind, slot or index, offset, dtype, dims, steps) or an object
     cdef int32_t* touched           # slots whose version a run raises
@@ -377,8 +377,9 @@ cdef bint is_sum(const Step* s) noexcept:
             or I.dtype > DT_F64:
         return False
     for k in range(2):
-        if I.arg[k].dtype != I.dtype or (not I.flags & F_FLAT and I.n > 1 and (I.ndim != 1 or I.shape[0] != I.n
-                                                                              or I.arg[k].stride[0] != 1)):
+        if I.arg[k].dtype != I.dtype:
+            return False
+        if not I.flags & F_FLAT and I.n > 1 and (I.ndim != 1 or I.shape[0] != I.n or I.arg[k].stride[0] != 1):
             return False
     return True
 

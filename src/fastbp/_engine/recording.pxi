@@ -163,7 +163,7 @@ cdef class Recording:
     cdef set live_slots             # that the action which runs now has written
     cdef list generators            # (generator, offset at the start)
     cdef dict leaf_index
-    cdef list leaves                # [leaf, grad before or ..., whether that was row-sparse, grad that was made inside and dropped]
+    cdef list leaves                # [leaf, grad before or ..., whether that was row-sparse, grad made inside and dropped]
     cdef list before                # (slot, bytes before the first write)
     cdef readonly list inputs
     cdef object returned            # whether the number that is read now is returned, and nothing else

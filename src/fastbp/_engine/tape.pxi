@@ -327,7 +327,9 @@ cdef extern from *:
         PyObject_GC_Track(o);
         return o;
     }
-    static PyObject* fbp_take_tensor(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, &fbp_tensors, fbp_zero_tensor); }
+    static PyObject* fbp_take_tensor(PyTypeObject* t, Py_ssize_t n) {
+        (void)n; return fbp_take(t, &fbp_tensors, fbp_zero_tensor);
+    }
     static PyObject* fbp_take_node(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, &fbp_nodes, fbp_zero_node); }
     static void fbp_give(void* o) {
         char* p = (char*)o - FBP_GC_HEAD;

@@ -605,6 +605,10 @@ def check_integers(row, dtype):
 def test_reductions_of_integers(name, dtype):
     """Sums and products of integers and bools are int64; extremes keep the dtype."""
     x = np.random.default_rng(15).integers(0, 2 if dtype == "bool" else 4, (2, 3, 5)).astype(dtype)
+    if dtype == "bool" and name in ("argmax", "argmin"):
+        with pytest.raises(fastbp.DTypeError, match="has no order"):        # as PyTorch
+            getattr(fastbp, name)(fastbp.tensor(x), 0)
+        return
     for dim in (0, 1, -1):
         got = getattr(fastbp, name)(fastbp.tensor(x), dim)
         f = getattr(np, name)

@@ -625,7 +625,7 @@ cdef inline real k_sigmoid(real x) noexcept nogil:
         e = s * kf(5.42101086242752217e-20)
         d = e * q + (kf(1) + e)
         y = kf_sel(x < 0, s, kf(18446744073709551616.0)) / d
-        t = kf_sel(x < 0, q, 0) - kf(0.7) * (e * q + ((kf(1) + e) - d))   # less what d lost in its rounding; 1 / d is in 0.5 ... 1
+        t = kf_sel(x < 0, q, 0) - kf(0.7) * (e * q + ((kf(1) + e) - d))  # less what d lost in its rounding; 1 / d: 0.5 ... 1
         return (y + y * t) * kf(5.42101086242752217e-20)
     else:
         m = kd_expk(-kd_sel(kd_abs(x) > 746, 746, kd_abs(x)), &r, &q)

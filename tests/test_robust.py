@@ -494,7 +494,8 @@ OTHER = [
     lambda: np.array(["a"]), lambda: np.float32(2), lambda: 1j, lambda: slice(None), lambda: slice(0, 2), lambda: ...,
     lambda: range(3),
     lambda: (1,) * 13, lambda: (2 ** 40, 2 ** 40), lambda: [T[0](), T[1]()], lambda: (T[8](),), lambda: [T[1](), T[1]()],
-    lambda: fastbp.default_generator, lambda: lambda *a: None, lambda: int, lambda: str if OLD else _core.Tensor, lambda: (2, 2), lambda: (1, 1),
+    lambda: fastbp.default_generator, lambda: lambda *a: None, lambda: int, lambda: str if OLD else _core.Tensor,
+    lambda: (2, 2), lambda: (1, 1),
     lambda: iter([1, 2]), lambda: memoryview(b"abcd"), lambda: 100_000,
 ]
 SMALL = [lambda: 0, lambda: 1, lambda: -1, lambda: 2, lambda: 0.5, lambda: None, lambda: True, lambda: False, lambda: (2, 2),

@@ -372,6 +372,7 @@ def _replay(Program p not None, list inputs, bint actions=True):
     cdef Frame frame = None
     cdef Py_ssize_t k
     cdef Generator g
+    cdef Slot* s
     cdef list results
     cdef bint two = p.split >= 0
     if p.busy:
@@ -403,7 +404,8 @@ def _replay(Program p not None, list inputs, bint actions=True):
             frame.inputs = list(inputs)
             frame.results = list(results)
             for k in range(p.nlate):
-                frame.versions.append(p.slots[p.late[k]].st.version if p.slots[p.late[k]].st != NULL else 0)
+                s = &p.slots[p.late[k]]
+                frame.versions.append(s.st.version if s.st != NULL and not of_backward(p, s, len(inputs)) else 0)
             return results, frame
         return results
     except BaseException:
@@ -450,17 +452,18 @@ def _replay_backward(Program p not None, Frame frame not None, list adjoints):
                     p.slots[<int>p.input_slots[k]].st = (<Tensor>frame.inputs[k]).st
         for k in range(p.nlate):
             s = &p.slots[p.late[k]]
-            if s.kind == S_INPUT and s.index >= len(frame.inputs):      # an adjoint
-                continue
-            if s.kind == S_OUTPUT and s.first >= p.split:               # a gradient
-                continue
-            if s.st.version != <uint32_t>frame.versions[k]:
+            if not of_backward(p, s, len(frame.inputs)) and s.st.version != <uint32_t>frame.versions[k]:
                 raise GraphError("backward of a compiled function: an argument, result or parameter that it saved was "
                                  "overwritten by an in-place operation. clone() it before writing to it.")
         bind_inputs(p, adjoints, len(frame.inputs))
         return run_half(p, p.split, p.ncode, p.nforward, len(p.outputs), False)
     finally:
         p.busy = False
+
+
+cdef inline bint of_backward(Program p, Slot* s, Py_ssize_t arguments) noexcept:
+    """Whether a slot is an adjoint or a gradient: between backward halves its storage is gone, and `st` must not be followed."""
+    return (s.kind == S_INPUT and s.index >= arguments) or (s.kind == S_OUTPUT and s.first >= p.split)
 
 
 cdef int bind_inputs(Program p, list inputs, Py_ssize_t first) except -1:

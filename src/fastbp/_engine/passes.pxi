@@ -576,8 +576,9 @@ cdef int small_slots(Program p) except -1:
                 extent[s.slot[j]] = py_max(extent[s.slot[j]], need)
     for k in range(p.nslots):
         t = &p.slots[k]
-        if t.kind == S_TEMP and t.first >= 0 and extent[k] <= 32:
-            t.nbytes = 8 if extent[k] <= 8 else 32
+        if t.kind == S_TEMP and t.first >= 0:
+            # under AddressSanitizer a storage has the bytes that were asked for: what kernels touch has a cache line here too
+            t.nbytes = 8 if extent[k] <= 8 else 32 if extent[k] <= 32 else py_max(t.nbytes, 64)
     free(extent)
     return 0
 

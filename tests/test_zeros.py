@@ -305,3 +305,11 @@ def test_recordings(name):
         for got, want in zip(replay(x, w, keep), step(x, w, keep), strict=True):
             assert got.numpy().tobytes() == want.numpy().tobytes()
             assert np.isfinite(got.numpy()).all()
+
+
+def test_forward_mode_of_a_decomposition():
+    """Forward mode goes by an adjoint of zero, whose derivative is wanted: |A + t B| in the nuclear norm grows from A = 0."""
+    b = normals(3, 3)
+    got = fastbp.func.jvp(lambda a: fastbp.linalg.norm(a, "nuc"), (fastbp.zeros(3, 3, dtype=fastbp.float64),), (b,))[1].item()
+    u, _, vh = np.linalg.svd(np.zeros((3, 3)))
+    assert got == pytest.approx((u.T @ b.numpy() @ vh.T).trace(), rel=1e-12)

@@ -278,6 +278,8 @@ cdef object strong_matrices(object g, list adjoints):
         if v is not None:
             if v.nd < nb or memcmp(v.dims, (<Tensor>g).dims, nb * sizeof(int64_t)):
                 return g
+            if GRAD_MODE and tracked(v) and node_of(v) is None:     # a leaf: forward mode asks how g depends on it
+                return g
             z = v == 0
             for d in range(nb, v.nd):
                 z = z.all(-1)

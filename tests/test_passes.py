@@ -188,6 +188,21 @@ def test_positions_in_files_are_checked():
             _core._replay(p, [fastbp.tensor(bad)])
 
 
+def test_what_lies_between_two_elements_is_refused():
+    """Kernels read and write aligned numbers only."""
+    w = fastbp.ones(2, 3)
+    header, blobs = described(lambda x: F.linear(x.exp()[1:], w) + 1, fastbp.ones(3, 3))
+    assert {s["kernel"] for s in header["steps"]} >= {"strip", "gemm"}
+    for a in [a for s in header["steps"] for a in s["args"] if a is not None and "slot" in a]:
+        a["offset"] += 2
+        refuse(header, blobs, "between two elements")
+        a["offset"] -= 2
+    _core._assemble(header, blobs)
+    header, blobs = described(lambda x: x.exp(), fastbp.ones(3, 3))
+    header["outputs"][0]["offset"] += 2
+    refuse(header, blobs, "between two elements")
+
+
 def test_random_damage_to_the_header():
     """Numbers replaced at random: refused, or a program that runs without harm."""
     rng = random.Random(5)

@@ -675,7 +675,11 @@ def _assemble(dict d not None, list blobs not None):
                     raise MemoryError()
             for i, c in constants.items():
                 (<uint64_t*>s.c)[<int>i] = c
+            if s.offset[0] % s.item:
+                raise ValueError("an operand between two elements")
             for j in range(1, s.narg):
+                if s.offset[j] % s.item:
+                    raise ValueError("an operand between two elements")
                 if s.slot[j] < 0:
                     c = args[j]["number"]
                     if type(c) is not int or not 0 <= c <= 0xFFFFFFFFFFFFFFFF:
@@ -712,6 +716,8 @@ def _assemble(dict d not None, list blobs not None):
             if args[j] is None:
                 continue
             I.arg[j].dtype = code_of(args[j]["dtype"])
+            if s.offset[j] % ITEM[I.arg[j].dtype]:
+                raise ValueError("an operand between two elements")
             if s.slot[j] < 0:
                 if opcode != K_pointwise or j == 0 or I.flags & F_FLAT:
                     raise ValueError("a number out of place")
@@ -775,6 +781,8 @@ def _assemble(dict d not None, list blobs not None):
             add_check(p, <int>p.nsteps - 2, I, arg, s.slot[arg], s.offset[arg], q.hi[arg])
     for x in outputs:
         code, dims, strides = read_layout(x)
+        if whole_number(x["offset"], 0, <int64_t>1 << 46) % ITEM[code]:
+            raise ValueError("a result between two elements")
         p.outputs.append((whole_number(x["slot"], 0, len(slots) - 1), whole_number(x["offset"], 0, <int64_t>1 << 46),
                           code, dims, strides, None))
     p.narguments = len(inputs)

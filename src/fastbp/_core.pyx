@@ -13,12 +13,12 @@
 #   making printing exchange             tensors made, shown, shared with NumPy and copied
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
 #   views slicing copies shapes          views by strides, parts, new memory from old, the public names of these
-#   reduce linalg index sort fused builders: the other operations, one function each
+#   reduce linalg index writes sort fused   builders: the other operations, one function each; writes in place
 #   backward chain   the walk, reverse mode; the chain rule at a node
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   native      runs of strips as loops of machine code
-#   recording passes replay              a function recorded through the door, made a program, run again without Python
+#   recording actions prepare passes replay   a function recorded through the door, made a program, run again without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
@@ -81,6 +81,7 @@ include "_engine/shapes.pxi"
 include "_engine/reduce.pxi"
 include "_engine/linalg.pxi"
 include "_engine/index.pxi"
+include "_engine/writes.pxi"
 include "_engine/sort.pxi"
 include "_engine/fused.pxi"
 include "_engine/norm.pxi"
@@ -98,9 +99,11 @@ include "_engine/memory.pxi"
 include "_engine/random.pxi"
 include "_engine/optim.pxi"
 include "_engine/recording.pxi"
+include "_engine/actions.pxi"
 include "_generated/microcode.pxi"
 include "_engine/native.pxi"
 include "_engine/passes.pxi"
+include "_engine/prepare.pxi"
 include "_engine/replay.pxi"
 include "_engine/program_io.pxi"
 include "_generated/functions.pxi"

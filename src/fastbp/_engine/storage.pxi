@@ -49,7 +49,6 @@ cdef extern from *:
         void* spare;                            /* blocks given back */
         char* fresh;                            /* what was never taken */
         size_t live;
-        void* memory;                           /* what the system gave */
         int room;
     } fbp_slab;
     struct fbp_pool { size_t size; fbp_slab* open; size_t slabs; };
@@ -79,7 +78,7 @@ cdef extern from *:
     #endif
     #endif
         fbp_slab* s = (fbp_slab*)a;
-        s->pool = p; s->spare = NULL; s->fresh = a + FBP_SLAB_HEAD; s->live = 0; s->memory = a;
+        s->pool = p; s->spare = NULL; s->fresh = a + FBP_SLAB_HEAD; s->live = 0;
         p->slabs++;
         fbp_slab_link(p, s);
         return s;

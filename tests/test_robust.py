@@ -622,6 +622,8 @@ WRONG = [
     (lambda: A().transpose(0, 5), "transpose", "dim 5", "must be in"),
     (lambda: A().sum(7), "sum", "dim 7", "must be in"),
     (lambda: A().expand(3, 5), "expand", r"\[3, 4\]", "must be"),
+    (lambda: fastbp.broadcast_tensors(A(), None), "broadcast_tensors", "None", r"use tensor\("),
+    (lambda: fastbp.tensor(1.0).unflatten(-1, (1,)), "unflatten", "float32", "reshape"),
     (lambda: A().unsqueeze(9), "unsqueeze", "dim 9", "must be in"),
     (lambda: fastbp.cat([A(), C()]), "cat", r"\[2, 3\]", "must be equal"),
     (lambda: fastbp.stack([A(), C()]), "stack", r"\[2, 3\]", "equal"),

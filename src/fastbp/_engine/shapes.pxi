@@ -86,6 +86,8 @@ def flatten(Tensor input not None, start_dim=0, end_dim=-1):
 def unflatten(Tensor input not None, dim, sizes):
     """One dimension taken apart into several; one size may be -1."""
     cdef int d = wrap_dim("unflatten", dim, input.nd)
+    if input.nd == 0:
+        raise IndexError(f"unflatten: {describe(input)} has no dimension to take apart; reshape() it.")
     sizes = list(sizes)
     if -1 in sizes:
         rest = 1
@@ -144,6 +146,11 @@ def tile(Tensor input not None, *args, dims=None):
 def broadcast_tensors(*tensors):
     """All tensors expanded to their common shape, as views."""
     cdef Plan p
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tuple(tensors[0])
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise DTypeError(f"broadcast_tensors: expected tensors, got {describe(t)}; use tensor(...) for numbers.")
     broadcast_shape(OP_expand, tensors, &p)
     return tuple([c_expand(t, tuple_of(p.nd, p.dims)) for t in tensors])
 

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import types
 import warnings
 
 import fastbp
@@ -334,3 +335,61 @@ def test_a_write_through_an_array_is_seen():
         out.append(f(fastbp.ones(1)).item())
     assert out == [2.0 + k // 4 for k in range(12)]
     assert sum(v.ready for kind in f._kinds.values() for v in kind) == 3
+
+
+def test_a_name_that_is_only_an_attribute_is_no_global():
+    """`for step in range(...)` at module level around `optimizer.step()`: the counter is nothing that the step reads."""
+    source = """
+def train(batch):
+    loss = (net(batch) - 1).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+compiled, losses = fastbp.compile(train), []
+for step in range(6):
+    losses.append(compiled(batch).item())
+"""
+
+    def run(compiler):
+        fastbp.manual_seed(0)
+        net = nn.Linear(3, 1)
+        names = {"fastbp": types.SimpleNamespace(compile=compiler), "net": net, "batch": fastbp.ones(2, 3),
+                 "optimizer": fastbp.optim.SGD(net.parameters(), lr=0.1)}
+        exec(source, names)
+        return names
+
+    names = run(fastbp.compile)
+    replays = [v.program.replays for kind in names["compiled"]._kinds.values() for v in kind if v.program is not None]
+    assert replays == [5] and names["losses"] == run(lambda f: f)["losses"]
+
+
+def test_what_is_around_a_function_is_visited_once(monkeypatch):
+    """Objects that a function reaches are looked at once each, however many there are and in whatever order."""
+    from fastbp import _conditions
+
+    class Link:
+        def __init__(self, after):
+            self.after = after
+
+        def walk(self):
+            return self.after
+
+    visits = [0]
+    original = _conditions.Surroundings._visit_function
+
+    def visit(self, function, depth):
+        visits[0] += 1
+        return original(self, function, depth)
+
+    monkeypatch.setattr(_conditions.Surroundings, "_visit_function", visit)
+    first = None
+    for _ in range(300):
+        first = Link(first)
+
+    def reads():
+        return first.walk().after
+
+    around = _conditions.Surroundings(reads)
+    assert visits[0] <= 4 and len(around.attributes) == 300

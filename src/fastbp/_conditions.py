@@ -34,6 +34,14 @@ def ours(value):
     return isinstance(value, types.ModuleType) or (isinstance(home, str) and home.split(".")[0] == "fastbp")
 
 
+@functools.lru_cache(4096)
+def globals_of(code):
+    """The names that code looks up as globals, in order: `step` of `optimizer.step()` is none, also where there is one."""
+    import dis
+    reads = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+    return tuple(dict.fromkeys(i.argval for i in dis.get_instructions(code) if i.opname in reads))
+
+
 def members(value):
     """What a container holds, to be compared: its length alone when it is long."""
     if len(value) > LONG:
@@ -131,7 +139,7 @@ class Surroundings:
             code = codes.pop()
             codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
             self._used.update(code.co_names)
-            for name in code.co_names:
+            for name in globals_of(code) if code.co_names else ():
                 if name in function.__globals__:
                     value = function.__globals__[name]
                     if ours(value) and not isinstance(value, (Tensor, Module, Standin)):
@@ -178,21 +186,29 @@ class Surroundings:
 
     def _visit_attributes(self):
         """Of modules and other objects, the attributes and methods whose names the functions mention."""
-        before = -1
-        while len(self._known) + len(self._used) != before:
-            before = len(self._known) + len(self._used)
-            for owner, seen in list(self._owners):
-                for name in self._used - seen.keys():
-                    if name in owner.__dict__:
-                        seen[name] = value = owner.__dict__[name]
-                        if not isinstance(owner, Module) or not isinstance(value, (Tensor, Module)):
-                            self._visit(value, 1)
-                    else:
-                        method = getattr(type(owner), name, None)
-                        if isinstance(method, property):
-                            method = method.fget
-                        if isinstance(method, types.FunctionType) and not ours(method):
-                            self._visit_function(method, 1)
+        asked, done = set(), 0                          # the names, the number of owners, that have been put together
+        kinds = {}                                      # of classes: the names that are there, those that were looked at
+        while len(self._used) != len(asked) or len(self._owners) != done:
+            fresh, old = self._used - asked, done
+            asked, done = set(self._used), len(self._owners)
+            for k in range(0 if fresh else old, done):
+                owner, seen = self._owners[k]
+                names = fresh if k < old else asked
+                for name in owner.__dict__.keys() & names:
+                    seen[name] = value = owner.__dict__[name]
+                    if not isinstance(owner, Module) or not isinstance(value, (Tensor, Module)):
+                        self._visit(value, 1)
+                kind = type(owner)
+                if kind not in kinds:
+                    kinds[kind] = (set().union(*(c.__dict__ for c in kind.__mro__)), set())
+                there, known = kinds[kind]
+                for name in (there & names) - known - owner.__dict__.keys():
+                    known.add(name)
+                    method = getattr(kind, name, None)
+                    if isinstance(method, property):
+                        method = method.fget
+                    if isinstance(method, types.FunctionType) and not ours(method):
+                        self._visit_function(method, 1)
         self.attributes = [(owner, seen) for owner, seen in self._owners if seen and not isinstance(owner, Module)]
 
     def differs(self):

@@ -1,7 +1,7 @@
 """Floor 3, optim: Adam.  The update itself is the core's `adam_step`."""
 
 from fastbp._core import Tensor, adam_step, float32, float64, get_default_dtype, tensor, zeros_like
-from fastbp.optim.optimizer import CompiledOptimizer, _reject_differentiable
+from fastbp.optim.optimizer import CompiledOptimizer
 
 __all__ = ["Adam"]
 
@@ -23,6 +23,7 @@ class Adam(CompiledOptimizer):
         betas: (beta1, beta2).
         eps, weight_decay, amsgrad, decoupled_weight_decay: as in the formula.
         maximize: ascend instead.
+        differentiable: gradients go through the step, to the gradients that it is given and to options that are tensors.
         foreach, fused, capturable: accepted and ignored; every step is one compiled pass.
     State of a parameter: step (), exp_avg and exp_avg_sq (and max_exp_avg_sq) of its shape.
     Errors: ValueError for options outside their range.
@@ -61,13 +62,14 @@ class Adam(CompiledOptimizer):
                 raise ValueError(f"betas[{k}] as a Tensor is not supported for capturable=False and foreach=True")
             if kinds[k] and betas[k].numel() != 1:
                 raise ValueError(f"Tensor betas[{k}] must be 1-element")
+        if fused and differentiable:
+            raise RuntimeError("`fused` does not support `differentiable`")
         if fused and foreach:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-        _reject_differentiable(type(self).__name__, differentiable)
         super().__init__(params, {
-            "lr": lr, "betas": tuple(map(_scalar, betas)), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
-            "maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable,
-            "fused": fused, "decoupled_weight_decay": decoupled_weight_decay})
+            "lr": lr, "betas": tuple(betas if differentiable else map(_scalar, betas)), "eps": eps,
+            "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach,
+            "capturable": capturable, "differentiable": differentiable, "fused": fused, "decoupled_weight_decay": decoupled_weight_decay})
 
     def __setstate__(self, state):
         super().__setstate__(state)

@@ -8,7 +8,7 @@ import math
 
 from fastbp._core import Tensor, full_like, ones, optimizer_step, tensor, zeros, zeros_like
 from fastbp.optim.adam import _step_dtype
-from fastbp.optim.optimizer import CompiledOptimizer, _reject_differentiable
+from fastbp.optim.optimizer import CompiledOptimizer
 
 __all__ = ["ASGD", "Adadelta", "Adagrad", "Adamax", "Lion", "NAdam", "RAdam", "RMSprop", "Rprop"]
 
@@ -41,7 +41,6 @@ class OnePass(CompiledOptimizer):
     _group_defaults: tuple = (("maximize", False), ("foreach", None), ("capturable", False), ("differentiable", False))
 
     def _start(self, params, defaults):
-        _reject_differentiable(type(self).__name__, defaults.get("differentiable"))
         super().__init__(params, defaults)
 
     def __setstate__(self, state):

@@ -200,7 +200,7 @@ class Optimizer:
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + _type_name(p))
-            if not (p.is_leaf or p.retains_grad):
+            if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
@@ -404,7 +404,7 @@ class CompiledOptimizer(Optimizer):
         Args: closure: function that computes the loss anew and returns it.
         Returns: the closure's result, or None.
         """
-        if _recording():
+        if _recording() and not self.defaults.get("differentiable"):
             return self._step_recorded(closure)
         if self._step_hooked:
             return _call_hooked(type(self)._step, self, () if closure is None else (closure,), {})
@@ -424,6 +424,9 @@ class CompiledOptimizer(Optimizer):
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if self.defaults.get("differentiable"):
+            self._step_on_the_tape()
+            return loss
         for k, group in enumerate(self.param_groups):
             listed = group["params"]
             plan = self._plans.get(k)
@@ -443,6 +446,14 @@ class CompiledOptimizer(Optimizer):
                 with no_grad():
                     _live(self._update_rows, group, p, p.grad)
         return loss
+
+    def _step_on_the_tape(self):
+        """With differentiable=True: the same update, made of recorded operations."""
+        from fastbp.optim import differentiable
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    differentiable.step(self, group, p)
 
     def _update_rows(self, group, p, grad):
         """Updates a parameter from a row-sparse gradient."""
@@ -479,8 +490,3 @@ class CompiledOptimizer(Optimizer):
 
     def _update(self, group, plan, grads):
         raise NotImplementedError
-
-
-def _reject_differentiable(name, differentiable):
-    if differentiable:
-        raise NotImplementedError(f"{name}: differentiable=True is not supported; leave it out")

@@ -1,7 +1,7 @@
 """Floor 3, optim: stochastic gradient descent.  The update itself is the core's `sgd_step`."""
 
 from fastbp._core import Tensor, empty_like, rows_into, sgd_step
-from fastbp.optim.optimizer import CompiledOptimizer, _Plan, _reject_differentiable
+from fastbp.optim.optimizer import CompiledOptimizer, _Plan
 
 __all__ = ["SGD"]
 
@@ -16,6 +16,7 @@ class SGD(CompiledOptimizer):
         lr: learning rate.
         momentum, dampening, weight_decay, nesterov: as in the formula.
         maximize: ascend instead.
+        differentiable: gradients go through the step, to the gradients that it is given and to options that are tensors.
         foreach, fused: accepted and ignored; every step is one compiled pass.
     State of a parameter: momentum_buffer, of its shape, when there is momentum.
     Errors: ValueError for a negative option, or nesterov without momentum or with dampening.
@@ -42,9 +43,10 @@ class SGD(CompiledOptimizer):
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        if fused and differentiable:
+            raise RuntimeError("`fused` does not support `differentiable`")
         if fused and foreach:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-        _reject_differentiable("SGD", differentiable)
         super().__init__(params, {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
             "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused})

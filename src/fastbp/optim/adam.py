@@ -69,7 +69,8 @@ class Adam(CompiledOptimizer):
         super().__init__(params, {
             "lr": lr, "betas": tuple(betas if differentiable else map(_scalar, betas)), "eps": eps,
             "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach,
-            "capturable": capturable, "differentiable": differentiable, "fused": fused, "decoupled_weight_decay": decoupled_weight_decay})
+            "capturable": capturable, "differentiable": differentiable, "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay})
 
     def __setstate__(self, state):
         super().__setstate__(state)

@@ -34,6 +34,8 @@ CONTINUOUS = {
     "FisherSnedecor": lambda: (D.FisherSnedecor(t(*(A + 4)), t(*(B + 4))), stats.f(A + 4, B + 4)),
     "Weibull": lambda: (D.Weibull(t(*A), t(*B)), stats.weibull_min(B, scale=A)),
     "Pareto": lambda: (D.Pareto(t(*A), t(*(B + 2))), stats.pareto(B + 2, scale=A)),
+    "GeneralizedPareto": lambda: (D.GeneralizedPareto(t(*LOC), t(*A), t(-0.4, 0.2, 0.3)),
+                                  stats.genpareto([-0.4, 0.2, 0.3], LOC, A)),
     "LogNormal": lambda: (D.LogNormal(t(*LOC), t(*A)), stats.lognorm(A, scale=np.exp(LOC))),
     "VonMises": lambda: (D.VonMises(t(*LOC), t(*A)), stats.vonmises(A, LOC)),
 }
@@ -233,3 +235,82 @@ def test_arguments_are_checked():
     assert bool(constraints.simplex.check(t(0.5, 0.5))) and not bool(constraints.simplex.check(t(0.5, 0.6)))
     assert D.biject_to(constraints.positive)(t(0.0)).item() == 1.0
     assert repr(D.Normal(0.0, 1.0)) == "Normal(loc: 0.0, scale: 1.0)"
+
+
+def test_continuous_bernoulli():
+    """Density, moments, entropy and cdf by integration; the series in the middle meets the formula."""
+    for p in (0.03, 0.3, 0.4985, 0.5, 0.5015, 0.8):
+        d = D.ContinuousBernoulli(t(p))
+        assert integrate.quad(lambda x, d=d: d.log_prob(t(x)).exp().item(), 0, 1)[0] == pytest.approx(1, abs=1e-9)
+        for power, value in ((1, d.mean), (2, d.variance + d.mean ** 2)):
+            moment = integrate.quad(lambda x, d=d, power=power: x ** power * d.log_prob(t(x)).exp().item(), 0, 1)[0]
+            assert value.item() == pytest.approx(moment, abs=2e-7)
+        entropy = integrate.quad(lambda x, d=d: -d.log_prob(t(x)).item() * d.log_prob(t(x)).exp().item(), 0, 1)[0]
+        assert d.entropy().item() == pytest.approx(entropy, abs=2e-7)
+        below = integrate.quad(lambda x, d=d: d.log_prob(t(x)).exp().item(), 0, 0.3)[0]
+        assert d.cdf(t(0.3)).item() == pytest.approx(below, abs=1e-3)
+        assert d.cdf(d.icdf(t(0.7))).item() == pytest.approx(0.7)
+    fastbp.manual_seed(0)
+    d = D.ContinuousBernoulli(logits=t(-1.5, 0.0, 2.0))
+    assert (d.sample((20000,)).mean(0) - d.mean).abs().max() < 0.01
+    q = D.ContinuousBernoulli(t(0.3, 0.6, 0.2))
+    x = fastbp.linspace(0, 1, 4001, dtype=fastbp.float64).unsqueeze(1)
+    want = fastbp.trapezoid(d.log_prob(x).exp() * (d.log_prob(x) - q.log_prob(x)), dx=1 / 4000, dim=0)
+    assert D.kl_divergence(d, q).allclose(want, atol=1e-6)
+    with pytest.raises(ValueError, match="The parameter probs has invalid values"):
+        D.ContinuousBernoulli(t(1.5), validate_args=True)
+
+
+def test_wishart_in_three_parametrizations():
+    S = np.array([[2.0, 0.5], [0.5, 1.0]])
+    X = np.array([[1.5, 0.2], [0.2, 0.7]])
+    want = stats.wishart(4.5, S).logpdf(X)
+    forms = {"covariance_matrix": S, "precision_matrix": np.linalg.inv(S), "scale_tril": np.linalg.cholesky(S)}
+    for name, matrix in forms.items():
+        d = D.Wishart(t(4.5)[0], **{name: fastbp.tensor(matrix)})
+        assert d.log_prob(fastbp.tensor(X)).item() == pytest.approx(want)
+        assert d.entropy().item() == pytest.approx(stats.wishart(4.5, S).entropy())
+        for other, value in forms.items():
+            assert getattr(d, other).allclose(fastbp.tensor(value))
+        assert d.mode.allclose(fastbp.tensor((4.5 - 3) * S))
+        wide = d.expand((3,))
+        assert wide.log_prob(fastbp.tensor(X)).shape == (3,) and wide.rsample((2,)).shape == (2, 3, 2, 2)
+    fastbp.manual_seed(0)
+    assert (d.sample((20000,)).mean(0) - d.mean).abs().max() < 0.15
+    batch = D.Wishart(t(4.5, 6.0), fastbp.tensor(np.stack([S, 2 * S])))
+    assert batch.log_prob(fastbp.tensor(X)).allclose(t(want, stats.wishart(6.0, 2 * S).logpdf(X)))
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda I: D.MultivariateNormal(t(0, 1), t(1, 2)), "covariance_matrix must be at least two-dimensional"),
+    (lambda I: D.MultivariateNormal(t(0, 1), I[:1]), "covariance_matrix must be a batch of 2 x 2 matrices"),
+    (lambda I: D.MultivariateNormal(t(0, 1)[0], I), "loc must be at least one-dimensional"),
+    (lambda I: D.MultivariateNormal(t(0, 1), -I), r"parameter covariance_matrix .* PositiveDefinite\(\)"),
+    (lambda I: D.MultivariateNormal(t(0, 1), I + I[0]), r"parameter covariance_matrix .* PositiveDefinite\(\)"),
+    (lambda I: D.MultivariateNormal(t(0, 1), precision_matrix=-I), r"parameter precision_matrix .* PositiveDefinite\(\)"),
+    (lambda I: D.MultivariateNormal(t(0, 1), scale_tril=I + I[1]), r"parameter scale_tril .* LowerCholesky\(\)"),
+    (lambda I: D.MultivariateNormal(t(math.nan, 1), I), r"parameter loc "),
+    (lambda I: D.MultivariateNormal(t(0, 1), I, I), "Exactly one of covariance_matrix or precision_matrix"),
+    (lambda I: D.MultivariateNormal(t(0, 1), I).log_prob(t(0, 1, 2)), "right-most size of value must match event_shape"),
+    (lambda I: D.MultivariateNormal(t(0, 1), I).log_prob(t(0, math.nan)), "within the support"),
+    (lambda I: D.LowRankMultivariateNormal(t(0, 1), I[0], t(1, 2)), "cov_factor must be a batch of matrices"),
+    (lambda I: D.LowRankMultivariateNormal(t(0, 1), I, t(1.0)[0]), "cov_diag must be a batch of vectors"),
+    (lambda I: D.LowRankMultivariateNormal(t(0, 1), I, t(-1, 1)), "parameter cov_diag"),
+    (lambda I: D.Wishart(1.0, I), "expected to be greater than ndim - 1 = 1"),
+    (lambda I: D.Wishart(3.0, I + I[0]), r"parameter covariance_matrix .* PositiveDefinite\(\)"),
+    (lambda I: D.Wishart(3.0, precision_matrix=I + I[0]), r"parameter precision_matrix .* PositiveDefinite\(\)"),
+    (lambda I: D.Wishart(3.0, t(1, 1)), "covariance_matrix must be at least two-dimensional"),
+    (lambda I: D.Wishart(3.0, I).log_prob(-I), "within the support"),
+    (lambda I: D.Poisson(t(1)).log_prob(t(math.inf)), r"support \(IntegerGreaterThan\(lower_bound=0\)\)"),
+    (lambda I: D.Binomial(math.inf, t(0.5)), "parameter total_count"),
+    (lambda I: D.Beta(t(1), t(1)).log_prob(t(2)), r"support \(Interval\(lower_bound=0.0, upper_bound=1.0\)\)"),
+    (lambda I: D.LKJCholesky(2.5), "Expected dim to be an integer"),
+])
+def test_arguments_of_vectors_and_matrices_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(fastbp.eye(2, dtype=fastbp.float64))
+
+
+def test_low_degrees_of_freedom_are_warned_of():
+    with pytest.warns(UserWarning, match="Low df values"):
+        D.Wishart(1.5, fastbp.eye(2))

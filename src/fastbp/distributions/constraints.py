@@ -98,6 +98,16 @@ class _Test(Constraint):
         return self._name
 
 
+def _title(constraint):
+    """half_open_interval as HalfOpenInterval, as PyTorch shows it."""
+    return "".join(part.capitalize() for part in type(constraint).__name__.split("_"))
+
+
+def _whole(x):
+    """Whether values are integers: infinities are none."""
+    return x % 1 == 0
+
+
 class interval(Constraint):
     """[lower_bound, upper_bound]"""
 
@@ -108,7 +118,7 @@ class interval(Constraint):
         return (value >= self.lower_bound) & (value <= self.upper_bound)
 
     def __repr__(self):
-        return f"{type(self).__name__}(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
+        return f"{_title(self)}(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
 
 
 class half_open_interval(interval):
@@ -124,7 +134,7 @@ class integer_interval(interval):
     is_discrete = True
 
     def check(self, value):
-        return (value == value.trunc()) & (value >= self.lower_bound) & (value <= self.upper_bound)
+        return _whole(value) & (value >= self.lower_bound) & (value <= self.upper_bound)
 
 
 class _Bound(Constraint):
@@ -133,7 +143,7 @@ class _Bound(Constraint):
         self._bound = bound
 
     def __repr__(self):
-        return f"{type(self).__name__}({self._side}={self._bound})"
+        return f"{_title(self)}({self._side}={self._bound})"
 
 
 class greater_than(_Bound):
@@ -239,8 +249,8 @@ real = _Test("Real()", lambda x: x == x)        # everything but NaN
 real_vector = independent(real, 1)
 positive, nonnegative = greater_than(0.0), greater_than_eq(0.0)
 unit_interval = interval(0.0, 1.0)
-nonnegative_integer = _Test("IntegerGreaterThan(lower_bound=0)", lambda x: (x == x.trunc()) & (x >= 0), True)
-positive_integer = _Test("IntegerGreaterThan(lower_bound=1)", lambda x: (x == x.trunc()) & (x >= 1), True)
+nonnegative_integer = _Test("IntegerGreaterThan(lower_bound=0)", lambda x: _whole(x) & (x >= 0), True)
+positive_integer = _Test("IntegerGreaterThan(lower_bound=1)", lambda x: _whole(x) & (x >= 1), True)
 simplex = _Test("Simplex()", lambda x: (x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < 1e-6), event_dim=1)
 lower_triangular = _Test("LowerTriangular()", _lower, event_dim=2)
 lower_cholesky = _Test("LowerCholesky()", lambda x: _lower(x) & _positive_diagonal(x), event_dim=2)

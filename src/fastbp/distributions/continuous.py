@@ -9,8 +9,8 @@ from fastbp.distributions.distribution import Distribution, ExponentialFamily
 from fastbp.distributions.utils import _standard_normal, broadcast_all, euler_constant, tiny_of
 
 __all__ = [
-    "Beta", "Cauchy", "Chi2", "Exponential", "FisherSnedecor", "Gamma", "Gumbel", "HalfCauchy", "HalfNormal", "InverseGamma",
-    "Laplace", "Normal", "Pareto", "StudentT", "Uniform", "VonMises", "Weibull",
+    "Beta", "Cauchy", "Chi2", "Exponential", "FisherSnedecor", "Gamma", "GeneralizedPareto", "Gumbel", "HalfCauchy",
+    "HalfNormal", "InverseGamma", "Laplace", "Normal", "Pareto", "StudentT", "Uniform", "VonMises", "Weibull",
 ]
 
 
@@ -642,6 +642,84 @@ class Pareto(Distribution):
 
     def entropy(self):
         return (self.scale / self.alpha).log() + (1 + self.alpha.reciprocal())
+
+
+class GeneralizedPareto(Distribution):
+    """The generalized Pareto distribution.  Formula: p(x) = (1 + c z)^(-1 / c - 1) / scale, z = (x - loc) / scale >= 0
+
+    Args: loc, scale, concentration c; c = 0 is exponential, c = -1 uniform; below 0 values end at loc - scale / c.
+    Source: torch.distributions.GeneralizedPareto
+
+    >>> import fastbp
+    >>> round(GeneralizedPareto(0.0, 2.0, 0.0).log_prob(fastbp.tensor(1.0)).item(), 6)
+    -1.193147
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive, "concentration": constraints.real}
+    has_rsample = True
+    _expanded = ("loc", "scale", "concentration")
+
+    def __init__(self, loc, scale, concentration, validate_args=None):
+        self.loc, self.scale, self.concentration = broadcast_all(loc, scale, concentration)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self):
+        c = self.concentration
+        return constraints.interval(self.loc, _core.where(c < 0, self.loc - self.scale / _core.where(c < 0, c, 1.0), math.inf))
+
+    mode = property(lambda self: self.loc)
+
+    @property
+    def mean(self):
+        c = self.concentration
+        return _core.where(c < 1, self.loc + self.scale / (1 - _core.where(c < 1, c, 0.5)), math.nan)
+
+    @property
+    def variance(self):
+        c = self.concentration
+        safe = _core.where(c < 0.5, c, 0.25)
+        return _core.where(c < 0.5, self.scale ** 2 / ((1 - safe) ** 2 * (1 - 2 * safe)), math.nan)
+
+    def _shape(self):
+        """Whether c is 0 to rounding, and a c that can be divided by."""
+        zero = self.concentration.abs() <= 1e-8
+        return zero, _core.where(zero, 1.0, self.concentration)
+
+    def _standard(self, value):
+        if self._validate_args:
+            self._validate_sample(value)
+        return (value - self.loc) / self.scale
+
+    def log_prob(self, value):
+        z = self._standard(value)
+        zero, c = self._shape()
+        y = 1 / c + 1
+        return -self.scale.log() - _core.where(zero, z, _core.where(y == 0, y, y * _core.log1p(c * z)))
+
+    def log_survival_function(self, value):
+        """Logarithm of the probability of a larger value."""
+        z = self._standard(value)
+        zero, c = self._shape()
+        return _core.where(zero, -z, -_core.log1p(c * z) / c)
+
+    def log_cdf(self, value):
+        """Logarithm of the cdf."""
+        return _core.log1p(-_core.exp(self.log_survival_function(value)))
+
+    def cdf(self, value):
+        return -_core.expm1(self.log_survival_function(value))
+
+    def icdf(self, value):
+        zero, c = self._shape()
+        t = _core.log1p(-value)
+        return self.loc + self.scale * _core.where(zero, -t, _core.expm1(-c * t) / c)
+
+    def rsample(self, sample_shape=()):
+        return self.icdf(_core.rand(self._extended_shape(sample_shape), dtype=self.loc.dtype))
+
+    def entropy(self):
+        return self.scale.log() + self.concentration + 1
 
 
 class VonMises(Distribution):

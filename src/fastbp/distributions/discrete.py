@@ -8,12 +8,20 @@ from fastbp.autograd.grad_mode import no_grad
 from fastbp.distributions import constraints
 from fastbp.distributions.continuous import Gamma
 from fastbp.distributions.distribution import Distribution, ExponentialFamily
-from fastbp.distributions.utils import broadcast_all, eps_of, lazy_property, logits_to_probs, probs_to_logits, tiny_of
+from fastbp.distributions.utils import (
+    broadcast_all,
+    clamp_probs,
+    eps_of,
+    lazy_property,
+    logits_to_probs,
+    probs_to_logits,
+    tiny_of,
+)
 from fastbp.nn import functional as F
 
 __all__ = [
-    "Bernoulli", "Binomial", "Categorical", "Geometric", "Multinomial", "NegativeBinomial", "OneHotCategorical",
-    "OneHotCategoricalStraightThrough", "Poisson",
+    "Bernoulli", "Binomial", "Categorical", "ContinuousBernoulli", "Geometric", "Multinomial", "NegativeBinomial",
+    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson",
 ]
 
 
@@ -83,6 +91,93 @@ class Bernoulli(_BinaryProbability, ExponentialFamily):
     def enumerate_support(self, expand=True):
         values = _core.arange(2, dtype=self._param.dtype).reshape((-1,) + (1,) * len(self._batch_shape))
         return values.expand((2, *self._batch_shape)) if expand else values
+
+
+class ContinuousBernoulli(_BinaryProbability, ExponentialFamily):
+    """Values between 0 and 1, more of them near 1 the larger `probs` is.
+
+    Formula: p(x) = C probs^x (1 - probs)^(1 - x), C = 2 artanh(1 - 2 probs) / (1 - 2 probs); C = 2 at probs = 1/2
+    Args: probs, or logits: the logarithm of the odds; lims: between these probs a series takes the formula's place.
+    Source: Loaiza-Ganem and Cunningham, 2019; torch.distributions.ContinuousBernoulli
+
+    >>> import fastbp
+    >>> round(ContinuousBernoulli(0.5).log_prob(fastbp.tensor(0.25)).item(), 6)
+    0.0
+    """
+
+    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+    support = constraints.unit_interval
+    has_rsample = True
+    _expanded = ("probs", "logits")
+
+    def __init__(self, probs=None, logits=None, lims=(0.499, 0.501), validate_args=None):
+        value = self._take(probs, logits)
+        if probs is not None:
+            if validate_args and not bool(((value >= 0) & (value <= 1)).all()):      # by default they are clamped, as in PyTorch
+                raise ValueError("The parameter probs has invalid values")
+            self.probs = value = clamp_probs(value)
+        self._lims = lims
+        super().__init__(value.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape, _instance=None):
+        new = super().expand(batch_shape, _instance)
+        new._lims = self._lims
+        return new
+
+    @lazy_property
+    def probs(self):
+        """The parameter between 0 and 1."""
+        return clamp_probs(logits_to_probs(self.logits, is_binary=True))
+
+    param_shape = property(lambda self: self._param.shape)
+    stddev = property(lambda self: self.variance.sqrt())
+
+    def _parts(self):
+        """Where the formula holds, a parameter from there, and log((1 - probs) / probs)."""
+        outside = (self.probs <= self._lims[0]) | (self.probs > self._lims[1])
+        cut = _core.where(outside, self.probs, self._lims[0])
+        return outside, cut, _core.log1p(-cut) - cut.log()
+
+    def _log_norm(self):
+        outside, cut, odds = self._parts()
+        x = (self.probs - 0.5) ** 2
+        return _core.where(outside, odds.abs().log() - (1 - 2 * cut).abs().log(), math.log(2.0) + (4 / 3 + 104 / 45 * x) * x)
+
+    @property
+    def mean(self):
+        outside, cut, odds = self._parts()
+        x = self.probs - 0.5
+        return _core.where(outside, cut / (2 * cut - 1) + 1 / odds, 0.5 + (1 / 3 + 16 / 45 * x ** 2) * x)
+
+    @property
+    def variance(self):
+        outside, cut, odds = self._parts()
+        x = (self.probs - 0.5) ** 2
+        return _core.where(outside, cut * (cut - 1) / (1 - 2 * cut) ** 2 + 1 / odds ** 2, 1 / 12 - (1 / 15 - 128 / 945 * x) * x)
+
+    def log_prob(self, value):
+        if self._validate_args:
+            self._validate_sample(value)
+        logits, value = broadcast_all(self.logits, value)
+        return -F.binary_cross_entropy_with_logits(logits, value.to(logits.dtype), reduction="none") + self._log_norm()
+
+    def cdf(self, value):
+        if self._validate_args:
+            self._validate_sample(value)
+        outside, cut, _ = self._parts()
+        inside = _core.where(outside, (cut ** value * (1 - cut) ** (1 - value) + cut - 1) / (2 * cut - 1), value)
+        return _core.where(value <= 0, 0.0, _core.where(value >= 1, 1.0, inside))
+
+    def icdf(self, value):
+        outside, cut, odds = self._parts()
+        return _core.where(outside, (_core.log1p(-cut + value * (2 * cut - 1)) - _core.log1p(-cut)) / -odds, value)
+
+    def rsample(self, sample_shape=()):
+        return self.icdf(_core.rand(self._extended_shape(sample_shape), dtype=self.probs.dtype))
+
+    def entropy(self):
+        zero, one = _core.log1p(-self.probs), self.probs.log()
+        return self.mean * (zero - one) - self._log_norm() - zero
 
 
 class Geometric(_BinaryProbability, Distribution):

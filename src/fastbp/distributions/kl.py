@@ -22,6 +22,7 @@ from fastbp.distributions.discrete import (
     Bernoulli,
     Binomial,
     Categorical,
+    ContinuousBernoulli,
     Geometric,
     OneHotCategorical,
     Poisson,
@@ -104,6 +105,11 @@ def _bernoulli(p, q):
     t2 = _core.where(q.probs == 1, math.inf, t2)
     t2 = _core.where(p.probs == 1, 0.0, t2)
     return t1 + t2
+
+
+@register_kl(ContinuousBernoulli, ContinuousBernoulli)
+def _continuous_bernoulli(p, q):
+    return p.mean * (p.logits - q.logits) + p._log_norm() + (-p.probs).log1p() - q._log_norm() - (-q.probs).log1p()
 
 
 @register_kl(Binomial, Binomial)

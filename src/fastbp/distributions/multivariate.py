@@ -1,6 +1,7 @@
 """Floor 3: distributions of vectors and matrices."""
 
 import math
+import warnings
 
 from fastbp import _core
 from fastbp._core import Size
@@ -58,8 +59,12 @@ class MultivariateNormal(Distribution):
         if len(given) != 1:
             raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
         (name, matrix), = given.items()
+        n = loc.shape[-1]
         if matrix.dim() < 2:
             raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
+        if tuple(matrix.shape[-2:]) != (n, n):
+            raise ValueError(f"{name} must be a batch of {n} x {n} matrices, one row for each component of loc, but its shape is "
+                             f"{tuple(matrix.shape)}")
         batch = _core.broadcast_shapes(tuple(matrix.shape[:-2]), tuple(loc.shape[:-1]))
         setattr(self, name, matrix.expand((*batch, -1, -1)))
         self.loc = loc.expand((*batch, -1))
@@ -137,7 +142,7 @@ class LowRankMultivariateNormal(MultivariateNormal):
         n = loc.shape[-1]
         if cov_factor.dim() < 2 or cov_factor.shape[-2] != n:
             raise ValueError(f"cov_factor must be a batch of matrices with shape {n} x m")
-        if cov_diag.shape[-1] != n:
+        if cov_diag.dim() < 1 or cov_diag.shape[-1] != n:
             raise ValueError(f"cov_diag must be a batch of vectors with shape {(n,)}")
         self.cov_factor, self.cov_diag = cov_factor, cov_diag
         covariance = _core.matmul(cov_factor, cov_factor.mT) + cov_diag.unsqueeze(-1) * _core.eye(n, dtype=loc.dtype)
@@ -203,7 +208,7 @@ class LKJCholesky(Distribution):
     support = constraints.corr_cholesky
 
     def __init__(self, dim, concentration=1.0, validate_args=None):
-        if dim < 2:
+        if not isinstance(dim, int) or dim < 2:
             raise ValueError(f"Expected dim to be an integer greater than or equal to 2. Found dim={dim}.")
         from fastbp.distributions.utils import broadcast_all
         self.dim = dim
@@ -244,37 +249,79 @@ class LKJCholesky(Distribution):
 
 
 class Wishart(ExponentialFamily):
-    """The Wishart distribution of positive definite matrices.  Args: df; covariance_matrix or scale_tril.
+    """The Wishart distribution of positive definite matrices.
 
-    Source: torch.distributions.Wishart
+    Formula: p(X) = |X|^((df - n - 1) / 2) exp(-tr(S^-1 X) / 2) / (2^(df n / 2) |S|^(df / 2) Gamma_n(df / 2))
+    Args: df > n - 1; one of covariance_matrix S, precision_matrix S^-1, scale_tril L with S = L L^T, (..., n, n).
+    Source: torch.distributions.Wishart; samples: Bartlett's decomposition
     """
 
-    arg_constraints = {"covariance_matrix": constraints.positive_definite, "scale_tril": constraints.lower_cholesky}
+    arg_constraints = {"covariance_matrix": constraints.positive_definite, "precision_matrix": constraints.positive_definite,
+                       "scale_tril": constraints.lower_cholesky, "df": constraints.greater_than(0)}
     support = constraints.positive_definite
     has_rsample = True
 
     def __init__(self, df, covariance_matrix=None, precision_matrix=None, scale_tril=None, validate_args=None):
         from fastbp import linalg
-        if sum(m is not None for m in (covariance_matrix, precision_matrix, scale_tril)) != 1:
+        given = {k: v for k, v in (("covariance_matrix", covariance_matrix), ("precision_matrix", precision_matrix),
+                                   ("scale_tril", scale_tril)) if v is not None}
+        if len(given) != 1:
             raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        L = (scale_tril if scale_tril is not None else linalg.cholesky(covariance_matrix) if covariance_matrix is not None
-             else _precision_to_scale_tril(precision_matrix))
-        n = L.shape[-1]
-        df = df if isinstance(df, _core.Tensor) else _core.tensor(float(df), dtype=L.dtype)
-        batch = _core.broadcast_shapes(tuple(L.shape[:-2]), tuple(df.shape))
-        self.df, self.scale_tril = df.expand(batch), L.expand((*batch, n, n))
-        if not bool((self.df > n - 1).all()):
+        (name, matrix), = given.items()
+        if matrix.dim() < 2 or matrix.shape[-1] != matrix.shape[-2]:
+            raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions, and square, but "
+                             f"its shape is {tuple(matrix.shape)}")
+        n = matrix.shape[-1]
+        df = df if isinstance(df, _core.Tensor) else _core.tensor(float(df), dtype=matrix.dtype)
+        batch = _core.broadcast_shapes(tuple(matrix.shape[:-2]), tuple(df.shape))
+        self.df = df.expand(batch)
+        if bool((self.df <= n - 1).any()):
             raise ValueError(f"Value of df={df} expected to be greater than ndim - 1 = {n - 1}.")
+        setattr(self, name, matrix.expand((*batch, n, n)))
         super().__init__(batch, Size((n, n)), validate_args=validate_args)
+        if bool((self.df < n).any()):
+            warnings.warn("Low df values detected. Singular samples are highly likely to occur for ndim - 1 < df < ndim.",
+                          stacklevel=2)
+        self._unbroadcasted_scale_tril = (matrix if name == "scale_tril" else linalg.cholesky(matrix)
+                                          if name == "covariance_matrix" else _precision_to_scale_tril(matrix))
+
+    def expand(self, batch_shape, _instance=None):
+        new = self._new(_instance, batch_shape)
+        new.df = self.df.expand(tuple(batch_shape))
+        new._unbroadcasted_scale_tril = self._unbroadcasted_scale_tril
+        for name in ("covariance_matrix", "precision_matrix", "scale_tril"):
+            if name in self.__dict__:
+                setattr(new, name, self.__dict__[name].expand((*batch_shape, *self._event_shape)))
+        return new
+
+    def _wide(self, matrix):
+        return matrix.expand((*self._batch_shape, *self._event_shape))
+
+    @lazy_property
+    def scale_tril(self):
+        """L"""
+        return self._wide(self._unbroadcasted_scale_tril)
 
     @lazy_property
     def covariance_matrix(self):
-        """The scale matrix L L^T."""
-        return _core.matmul(self.scale_tril, self.scale_tril.mT)
+        """S = L L^T"""
+        L = self._unbroadcasted_scale_tril
+        return self._wide(_core.matmul(L, L.mT))
+
+    @lazy_property
+    def precision_matrix(self):
+        """S^-1"""
+        L = self._unbroadcasted_scale_tril
+        return self._wide(_core.cholesky_solve(_core.eye(L.shape[-1], dtype=L.dtype), L))
 
     @property
     def mean(self):
         return self.df.unsqueeze(-1).unsqueeze(-1) * self.covariance_matrix
+
+    @property
+    def mode(self):
+        factor = self.df - self._event_shape[0] - 1
+        return _core.where(factor > 0, factor, math.nan).unsqueeze(-1).unsqueeze(-1) * self.covariance_matrix
 
     @property
     def variance(self):
@@ -288,14 +335,21 @@ class Wishart(ExponentialFamily):
         half = 0.5 * (self.df.unsqueeze(-1) - _core.arange(n, dtype=self.df.dtype))
         chi = (2 * _core._standard_gamma(half.expand(shape[:-1]))).sqrt()
         a = _core.randn(shape, dtype=self.df.dtype).tril(-1) + chi.unsqueeze(-1) * _core.eye(n, dtype=self.df.dtype)
-        b = _core.matmul(self.scale_tril, a)
+        b = _core.matmul(self._unbroadcasted_scale_tril, a)
         return _core.matmul(b, b.mT)
 
     def log_prob(self, value):
         from fastbp import linalg
         if self._validate_args:
             self._validate_sample(value)
-        nu, n = self.df, self._event_shape[0]
-        inner = linalg.solve(self.covariance_matrix.expand(value.shape), value)
-        return (-nu * (n * math.log(2) / 2 + _half_logdet(self.scale_tril)) - _core.mvlgamma(nu / 2, n)
+        nu, n, L = self.df, self._event_shape[0], self._unbroadcasted_scale_tril
+        inner = _core.cholesky_solve(value, L)
+        return (-nu * (n * math.log(2) / 2 + _half_logdet(L)) - _core.mvlgamma(nu / 2, n)
                 + (nu - n - 1) / 2 * linalg.slogdet(value)[1] - inner.diagonal(0, -2, -1).sum(-1) / 2)
+
+    def entropy(self):
+        nu, n = self.df, self._event_shape[0]
+        offsets = _core.arange(n, dtype=nu.dtype) / 2
+        digammas = _core.digamma(nu.unsqueeze(-1) / 2 - offsets).sum(-1)
+        return ((n + 1) * (n * math.log(2) / 2 + _half_logdet(self._unbroadcasted_scale_tril)) + _core.mvlgamma(nu / 2, n)
+                - (nu - n - 1) / 2 * digammas + nu * n / 2)

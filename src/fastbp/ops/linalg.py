@@ -635,6 +635,7 @@ composed("linalg_norm(Tensor A, object ord=None, int[]? dim=None, bool keepdim=F
 # ---- distances ------------------------------------------------------------------------------------------------------
 
 LARGE = 1 << 24             # elements of the tensor of all differences from which on cdist multiplies matrices instead
+SHORT = 8                   # components up to which cdist keeps them outermost
 
 
 def _check_p(name, p):
@@ -657,6 +658,13 @@ def _cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
         a, b = x1 - centre, x2 - centre
         s = (a * a).sum(-1, True) + (b * b).sum(-1).unsqueeze(-2) - 2 * F.matmul(a, b.mT)
         none = s <= 0
+        return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
+    if 0 < k <= SHORT:                              # differences with the rows last: long loops
+        difference = x1.mT.unsqueeze(-1) - x2.mT.unsqueeze(-2)
+        if p != 2:
+            return _vector_norm(difference, p, -3)
+        s = (difference * difference).sum(-3)
+        none = s == 0
         return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
     return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p)
 

@@ -695,3 +695,13 @@ def test_variance_far_from_zero(dim):
     x = fastbp.randn(500, 500) + 1e6
     expected = x.numpy().astype(np.float64).var(dim, ddof=1)
     np.testing.assert_allclose(x.var(dim).numpy(), expected, rtol=1e-6)
+
+
+def test_joining_into_one_of_the_parts():
+    x, y = fastbp.zeros(0), fastbp.ones(2, 3)
+    for out in (x, y, y[:1]):
+        with pytest.raises(ValueError, match="shares memory"):
+            fastbp.cat((x, y), out=out)
+    with pytest.raises(fastbp.DTypeError, match="sequence of tensors"):
+        fastbp.cat(y, out=fastbp.zeros(3))
+    assert y.tolist() == [[1.0] * 3] * 2

@@ -663,8 +663,8 @@ cdef int check_apart(str op, object out, tuple inputs) except -1:
     for x in inputs:
         if isinstance(x, Tensor):
             t = x
-            if (t.st is (<Tensor>out).st and t.n and (<Tensor>out).n and t.ptr <= last_byte(out)
-                    and (<Tensor>out).ptr <= last_byte(t)):
+            if t is out or (t.st is (<Tensor>out).st and t.n and (<Tensor>out).n and t.ptr <= last_byte(out)
+                            and (<Tensor>out).ptr <= last_byte(t)):
                 raise ValueError(f"{op}: out {describe(out)} shares memory with {describe(t)}; clone() one of them.")
     return 0
 

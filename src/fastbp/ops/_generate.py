@@ -299,7 +299,8 @@ def door(row, method):
             others.append(a.name)
     if out and row.out == "apart":
         inputs = row.tensors[0].name        # a sequence of tensors
-        yield f"    if out is not None:\n        {inputs} = tuple({inputs})\n        check_apart({row.name!r}, out, {inputs})"
+        yield (f"    if out is not None and not isinstance({inputs}, Tensor):\n        {inputs} = tuple({inputs})\n"
+               f"        check_apart({row.name!r}, out, {inputs})")
     call = f"c_{row.name}({', '.join(others)})"
     yield f"    return {f'into({call}, out)' if out else call}"
 

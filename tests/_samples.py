@@ -8,6 +8,7 @@ function of its own is reached; `REFERENCES` gives formulas for primitives that 
 import fastbp
 import numpy as np
 import samples_conv
+import samples_functions
 import samples_index
 import samples_linalg
 import samples_nn
@@ -15,6 +16,7 @@ import samples_point
 import samples_sort
 from fastbp import _core
 from fastbp.ops import TABLE, F
+from fastbp.ops._declare import Argument
 from scipy import special
 
 KINK_DISTANCE = 0.05        # samples stay this far from kinks; difference quotients step at most 0.004
@@ -254,6 +256,8 @@ SAMPLES |= samples_nn.SAMPLES | samples_point.SAMPLES | samples_index.SAMPLES | 
 
 def samples_of(row, seed=0):
     """Samples of any row, as tuples in the order of its arguments."""
+    if isinstance(row, Function):
+        return [tuple(row.arrays)]
     rng = np.random.default_rng([seed, *row.name.encode()])
     return list(pointwise_samples(row, rng) if row.kind == "pointwise" else SAMPLES[row.name](rng))
 
@@ -287,6 +291,8 @@ DOORS = {
 
 def door(row):
     """A function of the row's arguments, all positional in the row's order."""
+    if isinstance(row, Function):
+        return row.function
     if row.name in DOORS:
         return DOORS[row.name]
     raw = getattr(_core, "_call_" + row.name, None)
@@ -296,6 +302,24 @@ def door(row):
     names = [a.name for a in row.arguments]
     first = next((k for k, a in enumerate(row.arguments) if a.keyword), len(names))
     return lambda *args: f(*args[:first], **dict(zip(names[first:], args[first:])))
+
+
+# ---- functions that are no rows -------------------------------------------------------------------------------------
+
+
+class Function:
+    """What the tests over the table need to know of a function, method or operator that is no row: one of its samples."""
+
+    kind, types, rules, kinks = "composed", "float", {}, ()
+
+    def __init__(self, name, number, f, arrays):
+        self.name, self.function, self.arrays = f"door: {name}, {number}", f, arrays
+        self.arguments = self.tensors = [Argument(f"Tensor x{k}", False) for k in range(len(arrays))]
+        self.constants = []
+
+
+FUNCTIONS = [Function(name, number, f, arrays) for name, make in samples_functions.FUNCTIONS.items()
+             for number, (f, *arrays) in enumerate(make(np.random.default_rng([7, *name.encode()])))]
 
 
 # ---- references -----------------------------------------------------------------------------------------------------

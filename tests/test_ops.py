@@ -15,14 +15,14 @@ import pytest
 import samples_linalg
 import samples_point
 import samples_sort
-from _samples import REFERENCES, SAMPLES, door, pointwise_arrays, reference, samples_of
+from _samples import FUNCTIONS, REFERENCES, SAMPLES, door, pointwise_arrays, reference, samples_of
 from fastbp import _core
 from fastbp._core import DTypeError, ShapeError, Tensor
 from fastbp.ops import TABLE, trace
 from fastbp.ops._declare import names_of
 
 ROWS = list(TABLE.values())
-WITH_SAMPLES = [r for r in ROWS if r.kind == "pointwise" or r.name in SAMPLES]
+WITH_SAMPLES = [r for r in ROWS if r.kind == "pointwise" or r.name in SAMPLES] + FUNCTIONS
 POINTWISE = [r for r in ROWS if r.kind == "pointwise"]
 FUSED = [r for r in ROWS if r.kind == "fused" and r.composition is not None]
 LINEAR = [r for r in ROWS if r.kind == "linear"]
@@ -106,7 +106,7 @@ class Call:
 
 def joined(y):
     """Several floating results as one vector."""
-    if not isinstance(y, tuple):
+    if not isinstance(y, (tuple, list)):
         return y
     return fastbp.cat([r.reshape(-1) for r in y if r is not None and r.dtype.is_floating_point])
 

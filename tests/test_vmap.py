@@ -1,5 +1,7 @@
 """vmap: every row on a batch equals a loop over its examples, forward and backward; derived from the table."""
 
+import itertools
+
 import fastbp
 import numpy as np
 import pytest
@@ -199,24 +201,34 @@ def test_writes_in_place(rng):
 
     def whole(a):
         return (a * 0).copy_(a[0]) * a
-    cases = (rows, whole, lambda a: (a * 1).zero_(), lambda a: (a * 1).fill_(a[0, 0]), lambda a: (a * 1).masked_fill_(a > 0, 0.5),
+    def view(a):
+        y = a * 1
+        y[0].copy_(a[1] * a[2])
+        y.diagonal().mul_(a[0, :4])
+        return y
+
+    def positions(a):
+        y = a * 1
+        y[fastbp.tensor([0, 2])] = a[:2] * a[3]
+        y[:, [1, 1], None] = a[:, 3:4].unsqueeze(-1)
+        y[2:, fastbp.tensor([True, False, False, False, True])] = 2.0
+        y[a[:, 0].argsort()[:2], 3] = a[0, 0]
+        return y
+    cases = (rows, whole, view, positions, lambda a: (a * 1).zero_(), lambda a: (a * 1).fill_(a[0, 0]),
+             lambda a: (a * 1).masked_fill_(a > 0, 0.5),
              lambda a: (a * 1).index_fill_(0, fastbp.tensor([0, 2]), 3.0), lambda a: (a * 1).relu_(),
              lambda a: (a * 1).clamp_(0.1, 0.7), lambda a: (a + 1).mul_(a).add_(a[0], alpha=2),
              lambda a: (a * 1).scatter_(0, fastbp.zeros(1, 5, dtype=fastbp.int64), a[:1] * 2))
     for f in cases:
         gradient = func.grad(lambda a, f=f: (f(a) * a).sum())
         tangent = lambda a, f=f: func.jvp(f, (a,), (a * a + 1,))[1]
-        for g in (f, gradient, tangent):
+        for g in (f, gradient) if f is view else (f, gradient, tangent):
             want = np.stack([g(x[k]).numpy() for k in range(3)])
             np.testing.assert_allclose(func.vmap(g)(x).numpy(), want, rtol=1e-14)
     with pytest.raises(GraphError, match=r"has no batch dimension.*x \* 0"):
         func.vmap(lambda a: fastbp.zeros(4, 5, dtype=x.dtype).copy_(a))(x)
     with pytest.raises(GraphError, match="has no batch dimension"):
         func.vmap(lambda a: fastbp.zeros(4, 5, dtype=x.dtype).__setitem__(0, a[0]))(x)
-    with pytest.raises(GraphError, match="index_put"):
-        func.vmap(lambda a: (a * 1).__setitem__(fastbp.tensor([0, 1]), a[:2]))(x)
-    with pytest.raises(GraphError, match="view"):
-        func.vmap(func.grad(lambda a: (a * 1)[0].copy_(a[1]).sum()))(x)
     with pytest.raises(ValueError, match="broadcast"):
         func.vmap(lambda a: (a * 1).copy_(a[:3]))(x)
     with pytest.raises(ValueError, match="broadcast"):
@@ -425,3 +437,70 @@ def test_ordering_example_by_example(name, missing):
     if want.dtype.kind == "f":
         g = fastbp.func.grad(lambda e: (f(e) * 2).sum())
         np.testing.assert_allclose(fastbp.func.vmap(g)(x).numpy(), np.stack([g(e).numpy() for e in x]), rtol=1e-12)
+
+
+def draws(x):
+    """One of every kind of random number, of the shape of one example or a part of it; the last ones written in place."""
+    e = fastbp.empty_like(x)
+    p = fastbp.nn.functional
+    yield from (fastbp.rand(4), fastbp.randn(2, 4), fastbp.rand_like(x), fastbp.randn_like(x), fastbp.randint(0, 10 ** 6, (4,)),
+                fastbp.randint_like(x, 10 ** 6), fastbp.normal(0.0, 1.0, (4,)), fastbp.randperm(50),
+                fastbp.bernoulli(fastbp.full((64,), 0.5)), fastbp.multinomial(fastbp.ones(40), 20),
+                fastbp.multinomial(fastbp.ones(40), 20, True), fastbp.poisson(fastbp.full((9,), 50.0)))
+    yield from (p.dropout(fastbp.ones(64)), p.dropout2d(fastbp.ones(2, 64, 1, 1)), p.alpha_dropout(fastbp.ones(64), True),
+                p.rrelu(-fastbp.ones(4), training=True), p.gumbel_softmax(fastbp.zeros(4)), p.dropout(x * 0 + fastbp.ones(64, 1)),
+                p.scaled_dot_product_attention(*[fastbp.ones(1, 8, 4)] * 3, dropout_p=0.5))
+    for fill in ("uniform_", "normal_", "exponential_", "log_normal_", "cauchy_"):
+        yield getattr(e.clone(), fill)()
+    yield (fastbp.zeros_like(x) + fastbp.zeros(32, 4)).bernoulli_(0.5)
+    yield e.clone().random_(10 ** 6)
+    yield (fastbp.zeros_like(x) + fastbp.zeros(32, 4)).geometric_(0.1)
+
+
+def test_random_numbers_are_the_same_or_not_as_asked():
+    x = fastbp.zeros(3, 4)
+    for randomness in ("same", "different"):
+        found = func.vmap(lambda x: tuple(draws(x)), randomness=randomness)(x)
+        for k, y in enumerate(found):
+            a = y.numpy()
+            assert all(np.array_equal(a[0], a[j]) == (randomness == "same") for j in (1, 2)), (k, randomness)
+        both = func.vmap(func.vmap(lambda x: tuple(draws(x)), randomness=randomness), randomness="different")(
+            fastbp.zeros(2, 3, 4))
+        for k, y in enumerate(both):
+            a = y.numpy()
+            assert not np.array_equal(a[0], a[1]), k
+            assert np.array_equal(a[0, 0], a[0, 1]) == np.array_equal(a[1, 0], a[1, 2]) == (randomness == "same"), k
+    for k in range(len(list(draws(x[0])))):
+        with pytest.raises(GraphError, match="randomness"):
+            func.vmap(lambda x, k=k: next(itertools.islice(draws(x), k, None)))(x)
+    with pytest.raises(GraphError, match="no batch dimension"):
+        func.vmap(lambda x: x + fastbp.zeros(4).normal_(), randomness="different")(x)
+    with pytest.raises(GraphError, match="cannot be the same"):
+        func.vmap(lambda x: fastbp.bernoulli(x), randomness="same")(x)
+    with pytest.raises(ValueError, match="probabilities"):
+        func.vmap(lambda x: fastbp.bernoulli(x + 2), randomness="different")(x)
+    y = func.vmap(lambda x: fastbp.bernoulli(x + 0.3), randomness="different")(fastbp.zeros(50, 400)).mean().item()
+    assert abs(y - 0.3) < 0.02
+    w = fastbp.tensor([[1.0, 3.0], [1.0, 0.0]])
+    picks = func.vmap(lambda w: fastbp.multinomial(w, 3000, True), randomness="different")(w).double().mean(1)
+    assert abs(picks[0].item() - 0.75) < 0.05 and picks[1].item() == 0
+
+
+def test_new_tensors_like_examples():
+    """zeros_like(x) and its kin are examples as x is, so that they can be written with other examples."""
+    x = fastbp.arange(6.0).reshape(2, 3)
+    for make in (lambda x: fastbp.zeros_like(x), lambda x: x.new_zeros(3), lambda x: x.new_full((3,), 0.0),
+                 lambda x: fastbp.full_like(x, 0), lambda x: x.new_empty(3).zero_(), lambda x: fastbp.ones_like(x) - 1,
+                 lambda x: fastbp.empty_like(x).fill_(0), lambda x: x.new_ones(3) - 1):
+        def f(x, make=make):
+            y = make(x)
+            y[0] = x[1]
+            y[1:].add_(x[2])
+            return y * x
+        want = np.stack([f(e).numpy() for e in x])
+        np.testing.assert_array_equal(func.vmap(f)(x).numpy(), want)
+        np.testing.assert_array_equal(func.vmap(f, in_dims=1)(x.t()).numpy(), want)
+        both = func.vmap(func.vmap(f))(fastbp.stack([x, x + 1])).numpy()
+        np.testing.assert_array_equal(both, np.stack([want, np.stack([f(e).numpy() for e in x + 1])]))
+        g = func.grad(lambda x, f=f: (f(x) ** 2).sum())
+        np.testing.assert_allclose(func.vmap(g)(x).numpy(), np.stack([g(e).numpy() for e in x]), rtol=1e-6)

@@ -9,7 +9,7 @@ Arguments and results may be nested containers of tensors.
 import functools
 
 from fastbp import _core
-from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, cat, is_grad_enabled, stack, zeros_like
+from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, cat, is_grad_enabled, stack, zeros, zeros_like
 from fastbp.autograd import forward_ad
 from fastbp.autograd.grad_mode import enable_grad
 from fastbp.nn.utils.stateless import functional_call, stack_module_state
@@ -275,7 +275,7 @@ MANY = 1 << 22          # elements of the unit vectors that go through a functio
 
 def _units(x, start, stop):
     """Unit vectors start .. stop of x's shape, as one tensor."""
-    e = x.detach().new_zeros((stop - start, x.numel()))
+    e = zeros(stop - start, x.numel(), dtype=x.dtype)
     e.diagonal(start).fill_(1)
     return e.reshape(stop - start, *x.shape)
 

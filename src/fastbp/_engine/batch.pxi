@@ -92,7 +92,7 @@ def anywhere(Tensor mask not None):
 
 
 cdef int check_randomness() except -1:
-    if RANDOMNESS[len(RANDOMNESS) - 1] == "error":
+    if "error" in RANDOMNESS:
         raise BatchError("vmap: a random operation. Say what is meant: randomness='different' (each example draws its own "
                          "numbers) or 'same'.")
     return 0
@@ -138,8 +138,8 @@ cdef object lift_batched(int op, tuple args, int level):
             xs = tuple([c_cast(x, DTYPES[code]) if isinstance(x, Tensor) and (<Tensor>x).code != code
                         and not (op == OP_where and j == 0) else x for j, x in enumerate(xs)])
         return make_batched(pointwise_general(op, xs, tuple([p for p, _ in pairs[k:]])), level)
-    if op == OP_dropout_mask and check_randomness() == 0 and RANDOMNESS[-level - 1] == "same":
-        return binary(OP_mul, args[0], CALLS[op](ones_like(args[0]), args[1]))      # one mask for all examples
+    if op == OP_dropout_mask and not DIRECTIONS[-level - 1]:
+        return masked_out(args[0], args[1])
     rule = BATCH_RULES.get(row.name)
     if rule is None:
         if row.composition is None:
@@ -205,6 +205,50 @@ cdef Tensor to_physical(Tensor x, int level):
         inner = to_physical(x.dual.primal, level)           # [B, inner batch, ...]
         return make_batched(c_transpose(inner, 0, 1), x.dual.level)
     return c_expand(x, (BATCH_SIZES[-level - 1], *tuple(x.shape)))
+
+
+cdef Tensor spread_like(Tensor t, Tensor x):
+    """A tensor of one example as one of its own for each example, at all levels at which x has a batch dimension."""
+    cdef int level = batch_level((t, x))
+    if not level or not has_level(x, level):
+        return t
+    return make_batched(spread_like(c_clone(to_physical(t, level)), to_physical(x, level)), level)
+
+
+cdef bint draws_apart(Tensor t) except -1:
+    """Whether vmap asks for numbers of their own for each example, at a level at which t, if given, has no batch dimension."""
+    for k in range(BATCHING):
+        if RANDOMNESS[k] == "different" and not DIRECTIONS[k] and (t is None or not has_level(t, -1 - k)):
+            return True
+    return False
+
+
+cdef Tensor for_numbers(int code, int nd, const int64_t* dims):
+    """A new tensor that random numbers go to: with a batch dimension where each example draws its own."""
+    cdef Tensor t
+    if not BATCHING:
+        return fresh(code, nd, dims)
+    check_randomness()
+    levels = [k for k in range(BATCHING) if RANDOMNESS[k] == "different" and not DIRECTIONS[k]]
+    t = empty(*[BATCH_SIZES[k] for k in levels], *tuple_of(nd, dims), dtype=DTYPES[code])
+    for k in levels:
+        t = make_batched(t, -1 - k)
+    return t
+
+
+def each_example(Tensor x not None):
+    """Parameters of random numbers, with a batch dimension where vmap lets each example draw its own; x itself elsewhere."""
+    if BATCHING:
+        check_randomness()
+    for k in range(BATCHING):
+        if DIRECTIONS[k]:
+            continue
+        if RANDOMNESS[k] == "different" and not has_level(x, -1 - k):
+            x = hidden(to_physical(x, -1 - k), -1 - k)
+        elif RANDOMNESS[k] == "same" and has_level(x, -1 - k):
+            raise BatchError(f"vmap: random numbers whose parameters ({describe(x)}) differ between examples cannot be the same for "
+                             f"all; use randomness='different'.")
+    return x
 
 
 # ---- many adjoints over one tape: the rules of frequent linear operations, without Python -----------------------------

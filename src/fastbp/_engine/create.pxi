@@ -191,8 +191,8 @@ cdef inline object dtype_for(object dtype, object out):
     return dtype if dtype is not None or out is None else (<Tensor?>out).dtype
 
 
-cdef Tensor sized(str op, tuple size, object d, object default):
-    """An uninitialised tensor from `*size` arguments."""
+cdef Tensor sized(str op, tuple size, object d, object default, bint numbers=False):
+    """An uninitialised tensor from `*size` arguments; numbers: for random ones."""
     cdef int64_t dims[MAXDIM]
     cdef int nd, k
     cdef int64_t n = 1
@@ -204,6 +204,8 @@ cdef Tensor sized(str op, tuple size, object d, object default):
         if dims[k] and n > (<int64_t>1 << 46) // dims[k]:
             raise MemoryError(f"{op}: size {list(sizes)} is too large.")
         n *= dims[k] if dims[k] else 1
+    if numbers:
+        return for_numbers(dtype_code(d) if d is not None else <int>default, nd, dims)
     return fresh(dtype_code(d) if d is not None else <int>default, nd, dims)
 
 
@@ -251,6 +253,9 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=
 
 
 cdef Tensor like(Tensor x, object d):
+    """Uninitialised, of x's shape; under vmap one for each example where x has examples."""
+    if BATCHING and is_batched(x):
+        return make_batched(like(x.dual.primal, d), x.dual.level)
     return fresh(x.code if d is None else dtype_code(d), x.nd, x.dims)
 
 
@@ -262,21 +267,21 @@ def empty_like(Tensor input not None, *, dtype=None, device=None, requires_grad=
 def zeros_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """Zeros of input's shape and dtype."""
     cdef Tensor t = like(input, dtype)
-    zero_out(t)
+    zero_out(all_examples(t))
     return made(t, requires_grad)
 
 
 def ones_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """Ones of input's shape and dtype."""
     cdef Tensor t = like(input, dtype)
-    fill_tensor(t, 1)
+    fill_tensor(all_examples(t), 1)
     return made(t, requires_grad)
 
 
 def full_like(Tensor input not None, fill_value, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """One value in input's shape and dtype."""
     cdef Tensor t = like(input, dtype)
-    fill_tensor(t, fill_value)
+    fill_tensor(all_examples(t), fill_value)
     return made(t, requires_grad)
 
 
@@ -512,28 +517,29 @@ def new_tensor(Tensor self not None, data, *, dtype=None, device=None, requires_
 def new_zeros(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
               pin_memory=False):
     """Zeros in self's dtype unless given."""
-    return zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
-                 requires_grad=requires_grad)
+    return spread_like(zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                            requires_grad=requires_grad), self)
 
 
 def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
              pin_memory=False):
     """Ones in self's dtype unless given."""
-    return ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
-                requires_grad=requires_grad)
+    return spread_like(ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                           requires_grad=requires_grad), self)
 
 
 def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
               pin_memory=False):
     """An uninitialised tensor in self's dtype unless given."""
-    return empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
-                 requires_grad=requires_grad)
+    return spread_like(empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                            requires_grad=requires_grad), self)
 
 
 def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
              pin_memory=False):
     """One value in self's dtype unless given."""
-    return full(size, fill_value, dtype=DTYPES[self.code] if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return spread_like(full(size, fill_value, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
+                            requires_grad=requires_grad), self)
 
 
 def scatter_(Tensor self not None, dim, Tensor index not None, src=None, *, value=None, reduce=None):

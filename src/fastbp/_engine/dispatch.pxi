@@ -597,7 +597,10 @@ cdef object inplace(int op, tuple xs, tuple consts):
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
         raise ShapeError(f"{op_name(op)}_: the result has shape {list(size_tuple(p.nd, p.dims))}, which is not the shape of "
                          f"{describe(t)}; an in-place operation cannot change it.")
-    if tangents:
+    if tangents:                        # what derivatives read must not be what is written
+        if GRAD_MODE:
+            original = c_clone(t)
+            xs = tuple([original if x_ is t else x_ for x_ in xs])
         return copy_tensor(t, pointwise_general(op, xs, consts))
     # operands that overlap what is written, other than element for element, are copied first
     safe = [t]

@@ -100,6 +100,7 @@ cdef keep_duals(Node n, tuple args, tuple primals, Tensor t, int level):
                     Py_INCREF(a)
                     Py_DECREF(p)
                     n.saved[i] = <PyObject*>a
+                    n.version[i] = version_of(<Tensor>a)
     n.dual = (n.dual or ()) + ((level, t),)
 
 
@@ -286,6 +287,7 @@ cdef object lift_external(int op, tuple args):
                         Py_INCREF(a)
                         Py_DECREF(p)
                         n.saved[i] = <PyObject*>a
+                        n.version[i] = version_of(<Tensor>a)
         n.dual = (n.dual or ()) + ((level, tuple(tangents)),)
     outs = tuple([y if t is None else make_dual(y, t, level) for y, t in zip(outs, tangents)])
     return outs if several else outs[0]

@@ -370,12 +370,22 @@ cdef object bw_mse_loss(Node n, Tensor v, int i):
 
 # ---- dropout --------------------------------------------------------------------------------------------------------
 
+cdef Tensor masked_out(Tensor x, double p):
+    """dropout_mask from other operations: under vmap, where a mask is for all examples or for one."""
+    cdef Tensor u = random_like(K_rand_uniform, for_numbers(DT_F32, x.nd, x.dims), None, 0.0, 1.0)
+    return pointwise_general(OP_where, (binary(OP_ge, u, p), binary(OP_mul, x, 1.0 / (1.0 - p)), 0.0), ())
+
+
 cdef Tensor c_dropout_mask(Tensor x, double p):
     cdef Instr I
     cdef Tensor y, mask, z
     cdef Node n
-    if BATCHING and is_batched(x):
-        return lift_batched(OP_dropout_mask, (x, p), x.dual.level)
+    if BATCHING:
+        check_randomness()
+        if draws_apart(None):
+            return masked_out(x, p)
+        if is_batched(x):
+            return lift_batched(OP_dropout_mask, (x, p), x.dual.level)
     if x.bits & B_DUAL:
         return binary(OP_mul, x, c_dropout_mask(ones_of(x.code, x.nd, x.dims), p))
     z = whole(x)

@@ -93,12 +93,28 @@ cdef Tensor random_like(int kernel, Tensor t, object generator, double f2, doubl
     cdef Tensor x
     if CATEGORY[t.code] != 2:
         raise DTypeError(f"random: {describe(t)}: only floating dtypes; convert with .float().")
+    if BATCHING and is_batched(t):
+        random_like(kernel, all_examples(t), generator, f2, f3)
+        return t
     if t.bits & B_CONTIGUOUS and t.code <= DT_F64:
         run_random(kernel, t, None, generator, f2, f3, 0, 0)
         return t
     x = fresh(COMPUTE[t.code], t.nd, t.dims)
     run_random(kernel, x, None, generator, f2, f3, 0, 0)
     run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, x.code, t, (x,), (), 0)
+    return t
+
+
+cdef Tensor refilled(str op, int kernel, Tensor t, object generator, double f2, double f3):
+    """t filled in place: under vmap each example with its own numbers, or all with the same."""
+    check_writable(op, t)
+    if BATCHING and draws_apart(t):
+        raise BatchError(f"{op}: vmap: {describe(t)} has no batch dimension, and with randomness='different' is filled with other "
+                         f"numbers for each example. Make it from a batched tensor (empty_like(x)).")
+    if BATCHING and is_batched(t) and "same" in RANDOMNESS:
+        return copy_tensor(t, random_like(kernel, for_numbers(t.code, t.nd, t.dims), generator, f2, f3))
+    random_like(kernel, t, generator, f2, f3)
+    written(t, OP_random_fill)
     return t
 
 
@@ -131,7 +147,7 @@ def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_gr
          pin_memory=False):
     """Uniform numbers in [0, 1)."""
     check_device(device)
-    t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT),
+    t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT, True),
                     generator, 0.0, 1.0)
     return made(t, requires_grad) if out is None else into(t, out)
 
@@ -140,19 +156,21 @@ def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_g
           pin_memory=False):
     """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958."""
     check_device(device)
-    t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT),
+    t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT, True),
                     generator, 0.0, 1.0)
     return made(t, requires_grad) if out is None else into(t, out)
 
 
 def rand_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
     """Uniform numbers in [0, 1) of input's shape and dtype."""
-    return made(random_like(K_rand_uniform, like(input, dtype), generator, 0.0, 1.0), requires_grad)
+    return made(random_like(K_rand_uniform, for_numbers(input.code if dtype is None else dtype_code(dtype), input.nd, input.dims),
+                            generator, 0.0, 1.0), requires_grad)
 
 
 def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
     """Normal numbers of input's shape and dtype."""
-    return made(random_like(K_rand_normal, like(input, dtype), generator, 0.0, 1.0), requires_grad)
+    return made(random_like(K_rand_normal, for_numbers(input.code if dtype is None else dtype_code(dtype), input.nd, input.dims),
+                            generator, 0.0, 1.0), requires_grad)
 
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
@@ -162,7 +180,7 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
     elif high is None:
         low, high = 0, low
     check_device(device)
-    return into(made(integers("randint", sized("randint", (size,), None, DT_I64), low, high, generator, out_dtype(dtype, out)),
+    return into(made(integers("randint", sized("randint", (size,), None, DT_I64, True), low, high, generator, out_dtype(dtype, out)),
                      requires_grad), out)
 
 
@@ -172,7 +190,7 @@ def randint_like(Tensor input not None, low, high=None, *, dtype=None, device=No
     if high is None:
         low, high = 0, low
     check_device(device)
-    return made(integers("randint_like", fresh(DT_I64, input.nd, input.dims), low, high, generator,
+    return made(integers("randint_like", for_numbers(DT_I64, input.nd, input.dims), low, high, generator,
                          DTYPES[input.code] if dtype is None else dtype), requires_grad)
 
 
@@ -180,7 +198,7 @@ cdef Tensor integers(str op, Tensor t, object low, object high, object generator
     """t, int64, filled with integers in [low, high), and converted."""
     if high <= low:
         raise ValueError(f"{op}: low {low} must be below high {high}.")
-    run_random(K_rand_int, t, None, generator, 0.0, 0.0, low, high)
+    run_random(K_rand_int, all_examples(t), None, generator, 0.0, 0.0, low, high)
     return t if dtype is None else c_cast(t, dtype)
 
 
@@ -192,6 +210,9 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
     cdef const int64_t* r
     if n < 0:
         raise ValueError(f"randperm: n {n} must not be negative; it counts the elements.")
+    if BATCHING and draws_apart(None):
+        t = sorted_along(rand(n, generator=generator, dtype=float64), 0, 0, n)[1]
+        return made(t if dtype is None else c_cast(t, dtype), requires_grad)
     t = arange_of(n)
     p = <int64_t*>t.ptr
     u = fresh(DT_I64, 1, &n)
@@ -216,15 +237,20 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         shape = broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, Tensor)])
         return into(randn(shape, generator=generator) * std + mean, out)
-    like = sized("normal", (size,), out_dtype(dtype, out), DEFAULT_FLOAT)
+    like = sized("normal", (size,), out_dtype(dtype, out), DEFAULT_FLOAT, True)
     return into(made(random_like(K_rand_normal, like, generator, mean, std), requires_grad), out)
 
 
 def bernoulli(Tensor input not None, *, generator=None, out=None):
     """Ones with the probabilities given by input, else zeros; floating dtypes."""
-    cdef Tensor p = whole(floating("bernoulli", input)), t = fresh_like(p)
+    cdef Tensor p = all_examples(floating("bernoulli", input)), t
     if p.n and not (0.0 <= detached(p).min().item() and detached(p).max().item() <= 1.0):
         raise ValueError(f"bernoulli: {describe(input)} has values outside [0, 1]; they must be probabilities.")
+    if BATCHING:
+        return into(c_cast(binary(OP_lt, random_like(K_rand_uniform, for_numbers(DT_F64, input.nd, input.dims), generator, 0.0, 1.0),
+                                  each_example(input)), DTYPES[input.code]), out)
+    p = whole(p)
+    t = fresh_like(p)
     run_random(K_bernoulli, t, p, generator, 0.0, 0.0, 0, 0)
     return into(t, out)
 
@@ -244,6 +270,8 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
         return multinomial(c_unsqueeze(input, 0), num_samples, replacement, generator=generator)[0]
     if input.nd != 2 or CATEGORY[input.code] != 2:
         raise ShapeError(f"multinomial: {describe(input)} must be floating weights [C] or [N, C].")
+    if BATCHING:
+        return drawn_rows(input, num_samples, replacement, generator)
     import numpy
     w = numpy.asarray(detached(input).double().numpy())
     if not (numpy.isfinite(w).all() and (w >= 0).all() and (w.sum(1) > 0).all()):
@@ -262,24 +290,35 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
     return from_numpy(numpy.argsort(race, axis=1, kind="stable")[:, :num_samples].astype("int64"))
 
 
+cdef Tensor drawn_rows(Tensor w, int64_t count, bint replacement, object generator):
+    """multinomial of rows under vmap, from operations that have batching rules."""
+    cdef Tensor x = detached(all_examples(w)), u
+    if not bool((x.isfinite() & (x >= 0)).all()) or not bool((x.sum(-1) > 0).all()):
+        raise ValueError("multinomial: weights must be finite, not negative, and some must be positive.")
+    if not replacement and count > (x > 0).sum(-1).min().item():
+        raise ValueError(f"multinomial: {count} samples without replacement from fewer positive weights.")
+    w = each_example(c_cast(w, float64).detach())
+    if replacement:
+        u = rand(w.shape[0], count, generator=generator, dtype=float64)
+        c = w.cumsum(1)
+        return search_sorted(c / c[:, -1:], u, True).clamp(max=w.shape[1] - 1)
+    u = rand(w.shape[0], w.shape[1], generator=generator, dtype=float64)
+    race = binary(OP_div, unary(OP_neg, unary(OP_log1p, unary(OP_neg, u))), w)
+    return sorted_along(race, 1, 0, count)[1]
+
+
 def uniform_(Tensor self not None, double from_=0.0, double to=1.0, *, generator=None):
     """Fill with uniform numbers in [from, to); returns self."""
     if from_ > to:
         raise ValueError(f"uniform_: from {from_} must not be above to {to}.")
-    check_writable("uniform_", self)
-    random_like(K_rand_uniform, self, generator, from_, to)
-    written(self, OP_random_fill)
-    return self
+    return refilled("uniform_", K_rand_uniform, self, generator, from_, to)
 
 
 def normal_(Tensor self not None, double mean=0.0, double std=1.0, *, generator=None):
     """Fill with normal numbers; returns self."""
     if std < 0:
         raise ValueError(f"normal_: std {std} must not be negative.")
-    check_writable("normal_", self)
-    random_like(K_rand_normal, self, generator, mean, std)
-    written(self, OP_random_fill)
-    return self
+    return refilled("normal_", K_rand_normal, self, generator, mean, std)
 
 
 def bernoulli_(Tensor self not None, p=0.5, *, generator=None):
@@ -291,13 +330,15 @@ def bernoulli_(Tensor self not None, p=0.5, *, generator=None):
 
 cdef Tensor uniform_numbers(Tensor self, object generator):
     """Uniform numbers in [0, 1) of self's shape, in float64: as fine as any distribution needs."""
-    return random_like(K_rand_uniform, fresh(DT_F64, self.nd, self.dims), generator, 0.0, 1.0)
+    return random_like(K_rand_uniform, for_numbers(DT_F64, self.nd, self.dims), generator, 0.0, 1.0)
 
 
 cdef Tensor fill_drawn(str op, Tensor self, Tensor values):
     if op != "geometric_" and CATEGORY[self.code] != 2:
         raise DTypeError(f"{op}: {describe(self)}: only floating dtypes; convert with .float().")
     check_writable(op, self)
+    if BATCHING:
+        return copy_tensor(self, values)
     copy_into(self, values)
     written(self, OP_random_fill)
     return self
@@ -311,7 +352,9 @@ def random_(Tensor self not None, from_=None, to=None, *, generator=None):
     if to is None:
         from_, to = 0, largest + (1 if self.code != DT_I64 else 0) if from_ is None else from_
     check_writable("random_", self)
-    t = integers("random_", fresh(DT_I64, self.nd, self.dims), from_, to, generator, None)
+    t = integers("random_", for_numbers(DT_I64, self.nd, self.dims), from_, to, generator, None)
+    if BATCHING:
+        return copy_tensor(self, c_cast(t, DTYPES[self.code]))
     copy_into(self, t)
     written(self, OP_random_fill)
     return self
@@ -338,7 +381,7 @@ def log_normal_(Tensor self not None, double mean=1.0, double std=2.0, *, genera
     """Fill with numbers whose logarithm is normal; returns self."""
     if not std > 0:
         raise ValueError(f"log_normal_: std {std} must be positive.")
-    drawn = random_like(K_rand_normal, fresh(DT_F64, self.nd, self.dims), generator, mean, std)
+    drawn = random_like(K_rand_normal, for_numbers(DT_F64, self.nd, self.dims), generator, mean, std)
     return fill_drawn("log_normal_", self, unary(OP_exp, drawn))
 
 

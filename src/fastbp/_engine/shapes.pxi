@@ -5,8 +5,7 @@
 cdef Tensor become(str op, Tensor t, Tensor y):
     """t takes the shape, strides and history of y, a view of it."""
     cdef int d
-    if t.bits & B_DUAL:
-        raise GraphError(f"{op}: dual tensors cannot be changed in place; use the out-of-place form.")
+    t.dual = y.dual                     # tangent and hidden batch dimension as the view has them
     if GRAD_MODE and tracked(t) and t.node is None:
         raise GraphError(f"{op}: a leaf that requires grad ({describe(t)}) is changed in place; use the out-of-place form.")
     t.n = y.n

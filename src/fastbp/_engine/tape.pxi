@@ -626,7 +626,12 @@ cdef Node node_new(int op, int nin, int code):
 
 cdef inline bint tracked(Tensor t) noexcept:
     """Whether gradients flow to this tensor."""
-    return (t.bits & B_GRAD) != 0 or (t.base is not None and base_moved(t))
+    return (t.bits & B_GRAD) != 0 or (t.base is not None and base_moved(t)) or ((t.bits & B_DUAL) != 0 and hidden_moved(t))
+
+
+cdef bint hidden_moved(Tensor t) noexcept:
+    """Whether the tensor of all examples came onto the tape by a write to a view of it."""
+    return t.dual is not None and t.dual.level < 0 and tracked(t.dual.primal)
 
 
 cdef inline void set_edge(Node n, int i, Tensor t) noexcept:

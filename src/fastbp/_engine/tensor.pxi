@@ -146,7 +146,7 @@ cdef class Tensor:
     @property
     def grad_fn(self):
         """The Node that made it; None for a leaf."""
-        return node_of(self)
+        return node_of(all_examples(self))
 
     @property
     def grad(self):

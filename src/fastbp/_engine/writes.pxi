@@ -40,7 +40,7 @@ cdef int set_item_dual(Tensor x, object key, bint basic, object value) except -1
     if level:
         physical = writable_batch("setitem", x, level)
         if not basic:
-            raise GraphError("setitem: vmap: positions in a key are not written in place; use index_put or where().")
+            return set_positions_batched(x, key, value)
         if isinstance(value, Tensor):
             parse_key(x, key, &s)
             v = value
@@ -62,9 +62,40 @@ cdef int set_item_dual(Tensor x, object key, bint basic, object value) except -1
         v = tangent_of(x, level)
         tangent = zeros_of(x.code, x.nd, x.dims) if v is None else c_clone(v)
         v = tangent_of(value, level)
+        if v is not None:
+            tangent = spread_like(tangent, v)
         set_item(tangent, key, 0.0 if v is None else v)
         become_dual(x, primal, tangent, level)
     return 0
+
+
+cdef int set_positions_batched(Tensor x, object key, object value) except -1:
+    """x[key] = value with positions in the key, under vmap: the slice of x with the rows changed, copied back."""
+    cdef Slice s
+    cdef Tensor y, v
+    tensors = parse_key(x, key, &s)
+    y = c_clone(slice_any(x, s.begin, s.step, s.nd, s.source, s.dims))
+    v = value if isinstance(value, Tensor) else as_tensor_like(value, x) if is_arraylike(value) else tensor(value, dtype=DTYPES[x.code])
+    order, index, v, lead = put_parts(y, tensors, c_cast(v, DTYPES[x.code]))
+    y = c_put_flat(c_permute(y, order), index, v, lead, False)
+    y = c_permute(y, [order.index(d) for d in range(y.nd)])
+    keys = [k for k in (key if isinstance(key, tuple) else (key,))]
+    return set_item(x, basic_key(x, keys), y)
+
+
+cdef tuple basic_key(Tensor x, list keys):
+    """The key with a whole slice in the place of positions and masks."""
+    out = []
+    for k in keys:
+        if k is None or k is Ellipsis or isinstance(k, (slice, int)) and not isinstance(k, bool):
+            out.append(k)
+        elif isinstance(k, bool):
+            out.append(None)
+        else:
+            k = k if isinstance(k, Tensor) else index_tensor(k)
+            mask = (<Tensor>k).code == DT_BOOL or (<Tensor>k).code == DT_U8
+            out += [slice(None)] * (<Tensor>k).nd if mask and (<Tensor>k).nd else [None] if mask else [slice(None)]
+    return tuple(out)
 
 
 cdef Tensor viewed(Tensor x, Slice* s):
@@ -181,9 +212,6 @@ cdef Tensor writable_batch(str op, Tensor t, int level):
     if t.dual is None or t.dual.level != level:
         raise GraphError(f"{op}: vmap: {describe(t)} has no batch dimension, and is written with values that have one. Make it "
                          f"from a batched tensor (x * 0), or use where() or index_put().")
-    if t.dual.primal.base is not None and GRAD_MODE:
-        raise GraphError(f"{op}: vmap: a view is written in place while a graph is recorded; write to the whole tensor "
-                         f"(x[...] = value), or use where() or index_put().")
     return t.dual.primal
 
 

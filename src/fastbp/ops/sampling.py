@@ -22,7 +22,7 @@ external("binomial_(Tensor count, Tensor prob, int seed)", "random.binomial", {}
 
 
 def _seed(generator):
-    return int(F.randint(0, 2**62, (1,), generator=generator).item())
+    return int(F.every_example(F.randint(0, 2**62, (1,), generator=generator)).flatten()[0].item())
 
 
 def _floats(name, *tensors):
@@ -33,23 +33,23 @@ def _floats(name, *tensors):
 
 def _standard_gamma(concentration, generator=None):
     _floats("_standard_gamma", concentration)
-    return F.standard_gamma_(concentration, _seed(generator))
+    return F.standard_gamma_(F.each_example(concentration), _seed(generator))
 
 
 def _poisson(input, generator=None):
     _floats("poisson", input)
-    if input.numel() and not bool((input >= 0).all()):
+    if input.numel() and F.anywhere(input < 0):
         raise RuntimeError("poisson: invalid Poisson rate, expected rate to be non-negative.")
-    return F.poisson_(input.detach(), _seed(generator))
+    return F.poisson_(F.each_example(input.detach()), _seed(generator))
 
 
 def _binomial(count, prob, generator=None):
     _floats("binomial", count, prob)
     count, prob = F.broadcast_tensors(count, prob)
     inside = (count >= 0) & (prob >= 0) & (prob <= 1)
-    if count.numel() and not bool(inside.all()):
+    if count.numel() and F.anywhere(~inside):
         raise RuntimeError("binomial: counts must not be negative and probabilities must be in [0, 1].")
-    return F.binomial_(count.detach(), prob.detach(), _seed(generator))
+    return F.binomial_(F.each_example(count.detach()), F.each_example(prob.detach()), _seed(generator))
 
 
 composed("_standard_gamma(Tensor concentration, Generator? generator=None)", _standard_gamma, method=False,

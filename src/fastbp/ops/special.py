@@ -293,7 +293,7 @@ def _rrelu(input, lower=0.125, upper=0.3333333333333333, training=False):
         raise ValueError(f"rrelu: lower = {lower} must not be greater than upper = {upper}.")
     if not training:
         return F.leaky_relu(input, (lower + upper) / 2)
-    return F.prelu_values(input, F.empty_like(input.detach()).uniform_(lower, upper))
+    return F.prelu_values(input, lower + (upper - lower) * F.rand_like(input.detach()))
 
 
 composed("rrelu(Tensor input, float lower=0.125, float upper=0.3333333333333333, bool training=False)", _rrelu, method=False,

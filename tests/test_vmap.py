@@ -447,7 +447,7 @@ def draws(x):
                 fastbp.randint_like(x, 10 ** 6), fastbp.normal(0.0, 1.0, (4,)), fastbp.randperm(50),
                 fastbp.bernoulli(fastbp.full((64,), 0.5)), fastbp.multinomial(fastbp.ones(40), 20),
                 fastbp.multinomial(fastbp.ones(40), 20, True), fastbp.poisson(fastbp.full((9,), 50.0)))
-    yield from (p.dropout(fastbp.ones(64)), p.dropout2d(fastbp.ones(2, 64, 1, 1)), p.alpha_dropout(fastbp.ones(64), True),
+    yield from (p.dropout(fastbp.ones(64)), p.dropout2d(fastbp.ones(2, 64, 1, 1)), p.alpha_dropout(fastbp.ones(64), 0.5, True),
                 p.rrelu(-fastbp.ones(4), training=True), p.gumbel_softmax(fastbp.zeros(4)), p.dropout(x * 0 + fastbp.ones(64, 1)),
                 p.scaled_dot_product_attention(*[fastbp.ones(1, 8, 4)] * 3, dropout_p=0.5))
     for fill in ("uniform_", "normal_", "exponential_", "log_normal_", "cauchy_"):

@@ -135,3 +135,62 @@ def test_logsumexp_of_infinities(n, dtype):
         assert math.isnan(y[4]) and np.allclose(y[5:], math.log(n))
     assert math.isnan(x[4].logsumexp(0)) and x[0].logsumexp(0) == math.inf
     assert torch.logsumexp(torch.tensor(math.inf, dtype=dtype), 0) == math.inf
+
+
+def test_half_precision_keeps_its_dtype():
+    """Half precision is computed in float32 and stored back; sums and products too, and the dtype that was asked for."""
+    for dtype in (torch.float16, torch.bfloat16):
+        x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=dtype)
+        for name, want in (("prod", 24.0), ("cumsum", [[1.0, 2.0], [4.0, 6.0]]), ("cumprod", [[1.0, 2.0], [3.0, 8.0]]),
+                           ("var", [2.0, 2.0]), ("logsumexp", [3.125, 4.125]), ("softmax", [[0.119, 0.119], [0.881, 0.881]])):
+            y = getattr(torch, name)(x, *((0,) if name != "prod" else ()))
+            assert y.dtype is dtype
+            np.testing.assert_allclose(y.float().numpy(), want, rtol=4e-3)
+        assert x.float().sum(dtype=dtype).dtype is dtype and x.float().cumsum(0, dtype=dtype).dtype is dtype
+        assert torch.eye(2, 3, dtype=dtype).tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+        assert torch.addmm(x, x, x, alpha=0.5).tolist() == [[4.5, 7.0], [10.5, 15.0]]
+        w = x.clone().requires_grad_()
+        (w.cumprod(1) + w.cumsum(1)).sum().backward()
+        assert w.grad.dtype is dtype and w.grad.tolist() == [[5.0, 2.0], [7.0, 4.0]]
+
+
+def test_bits_of_bools_in_place():
+    x = torch.tensor([True, False])
+    assert x.bitwise_not_() is x and x.tolist() == [False, True]
+
+
+def test_out_takes_what_it_is_given():
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    cases = [(torch.max, (x,)), (torch.min, (x,)), (torch.max, (x, x + 1)), (torch.min, (x, x + 1)), (torch.var, (x, 0)),
+             (torch.std, (x, 1)), (torch.all, (x, 0)), (torch.any, (x, 0)), (torch.norm, (x,)), (torch.softmax, (x, 0)),
+             (torch.log_softmax, (x, 1)), (torch.logcumsumexp, (x, 1)), (torch.nonzero, (x,)), (torch.eye, (2,)),
+             (torch.scatter_add, (x, 0, torch.zeros(1, 2, dtype=torch.int64), x))]
+    for f, args in cases:
+        want = f(*args)
+        for shape in ((0,), want.shape, (5, 1)):
+            out = torch.full(shape, 7, dtype=want.dtype)
+            assert f(*args, out=out) is out
+            assert out.shape == want.shape and torch.equal(out, want)
+
+
+@pytest.mark.parametrize("y,x", [(1e-30, 1e-30), (1e30, 1e30), (0.0, 1e-30), (-3.0, 3e-39), (1e-39, -2e-39), (0.5, 2.0)])
+def test_gradient_of_atan2_at_any_size(y, x):
+    a, b = (torch.tensor(v, requires_grad=True) for v in (y, x))
+    torch.atan2(a, b).backward()
+    y, x = a.item(), b.item()               # in float64, where the squares neither overflow nor vanish
+    for got, want in ((a.grad.item(), x / (x * x + y * y)), (b.grad.item(), -y / (x * x + y * y))):
+        assert got == pytest.approx(want, rel=1e-6, abs=1e-45) or abs(want) > 3.4e38 and abs(got) == np.inf
+
+
+def test_gradient_of_atan2_at_the_origin_is_zero():
+    a, b = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
+    first = torch.autograd.grad(torch.atan2(a, b), (a, b), create_graph=True)
+    assert [g.item() for g in first] == [0, 0]
+    assert [g.item() for g in torch.autograd.grad(first[0] + first[1], (a, b))] == [0, 0]
+
+
+def test_quotients_of_integers_in_addcdiv():
+    i = torch.tensor([4])
+    with pytest.raises(torch.DTypeError, match="quotient of floats"):
+        torch.addcdiv(torch.ones(1), i, i)
+    assert torch.addcdiv(i, i, torch.tensor([8.0])).tolist() == [4.5]

@@ -169,7 +169,7 @@ cdef _bind():
     install_method("divide_", div_)
     install_method("true_divide_", div_)
     for name, f in (("__div__", div), ("__idiv__", div_), ("__rdiv__", _rdiv), ("where", _where_method),
-                    ("polygamma_", polygamma_), ("round_", round_)):
+                    ("polygamma_", polygamma_), ("round_", round_), ("bitwise_not_", bitwise_not_)):
         install_method(name, f)
     install_method("swapaxes_", transpose_)
     install_method("swapdims_", transpose_)

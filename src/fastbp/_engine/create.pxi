@@ -390,13 +390,16 @@ def eye(int64_t n, m=None, *, dtype=None, device=None, requires_grad=False, out=
     """The identity matrix of n rows and m (n unless given) columns."""
     cdef Tensor t
     cdef int64_t columns = n if m is None else m, i
+    dtype = dtype_for(dtype, out)
+    if dtype is not None and (<object>dtype).itemsize == 2 and (<object>dtype).is_floating_point:
+        return into(c_cast(eye(n, m), dtype), out).requires_grad_(requires_grad)
     t = sized("eye", (n, columns), dtype, DEFAULT_FLOAT)
     memset(t.ptr, 0, t.n * ITEM[t.code])
     for i in range(n if n < columns else columns):
         set_element(t.ptr + i * (columns + 1) * ITEM[t.code], t.code, 1)
     if WATCH:
         note_host(t)
-    return made(t, requires_grad)
+    return made(t, requires_grad) if out is None else into(t, out)
 
 
 def is_tensor(obj):

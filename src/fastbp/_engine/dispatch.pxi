@@ -408,6 +408,9 @@ cdef int compute_code(int op, tuple xs, tuple consts) except -1:
     cdef int code = result_code(xs + consts if consts and not o.casts else xs)
     if op == OP_square and code == DT_BOOL:
         return DT_I64
+    if op == OP_addcdiv and CATEGORY[result_code(xs[1:])] != 2:
+        raise DTypeError(f"addcdiv: {describe(xs[1])} and {describe(xs[2])}: expected a quotient of floats, not of integers; "
+                         f"convert one with .float().")
     if o.types == T_FLOAT and CATEGORY[code] != 2:
         return DEFAULT_FLOAT
     if o.types == T_INTEGER and CATEGORY[code] == 2:
@@ -796,6 +799,11 @@ cdef object invert(Tensor x):
 def bitwise_not(Tensor input not None, *, out=None):
     """Inverted bits of integers; logical not of bools.  y = ~input"""
     return into(invert(input), out)
+
+
+def bitwise_not_(Tensor self not None):
+    """In-place version of `bitwise_not`; returns self."""
+    return inplace(OP_logical_not if self.code == DT_BOOL else OP_bitwise_not, (self,), ())
 
 
 cdef object power(object x, object p):

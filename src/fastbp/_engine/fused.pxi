@@ -114,23 +114,25 @@ cdef object softmax_door(int op, Tensor input, object dim, object d):
         input = c_cast(input, d)
     if dim is None:
         dim = 0 if input.nd in (0, 1, 3) else 1
+    if input.code > DT_F64 and CATEGORY[input.code] == 2:       # half precision is computed in float32
+        return c_cast(softmax_door(op, c_cast(input, float32), dim, None), DTYPES[input.code])
     return c_softmax(input, dim) if op == OP_softmax else c_log_softmax(input, dim)
 
 
-def softmax(Tensor input not None, dim=None, *, dtype=None, axis=None):
+def softmax(Tensor input not None, dim=None, *, dtype=None, axis=None, out=None):
     """y = exp(input) / sum(exp(input)) along dim, stable.  Source: Bridle, 1990.
 
     input: float32 or float64 of any shape; dtype: convert to it first.  Returns a new tensor of input's shape.
     """
-    return softmax_door(OP_softmax, input, dim if axis is None else axis, dtype)
+    return into(softmax_door(OP_softmax, input, dim if axis is None else axis, dtype), out)
 
 
-def log_softmax(Tensor input not None, dim=None, *, dtype=None, axis=None):
+def log_softmax(Tensor input not None, dim=None, *, dtype=None, axis=None, out=None):
     """y = log(softmax(input)) along dim, stable.
 
     input: float32 or float64 of any shape; dtype: convert to it first.  Returns a new tensor of input's shape.
     """
-    return softmax_door(OP_log_softmax, input, dim if axis is None else axis, dtype)
+    return into(softmax_door(OP_log_softmax, input, dim if axis is None else axis, dtype), out)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------

@@ -504,7 +504,7 @@ cdef Tensor true_positions(Tensor mask):
     return out
 
 
-def nonzero(Tensor input not None, *, as_tuple=False):
+def nonzero(Tensor input not None, *, as_tuple=False, out=None):
     """Positions of the nonzero elements: an int64 matrix [count, ndim], or a tuple of one vector for each dimension."""
     cdef int d
     cdef int64_t inner = 1
@@ -517,8 +517,8 @@ def nonzero(Tensor input not None, *, as_tuple=False):
     if as_tuple:
         return tuple(columns) if input.nd else (flat,)
     if input.nd == 0:
-        return zeros((flat.shape[0], 0), dtype=int64)
-    return columns[0].unsqueeze(1) if input.nd == 1 else stack(columns, 1)
+        return into(zeros((flat.shape[0], 0), dtype=int64), out)
+    return into(columns[0].unsqueeze(1) if input.nd == 1 else stack(columns, 1), out)
 
 
 # ---- x[key] ---------------------------------------------------------------------------------------------------------

@@ -169,9 +169,13 @@ cdef Tensor c_sum(Tensor x, object dim, bint keepdim, object d):
     y = reduced(K_sum, OP_sum, z, mask, keepdim, z.code, 1.0)
     if must_record(z):
         record_reduce(OP_sum, z, y, mask)
-    if x.code > DT_I64 and CATEGORY[x.code] == 2 and d is None:
-        return c_cast(y, DTYPES[x.code])
-    return y
+    return halved(y, x, d)
+
+
+cdef Tensor halved(Tensor y, Tensor x, object d):
+    """y, computed in float32, in the half precision of x, or in the one that was asked for."""
+    cdef int code = x.code if d is None else (<dtype>d).code
+    return c_cast(y, DTYPES[code]) if code > DT_I64 and CATEGORY[code] == 2 else y
 
 
 cdef Node record_reduce(int op, Tensor x, Tensor y, int mask):
@@ -389,11 +393,11 @@ def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None,
     """
     dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, Tensor):
-        return binary(OP_maximum, input, dim)
+        other = dim
     if other is not None:
-        return binary(OP_maximum, input, other)
+        return into(binary(OP_maximum, input, other), out)
     if dim is None:
-        return c_amax(input, None, False)
+        return into(c_amax(input, None, False), out)
     return into_pair(extreme_along("max", input, dim, keepdim, True), out)
 
 
@@ -401,11 +405,11 @@ def min(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None,
     """Smallest value of all; along `dim` (values, indices); with another tensor the elementwise minimum."""
     dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, Tensor):
-        return binary(OP_minimum, input, dim)
+        other = dim
     if other is not None:
-        return binary(OP_minimum, input, other)
+        return into(binary(OP_minimum, input, other), out)
     if dim is None:
-        return c_amin(input, None, False)
+        return into(c_amin(input, None, False), out)
     return into_pair(extreme_along("min", input, dim, keepdim, False), out)
 
 
@@ -419,16 +423,16 @@ cdef object into_pair(pair, out):
 # ---- products, variance, logsumexp, scans ---------------------------------------------------------------------------
 
 cdef Tensor c_prod(Tensor x, object dim, bint keepdim, object d):
-    cdef Tensor y
+    cdef Tensor y, given = x
     x = summand("prod", x, d)
     if dim is not None:
         dim = wrap_dim("prod", dim, x.nd)
     if x.bits & B_DUAL:
-        return lift(OP_prod, (x, dim, keepdim, None))
+        return halved(lift(OP_prod, (x, dim, keepdim, None)), given, d)
     y = reduced(K_prod, OP_prod, x, read_dims("prod", dim, x.nd), keepdim, x.code, 1.0)
     if must_record(x):
         record_rule(OP_prod, y, (x, dim, keepdim, None))
-    return y
+    return halved(y, given, d)
 
 
 cdef Tensor c_var(Tensor x, object dim, object correction, bint keepdim):
@@ -437,13 +441,15 @@ cdef Tensor c_var(Tensor x, object dim, object correction, bint keepdim):
         raise DTypeError(f"var: {describe(x)}: only floating dtypes; convert with .float().")
     if x.bits & B_DUAL:
         return lift(OP_var, (x, dim, correction, keepdim))
+    if x.code > DT_F64:
+        return c_cast(c_var(c_cast(x, float32), dim, correction, keepdim), DTYPES[x.code])
     y = reduced(K_var, OP_var, x, read_dims("var", dim, x.nd), keepdim, x.code, correction)
     if must_record(x):
         record_rule(OP_var, y, (x, dim, correction, keepdim))
     return y
 
 
-def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None, keepdims=None):
+def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None, keepdims=None, out=None):
     """Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)
 
     dim: None (all), int or ints; correction: 1 unless given (unbiased=False means 0).  Floating dtypes.
@@ -453,7 +459,7 @@ def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correc
         dim, unbiased = None, dim
     if correction is None:
         correction = 0 if unbiased is False else 1
-    return c_var(input, dim, correction, keepdim)
+    return into(c_var(input, dim, correction, keepdim), out)
 
 
 cdef Tensor c_logsumexp(Tensor x, object dim, bint keepdim):
@@ -462,6 +468,8 @@ cdef Tensor c_logsumexp(Tensor x, object dim, bint keepdim):
         x = c_cast(x, DTYPES[DEFAULT_FLOAT])
     if x.bits & B_DUAL:
         return lift(OP_logsumexp, (x, dim, keepdim))
+    if x.code > DT_F64:
+        return c_cast(c_logsumexp(c_cast(x, float32), dim, keepdim), DTYPES[x.code])
     y = reduced(K_logsumexp, OP_logsumexp, x, read_dims("logsumexp", dim, x.nd), keepdim, x.code, 0.0)
     if must_record(x):
         record_rule(OP_logsumexp, y, (x, dim, keepdim))
@@ -491,27 +499,27 @@ cdef Tensor scanned(int kernel, int op, Tensor x, int dim):
 
 
 cdef Tensor c_cumsum(Tensor x, int64_t dim, object d):
-    cdef Tensor y
+    cdef Tensor y, given = x
     x = summand("cumsum", x, d)
     dim = wrap_dim("cumsum", dim, x.nd)
     if x.bits & B_DUAL:
-        return lift(OP_cumsum, (x, dim, None))
+        return halved(lift(OP_cumsum, (x, dim, None)), given, d)
     y = scanned(K_cumsum, OP_cumsum, x, <int>dim)
     if must_record(x):
         record_rule(OP_cumsum, y, (x, dim, None))
-    return y
+    return halved(y, given, d)
 
 
 cdef Tensor c_cumprod(Tensor x, int64_t dim, object d):
-    cdef Tensor y
+    cdef Tensor y, given = x
     x = summand("cumprod", x, d)
     dim = wrap_dim("cumprod", dim, x.nd)
     if x.bits & B_DUAL:
-        return lift(OP_cumprod, (x, dim, None))
+        return halved(lift(OP_cumprod, (x, dim, None)), given, d)
     y = scanned(K_cumprod, OP_cumprod, x, <int>dim)
     if must_record(x):
         record_rule(OP_cumprod, y, (x, dim, None))
-    return y
+    return halved(y, given, d)
 
 
 def restore_dims(Tensor t not None, int nd, dim):

@@ -113,7 +113,9 @@ HIDDEN = ("__dealloc__", "__cinit__", "__getbuffer__", "__releasebuffer__", "__r
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims"}       # PyTorch takes NumPy's names of these keywords, too
-TAKE_OUT = frozenset("amax amin argmax argmin cat cumprod cumsum index_select logsumexp matmul mean prod sum".split())
+TAKE_OUT = frozenset("""
+    amax amin argmax argmin cat cumprod cumsum index_select logcumsumexp logsumexp matmul mean prod scatter_add sum
+""".split())
 
 
 def numpy_names(row):

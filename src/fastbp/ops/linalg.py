@@ -92,7 +92,7 @@ def diagonal_matrix(d):
 
 def _scale(name, factor, dtype):
     """beta and alpha as torch reads them: whole numbers for integer tensors."""
-    return factor if dtype in (F.float32, F.float64) else int(factor)
+    return factor if dtype.is_floating_point else int(factor)
 
 
 def _plus(name, input, product, beta, alpha):

@@ -8,6 +8,12 @@ from math import log, pi, sqrt
 
 from ._declare import F, pointwise
 
+
+def _over_square(x, h):
+    """x / h^2 for a hypotenuse h, without overflow; 0 at the origin, as in PyTorch."""
+    return F.where(h == 0, 0, x / h / h)
+
+
 # ---- arithmetic -----------------------------------------------------------------------------------------------------
 
 pointwise("add(Tensor input, Tensor other)", lambda: 1, lambda: 1, types="number", operator="+", ref="add",
@@ -213,8 +219,8 @@ pointwise("acos(Tensor input)", lambda input: -F.rsqrt((1 - input) * (1 + input)
           aliases=("arccos",), doc="Inverse cosine, radians.")
 pointwise("atan(Tensor input)", lambda input: 1 / (1 + input * input), ref="arctan", aliases=("arctan",),
           doc="Inverse tangent, radians.")
-pointwise("atan2(Tensor input, Tensor other)", lambda input, other: other / (input * input + other * other),
-          lambda input, other: -input / (input * input + other * other), ref="arctan2", domain=(0.3, 2.0),
+pointwise("atan2(Tensor input, Tensor other)", lambda input, other: _over_square(other, F.hypot(input, other)),
+          lambda input, other: -_over_square(input, F.hypot(input, other)), ref="arctan2", domain=(0.3, 2.0),
           numbers="none", aliases=("arctan2",), doc="Angle of the point (other, input), radians.")
 pointwise("sinh(Tensor input)", lambda input: F.cosh(input), ref="sinh", doc="Hyperbolic sine.")
 pointwise("cosh(Tensor input)", lambda input: F.sinh(input), ref="cosh", doc="Hyperbolic cosine.")

@@ -310,12 +310,12 @@ def _any(input, dim=None, keepdim=False):
     return y.to(F.uint8) if input.dtype is F.uint8 else y
 
 
-composed("std(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)", _std,
+composed("std(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)", _std, out=True,
          doc="Standard deviation.  y = sqrt(var(input))")
-composed("norm(Tensor input, Scalar p='fro', int[]? dim=None, bool keepdim=False, dtype? dtype=None)", _norm,
+composed("norm(Tensor input, Scalar p='fro', int[]? dim=None, bool keepdim=False, dtype? dtype=None)", _norm, out=True,
          doc="p-norm of the elements.  y = sum(|input|^p)^(1/p)")
-composed("all(Tensor input, int[]? dim=None, bool keepdim=False)", _all, doc="True where all elements are true.")
-composed("any(Tensor input, int[]? dim=None, bool keepdim=False)", _any, doc="True where any element is true.")
+composed("all(Tensor input, int[]? dim=None, bool keepdim=False)", _all, out=True, doc="True where all elements are true.")
+composed("any(Tensor input, int[]? dim=None, bool keepdim=False)", _any, out=True, doc="True where any element is true.")
 composed("std_mean(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)",
          _std_mean, method=False, doc="Standard deviation and mean over dimensions, a tuple.")
 composed("var_mean(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)",

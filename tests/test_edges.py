@@ -179,7 +179,7 @@ def test_gradient_of_atan2_at_any_size(y, x):
     torch.atan2(a, b).backward()
     y, x = a.item(), b.item()               # in float64, where the squares neither overflow nor vanish
     for got, want in ((a.grad.item(), x / (x * x + y * y)), (b.grad.item(), -y / (x * x + y * y))):
-        assert got == pytest.approx(want, rel=1e-6, abs=1e-45) or abs(want) > 3.4e38 and abs(got) == np.inf
+        assert got == pytest.approx(want, rel=1e-6, abs=1e-45) or (abs(want) > 3.4e38 and abs(got) == np.inf)
 
 
 def test_gradient_of_atan2_at_the_origin_is_zero():

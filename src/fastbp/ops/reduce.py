@@ -310,8 +310,8 @@ def _any(input, dim=None, keepdim=False):
     return y.to(F.uint8) if input.dtype is F.uint8 else y
 
 
-composed("std(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)", _std, out=True,
-         doc="Standard deviation.  y = sqrt(var(input))")
+composed("std(Tensor input, int[]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)", _std,
+         out=True, doc="Standard deviation.  y = sqrt(var(input))")
 composed("norm(Tensor input, Scalar p='fro', int[]? dim=None, bool keepdim=False, dtype? dtype=None)", _norm, out=True,
          doc="p-norm of the elements.  y = sum(|input|^p)^(1/p)")
 composed("all(Tensor input, int[]? dim=None, bool keepdim=False)", _all, out=True, doc="True where all elements are true.")

@@ -1,7 +1,8 @@
 # Floor 1, the room of convolution's adjoint by the weight, and the plan of all three passes.
 #
 # The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order.  Rows of the product are
-# taps, or outputs, or there is no product but sums along the pixels: whatever wastes fewest lanes (cv_way).  **Law**: blocks
+# taps, or outputs by vectors of channels or by runs of taps, or there is no product but sums along the pixels: whatever wastes
+# fewest lanes (cv_way).  **Law**: blocks
 # depend on the shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in
 # cv_way.
 
@@ -177,16 +178,190 @@ cdef void cv_turned_layout(const Conv* v, int64_t itemsize, Turned* w) noexcept 
     w.columns = w.some * v.KD * v.T
 
 
+# The same with the taps adjacent, for few input channels, where a vector of them would be mostly empty: pixels of all channels
+# of a group lie side by side, so that the taps of an output in a row of the kernel are one run, and an output's runs make
+# a row of the product.
+ctypedef struct Runs:
+    int64_t wide        # columns of the product: taps in the order (kh, kw, c), in whole vectors
+    int64_t run         # taps of a row of the kernel
+    int64_t far         # from one run to the next, in the pixels
+    int64_t Wp
+    int64_t size        # elements of a plane
+    int64_t band
+    int64_t images
+    int64_t block       # pixels at a time, at most
+    int64_t rest        # elements behind the rows that whole vectors may reach
+
+
+cdef void cv_runs_layout(const Conv* v, int64_t itemsize, Runs* w) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(itemsize), most
+    w.wide = (v.K + V - 1) // V * V
+    w.run = v.Cg * v.KW
+    w.Wp = (v.OW - 1) * v.sw + v.KW
+    w.far = v.dh * w.Wp * v.Cg
+    most = max(min(CV_PIXELS, CV_RUNS // max(w.wide * itemsize, 1)), 64)
+    w.band = max(most // max(v.OW, 1), 1)
+    w.images = 1
+    if w.band >= v.OH:
+        w.band = max(v.OH, 1)
+        if v.OD == 1:
+            w.images = max(min(most // max(v.OH * v.OW, 1), v.N), 1)
+    w.size = ((w.band - 1) * v.sh + (v.KH - 1) * v.dh + 1) * w.Wp * v.Cg
+    w.block = w.images * w.band * v.OW
+    w.rest = 2 * V + v.Cg
+
+
+# A padded row of pixels, the n channels of each adjacent: columns [0, W) of x go to `left` and on.
+cdef void cv_beside(real* t, int64_t n, const real* x, int64_t lane, int64_t W, int64_t left, int64_t Wp,
+                    real* out) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(real)), c = 0, p, m = min(W, Wp - left)
+    if x == NULL or m <= 0:
+        memset(out, 0, n * Wp * sizeof(real))
+        return
+    memset(out, 0, n * left * sizeof(real))
+    out += n * left
+    if n == 1:
+        memcpy(out, x, m * sizeof(real))
+    elif n == 3:
+        for p in range(m):
+            out[3 * p] = x[p]
+            out[3 * p + 1] = x[lane + p]
+            out[3 * p + 2] = x[2 * lane + p]
+    elif V == 1:
+        for c in range(n):
+            for p in range(m):
+                out[p * n + c] = x[c * lane + p]
+    else:
+        c = (n - 1) // V * V        # from behind: whole vectors reach into the next pixel
+        while c >= 0:
+            if real is float:
+                mm_turn(<MmF32*>NULL, min(n - c, V), m, x + c * lane, lane, out + c, n)
+            else:
+                mm_turn(<MmF64*>NULL, min(n - c, V), m, x + c * lane, lane, out + c, n)
+            c -= V
+    memset(out + n * m, 0, n * (Wp - left - m) * sizeof(real))
+
+
+# Rows of the product for n pixels: `runs` runs of whole vectors each, `far` from one to the next.
+cdef void cv_unroll(MmRegs* regs, int64_t n, int64_t runs, int64_t far, int64_t run, const void* x, int64_t xs, void* out,
+                    int64_t ld) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t p, i, j, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, x)
+    MM_PTR(r.c, out)
+    if run <= V:
+        for p in range(n):
+            r.f = r.c
+            for i in range(runs):
+                r.s = r.a + i * far
+                MM_LOAD(r.b0, r.s)
+                MM_STORE(r.f, r.b0)
+                r.f = r.f + run
+            r.a = r.a + xs
+            r.c = r.c + ld
+        return
+    for p in range(n):
+        for i in range(runs):
+            r.s = r.a + i * far
+            r.f = r.c + i * run
+            j = 0
+            while j < run:
+                MM_LOAD(r.b0, r.s + j)
+                MM_STORE(r.f + j, r.b0)
+                j += V
+        r.a = r.a + xs
+        r.c = r.c + ld
+
+
+# Units: outputs.
+cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Runs w
+    cdef int64_t u, q, n, od, r, rows, i, j, k, o, d0, d1, g, y, last, images, Hp, block, stride, left, line
+    cdef int64_t V = MM_WIDTH(sizeof(real))
+    cdef real* acc
+    cdef real* beside
+    cdef real* rolled
+    cdef real* copied
+    cdef real* to
+    cdef const real* x
+    cdef const real* gy
+    cdef const real* at
+    cdef real* gw
+    cv_shape(I, &v)
+    cv_runs_layout(&v, sizeof(real), &w)
+    acc = <real*>cv_take(&ws, v.Og * w.wide * sizeof(real))
+    copied = <real*>cv_take(&ws, v.Og * (w.block + V) * sizeof(real))
+    beside = <real*>cv_take(&ws, (w.images * w.size + w.rest) * sizeof(real))
+    rolled = <real*>ws
+    memset(rolled, 0, (w.block * w.wide + w.rest) * sizeof(real))
+    memset(beside, 0, (w.images * w.size + w.rest) * sizeof(real))
+    stride = v.OD * v.OH * v.OW
+    left = min(v.pw, w.Wp)
+    u = lo
+    while u < hi:
+        # outputs [o, last) of group q
+        q = u // v.Og
+        o = u - q * v.Og
+        last = min(hi - q * v.Og, v.Og)
+        memset(acc, 0, (last - o) * w.wide * sizeof(real))
+        n = 0
+        while n < v.N:
+            images = min(w.images, v.N - n)
+            for od in range(v.OD):
+                cv_depth(&v, od, &d0, &d1)
+                r = v.OH if d0 == d1 else 0     # a plane of padding
+                while r < v.OH:
+                    rows = min(w.band, v.OH - r)
+                    Hp = (rows - 1) * v.sh + (v.KH - 1) * v.dh + 1
+                    block = images * rows * v.OW
+                    gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og + o) * v.OD + od) * v.OH * v.OW + r * v.OW
+                    at = gy
+                    line = stride
+                    if images > 1:
+                        for g in range(images):
+                            cv_copy(last - o, rows * v.OW, gy + g * v.O * stride, stride, copied + g * rows * v.OW,
+                                    w.block + V, True)
+                        at = copied
+                        line = w.block + V
+                    for g in range(images):
+                        x = <const real*>I.arg[2].data + (((n + g) * v.C + q * v.Cg) * v.D + od * v.sd - v.pd) * v.H * v.W
+                        for j in range(Hp):
+                            y = r * v.sh - v.ph + j
+                            cv_beside(t, v.Cg, x + y * v.W if 0 <= y < v.H else <const real*>NULL, v.D * v.H * v.W, v.W, left,
+                                      w.Wp, beside + g * w.size + j * w.Wp * v.Cg)
+                    # rows in their order: what a vector writes too much is overwritten
+                    for g in range(images):
+                        for j in range(rows):
+                            to = rolled + (g * rows + j) * v.OW * w.wide
+                            x = beside + g * w.size + j * v.sh * w.Wp * v.Cg
+                            if real is float:
+                                cv_unroll(<MmF32*>NULL, v.OW, v.KH, w.far, w.run, x, v.sw * v.Cg, to, w.wide)
+                            else:
+                                cv_unroll(<MmF64*>NULL, v.OW, v.KH, w.far, w.run, x, v.sw * v.Cg, to, w.wide)
+                    mm_block(last - o, w.wide, block, at, line, 1, False, <const real*>rolled, w.wide, NULL, False,
+                             <const real*>acc, w.wide, acc, w.wide)
+                    r += rows
+            n += images
+        for i in range(o, last):
+            gw = <real*>I.arg[0].data + (q * v.Og + i) * v.K
+            for k in range(v.T):
+                for j in range(v.Cg):
+                    gw[j * v.T + k] = acc[(i - o) * w.wide + k * v.Cg + j]
+        u = q * v.Og + last
+
+
 cdef enum CvWay:
     CV_UNFOLD = 0
     CV_TURN = 1
     CV_DOTS = 2
+    CV_RUN = 3
 
 
 # The way of a shape: cycles for a tap and a vector of pixels.
 cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     cdef int64_t V = MM_WIDTH(itemsize), vectors = (v.OW + V - 1) // V
-    cdef double unfolded, turned, dots
+    cdef double unfolded, turned, dots, runs
     if v.Og == 1:
         return CV_DOTS
     if v.T == 0 or v.OW == 0:
@@ -195,7 +370,13 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + (8 if V * itemsize >= 64 else 2.5)
     turned = <double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
     turned += 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1))
-    dots = (0.8 * v.Og + 1.6) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
+    dots = (1.15 * v.Og + 2.2) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
+    # rows of taps: multiplied, written run by run, and made of pixels that were brought together
+    runs = 0.6 * v.Og * ((v.K + V - 1) // V * V) + 1.9 * V * (v.T // v.KW) * ((v.KW * v.Cg + V - 1) // V)
+    runs += (1.5 if v.Cg <= 3 else 5.0) * ((v.Cg + V - 1) // V) * V * v.H * v.W / max(v.OH * v.OW, 1) + v.Og
+    runs /= max(v.K, 1)
+    if V > 1 and v.dw == 1 and v.KD == 1 and runs < min(min(unfolded, turned), dots):
+        return CV_RUN
     if v.Og * v.KD * v.T * V * itemsize <= CV_SUMS and dots <= unfolded and dots <= turned:
         return CV_DOTS
     return CV_TURN if turned < unfolded and V > 1 else CV_UNFOLD
@@ -503,6 +684,7 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     cdef Layout p
     cdef Weight w
     cdef Turned turned
+    cdef Runs runs
     cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8, V = MM_WIDTH(itemsize), units, phases = 0
     cdef double work
     cdef int way
@@ -512,7 +694,10 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     I.c[22].i = 1
     I.c[23].i = 1
     I.grain = 1
-    if dw_use(&v, itemsize):
+    if dw_use(&v, itemsize) and I.opcode != K_conv_backward_weight and dw_flat_use(&v, I.opcode != K_conv):
+        I.n = v.N * v.C
+        I.workspace = dw_flat_bytes(&v, I.opcode != K_conv)
+    elif dw_use(&v, itemsize) and (I.opcode != K_conv_backward_weight or not dw_flat_use(&v, False)):
         I.n = (v.C + V - 1) // V * (1 if I.opcode == K_conv_backward_weight else v.N)
         I.workspace = dw_bytes(&v, I.opcode == K_conv_backward_data)
     elif I.opcode == K_conv_backward_weight:
@@ -527,6 +712,11 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
             I.workspace = (16 * turned.images * turned.band + 8 * turned.columns + 512
                            + (v.Og * turned.columns * V + v.Og * (turned.block + V) * turned.copy
                               + v.KD * turned.images * turned.plane + 4 * V) * itemsize)
+        elif way == CV_RUN:
+            cv_runs_layout(&v, itemsize, &runs)
+            I.n = v.O
+            I.workspace = 512 + (v.Og * (runs.wide + runs.block + V) + runs.images * runs.size
+                                                 + runs.block * runs.wide + 2 * runs.rest) * itemsize
         else:
             I.n = v.groups * v.K
             cv_weight_layout(&v, itemsize, &w)
@@ -567,7 +757,10 @@ cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32 and wn_use(&v, False, sizeof(float)):
         wn_conv(I, False, lo, hi, ws)
     elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
-        dw_conv(I, False, lo, hi, ws)
+        if dw_flat_use(&v, False):
+            dw_rows(I, False, lo, hi, ws)
+        else:
+            dw_conv(I, False, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_forward(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -583,7 +776,10 @@ cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) no
     if I.dtype == DT_F32 and wn_use(&v, True, sizeof(float)):
         wn_conv(I, True, lo, hi, ws)
     elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
-        dw_conv(I, True, lo, hi, ws)
+        if dw_flat_use(&v, True):
+            dw_rows(I, True, lo, hi, ws)
+        else:
+            dw_conv(I, True, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_data(<float*>NULL, I, lo, hi, ws)
     elif I.dtype == DT_F64:
@@ -602,6 +798,8 @@ cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
         cv_weight_dots(t, I, lo, hi, ws)
     elif way == CV_TURN:
         cv_weight_turned(t, I, lo, hi, ws)
+    elif way == CV_RUN:
+        cv_weight_runs(t, I, lo, hi, ws)
     else:
         cv_weight(t, I, lo, hi, ws)
 
@@ -609,7 +807,7 @@ cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
 cdef int conv_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cv_shape(I, &v)
-    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
+    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)) and not dw_flat_use(&v, False):
         dw_weight(I, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_weight_any(<float*>NULL, I, lo, hi, ws)

@@ -6,6 +6,7 @@
 
 cdef enum:
     DW_BAND = 96 << 10      # bytes of a band of padded rows
+    DW_PLANES = 24 << 10    # bytes of padded planes of one channel
     DW_PIXELS = 128         # pixels turned, or computed, at a time
 
 # One pass: rows of an operand of H x W pixels, padded, to OH x OW results.
@@ -213,6 +214,189 @@ cdef void dw_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) n
                         for y in range(j):
                             out[i * w.OH * w.OW + y] += bias[c + i]
                 q += k
+            r += rows
+
+
+# ---- rows as lanes --------------------------------------------------------------------------------------------------
+
+# Where rows are as long as vectors nothing is turned: a result's taps are shifted vectors of a padded plane, one for each
+# phase of the stride.
+ctypedef struct Flat:
+    int64_t H           # of the operand, and of the results
+    int64_t W
+    int64_t OH
+    int64_t OW
+    int64_t top
+    int64_t left
+    int64_t ph          # phases of the results (the adjoint by the data)
+    int64_t pw
+    int64_t cols        # results of a row of a phase, in whole vectors
+    int64_t band        # rows of results of a phase at a time
+    int64_t more        # rows of planes beyond these
+    int64_t Wp
+    int64_t size        # of a plane
+    int64_t phases      # of the operand
+
+
+cdef void dw_flat(const Conv* v, bint back, Flat* w) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(4), rows
+    w.H = v.OH if back else v.H
+    w.W = v.OW if back else v.W
+    w.OH = v.H if back else v.OH
+    w.OW = v.W if back else v.OW
+    w.ph = v.sh if back else 1
+    w.pw = v.sw if back else 1
+    w.phases = 1 if back else v.sh * v.sw
+    w.cols = (cv_ceil(w.OW, w.pw) + V - 1) // V * V
+    if back:
+        w.top = -cv_ceil(v.ph - (v.KH - 1) * v.dh, v.sh)
+        w.left = -cv_ceil(v.pw - (v.KW - 1) * v.dw, v.sw)
+        w.more = max(cv_floor(v.sh - 1 + v.ph, v.sh) + w.top, 0)
+        w.Wp = w.cols + max(cv_floor(v.sw - 1 + v.pw, v.sw) + w.left, 0)
+    else:
+        w.top = v.ph
+        w.left = v.pw
+        w.more = (v.KH - 1) * v.dh // v.sh
+        w.Wp = w.cols + (v.KW - 1) * v.dw // v.sw
+    rows = cv_ceil(w.OH, w.ph)
+    w.band = min(max(DW_PLANES // (w.Wp * 4 * w.phases) - w.more, 8), rows)
+    w.size = (w.band + w.more) * w.Wp
+
+
+cdef bint dw_flat_use(const Conv* v, bint back) noexcept nogil:
+    return (v.OW >= 2 * MM_WIDTH(4) and (not back or v.sw <= 2 and v.W >= v.sw * MM_WIDTH(4))
+            and v.OW * 4 >= (v.OW + MM_WIDTH(4) - 1) // MM_WIDTH(4) * MM_WIDTH(4) * 3)
+
+
+cdef int64_t dw_flat_bytes(const Conv* v, bint back) noexcept nogil:
+    cdef Flat w
+    dw_flat(v, back, &w)
+    return (16 * v.T + 8 * (w.ph * w.pw + 1)
+            + 4 * MM_WIDTH(4) * (v.T + 4) + 4 * (w.phases * (w.size + CV_GAP) + w.pw * w.band * w.cols) + 1024)
+
+
+ctypedef fused DwTaps:
+    mm_3
+    mm_5
+
+
+# Rows of a stride of one: eight vectors of results below each other, each shifted row of x read once for the taps of a column.
+cdef void dw_down(DwTaps* taps, int64_t KW, int64_t dw, const float* weight, const float* x, int64_t xs, float* out, int64_t os,
+                  int64_t count) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(4), t, l
+    cdef int i, k
+    cdef MmF32 r
+    for t in range(count):
+        for i in range(8):
+            MM_ZERO(r.c0[i])
+        for l in range(KW):
+            for i in range(<int>sizeof(DwTaps)):
+                MM_LOAD(r.c1[i], weight + (i * KW + l) * V)
+            for i in range(8 + <int>sizeof(DwTaps) - 1):
+                MM_LOAD(r.b1, x + l * dw + i * xs)
+                for k in range(<int>sizeof(DwTaps)):
+                    if 0 <= i - k < 8:
+                        r.c0[i - k] = r.c0[i - k] + r.c1[k] * r.b1
+        for i in range(8):
+            MM_STORE(out + i * os, r.c0[i])
+        x += 8 * xs
+        out += 8 * os
+
+
+# Forward, or the adjoint by the data.  Units: channels of images.
+cdef void dw_rows(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Flat w
+    cdef int64_t V = MM_WIDTH(4), u, c, r, rows, i, j, k, y, qy, qx, sy, sx, K, zero = 0, lines, m, x
+    cdef int64_t* off
+    cdef int64_t* start
+    cdef float* weight
+    cdef float* padded
+    cdef float* tmp
+    cdef float* out
+    cdef const float* a
+    cdef const float* g
+    cdef const float* bias = NULL
+    cdef bint down
+    cdef MmF32 s
+    cv_shape(I, &v)
+    dw_flat(&v, back, &w)
+    off = <int64_t*>cv_take(&ws, 16 * v.T)
+    start = <int64_t*>cv_take(&ws, 8 * (w.ph * w.pw + 1))
+    weight = <float*>cv_take(&ws, 4 * V * v.T)
+    tmp = <float*>cv_take(&ws, 4 * (w.pw * w.band * w.cols + V))
+    padded = <float*>ws
+    K = 0
+    for qy in range(w.ph):
+        for qx in range(w.pw):
+            start[qy * w.pw + qx] = K
+            for i in range(v.KH):
+                for j in range(v.KW):
+                    sy = i * v.dh
+                    sx = j * v.dw
+                    off[2 * K] = (i * v.KW + j) * V
+                    if back:
+                        off[2 * K] = (v.T - 1 - i * v.KW - j) * V       # weights are turned round
+                        sy = qy + v.ph - sy
+                        sx = qx + v.pw - sx
+                        if sy % v.sh != 0 or sx % v.sw != 0:
+                            continue
+                        off[2 * K + 1] = (sy // v.sh + w.top) * w.Wp + sx // v.sw + w.left
+                    else:
+                        off[2 * K + 1] = ((sy % v.sh * v.sw + sx % v.sw) * (w.size + CV_GAP) + sy // v.sh * w.Wp + sx // v.sw)
+                    K += 1
+    start[w.ph * w.pw] = K
+    if not back and I.narg > 3 and I.arg[3].data != NULL:
+        bias = <const float*>I.arg[3].data
+    lines = cv_ceil(w.OH, w.ph)
+    down = v.sh == 1 and v.sw == 1 and v.dh == 1
+    for u in range(lo, hi):
+        c = u % v.C
+        g = <const float*>I.arg[2].data + c * v.T
+        for k in range(v.T):
+            MM_ZERO(s.b0)
+            MM_ADD(s.b0, g[v.T - 1 - k if back else k])
+            MM_STORE(weight + k * V, s.b0)
+        a = <const float*>I.arg[1].data + u * w.H * w.W
+        r = 0
+        while r < lines:
+            rows = min(w.band, lines - r)
+            if back:
+                cv_plane(<MmF32*>NULL, a, w.H, w.W, r - w.top, 1, 1, -w.left, w.band + w.more, w.Wp, 0, padded)
+            else:
+                cv_planes(a, &zero, 1, w.H, w.W, &v, v.sh, v.sw, w.top, w.left, r, w.band + w.more, w.Wp, 0, padded)
+            for qy in range(w.ph):
+                m = min(rows, cv_ceil(w.OH - qy, w.ph) - r)     # rows of this phase
+                out = <float*>I.arg[0].data + u * w.OH * w.OW + (r * w.ph + qy) * w.OW
+                for qx in range(w.pw):
+                    j = start[qy * w.pw + qx]
+                    K = start[qy * w.pw + qx + 1] - j
+                    if w.pw == 1:
+                        x = 0
+                        while x < w.OW:
+                            i = min(x, w.OW - V)        # the last two vectors overlap
+                            k = 0
+                            if v.KH == 3 and down:
+                                k = m // 8
+                                dw_down(<mm_3*>NULL, v.KW, v.dw, weight, padded + i, w.Wp, out + i, w.OW, k)
+                            elif v.KH == 5 and down:
+                                k = m // 8
+                                dw_down(<mm_5*>NULL, v.KW, v.dw, weight, padded + i, w.Wp, out + i, w.OW, k)
+                            k *= 8
+                            dw_row(m - k, K, off + 2 * j, weight, padded + i + k * w.Wp, w.Wp, out + i + k * w.ph * w.OW,
+                                   w.ph * w.OW)
+                            x += V
+                    else:
+                        x = 0
+                        while x < w.cols:
+                            dw_row(m, K, off + 2 * j, weight, padded + x, w.Wp, tmp + qx * w.band * w.cols + x, w.cols)
+                            x += V
+                if w.pw == 2:
+                    for y in range(m):
+                        cv_zip(<MmF32*>NULL, tmp + y * w.cols, tmp + (w.band + y) * w.cols, out + y * w.ph * w.OW, w.OW)
+                if bias != NULL:
+                    for i in range(m * w.OW):
+                        out[i] += bias[c]
             r += rows
 
 

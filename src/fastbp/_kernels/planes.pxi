@@ -13,6 +13,7 @@ cdef enum:
     CV_SUMS = 1 << 19       # bytes of such sums at a time
     CV_NEAR = 28 << 10      # bytes that stay in L1 beside others
     CV_TURNED = 1 << 20     # bytes of weights as panels, at most
+    CV_RUNS = 96 << 10      # bytes of rows of taps at a time
     CV_GAP = 16             # elements between the phases of planes: whole vectors are stored
 
 ctypedef struct Conv:
@@ -212,6 +213,7 @@ cdef void cv_move(MmRegs* regs, int64_t rows, int64_t n, const void* a, int64_t 
     for i in range(rows):
         t = 0
         while t + V <= n:
+            MM_PREFETCH1(r.a + lda + t)     # the next row is elsewhere
             MM_LOAD(r.b0, r.a + t)
             MM_STORE(r.c + t, r.b0)
             t += V

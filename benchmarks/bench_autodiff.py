@@ -91,7 +91,7 @@ def problem(name, library, torch, compiled=False):
         def step():
             return torch.cat([g.reshape(-1) for g in torch.autograd.grad(burgers(), list(net.parameters()))])
         forward = lambda: net(torch.cat([x, t], 1)).sum()
-        return forward, torch.compile(step) if compiled else step
+        return (torch.compile(forward), torch.compile(step)) if compiled else (forward, step)
     suite = adbench(library)
     import numpy as np
     rng = np.random.default_rng(5)
@@ -102,18 +102,21 @@ def problem(name, library, torch, compiled=False):
     if kind == "gmm":
         *params, points = like(suite.gmm_data())
         gradient = once(lambda *p: suite.gradient(lambda *p: suite.gmm(*p, points), *p))
-        return lambda: suite.gmm(*params, points), lambda: gradient(*params)[1]
+        value = once(lambda *p: suite.gmm(*p, points))
+        return lambda: value(*params), lambda: gradient(*params)[1]
     if kind == "lstm":
         *params, state, sequence = like(suite.lstm_data())
         gradient = once(lambda *p: suite.gradient(lambda *p: suite.lstm(*p, state, sequence), *p))
-        return lambda: suite.lstm(*params, state, sequence), lambda: gradient(*params)[0]
+        value = once(lambda *p: suite.lstm(*p, state, sequence))
+        return lambda: value(*params), lambda: gradient(*params)[0]
     if kind == "hand":
         theta, _, points, model = suite.hand_data()
         theta, points = like([theta, points])
         model = {k: v if k == "parents" else like([v])[0] for k, v in model.items()}
         model["correspondences"] = torch.arange(len(points))
         jacobian = once(lambda theta: func.jacfwd(suite.hand)(theta, points, model))
-        return lambda: suite.hand(theta, points, model), lambda: jacobian(theta)
+        value = once(lambda theta: suite.hand(theta, points, model))
+        return lambda: value(theta), lambda: jacobian(theta)
     p = int(name.split("p")[-1])
     cameras, points, weights, _, features = like(suite.ba_data(100, p // 5, p))
     points[:, 2] += 4
@@ -167,14 +170,17 @@ def jax_problem(name):
         b = state.shape[1]
 
         def lstm(main, extra):
+            gates = main.reshape(len(main), 4, b)
+
             def advance(state, elements):
                 given, wanted = elements
                 x, new = given * extra[0], []
                 for k in range(0, len(state), 2):
                     hidden, cell = state[k], state[k + 1]
-                    gates = jnp.concatenate([x, hidden, x, hidden]) * main[k] + main[k + 1]
-                    forget, into, out = jnp.split(jax.nn.sigmoid(gates[:3 * b]), 3)
-                    cell = cell * forget + into * jnp.tanh(gates[3 * b:])
+                    (wf, wi, wo, wc), (bf, bi, bo, bc) = gates[k], gates[k + 1]
+                    forget, into = jax.nn.sigmoid(x * wf + bf), jax.nn.sigmoid(hidden * wi + bi)
+                    out = jax.nn.sigmoid(x * wo + bo)
+                    cell = cell * forget + into * jnp.tanh(hidden * wc + bc)
                     x = out * jnp.tanh(cell)
                     new += [x, cell]
                 y = x * extra[1] + extra[2]
@@ -264,6 +270,8 @@ def builder(library, compiled=False):
                 there += middle - start
             return {"function": there / n, "derivative": back / n}
         for _ in range(4 if compiled else 1):
+            with quiet():
+                function()
             found = derivative()
         if case["name"] == "ba n100 p10000":
             print(f"{library}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB at most", file=sys.stderr)

@@ -99,16 +99,17 @@ def lstm(main, extra, state, sequence):
     [2 l, b], hidden and cell; sequence: [c, b].
     """
     b = state.shape[1]
-    main, state, total = main.unbind(0), list(state.unbind(0)), 0.0
+    gates = [part.reshape(4, b).unbind(0) for part in main.unbind(0)]
+    state, total = list(state.unbind(0)), 0.0
     into, scale, shift = extra.unbind(0)
     elements = sequence.unbind(0)
     for given, wanted in zip(elements, elements[1:]):
         x = given * into
         for k in range(0, len(state), 2):
             hidden, cell = state[k], state[k + 1]
-            gates = torch.cat([x, hidden, x, hidden]) * main[k] + main[k + 1]
-            forget, ingate, outgate = torch.sigmoid(gates[:3 * b]).split(b)
-            cell = cell * forget + ingate * torch.tanh(gates[3 * b:])
+            (wf, wi, wo, wc), (bf, bi, bo, bc) = gates[k], gates[k + 1]
+            forget, ingate, outgate = torch.sigmoid(x * wf + bf), torch.sigmoid(hidden * wi + bi), torch.sigmoid(x * wo + bo)
+            cell = cell * forget + ingate * torch.tanh(hidden * wc + bc)
             x = outgate * torch.tanh(cell)
             state[k], state[k + 1] = x, cell
         y = x * scale + shift

@@ -580,6 +580,7 @@ cdef int link(Program p, list generators) except -1:
     place = p.native_at
     p.report["native"] = len(inside)
     p.report["loops"] = len(runs)
+    p.report["codes"] = len({address for count, address, found in runs.values()})
     p.nupdates = p.ndraws = 0
     head = 0
     n = 0
@@ -774,12 +775,19 @@ cdef dict number_blocks(Program p, char** pool):
 
 
 cdef int load_loops(Program p, dict runs) except -1:
-    """Put the machine code where it may be executed; in `runs`, addresses take its place.  Without such memory: no loops."""
-    cdef size_t n = 0, at
+    """Put the machine code where it may be executed; in `runs`, addresses take its place.  Without such memory: no loops.
+
+    Loops that differ in their addresses alone are one: an LSTM over 1,024 elements has 31 different ones among 25,576,
+    and what was just run is still in the processor's cache (its step: 4.98 ms each for itself, 2.39 so).
+    """
+    cdef size_t n = 0
     cdef bytes code
     cdef Py_ssize_t entries = 0
+    cdef dict places = {}
     for count, code, found in runs.values():
-        n += (len(code) + 63) // 64 * 64
+        if code not in places:
+            places[code] = n
+            n += (len(code) + 63) // 64 * 64
         entries += len(found)
     if not runs:
         return 0
@@ -791,11 +799,10 @@ cdef int load_loops(Program p, dict runs) except -1:
     if p.native == NULL:
         runs.clear()
         return 0
-    at = 0
+    for code, at in places.items():
+        memcpy(<char*>p.native + <size_t>at, <const char*>code, len(code))
     for begin, (count, code, found) in list(runs.items()):
-        memcpy(<char*>p.native + at, <const char*>code, len(code))
-        runs[begin] = (count, <size_t>p.native + at, found)
-        at += (len(code) + 63) // 64 * 64
+        runs[begin] = (count, <size_t>p.native + <size_t>places[code], found)
     if fbp_code_seal(p.native, n):
         fbp_code_close(p.native, n)
         p.native = NULL

@@ -33,9 +33,48 @@ cdef Tensor gemm_into(int op, Tensor y, Tensor a, Tensor b, Tensor bias, int fla
     I.c[0].i = y.dims[nb]
     I.c[1].i = y.dims[nb + 1]
     I.c[2].i = a.dims[a.nd - 1]
+    if bias is None:
+        while fold_batch(&I):
+            pass
     K.gemm_plan(&I, THREADS)
     execute(&I)
     return y
+
+
+cdef bint fold_batch(Instr* I) noexcept:
+    """Make a batch of products with one shared factor a single product, where strides allow it.
+
+    Rows by one matrix: the rows of all of the batch.  One matrix by vectors: the vectors are the rows, and the matrix is
+    transposed: as many tangents through a layer are one product instead of so many reads of the weight.
+    """
+    cdef int d = I.ndim - 1, j
+    cdef int64_t rows = I.c[0].i
+    cdef Operand matrix
+    if d < 0 or I.shape[d] < 2:
+        return False
+    if I.arg[2].stride[d] == 0 and (rows == 1 or (I.arg[1].stride[d] == rows * I.arg[1].stride[d + 1]
+                                                  and I.arg[0].stride[d] == rows * I.arg[0].stride[d + 1])):
+        for j in range(2):
+            if rows != 1:
+                I.arg[j].stride[d] = I.arg[j].stride[d + 1]
+            I.arg[j].stride[d + 1] = I.arg[j].stride[d + 2]
+        I.arg[2].stride[d] = I.arg[2].stride[d + 1]
+        I.arg[2].stride[d + 1] = I.arg[2].stride[d + 2]
+        I.c[0].i = rows * I.shape[d]
+    elif I.arg[1].stride[d] == 0 and I.c[1].i == 1 and I.arg[0].stride[d + 1] == 1:
+        matrix = I.arg[1]
+        I.arg[1] = I.arg[2]             # its batch by k, as it lies
+        I.arg[2] = matrix
+        I.arg[2].stride[d] = matrix.stride[d + 2]
+        I.arg[2].stride[d + 1] = matrix.stride[d + 1]
+        I.c[1].i = rows
+        I.c[0].i = I.shape[d]
+        if I.flags & (F_ZEROS_1 | F_ZEROS_2):
+            I.flags ^= F_ZEROS_1 | F_ZEROS_2 if not (I.flags & F_ZEROS_1 and I.flags & F_ZEROS_2) else 0
+    else:
+        return False
+    I.ndim = d
+    return True
 
 
 cdef Tensor product(int op, Tensor a, Tensor b, Tensor bias, int flags=0):

@@ -28,12 +28,15 @@ cdef enum:
     MM_KC8 = 264            # the same for float64
     MM_MC = 112             # rows of A packed at a time: they stay in L2
     MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2
+    MM_FEW = 64             # multiply-adds, at most, of a tiny product
+    MM_LINES = 512          # bytes of a row of B that need no packing: a few lines, read one after the other
 
 cdef enum MmWay:
     MM_DIRECT = 0       # A and B are read in place
     MM_PACK = 1         # B packed, A if its rows are far apart
     MM_DOTS = 2         # a few rows by columns that are contiguous along k
     MM_WIDE = 3         # one or two rows by rows of B
+    MM_TINY = 4         # a few dozen multiply-adds: strides as they are, no vectors
 
 
 # Blocks of k depend on K alone.
@@ -57,6 +60,14 @@ cdef inline void mm_swap(MmJob* j) noexcept nogil:
 
 cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
     cdef int width = MM_WIDTH(itemsize)
+    if j.M <= 8 and j.N <= 8 and j.K > 0 and j.M * j.N * j.K <= MM_FEW:
+        j.way = MM_TINY
+        j.swapped = j.N < j.M
+        if j.swapped:
+            mm_swap(j)
+        j.unit = 64
+        j.pack_a = False
+        return
     j.way = MM_PACK
     # Of a dot product its last sum costs as much as 10 vectors: worth it for few columns and long rows.
     j.swapped = j.N < j.M and (j.csa == 1 and (j.N <= 4 or j.N <= 8 and j.rsb == 1)
@@ -72,7 +83,9 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
             mm_swap(j)
             j.swapped = False
         if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64)
-                           or j.K * j.N * itemsize <= 24576):
+                           or j.K * j.N * itemsize <= 24576
+                           or (j.rsb * itemsize <= MM_LINES and (j.csa == 1 or j.rsa == 1)
+                               and j.M * itemsize % 4096 != 0)):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
     j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
@@ -127,6 +140,53 @@ cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
                         c[(i + q) * w.rsc + (j + p) * w.csc] = out[q * n + p]
             i += m
         j += n
+
+
+# A product of a few numbers: what a matrix of rotation or one of four gates does, in a long batch of them.
+cdef void mm_tiny(const MmJob* w, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
+                  const real* b, const real* start, int64_t rss, int64_t css, real* c) noexcept nogil:
+    cdef int64_t i, j, p, rsb = w.rsb, csb = w.csb
+    cdef const real* x
+    cdef const real* y
+    cdef real s0, s1, s2, s3, v
+    cdef bint strange = False
+    for i in range(i0, i1):
+        j = j0
+        while j + 4 <= j1:
+            s0 = s1 = s2 = s3 = 0
+            if start != NULL:
+                s0 = start[i * rss + j * css]
+                s1 = start[i * rss + (j + 1) * css]
+                s2 = start[i * rss + (j + 2) * css]
+                s3 = start[i * rss + (j + 3) * css]
+            x = a + i * w.rsa
+            y = b + j * csb
+            for p in range(w.K):
+                v = x[p * w.csa]
+                s0 = s0 + v * y[0]
+                s1 = s1 + v * y[csb]
+                s2 = s2 + v * y[2 * csb]
+                s3 = s3 + v * y[3 * csb]
+                y = y + rsb
+            c[i * w.rsc + j * w.csc] = s0
+            c[i * w.rsc + (j + 1) * w.csc] = s1
+            c[i * w.rsc + (j + 2) * w.csc] = s2
+            c[i * w.rsc + (j + 3) * w.csc] = s3
+            strange = strange | (s0 != s0) | (s1 != s1) | (s2 != s2) | (s3 != s3)
+            j += 4
+        while j < j1:
+            s0 = 0
+            if start != NULL:
+                s0 = start[i * rss + j * css]
+            x = a + i * w.rsa
+            y = b + j * csb
+            for p in range(w.K):
+                s0 = s0 + x[p * w.csa] * y[p * rsb]
+            c[i * w.rsc + j * w.csc] = s0
+            strange = strange | (s0 != s0)
+            j += 1
+    if strange and (first or second):
+        mm_mend(w, first, second, i0, i1, j0, j1, a, b, c)
 
 
 # All tiles of a block of C over one block of k.  packed: where B is packed, or NULL: it is read in place; fill: pack
@@ -298,13 +358,13 @@ cdef int64_t mm_cut(int64_t n, int64_t part, int64_t parts, int64_t unit) noexce
 
 cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef MmJob w
-    cdef int64_t u, r, i, batch, rss, css, rows = I.c[3].i, cols = I.c[4].i, sb, i0, i1, j0, j1, j
-    cdef const real* a
-    cdef const real* b
+    cdef int64_t u, r, i, batch, rss, css, rows = I.c[3].i, cols = I.c[4].i, sb, i0, i1, j0, j1, j, inner = 0
+    cdef const real* a = NULL
+    cdef const real* b = NULL
     cdef const real* s
-    cdef real* c
+    cdef real* c = NULL
     cdef real* copy
-    cdef bint acc = I.flags & F_ACCUMULATE
+    cdef bint acc = I.flags & F_ACCUMULATE, zeros_1, zeros_2
     mm_job(I, &w, sizeof(real))
     for u in range(lo, hi):
         batch = u
@@ -315,9 +375,16 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             r = u % (rows * cols)
             i = r // cols
             r = r % cols
-        a = <const real*>I.arg[1].data + mm_batch(I, 1, batch)
-        b = <const real*>I.arg[2].data + mm_batch(I, 2, batch)
-        c = <real*>I.arg[0].data + mm_batch(I, 0, batch)
+        if u > lo and rows * cols == 1 and I.ndim > 0 and inner + 1 < I.shape[I.ndim - 1]:
+            inner += 1              # the next one of the innermost dimension: no division at all
+            a = a + I.arg[1].stride[I.ndim - 1]
+            b = b + I.arg[2].stride[I.ndim - 1]
+            c = c + I.arg[0].stride[I.ndim - 1]
+        else:
+            inner = batch % I.shape[I.ndim - 1] if I.ndim > 0 else 0
+            a = <const real*>I.arg[1].data + mm_batch(I, 1, batch)
+            b = <const real*>I.arg[2].data + mm_batch(I, 2, batch)
+            c = <real*>I.arg[0].data + mm_batch(I, 0, batch)
         i0 = mm_cut(w.M, i, rows, 1)
         i1 = mm_cut(w.M, i + 1, rows, 1)
         j0 = mm_cut(w.N, r, cols, w.unit)
@@ -346,17 +413,25 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             s = c
             rss = w.rsc
             css = w.csc
+        zeros_1 = I.flags & F_ZEROS_1 != 0
+        zeros_2 = I.flags & F_ZEROS_2 != 0
+        if w.way == MM_TINY:
+            if w.swapped:
+                mm_tiny(&w, zeros_2, zeros_1, i0, i1, j0, j1, b, a, s, rss, css, c)
+            else:
+                mm_tiny(&w, zeros_1, zeros_2, i0, i1, j0, j1, a, b, s, rss, css, c)
+            continue
         if w.way < MM_DOTS:
             mm_product(&w, i0, i1, j0, j1, a, b, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)))
         elif w.swapped:
             mm_few(&w, i0, i1, j0, j1, b, a, s, rss, css, c, ws)
         else:
             mm_few(&w, i0, i1, j0, j1, a, b, s, rss, css, c, ws)
-        if I.flags & (F_ZEROS_1 | F_ZEROS_2) and w.K > 0:
+        if (zeros_1 or zeros_2) and w.K > 0:
             if w.swapped:
-                mm_mend(&w, I.flags & F_ZEROS_2 != 0, I.flags & F_ZEROS_1 != 0, i0, i1, j0, j1, b, a, c)
+                mm_mend(&w, zeros_2, zeros_1, i0, i1, j0, j1, b, a, c)
             else:
-                mm_mend(&w, I.flags & F_ZEROS_1 != 0, I.flags & F_ZEROS_2 != 0, i0, i1, j0, j1, a, b, c)
+                mm_mend(&w, zeros_1, zeros_2, i0, i1, j0, j1, a, b, c)
 
 
 # Whether any of n rows of m values is infinite or NaN.

@@ -310,8 +310,8 @@ def explain(core, instructions, limit):
              f"in {groups} groups ({n - groups} strips run with those before them)",
              f"arena {d['arena']} bytes for {r.get('eager_bytes', 0)} bytes of temporaries; "
              f"{r.get('local', 0)} results never leave the cache",
-             f"{r.get('native', 0)} strips are {r.get('loops', 0)} loops of machine code ({r.get('codes', 0)} different), and hand on in "
-             f"registers",
+             f"{r.get('native', 0)} strips are {r.get('loops', 0)} loops of machine code ({r.get('codes', 0)} different), "
+             f"and hand on in registers",
              f"about {_amount(flops)}flop, {_amount(moved)}B read and written where it is known"]
     for k, i in enumerate(instructions[:limit]):
         fused = k > 0 and instructions[k - 1].group == i.group

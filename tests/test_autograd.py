@@ -117,6 +117,46 @@ def test_backward_twice():
         autograd.grad(y, x)
 
 
+def test_a_graph_that_saved_nothing_is_walked_again():
+    """Only values that were saved are used up: sums, casts, differences and shapes are gone through again, as in PyTorch."""
+    x = leaf(1.0, 2.0)
+    y = (x + 1).reshape(2, 1).sum()
+    y.backward()
+    y.backward()
+    assert x.grad.tolist() == [2, 2]
+    given = leaf(1.0, 2.0).float()                  # made once, used in every step
+    for _ in range(3):
+        slope, = autograd.grad((given * given).sum(), given, create_graph=True)
+        (slope * slope).sum().backward()
+    p = leaf(1.0, 2.0)
+    slope, = autograd.grad((p * p).sum(), p)
+    fast = p - 0.5 * slope                          # two losses of one step
+    (fast * fast + fast).sum().backward()
+    (fast * 3).sum().backward()
+    assert p.grad.tolist() == [4, 4]
+
+    class Triple(fastbp.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.factor = 3
+            return x * 3
+
+        @staticmethod
+        def backward(ctx, v):
+            return v * ctx.factor
+
+    x = leaf(1.0)
+    y = Triple.apply(x)
+    y.backward()
+    y.backward()
+    assert x.grad.item() == 6
+    for used in (lambda x: x * x, fastbp.exp, lambda x: x @ x, lambda x: x[fastbp.tensor([0, 0])], lambda x: x.amax()):
+        y = used(leaf(1.0, 2.0)).sum()
+        y.backward()
+        with pytest.raises(fastbp.GraphError, match="freed"):
+            y.backward()
+
+
 def test_what_cannot_be_differentiated():
     x = leaf(1.0, 2.0)
     with pytest.raises(RuntimeError, match=r"float64\[2\].*scalar"):

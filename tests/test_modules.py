@@ -300,3 +300,22 @@ def test_swap_tensors():
         fastbp.utils.swap_tensors(a, fastbp.ones(2))
     with pytest.raises(RuntimeError, match="leaves"):
         fastbp.utils.swap_tensors(b * 2, fastbp.ones(2))
+
+
+def test_what_the_class_has_is_found_before_a_child():
+    """A child that is named like a method, as some programs have it, leaves the method alone; as in PyTorch."""
+    class Net(nn.Module):
+        helper = None
+
+        def __init__(self):
+            super().__init__()
+            self.parameters = nn.ParameterList([nn.Parameter(fastbp.ones(2)), nn.Parameter(fastbp.ones(3))])
+            self.helper = nn.Linear(1, 1)
+
+    net = Net()
+    assert [p.numel() for p in net.parameters()] == [2, 3, 1, 1] and net.helper is None
+    assert list(net.state_dict()) == ["parameters.0", "parameters.1", "helper.weight", "helper.bias"]
+    again = copy.deepcopy(net)
+    assert [p.numel() for p in again.parameters()] == [2, 3, 1, 1]
+    del net.helper
+    assert net.helper is None and [name for name, _ in net.named_children()] == ["parameters"]

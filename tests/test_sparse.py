@@ -139,3 +139,23 @@ def test_a_graph_network_learns():
         fastbp.nn.functional.cross_entropy(y[known], target[known]).backward()
         optimizer.step()
     assert (y.argmax(1) == target).float().mean() > 0.9
+
+
+def test_a_sparse_tensor_is_saved_for_backward():
+    class Product(fastbp.autograd.Function):
+        @staticmethod
+        def forward(ctx, values, dense):
+            a = fastbp.sparse_coo_tensor(fastbp.tensor([[0, 1, 1], [1, 0, 2]]), values, (2, 3))
+            ctx.save_for_backward(a, dense)
+            return fastbp.matmul(a, dense)
+
+        @staticmethod
+        def backward(ctx, v):
+            a, dense = ctx.saved_tensors
+            whole = v.matmul(dense.t())
+            return whole[a._indices()[0], a._indices()[1]], a.t().matmul(v)
+
+    values = fastbp.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    dense = fastbp.arange(6.0).reshape(3, 2).requires_grad_()
+    Product.apply(values, dense).sum().backward()
+    assert values.grad.tolist() == [5, 1, 9] and dense.grad.tolist() == [[2, 2], [1, 1], [3, 3]]

@@ -323,7 +323,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
-            if not retain:              # what was used is freed at once; edges stay: a second pass can say what is missing
+            if not retain and keeps_values(n):      # what was used is freed at once; edges stay: a second pass can say what is missing
                 n.freed = True
                 if ANOMALY:
                     note_freed(n, line)
@@ -763,23 +763,27 @@ def _release_graph(list outputs):
     cdef Stack todo
     cdef Node n
     cdef int i
+    cdef set seen = set()
     todo.at = NULL
     todo.length = todo.room = 0
     try:
         for y in outputs:
             n = node_of(<Tensor?>y)
-            if n is not None and not n.freed:
-                n.freed = True
+            if n is not None:
                 push(&todo, <PyObject*>n)
         while todo.length:
             todo.length -= 1
             n = <Node>todo.at[todo.length]
+            if n.freed or <size_t><void*>n in seen:
+                continue
+            seen.add(<size_t><void*>n)
             for i in range(n.nin):
-                if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node and not (<Node>n.edge[i]).freed:
-                    (<Node>n.edge[i]).freed = True
+                if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
                     push(&todo, n.edge[i])
-            node_release(n, False)
-            drain()
+            if keeps_values(n):
+                n.freed = True
+                node_release(n, False)
+                drain()
     finally:
         free(todo.at)
 

@@ -29,10 +29,10 @@ cdef class FunctionCtx:
     def save_for_backward(self, *tensors):
         """Keep tensors (or None) for backward, which finds them in `saved_tensors`; writing to them is noticed."""
         for t in tensors:
-            if t is not None and not isinstance(t, Tensor):
+            if t is not None and not isinstance(t, Tensor) and not getattr(t, "is_sparse", False):
                 raise DTypeError(f"save_for_backward: expected Tensors or None, got {describe(t)}; keep other values as "
                                  f"attributes of ctx.")
-        self.saved = [(t, version_of(<Tensor>t) if t is not None else 0, -1) for t in tensors]
+        self.saved = [(t, version_of(<Tensor>t) if isinstance(t, Tensor) else 0, -1) for t in tensors]
 
     def save_for_forward(self, *tensors):
         """Keep tensors for jvp, which finds them in `saved_tensors`."""
@@ -66,8 +66,8 @@ cdef class FunctionCtx:
                              f"Pass retain_graph=True to the first backward (or autograd.grad) to go through the graph twice.")
         out = []
         for kept, version, number in self.saved:
-            if kept is None:
-                out.append(None)
+            if kept is None or not isinstance(kept, (Tensor, Packed)):      # a sparse tensor: what it holds is not written
+                out.append(kept)
                 continue
             if isinstance(kept, Packed):
                 t = linked(unpacked(<Packed>kept), (<Packed>kept).link, (<Packed>kept).slot)
@@ -206,7 +206,7 @@ cdef object run_function(function, tuple args, bint separate):
                 break
         if saved is not None and among(saved, ctx.dirty):
             version = version_of(<Tensor>saved)
-        if SAVE_HOOKS and saved is not None:
+        if SAVE_HOOKS and isinstance(saved, Tensor):
             saved = packed_with_link(saved)
         kept.append((saved, version, number))
     ctx.saved = kept

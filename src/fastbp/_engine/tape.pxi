@@ -304,6 +304,27 @@ cdef void node_release(Node n, bint edges) noexcept:
             n.result_steps = NULL
 
 
+cdef inline bint keeps_values(Node n) noexcept:
+    """Whether its derivative reads tensors that it saved.  One that reads shapes and numbers alone is never used up: like PyTorch's,
+    it is gone through again by a second pass without retain_graph."""
+    cdef int i
+    for i in range(n.nin):
+        if n.saved[i] != NULL:
+            return True
+    if n.result != NULL or n.packed is not None or n.dual is not None:
+        return True
+    if n.extra is None:
+        return False
+    if n.op == OP_custom_function:
+        return True if (<FunctionCtx>n.extra).saved else False
+    if not isinstance(n.extra, tuple):
+        return True
+    for x in <tuple>n.extra:
+        if not isinstance(x, (int, float)):
+            return True
+    return False
+
+
 # The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are
 # found.  But it does not count tensors and nodes: it runs after 700 more of what it counts, and would go through a growing
 # graph again and again, for half of the time that building it takes.  Storages count instead, by their bytes (collect_if_due).

@@ -38,14 +38,20 @@ class _Members(dict):
     def __init__(self, owner, members=()):
         super().__init__(members)
         self._owner = weakref.ref(owner)    # a strong one would be a cycle: modules would wait for the collector
-        owner.__dict__.update(self)
+        for name, value in self.items():
+            self._mirror(owner, name, value)
+
+    @staticmethod
+    def _mirror(owner, name, value):
+        if not (isinstance(value, Module) and hasattr(type(owner), name)):      # PyTorch finds what the class has before a child
+            owner.__dict__[name] = value
 
     def __setitem__(self, name, value):
         _changed()
         super().__setitem__(name, value)
         owner = self._owner()
         if owner is not None:
-            owner.__dict__[name] = value
+            self._mirror(owner, name, value)
 
     def __delitem__(self, name):
         _changed()

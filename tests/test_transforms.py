@@ -1,6 +1,7 @@
 """Function transforms, functional derivatives, custom functions, checkpoints: against formulas and each other."""
 
 import gc
+import itertools
 
 import fastbp
 import numpy as np
@@ -78,11 +79,25 @@ def test_five_levels_in_any_order_are_exact_on_polynomials():
     p = t(1.5)
     forward = lambda f: lambda x: func.jvp(f, (x,), (fastbp.ones_like(x),))[1]
     reverse = func.grad
-    for word in ("rrrrr", "fffff", "frfrf", "rfrfr", "ffrrf", "rrffr"):
-        f = lambda x: x ** 7
-        for letter in word:
-            f = forward(f) if letter == "f" else reverse(f)
-        assert f(p).item() == pytest.approx(7 * 6 * 5 * 4 * 3 * 1.5 ** 2, rel=1e-14), word
+    pulled = lambda f: lambda x: func.vjp(f, x)[1](fastbp.ones_like(x))[0]
+    ways = {"f": forward, "r": reverse, "v": pulled, "R": func.jacrev, "F": func.jacfwd}
+
+    def horner(x):                                      # 3 x^7 - 2 x^5 + x^4 - 4 x + 5
+        return ((((3 * x * x - 2) * x + 1) * x * x * x) - 4) * x + 5
+    powers = lambda x: 3 * x ** 7 - 2 * x ** 5 + x ** 4 - 4 * x + 5
+    many = lambda x, n: fastbp.stack([x] * n).prod()
+    products = lambda x: 3 * many(x, 7) - 2 * many(x, 5) + (x * x) ** 2 - 4 * x + 5
+    want = lambda x: 3 * 2520 * x ** 2 - 2 * 120.0
+    words = ["".join(w) for w in itertools.product("fr", repeat=5)] + ["vFRvF", "RRRRR", "FFFFF", "vvvvv", "FRFRF", "rvfRF"]
+    assert len(words) == 38
+    for point in (1.5, -2.0, 3.0):                      # every number on the way is exact in 53 bits: so must the results be
+        p = t(point)
+        for polynomial in (horner, powers, products):
+            for word in words if point == 1.5 else words[::5]:
+                f = polynomial
+                for letter in word:
+                    f = ways[letter](f)
+                assert f(p).item() == want(point), (word, point)
 
 
 def test_no_perturbation_confusion():
@@ -525,3 +540,58 @@ def test_bad_input_says_what_to_do(name):
     f, kind, words = BAD[name]
     with pytest.raises(kind, match=words):
         f()
+
+
+# ---- tangents go through everything ----------------------------------------------------------------------------------
+
+
+def test_values_that_transforms_hand_out_keep_the_tangents_from_outside():
+    """What vjp, grad_and_value and has_aux return is off the inner tape, and still moves with x."""
+    x, v = t(X), t([1, -2, 3])
+    jvp = lambda f: func.jvp(f, (x,), (v,))[1]
+    cube = lambda x: x ** 3
+    close(jvp(lambda x: func.vjp(cube, x)[0]), 3 * X ** 2 * v.numpy())
+    close(jvp(lambda x: func.grad_and_value(scalar)(x)[1]), GRADIENT @ v.numpy())
+    close(jvp(lambda x: func.grad(lambda z: (scalar(z), z * 2), has_aux=True)(x)[1]), 2 * v.numpy())
+    close(jvp(lambda x: func.jacrev(lambda z: (z ** 2, z * 2), has_aux=True)(x)[1]), 2 * v.numpy())
+
+    def adjoint_of_itself(x):
+        y, pull = func.vjp(cube, x)
+        return pull(y)[0]                               # 3 x^5
+    close(jvp(adjoint_of_itself), 15 * X ** 4 * v.numpy())
+    both = func.vmap(lambda x, v: func.jvp(adjoint_of_itself, (x,), (v,))[1])(fastbp.stack([x, x * 2]), fastbp.stack([v, v]))
+    close(both, np.stack([15 * X ** 4, 15 * 16 * X ** 4]) * v.numpy())
+    twice = func.jvp(lambda x: func.jvp(adjoint_of_itself, (x,), (v,))[1], (x,), (v,))[1]
+    close(twice, 60 * X ** 3 * v.numpy() ** 2)
+
+
+def test_gradients_in_the_direction():
+    """A Hessian times a direction is linear in it: its derivative by the direction is the Hessian."""
+    x, v, u = t(X), t([1, -2, 3]), t([0.5, 1, 2])
+    product = lambda v: func.jvp(func.grad(scalar), (x,), (v,))[1]
+    close(func.jacrev(product)(v), HESSIAN)
+    close(func.jacfwd(product)(v), HESSIAN)
+    close(func.grad(lambda v: product(v) @ u)(v), HESSIAN @ u.numpy())
+    w = t([1, -2, 3], requires_grad=True)
+    (func.hvp(scalar, (x,), (w,))[1] @ u).backward()
+    close(w.grad, HESSIAN @ u.numpy())
+    pulled = lambda v: func.jvp(lambda x: func.vjp(lambda z: z ** 3, x)[1](x)[0], (x,), (v,))[1]
+    close(func.jacrev(pulled)(v), np.diag(9 * X ** 2))
+    shared = t([2, 3, 4])                               # a tensor of outside, with a tangent that is differentiated
+    inner = lambda v: func.jvp(lambda s: func.grad(lambda z: (z ** 2 * s).sum())(x), (shared,), (v,))[1]
+    close(func.jacrev(inner)(v), np.diag(2 * X))
+    close(func.grad(lambda s: func.vjp(lambda z: s, x)[0].sum())(shared), np.ones(3))     # what a function returns of outside
+
+
+@pytest.mark.parametrize("f", [lambda x: x * x.var(), lambda x: x * x.std(), lambda x: fastbp.logcumsumexp(x, 0),
+                               lambda x: x * fastbp.linalg.det(fastbp.outer(x, x.cos()) + fastbp.eye(3, dtype=x.dtype)),
+                               lambda x: x.prod() * x])
+def test_adjoints_of_examples_under_two_levels(f):
+    def pulled(x):
+        y, pull = func.vjp(f, x)
+        return func.vmap(lambda v: pull(v)[0])(fastbp.stack([y, y * x])).sum(0)
+    one_by_one = lambda x: func.vjp(f, x)[1](f(x) * (1 + x))[0]
+    x = t(X)
+    close(pulled(x), one_by_one(x).numpy())
+    close(func.jacrev(pulled)(x), func.jacfwd(one_by_one)(x).numpy())
+    close(func.vmap(pulled)(fastbp.stack([x, x + 1]))[1], one_by_one(x + 1).numpy())

@@ -9,7 +9,19 @@ Arguments and results may be nested containers of tensors.
 import functools
 
 from fastbp import _core
-from fastbp._core import Tensor, _depends_elsewhere, _grad, _track, cat, is_grad_enabled, stack, zeros, zeros_like
+from fastbp._core import (
+    Tensor,
+    _depends_elsewhere,
+    _grad,
+    _off_tape,
+    _on_tape,
+    _track,
+    cat,
+    is_grad_enabled,
+    stack,
+    zeros,
+    zeros_like,
+)
 from fastbp.autograd import forward_ad
 from fastbp.autograd.grad_mode import enable_grad
 from fastbp.nn.utils.stateless import functional_call, stack_module_state
@@ -64,8 +76,8 @@ def _output(name, result, has_aux):
 
 
 def _off(tree):
-    """Tensors off the tape."""
-    return tree_map(lambda x: x.detach() if isinstance(x, Tensor) and x.requires_grad else x, tree)
+    """Tensors off the tape, with the tangents that they have from outside."""
+    return tree_map(lambda x: _off_tape(x) if isinstance(x, Tensor) and _on_tape(x) else x, tree)
 
 
 class _Recorded:
@@ -86,7 +98,7 @@ class _Recorded:
         for y in self.outputs:
             if not isinstance(y, Tensor):
                 raise RuntimeError(f"{name}: the function must return Tensors, got {type(y).__name__}.")
-        self.create = outer and (any(x.requires_grad for x in leaves) or _depends_elsewhere(self.outputs, self.inputs))
+        self.create = outer and (any(map(_on_tape, leaves)) or _depends_elsewhere(self.outputs, self.inputs))
 
     def finished(self, tree):
         """What is handed out: on the tape only where somebody outside differentiates."""

@@ -818,8 +818,41 @@ def _track(Tensor x not None):
     return c_alias(x) if tracked(x) else fresh_leaf(x, True)
 
 
+cdef bint add_roots(Tensor t, Stack* todo) except -1:
+    """Push the nodes of a tensor, of its tangents and of all examples; true if one of these is a leaf that is differentiated."""
+    cdef Node n = node_of(t)
+    if n is None:
+        if tracked(t):
+            return True
+    elif n.walk != WALK:
+        n.walk = WALK
+        push(todo, <PyObject*>n)
+    return t.dual is not None and (add_roots(t.dual.primal, todo)
+                                   or (t.dual.tangent is not None and add_roots(t.dual.tangent, todo)))
+
+
+cdef bint on_any_tape(Tensor t):
+    """Whether a tensor or one of its tangents is on the tape."""
+    return tracked(t) or (t.dual is not None and (on_any_tape(t.dual.primal)
+                                                  or (t.dual.tangent is not None and on_any_tape(t.dual.tangent))))
+
+
+def _on_tape(Tensor x not None):
+    """Whether x, or a tangent that it carries, is on the tape."""
+    return on_any_tape(x)
+
+
+def _off_tape(Tensor x not None):
+    """x off the tape, with its tangents, which are off it too."""
+    if x.dual is None:
+        return detached(x) if tracked(x) else x
+    if x.dual.level < 0:
+        return make_batched(_off_tape(x.dual.primal), x.dual.level)
+    return make_dual(_off_tape(x.dual.primal), _off_tape(x.dual.tangent), x.dual.level)
+
+
 def _depends_elsewhere(outputs, inputs):
-    """Whether outputs depend on leaves by other ways than through inputs, which came from `_track`."""
+    """Whether outputs, or their tangents, depend on leaves by other ways than through inputs, which came from `_track`."""
     global WALK
     cdef Stack todo
     cdef Node n, m
@@ -837,10 +870,7 @@ def _depends_elsewhere(outputs, inputs):
         n.walk = WALK
     try:
         for t in outputs:
-            n = node_of(t)
-            if n is not None and n.walk != WALK:
-                n.walk = WALK
-                push(&todo, <PyObject*>n)
+            found = found or add_roots(t, &todo)
         while todo.length and not found:
             todo.length -= 1
             n = <Node>todo.at[todo.length]

@@ -61,7 +61,7 @@ RESULTS = {
     **dict.fromkeys(("__bool__", "__contains__", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_leaf",
                      "requires_grad", "retains_grad", "is_tensor", "equal", "allclose", "is_grad_enabled", "is_cuda", "is_sparse",
                      "is_quantized", "is_meta", "is_mps", "is_xpu",
-                     "anywhere", "_is_batched", "_depends_elsewhere", "_set_anomaly"), "_Bool"),
+                     "anywhere", "_is_batched", "_depends_elsewhere", "_on_tape", "_set_anomaly"), "_Bool"),
     **dict.fromkeys(("__setitem__", "__init__", "retain_grad", "backward", "remove", "set_num_threads", "set_default_dtype",
                      "set_rng_state", "empty_cache", "sgd_step", "adam_step", "optimizer_step", "check_reduction",
                      "check_same_shape", "check_classes", "_backward",

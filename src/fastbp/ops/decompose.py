@@ -432,7 +432,7 @@ def _det_rule(v, A):
 def _cofactor_rule(v, A):
     """d cof = (tr(A^-1 dA) - A^-T dA^T) cof; where A is singular, by its singular vectors: both are polynomials in A."""
     d = F.det_(A)
-    if bool(F.logical_and(F.isfinite(d), F.ne(d, 0)).all()):
+    if not F.anywhere(~F.isfinite(d) | (d == 0)):
         W = F.inv_(A)[0].mT
         inner = (W * v).sum((-2, -1)).unsqueeze(-1).unsqueeze(-1)
         return d.unsqueeze(-1).unsqueeze(-1) * (inner * W - F.matmul(W, F.matmul(v.mT, W)))
@@ -750,7 +750,7 @@ def _lstsq(A, B, rcond=None, *, driver=None):
         if S.shape[-1]:
             rank = (S > rcond * S[..., :1]).sum(-1)
     residuals = none
-    if m > n and driver not in (None, "gelsy") and (driver == "gels" or bool((rank == n).all())):
+    if m > n and driver not in (None, "gelsy") and (driver == "gels" or not F.anywhere(rank != n)):
         d = b - F.matmul(A, X)
         residuals = (d * d).sum(-2)
     values = S if driver in ("gelsd", "gelss") else none

@@ -104,7 +104,7 @@ def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="
     if padding_idx is not None:
         keep = F.logical_and(keep, index != padding_idx % weight.shape[0])
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
-    if not bool(keep.all()):
+    if F.anywhere(~keep):
         index, bag, factors = index[keep], bag[keep], None if factors is None else factors[keep]
     rows = (F.embedding_sparse if sparse else F.embedding)(index, weight, None)
     if scale_grad_by_freq:

@@ -55,7 +55,7 @@ def _logcumsumexp_scan(input, dim):
     if input.ndim == 0:
         return input
     n, shift = input.shape[dim], 1
-    add = _logaddexp_of_nothing if F.recording() or (input.detach() == -float("inf")).any() else F.logaddexp
+    add = _logaddexp_of_nothing if F.recording() or F.anywhere(input.detach() == -float("inf")) else F.logaddexp
     while shift < n:
         later = add(input.narrow(dim, shift, n - shift), input.narrow(dim, 0, n - shift))
         input = F.cat((input.narrow(dim, 0, shift), later), dim)
@@ -72,7 +72,7 @@ def _logaddexp_of_nothing(a, b):
 def _lost(v, d):
     """Where the adjoint is zero and the derivative is infinite or NaN: there the product counts as 0.  None: nowhere."""
     zero = v == 0
-    return zero & ~F.isfinite(d) if F.recording() or zero.any() else None    # a recording holds for other values too
+    return zero & ~F.isfinite(d) if F.recording() or F.anywhere(zero) else None    # a recording holds for other values too
 
 
 def _times(v, d):

@@ -286,7 +286,8 @@ POOLS = [       # input, kernel, stride, padding, dilation of the maximum
     ((3, 2, 28, 27), (2, 2), (2, 2), (0, 0), (1, 1)), ((2, 3, 33, 34), (3, 3), (2, 2), (1, 1), (1, 1)),
     ((2, 2, 16, 15), (3, 3), (1, 1), (1, 1), (1, 1)), ((1, 2, 90, 70), (5, 3), (3, 2), (2, 1), (1, 1)),
     ((2, 2, 9, 40), (2, 3), (3, 4), (0, 0), (2, 3)), ((2, 3, 50), (4,), (2,), (2,), (1,)),
-    ((2, 2, 5, 7, 18), (2, 3, 3), (2, 1, 2), (1, 1, 0), (1, 1, 1)),
+    ((2, 2, 5, 7, 18), (2, 3, 3), (2, 1, 2), (1, 1, 0), (1, 1, 1)), ((2, 3, 9, 71), (2, 2), (2, 2), (0, 0), (1, 1)),
+    ((1, 2, 130, 66), (2, 2), (2, 2), (0, 0), (1, 1)), ((2, 1, 3, 2), (2, 2), (2, 2), (0, 0), (1, 1)),
 ]
 
 
@@ -325,6 +326,21 @@ def test_pooling_window_by_window(shape, kernel, stride, padding, dilation, dtyp
         y = F.avg_pool1d(t, kernel, stride, padding) * kernel[0]
     np.testing.assert_allclose(y.detach().numpy(), total, rtol=1e-6)
     np.testing.assert_allclose(fastbp.autograd.grad(y, t, fastbp.tensor(u))[0].numpy(), spread, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_maxima_of_pairs_of_anything(dtype):
+    """The first of equal values, a later one if it is larger or NaN."""
+    x = np.random.default_rng(3).choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0], (2, 2, 14, 39)).astype(dtype)
+    y, index = F.max_pool2d(fastbp.tensor(x), 2, return_indices=True)
+    for n, c, i, j in np.ndindex(2, 2, 7, 19):
+        best = at = None
+        for k in (78 * i + 2 * j, 78 * i + 2 * j + 1, 78 * i + 39 + 2 * j, 78 * i + 40 + 2 * j):
+            value = x[n, c].reshape(-1)[k]
+            if best is None or value > best or value != value:
+                best, at = value, k
+        assert index[n, c, i, j].item() == at
+        np.testing.assert_equal(y[n, c, i, j].item(), float(best))
 
 
 def test_average_counts():

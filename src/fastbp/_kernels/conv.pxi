@@ -330,7 +330,7 @@ cdef void cv_turned(const CvCore* w, const real* a, const real* plane, const rea
 # Where the vectors fit badly into a row, all rows are computed as one, and the columns in between are dropped.
 cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real* bias, real* y) noexcept nogil:
     cdef MmGeo g
-    cdef int64_t i, j, r, L = w.cols, lines = w.rows, V = MM_WIDTH(sizeof(real)), flat = (w.rows - 1) * w.Wp + w.cols
+    cdef int64_t i, j, k, r, L = w.cols, lines = w.rows, V = MM_WIDTH(sizeof(real)), flat = (w.rows - 1) * w.Wp + w.cols
     cdef int m, n
     cdef real* out = y
     cdef real* to
@@ -364,7 +364,30 @@ cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real*
         else:
             cv_single(<MmF64*>NULL, w.K, a, w.off, plane, w.Wp, lines, L, w.over, out, w.cols)
         lines = 0
-    for r in range(lines):
+    r = 0
+    if lines > 1 and w.cols == V and V > 1:         # rows of one vector: two of them make a tile
+        r = lines & ~<int64_t>1
+        g.o = w.Wp
+        g.ld = V
+        g.db = 2 * w.Wp
+        g.dc = 2 * V
+        i = 0
+        while i < w.M:
+            m = mm_next_rows(w.M - i, MM_MR)
+            start = NULL
+            if bias != NULL:
+                start = out + i * g.ldc
+                for j in range(m):
+                    to = out + (i + j) * g.ldc
+                    for k in range(r * V):
+                        to[k] = bias[i + j]
+            g.count = r >> 1
+            if real is float:
+                mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, <MmTaps*>NULL, m, &g, a + i * w.rsa, plane, start, out + i * g.ldc)
+            else:
+                mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, <MmTaps*>NULL, m, &g, a + i * w.rsa, plane, start, out + i * g.ldc)
+            i += m
+    for r in range(r, lines):
         if bias != NULL:
             for i in range(w.M):
                 to = out + i * g.ldc + r * w.cols
@@ -450,7 +473,7 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     if not p.plain:
         p.size = (p.rows + p.more) * p.Wp
     lines = <double>p.rows * ((p.cols + V - 1) // V)
-    if p.cols <= V:
+    if p.cols < V or p.cols == V and p.rows == 1:
         single = 1.25       # tiles of one vector wait for their loads
     plain = (<double>(p.rows - 1) * p.Wp + p.cols) / V + 0.5
     if p.cols != p.Wp:

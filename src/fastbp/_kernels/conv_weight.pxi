@@ -697,7 +697,7 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     if dw_use(&v, itemsize) and I.opcode != K_conv_backward_weight and dw_flat_use(&v, I.opcode != K_conv):
         I.n = v.N * v.C
         I.workspace = dw_flat_bytes(&v, I.opcode != K_conv)
-    elif dw_use(&v, itemsize) and (I.opcode != K_conv_backward_weight or not dw_flat_use(&v, False)):
+    elif dw_use(&v, itemsize) and (I.opcode != K_conv_backward_weight or not dw_dots(&v)):
         I.n = (v.C + V - 1) // V * (1 if I.opcode == K_conv_backward_weight else v.N)
         I.workspace = dw_bytes(&v, I.opcode == K_conv_backward_data)
     elif I.opcode == K_conv_backward_weight:
@@ -807,7 +807,7 @@ cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
 cdef int conv_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cv_shape(I, &v)
-    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)) and not dw_flat_use(&v, False):
+    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)) and not dw_dots(&v):
         dw_weight(I, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_weight_any(<float*>NULL, I, lo, hi, ws)

@@ -264,8 +264,13 @@ cdef void dw_flat(const Conv* v, bint back, Flat* w) noexcept nogil:
 
 
 cdef bint dw_flat_use(const Conv* v, bint back) noexcept nogil:
-    return (v.OW >= 2 * MM_WIDTH(4) and (not back or v.sw <= 2 and v.W >= v.sw * MM_WIDTH(4))
+    return (v.OW >= (1 if v.sw == 2 else 2) * MM_WIDTH(4) and (not back or v.sw <= 2 and v.W >= v.sw * MM_WIDTH(4))
             and v.OW * 4 >= (v.OW + MM_WIDTH(4) - 1) // MM_WIDTH(4) * MM_WIDTH(4) * 3)
+
+
+# The adjoint by the weight as sums along the rows (conv_weight.pxi).
+cdef bint dw_dots(const Conv* v) noexcept nogil:
+    return v.OW >= 2 * MM_WIDTH(4) and dw_flat_use(v, False)
 
 
 cdef int64_t dw_flat_bytes(const Conv* v, bint back) noexcept nogil:

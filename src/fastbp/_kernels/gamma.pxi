@@ -260,9 +260,11 @@ cdef inline double kd_digamma(double x) noexcept nogil:
     if kd_abs(r) == 0.5: return kd_digamma_pos(1 - x)
     return kd_digamma_pos(1 - x) - 3.14159265358979323846 / cm.tan(3.14159265358979323846 * r)
 
+# What is long and rare is compiled once for all strips: not inline.
+
 # Hurwitz's zeta function, sum over k >= 0 of (q + k)**-s for s > 1, q > 0: terms up to q + k > 9, then Euler and Maclaurin's
 # series (Cephes).
-cdef inline double kd_zeta_right(double s, double q) noexcept nogil:
+cdef double kd_zeta_right(double s, double q) noexcept nogil:
     cdef double total = 0, rest = 0, term = 0, lost = 0, e, a, b, k, x = q
     cdef double bernoulli[12]           # (2k)! / B_2k
     cdef int i = 0
@@ -296,7 +298,7 @@ cdef inline double kd_zeta_right(double s, double q) noexcept nogil:
     return total + rest
 
 # Left of 0, for whole s alone: q = -(m + f) has the terms of f left of 0, but for those beyond q, and those of 1 - f right of it.
-cdef inline double kd_zeta(double s, double q) noexcept nogil:
+cdef double kd_zeta(double s, double q) noexcept nogil:
     cdef double m, f
     if s == 1: return KD_INF
     if s < 1: return KD_NAN
@@ -315,7 +317,7 @@ cdef inline real k_zeta(real s, real q) noexcept nogil:
     return <real>kd_zeta(s, q)
 
 # (-1)^(n + 1) n! zeta(n + 1, x)
-cdef inline double kd_polygamma(double x, int n) noexcept nogil:
+cdef double kd_polygamma(double x, int n) noexcept nogil:
     cdef double factor = 1
     cdef int k
     if x != x or n < 1: return KD_NAN
@@ -342,7 +344,7 @@ cdef inline double kd_lgamma1p(double a) noexcept nogil:
 
 # x**a exp(-x) / gamma(a + 1) by Stirling's series at b = a + m > 30, gamma(a + 1) = gamma(b + 1) / ((a + 1) ... (a + m)); the
 # result, like the exponent, in two doubles.  0.2 ulp
-cdef inline double kd_gamma_term(double a, double x, double* rest) noexcept nogil:
+cdef double kd_gamma_term(double a, double x, double* rest) noexcept nogil:
     cdef double h, hl, g, gl, v, w, e, d, dl, z, r, q, s, t, b = a, bl = 0, p = 1, pl = 0, f, fl, m = 0
     cdef int64_t n
     rest[0] = 0
@@ -413,7 +415,7 @@ cdef inline double kd_gamma_term(double a, double x, double* rest) noexcept nogi
     return kd_scale(h, n)
 
 # P(a, x) by its series from the last term that counts to the first, in two doubles; x <= a, or a little larger
-cdef inline double kd_igamma_series(double a, double x, double* rest) noexcept nogil:
+cdef double kd_igamma_series(double a, double x, double* rest) noexcept nogil:
     cdef double term = 1, total = 1, d = a, q, t, r, e = 0, f, k, y, yl
     cdef int i, n = 0
     for i in range(20000):
@@ -441,7 +443,7 @@ cdef inline double kd_igamma_series(double a, double x, double* rest) noexcept n
     return y
 
 # Q(a, x) for small a and x <= 1/2: 1 - P, both terms of one sign
-cdef inline double kd_igammac_series(double a, double x) noexcept nogil:
+cdef double kd_igammac_series(double a, double x) noexcept nogil:
     cdef double term = 1, total = 0, n, h, l, v
     cdef int i
     for i in range(1, 2000):
@@ -457,7 +459,7 @@ cdef inline double kd_igammac_series(double a, double x) noexcept nogil:
     return -k_expm1[double](h) - k_exp[double](h) * a * total
 
 # Q(a, x) by its continued fraction; x > a
-cdef inline double kd_igammac_fraction(double a, double x) noexcept nogil:
+cdef double kd_igammac_fraction(double a, double x) noexcept nogil:
     cdef double rest, first = kd_add2(x - a, 1, &rest), c = 1e300, d = 1 / first, b, e, n, bl, dl, el, y, yl
     cdef int i
     b = kd_add2(x, -a, &bl)
@@ -492,7 +494,7 @@ cdef inline double kd_igammac_fraction(double a, double x) noexcept nogil:
     return d * y + (d * yl + dl * y)
 
 # Temme's uniform expansion, for large a near x: (1 - P or P as erfc) plus e^(-a eta^2/2) / sqrt(2 pi a) sum of d eta^n / a^k
-cdef inline double kd_igamma_uniform(double a, double x, bint upper) noexcept nogil:
+cdef double kd_igamma_uniform(double a, double x, bint upper) noexcept nogil:
     cdef double m = (x - a) / a, f, eta, p, q
     if kd_abs(m) < 0.05:                # m - log(1 + m)
         f = m * m * (0.5 - m * (1 / 3.0 - m * (0.25 - m * (0.2 - m * (1 / 6.0 - m * (1 / 7.0 - m * (0.125 - m * (
@@ -507,7 +509,7 @@ cdef inline double kd_igamma_uniform(double a, double x, bint upper) noexcept no
     eta = eta * kd_sqrt(0.5 * a)
     return 0.5 * k_erfc[double](eta) + p if upper else 0.5 * k_erfc[double](-eta) - p
 
-cdef inline double kd_igamma(double a, double x, bint upper) noexcept nogil:
+cdef double kd_igamma(double a, double x, bint upper) noexcept nogil:
     cdef double y, e
     if x < 0 or a < 0 or (a == 0 and not x > 0) or (a == KD_INF and x == KD_INF): return KD_NAN
     if a == 0: return 0 if upper else 1         # with NaN as in torch

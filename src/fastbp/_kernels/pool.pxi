@@ -7,6 +7,7 @@ from libc.math cimport INFINITY
 
 cdef enum:
     POOL_BLOCK = 2048       # outputs at a time: they stay in L1
+    POOL_AHEAD = 768        # elements that an image is fetched ahead
 
 # The outputs [x0, x1) whose tap at column `shift` of their window lies inside the image.
 cdef inline void pool_inside(int64_t W, int64_t OW, int64_t step, int64_t shift, int64_t* x0,
@@ -89,6 +90,132 @@ cdef void pool_larger(int64_t n, bint first, bint four, const real* a, const rea
         place[p] = w
 
 
+cdef extern from *:
+    """
+    /* LARGER: x takes the place of m, and k that of w, where it is larger, or NaN.  ONLY: x where w is k, else 0. */
+    #if MM_VB > 8
+      #define POOL_PICK(v, t, x) ((v) = (__typeof__(v))(((t) & (__typeof__(t))(x)) | (~(t) & (__typeof__(t))(v))))
+      #define POOL_LARGER(m, w, x, k) do { __typeof__((x) > (m)) t_ = ((x) > (m)) | ((x) != (x)); \
+        POOL_PICK(m, t_, x); POOL_PICK(w, t_, k); } while (0)
+      #define POOL_ONLY(v, x, w, k) ((v) = (__typeof__(v))(((w) == (k)) & (__typeof__((w) == (k)))(x)))
+    #else
+      #define POOL_LARGER(m, w, x, k) do { if ((x) > (m) || (x) != (x)) { (m) = (x); (w) = (k); } } while (0)
+      #define POOL_ONLY(v, x, w, k) ((v) = (w) == (k) ? (x) : 0)
+    #endif
+    """
+    void POOL_LARGER(...) noexcept nogil
+    void POOL_ONLY(...) noexcept nogil
+
+
+# Windows of 2 x 2 side by side, all inside the image, whose places are exact values of the type.
+cdef inline bint pool_is_pairs(const Conv* v) noexcept nogil:
+    return (MM_WIDTH(4) > 1 and v.KD == 1 and v.sd == 1 and v.pd == 0 and v.D == 1 and v.KH == 2 and v.KW == 2 and v.sh == 2
+            and v.sw == 2 and v.ph == 0 and v.pw == 0 and v.dh == 1 and v.dw == 1 and v.OH == v.H >> 1 and v.OW == v.W >> 1
+            and v.H * v.W < 1 << 24)
+
+
+# Rows of results of an image: the largest values, and where they are.  `even`: 0, 2, 4, ...
+cdef void pool_pairs(MmRegs* regs, int64_t rows, int64_t n, int64_t W, int64_t corner, const void* image, const void* even,
+                     void* best, void* place) noexcept nogil:
+    cdef MmRegs r
+    cdef MmRegs s
+    cdef MmRegs u
+    cdef int64_t y, t, q, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, image)
+    MM_PTR(r.c, best)
+    MM_PTR(s.c, place)
+    MM_PTR(s.a, even)
+    for y in range(rows):
+        t = 0
+        while t < n:
+            q = min(n - t, V)
+            r.s = r.a + 2 * t
+            MM_PREFETCH2(r.s + POOL_AHEAD)      # the processor's own ends at each page
+            MM_PREFETCH2(r.s + POOL_AHEAD + V)
+            MM_PREFETCH2(r.s + POOL_AHEAD + W)
+            MM_PREFETCH2(r.s + POOL_AHEAD + W + V)
+            if q == V:
+                MM_LOAD(r.b0, r.s)
+                MM_LOAD(r.b1, r.s + V)
+                MM_LOAD(s.b0, r.s + W)
+                MM_LOAD(s.b1, r.s + W + V)
+            else:
+                MM_LOADN(r.b0, r.s, min(2 * q, V))
+                MM_LOADN(r.b1, r.s + V, max(2 * q - V, <int64_t>0))
+                MM_LOADN(s.b0, r.s + W, min(2 * q, V))
+                MM_LOADN(s.b1, r.s + W + V, max(2 * q - V, <int64_t>0))
+            r.b2 = r.b0
+            MM_EVEN(r.b0, r.b1)         # the first of each pair of the upper row, the second
+            MM_ODD(r.b2, r.b1)
+            s.b2 = s.b0
+            MM_EVEN(s.b0, s.b1)
+            MM_ODD(s.b2, s.b1)
+            MM_LOAD(u.b0, s.a)
+            MM_ADD(u.b0, corner + 2 * t)
+            u.b1 = u.b0
+            MM_ADD(u.b1, 1)
+            POOL_LARGER(r.b0, u.b0, r.b2, u.b1)
+            MM_ADD(u.b1, W - 1)
+            POOL_LARGER(r.b0, u.b0, s.b0, u.b1)
+            MM_ADD(u.b1, 1)
+            POOL_LARGER(r.b0, u.b0, s.b2, u.b1)
+            MM_STORE(s.c + t, u.b0)
+            if q == V:
+                MM_STORE(r.c + t, r.b0)
+            else:
+                MM_STOREN(r.c + t, r.b0, q)
+            t += V
+        corner += 2 * W
+        r.a = r.a + 2 * W
+        r.c = r.c + n
+        s.c = s.c + n
+
+
+# The adjoint, from where the largest values are.
+cdef void pool_pairs_back(MmRegs* regs, int64_t rows, int64_t n, int64_t W, int64_t corner, const void* gy, const void* even,
+                          const void* place, void* gx) noexcept nogil:
+    cdef MmRegs r
+    cdef MmRegs s
+    cdef MmRegs u
+    cdef int64_t y, t, q, k, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, gy)
+    MM_PTR(r.c, gx)
+    MM_PTR(s.a, place)
+    MM_PTR(u.a, even)
+    for y in range(rows):
+        t = 0
+        while t < n:
+            q = min(n - t, V)
+            if q == V:
+                MM_LOAD(r.b0, r.a + t)
+            else:
+                MM_LOADN(r.b0, r.a + t, q)
+            MM_LOAD(s.b0, s.a + t)
+            MM_LOAD(u.b0, u.a)
+            MM_ADD(u.b0, corner + 2 * t)
+            for k in range(2):
+                POOL_ONLY(r.b1, r.b0, s.b0, u.b0)
+                MM_ADD(u.b0, 1)
+                POOL_ONLY(r.b2, r.b0, s.b0, u.b0)
+                MM_ZIP(r.b1, r.b2)
+                r.f = r.c + k * W + 2 * t
+                if q == V:
+                    MM_STORE(r.f, r.b1)
+                    MM_STORE(r.f + V, r.b2)
+                else:
+                    MM_STOREN(r.f, r.b1, min(2 * q, V))
+                    MM_STOREN(r.f + V, r.b2, max(2 * q - V, <int64_t>0))
+                MM_ADD(u.b0, W - 1)
+            t += V
+        if W & 1:
+            r.c[W - 1] = 0
+            r.c[2 * W - 1] = 0
+        corner += 2 * W
+        r.a = r.a + n
+        s.a = s.a + n
+        r.c = r.c + 2 * W
+
+
 # As torch: the window starts at its first place inside the image; a later value wins if it is larger, or NaN.  What has won
 # is kept as its distance from the window's corner, or the number of the tap where distances are no exact values of the type.
 # All rows are computed as one, and the columns between them dropped.
@@ -108,6 +235,7 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef const real* plane
     cdef const real* tap[4]
     cdef real here[4]
+    cdef real even[16]
     cdef real* target
     cdef real* most
     cdef real* row
@@ -122,13 +250,30 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     off = <int64_t*>cv_take(&ws, 16 * taps)
     number = <int64_t*>cv_take(&ws, 8 * taps)
     best = <real*>cv_take(&ws, q.band * q.Wp * sizeof(real))
-    place = <real*>cv_take(&ws, q.band * q.Wp * sizeof(real))
+    place = <real*>cv_take(&ws, (q.band * q.Wp + 16) * sizeof(real))
     padded = <real*>ws
     for k in range(taps):
         far[k] = (k // v.T * v.dd * v.H + k // v.KW % v.KH * v.dh) * v.W + k % v.KW * v.dw
     near = far[taps - 1] < 1 << 24
+    for k in range(16):
+        even[k] = 2 * k
     for n in range(lo, hi):
         image = <const real*>I.arg[2].data + n * v.D * v.H * v.W
+        if pool_is_pairs(&v):
+            r = 0
+            while r < v.OH:
+                rows = min(q.band, v.OH - r)
+                corner = 2 * r * v.W
+                target = <real*>I.arg[0].data + (n * v.OH + r) * v.OW
+                at = <int64_t*>I.arg[1].data + (n * v.OH + r) * v.OW
+                if real is float:
+                    pool_pairs(<MmF32*>NULL, rows, v.OW, v.W, corner, image + corner, even, target, place)
+                else:
+                    pool_pairs(<MmF64*>NULL, rows, v.OW, v.W, corner, image + corner, even, target, place)
+                for p in range(rows * v.OW):
+                    at[p] = <int32_t>place[p]
+                r += rows
+            continue
         for oz in range(v.OD):
             if oz != known:
                 planes = pool_taps(&v, &q, oz, first, off, number)
@@ -185,13 +330,36 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
 
 cdef void pool_max_back(real* t, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef Conv v
-    cdef int64_t n, i, size, outs
+    cdef int64_t n, i, size, outs, r, rows, corner
+    cdef real place[POOL_BLOCK + 16]
+    cdef real even[16]
     cdef real* gx
     cdef const real* gy
     cdef const int64_t* at
     cv_shape(I, &v)
     size = v.D * v.H * v.W
     outs = v.OD * v.OH * v.OW
+    if pool_is_pairs(&v) and v.OW <= POOL_BLOCK:
+        for i in range(16):
+            even[i] = 2 * i
+        for n in range(lo, hi):
+            gx = <real*>I.arg[0].data + n * size
+            r = 0
+            while r < v.OH:
+                rows = min(POOL_BLOCK // v.OW, v.OH - r)
+                at = <const int64_t*>I.arg[2].data + n * outs + r * v.OW
+                gy = <const real*>I.arg[1].data + n * outs + r * v.OW
+                corner = 2 * r * v.W
+                for i in range(rows * v.OW):
+                    place[i] = <int32_t>at[i]
+                if real is float:
+                    pool_pairs_back(<MmF32*>NULL, rows, v.OW, v.W, corner, gy, even, place, gx + corner)
+                else:
+                    pool_pairs_back(<MmF64*>NULL, rows, v.OW, v.W, corner, gy, even, place, gx + corner)
+                r += rows
+            if v.H & 1:
+                memset(gx + (v.H - 1) * v.W, 0, v.W * sizeof(real))
+        return
     for n in range(lo, hi):
         gx = <real*>I.arg[0].data + n * size
         gy = <const real*>I.arg[1].data + n * outs

@@ -254,7 +254,7 @@ ctypedef struct MmGeo:
     int64_t db
     int64_t dc
     void* fill          # MmFill: the packed panel, and ld from step to step
-    int64_t ld
+    int64_t ld          # MmTaps: where the second vector of C begins
 
 
 # g.count tiles side by side: c[:, :] = start + a @ b over g.k; start NULL: 0.  C may be its own start, for all is
@@ -265,7 +265,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
     cdef MmRegs r
     cdef int i
     cdef int64_t p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
-    cdef int64_t oc = MM_WIDTH(sizeof(r.a[0])) if MmKind is MmLines else g.o
+    cdef int64_t oc = MM_WIDTH(sizeof(r.a[0])) if MmKind is MmLines else g.ld if MmKind is MmTaps else g.o
     cdef const int64_t* off = g.off
     if MmKind is MmFill:
         MM_PTR(r.f, g.fill)
@@ -404,6 +404,8 @@ cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, c
     g.o = n
     if n > MM_WIDTH(sizeof(real)):
         g.o = n - MM_WIDTH(sizeof(real))
+        if MmKind is MmTaps:
+            g.ld = g.o
         if real is float:
             mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, k, m, g, a, b, s, c)
         else:

@@ -219,7 +219,7 @@ def jax_problem(name):
             for k, parent in enumerate(model["parents"]):
                 absolute.append(relative[k] if parent < 0 else absolute[parent] @ relative[k])
             transforms = jnp.stack(absolute) @ model["inverse_absolutes"]
-            positions = jnp.einsum("vb,bij,vj->vi", model["weights"], transforms, model["positions"])[:, :3]
+            positions = jnp.einsum("vb,bij,vj->vi", model["weights"], transforms[:, :3], model["positions"])
             positions = positions @ (axis_angle(angles[0]) * angles[1]).T + angles[2]
             return points - positions[jnp.arange(len(points))]
         return jitted(hand, jax.jacfwd(hand), theta)

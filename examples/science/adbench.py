@@ -173,9 +173,9 @@ def hand_vertices(theta, model):
     for k, parent in enumerate(model["parents"]):
         absolute.append(relative[k] if parent < 0 else absolute[parent] @ relative[k])
     transforms = torch.stack(absolute) @ model["inverse_absolutes"]
-    # blended transforms: [V, 4, 4] from weights [V, bones]
-    blended = (model["weights"] @ transforms.reshape(len(absolute), 16)).reshape(-1, 4, 4)
-    positions = (blended @ model["positions"].unsqueeze(2)).squeeze(2)[:, :3]
+    # blended transforms: [V, 3, 4] from weights [V, bones]; their last row is that of all affine maps
+    blended = (model["weights"] @ transforms[:, :3].reshape(len(absolute), 12)).reshape(-1, 3, 4)
+    positions = (blended @ model["positions"].unsqueeze(2)).squeeze(2)
     return positions @ (axis_angle(angles[0]) * angles[1]).T + angles[2]
 
 

@@ -56,6 +56,9 @@ class LeafSpec(TreeSpec):
         super().__init__(None)
 
 
+_LEAF = LeafSpec()
+
+
 def register_pytree_node(cls, flatten_fn, unflatten_fn, **names):
     """Lets instances of `cls` be inner nodes: `flatten_fn(x)` gives (children, context), `unflatten_fn(children, context)` x."""
     _REGISTERED[cls] = (flatten_fn, unflatten_fn)
@@ -116,7 +119,7 @@ def _take_apart(node, is_leaf, leaves):
     opened = None if is_leaf is not None and is_leaf(node) else _open(node)
     if opened is None:
         leaves.append(node)
-        return LeafSpec()
+        return _LEAF
     kind, children, context = opened
     return TreeSpec(kind, context, [_take_apart(c, is_leaf, leaves) for c in children])
 
@@ -124,6 +127,8 @@ def _take_apart(node, is_leaf, leaves):
 def tree_unflatten(leaves, treespec):
     """The tree of a shape with these leaves.  Errors: ValueError for another number of leaves."""
     leaves = list(leaves)
+    if treespec.type is None and len(leaves) == 1:
+        return leaves[0]
     if len(leaves) != treespec.num_leaves:
         raise ValueError(f"tree_unflatten: the tree has {treespec.num_leaves} leaves, got {len(leaves)}")
     return _put_together(treespec, iter(leaves))

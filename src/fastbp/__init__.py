@@ -89,7 +89,8 @@ _INTERNAL = frozenset("""
     AccumulateGrad CPU Dual Frexp FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere every_example
     RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit
-    live_bytes live_nodes live_tensors logsumexp_any new_empty new_full new_ones new_tensor new_zeros node_visits optimizer_step
+    live_bytes live_nodes live_tensors peak_bytes logsumexp_any new_empty new_full new_ones new_tensor
+    new_zeros node_visits optimizer_step
     os py repeat reshape_as restore_dims unfold sgd_step sys to type_as view_as
 """.split())
 _OPERATIONS = [n for n in vars(_core) if n[0] != "_" and n[-1] != "_" and n not in _INTERNAL

@@ -7,7 +7,8 @@ that has never seen the model's code, `to_c` writes it as C99.
 
 import os
 import struct
-from collections import namedtuple
+from collections import Counter, namedtuple
+from itertools import accumulate
 
 from fastbp import _core
 from fastbp._core import ReplayError, Tensor
@@ -301,6 +302,28 @@ def _why_apart(a, b, split):
     return "another group begins"
 
 
+def at_peak(d):
+    """The instruction at which most bytes of the arena live, and what lives then: [((operation, bytes), how many)], at most 12.
+
+    d: a program as plain values.
+    """
+    made, change = {}, [0] * (len(d["steps"]) + 1)
+    for step in d["steps"]:
+        for a in step["args"]:
+            if a is not None and a.get("writes"):
+                made.setdefault(a["slot"], step["op"])
+    temps = [(m, s) for m, s in enumerate(d["slots"]) if s["offset"] >= 0 and s["first"] >= 0]
+    over = {(s["offset"], s["first"]) for _, s in temps}
+    for _, s in temps:
+        change[s["first"]] += s["bytes"]
+        change[s["last"] + ((s["offset"], s["last"]) not in over or s["first"] == s["last"])] -= s["bytes"]
+    alive = list(accumulate(change[:-1]))
+    at = alive.index(max(alive))
+    kinds = Counter((made[m], s["bytes"]) for m, s in temps if s["first"] <= at <= s["last"]
+                    and not ((s["offset"], s["last"]) in over and s["last"] == at != s["first"]))
+    return at, sorted(kinds.items(), key=lambda kind: (-kind[0][1] * kind[1], kind))[:12]
+
+
 def explain(core, instructions, limit):
     d = _core._describe(core)
     r, n = d["report"], len(instructions)
@@ -308,11 +331,18 @@ def explain(core, instructions, limit):
     flops, moved = sum(i.flops or 0 for i in instructions), sum(i.bytes or 0 for i in instructions)
     lines = [f"recorded {r['recorded']} instructions; without dead code {r['recorded'] - r['dead']}; "
              f"in {groups} groups ({n - groups} strips run with those before them)",
-             f"arena {d['arena']} bytes for {r.get('eager_bytes', 0)} bytes of temporaries; "
-             f"{r.get('local', 0)} results never leave the cache",
+             f"arena {d['arena']} bytes for {r.get('temporaries', 0)} bytes of temporaries"
+             + (f", of which the eager call held {r['eager_peak']} at its peak" if "eager_peak" in r else "")
+             + f"; {r.get('local', 0)} results never leave the cache",
+             f"{r.get('again', 0)} instructions run a second time, so that what they compute need not be kept; "
+             f"{r.get('over', 0)} write over what they read",
              f"{r.get('native', 0)} strips are {r.get('loops', 0)} loops of machine code ({r.get('codes', 0)} different), "
              f"and hand on in registers",
              f"about {_amount(flops)}flop, {_amount(moved)}B read and written where it is known"]
+    if d["arena"]:
+        at, alive = at_peak(d)
+        lines.append(f"at the peak, instruction {at}, live: "
+                     + ", ".join(f"{count} {op} of {_amount(size)}B" for (op, size), count in alive))
     for k, i in enumerate(instructions[:limit]):
         fused = k > 0 and instructions[k - 1].group == i.group
         operands = ", ".join(f"{a.number:g}" if a.slot is None else f"{a.kind}{a.slot}" for a in i.operands if not a.writes)

@@ -29,6 +29,7 @@ cdef class Program:
     cdef char* pool                 # blocks of numbers
     cdef char* workspace
     cdef int64_t workspace_each
+    cdef int64_t over_at            # a block of it, for results that are put over operands
     cdef int workspace_threads
     cdef double ns                  # estimated, serial
     cdef bint busy
@@ -110,7 +111,7 @@ def _program(Recording r not None, list results, int forward=-1):
     cdef Slot* s
     cdef Py_ssize_t k
     cdef int m
-    cdef dict report = {"recorded": r.length}
+    cdef dict report = {"recorded": r.length, "eager_peak": r.peak}
     cdef list entry
     DONE = None
     if r.reason is not None:
@@ -208,6 +209,7 @@ def _program(Recording r not None, list results, int forward=-1):
     known_numbers(p)
     separate_sums(p)
     drop_dead(p)
+    lower_peak(p)
     group_strips(p)
     keep_local(p)
     plan_memory(p)
@@ -362,60 +364,95 @@ cdef bint once_written(Program p, int slot, Py_ssize_t first, Py_ssize_t end) no
 
 
 cdef int plan_memory(Program p) except -1:
-    """Pass: places in one arena; two slots share bytes only when their lives do not meet.  Largest first, lowest place.
+    """Pass: places in one arena; two slots share bytes only when their lives do not meet.  In order of time, best fit.
 
-    The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last.
+    The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last.  A strip's
+    result may take the place of an operand that dies there.
     """
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, m
+    cdef int j
     cdef int64_t total = 0
-    cdef Slot* s
+    cdef Slot* t
+    cdef Step* s
     cdef list heads, ends
+    cdef dict root = {}, until = {}         # of slots in one place after each other: the first one; its own last step
     heads, ends = group_bounds(p)
+    fit_slots(p)
     temps = []
     for k in range(p.nslots):
-        s = &p.slots[k]
-        if s.kind == S_LOCAL:
-            total += s.nbytes
+        t = &p.slots[k]
+        if t.kind == S_LOCAL:
+            total += t.nbytes
             continue
-        s.offset = -1
-        if s.kind == S_TEMP and s.first >= 0:
-            total += s.nbytes
+        t.offset = -1
+        if t.kind == S_TEMP and t.first >= 0:
+            total += t.nbytes
             temps.append(k)
-    small_slots(p)
+    for k in range(p.nsteps):
+        s = &p.steps[k]
+        if s.I != NULL or s.n <= 1 or s.offset[0] or not lives_from(p, s.slot[0], k, s.n * s.item):
+            continue
+        for j in range(1, s.narg):
+            m = s.slot[j]
+            if m >= 0 and s.offset[j] == 0 and p.slots[m].kind == S_TEMP and p.slots[m].last == k \
+                    and p.slots[m].nbytes == p.slots[s.slot[0]].nbytes:
+                m = root.get(m, m)
+                root[s.slot[0]] = m
+                until.setdefault(m, p.slots[m].last)
+                p.slots[m].last = p.slots[s.slot[0]].last
+                break
+    temps = [k for k in temps if k not in root]
     p.arena_bytes = sweep_spans(p, [k for k in temps if p.slots[k].nbytes > 32], heads, ends)
     p.arena_bytes = small_places(p, [k for k in temps if p.slots[k].nbytes <= 32], p.arena_bytes, heads, ends)
+    for k, m in root.items():
+        p.slots[k].offset = p.slots[m].offset
+    for k, m in until.items():
+        p.slots[k].last = <int32_t>m
+    if root:                                # a block for what a strip writes before it is put over what it reads
+        p.over_at = p.workspace_each
+        p.workspace_each += BLOCK * 8
+    p.report["over"] = len(root)
     p.report["arena"] = p.arena_bytes
-    p.report["eager_bytes"] = total
+    p.report["temporaries"] = total
     return 0
 
 
-cdef int small_slots(Program p) except -1:
-    """A number that only strips touch takes its own bytes, not a cache line: 100,000 of them then stay in the cache."""
+cdef bint lives_from(Program p, int m, Py_ssize_t k, int64_t nbytes) noexcept:
+    """Whether slot m is a temporary that step k is the first to write, whole."""
+    cdef Slot* t = &p.slots[m]
+    return t.kind == S_TEMP and t.first == k and t.nbytes > 32 and t.nbytes == (nbytes + 63) // 64 * 64
+
+
+cdef int fit_slots(Program p) except -1:
+    """A temporary takes the bytes that are touched of it, in lines of the cache, not those that the allocator had given.
+
+    A number that only strips touch takes its own bytes: 100,000 of them then stay in the cache.
+    """
     cdef Py_ssize_t k
     cdef Step* s
     cdef Slot* t
     cdef int j
-    cdef int64_t need
+    cdef int64_t lo[MAXARG]
+    cdef int64_t hi[MAXARG]
     cdef int64_t* extent = <int64_t*>calloc(p.nslots + 1, sizeof(int64_t))
     if extent == NULL:
         raise MemoryError()
     for k in range(p.nsteps):
         s = &p.steps[k]
+        touches(p, k, lo, hi, False)
         for j in range(s.narg):
-            if s.slot[j] >= 0:
-                need = 1 << 62 if s.I != NULL else s.offset[j] + s.n * s.item
-                extent[s.slot[j]] = py_max(extent[s.slot[j]], need)
+            if s.slot[j] >= 0 and p.slots[s.slot[j]].kind == S_TEMP:
+                t = &p.slots[s.slot[j]]
+                if lo[j] < 0 or hi[j] < lo[j] or hi[j] > t.nbytes:      # not known, or wrong, which the checker will say
+                    hi[j] = t.nbytes
+                extent[s.slot[j]] = py_max(extent[s.slot[j]], hi[j] if s.I == NULL else py_max(hi[j], 33))
     for k in range(p.nslots):
         t = &p.slots[k]
         if t.kind == S_TEMP and t.first >= 0:
             # under AddressSanitizer a storage has the bytes that were asked for: what kernels touch has a cache line here too
-            t.nbytes = 8 if extent[k] <= 8 else 32 if extent[k] <= 32 else py_max(t.nbytes, 64)
+            t.nbytes = 8 if extent[k] <= 8 else 32 if extent[k] <= 32 else (extent[k] + 63) // 64 * 64
     free(extent)
     return 0
-
-
-cdef inline int64_t py_max(int64_t a, int64_t b) noexcept nogil:
-    return a if a > b else b
 
 
 cdef tuple group_bounds(Program p):
@@ -499,6 +536,16 @@ cdef int64_t sweep_spans(Program p, list temps, list heads, list tails) except -
             else:
                 by_offset.insert(i, (at, need))
     return top
+
+
+cdef bint is_put_over(Program p, const Step* s) noexcept:
+    """Whether the strip's result lies where one of its operands does."""
+    cdef int j
+    cdef Slot* t = &p.slots[s.slot[0]]
+    for j in range(1, s.narg):
+        if t.kind == S_TEMP and s.slot[j] >= 0 and p.slots[s.slot[j]].kind == S_TEMP and p.slots[s.slot[j]].offset == t.offset:
+            return True
+    return False
 
 
 cdef inline bint is_tiny(const Step* s) noexcept:
@@ -638,7 +685,7 @@ cdef int link(Program p, list generators) except -1:
                 p.draws[p.ndraws] = I
                 p.draw_from[p.ndraws] = s.generator
                 p.draw_counter[p.ndraws] = s.counter
-                p.draw_step[p.ndraws] = <int32_t>k
+                p.draw_step[p.ndraws] = -1 if s.again else <int32_t>k
                 p.ndraws += 1
             continue
         x.strip = s.strip
@@ -679,6 +726,15 @@ cdef int link(Program p, list generators) except -1:
                 x.still |= 1 << j
                 continue
             t = &p.slots[s.slot[j]]
+            if j == 0 and is_put_over(p, s):
+                x.still |= 1
+                x.local |= 1
+                x.out = <char*>p.over_at
+                at = p.patch_at[s.slot[0]] + fill[s.slot[0]]
+                fill[s.slot[0]] += 1
+                p.patches[at].where = &x.over
+                p.patches[at].offset = 0
+                continue
             if t.kind == S_LOCAL:
                 x.still |= 1 << j
                 x.local |= 1 << j
@@ -721,7 +777,7 @@ cdef int link(Program p, list generators) except -1:
             p.late[p.nlate] = <int32_t>k
             p.nlate += 1
     if p.arena_bytes:
-        p.arena = storage_new(p.arena_bytes)
+        p.arena = storage_new(p.arena_bytes) if p.split >= 0 else storage_exact(p.arena_bytes)
         bind_arena(p)
     for k in range(p.nslots):
         t = &p.slots[k]

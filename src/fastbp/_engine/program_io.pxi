@@ -348,6 +348,22 @@ def _verify(Program p not None, bint strict=False):
         free(owner)
 
 
+cdef bint takes_over(Program p, Py_ssize_t k, int m) noexcept:
+    """Whether step k is a strip that reads slot m, in the very place that it writes, and nobody reads it afterwards."""
+    cdef Step* s = &p.steps[k]
+    cdef Slot* t = &p.slots[s.slot[0]]
+    cdef int j, reads_it = 0
+    if s.I != NULL or s.n == 1 or p.slots[m].last != k or p.slots[m].offset != t.offset or p.slots[m].nbytes != t.nbytes \
+            or t.nbytes >= s.n * s.item + 64:
+        return False
+    for j in range(s.narg):
+        if s.slot[j] >= 0 and (j == 0 or s.slot[j] == m):
+            reads_it += j
+            if s.offset[j]:
+                return False
+    return reads_it > 0
+
+
 cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t unit):
     cdef Py_ssize_t k, a
     cdef int j, m
@@ -405,7 +421,8 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
                 if t.nbytes < unit:
                     continue
                 for a in range(t.offset // unit, (t.offset + t.nbytes + unit - 1) // unit):
-                    if owner[a] >= 0 and ends[p.slots[owner[a]].last] >= heads[k] and owner[a] != m:
+                    if owner[a] >= 0 and ends[p.slots[owner[a]].last] >= heads[k] and owner[a] != m \
+                            and not takes_over(p, k, owner[a]):
                         return where + f"slots {owner[a]} and {m} share memory while both live"
                     owner[a] = m
         for j in range(s.narg):

@@ -48,6 +48,7 @@ cdef struct Step:       # one instruction
     int32_t group       # strips run block by block with those before them
     int32_t host        # the action that sets its constants, or -1
     int32_t generator   # the generator whose numbers it draws, or -1
+    bint again          # a second run of another step (recompute.pxi)
     int32_t slot[MAXARG]        # -1: absent, or a number
     int64_t offset[MAXARG]
     int64_t counter     # of random numbers, from where the generator was
@@ -60,6 +61,7 @@ cdef struct Exec:       # what the loop runs: one strip, the head of a group of 
     int64_t n
     char* out
     char* x[4]
+    char* over          # where the result is put, block by block, when an operand lies there; else NULL
     const Const* c
     int32_t count       # strips in the group that begins here
     int32_t still       # bit k: operand k (0: the result) does not move from block to block
@@ -107,6 +109,10 @@ cdef extern from *:
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
+
+
+cdef inline int64_t py_max(int64_t a, int64_t b) noexcept nogil:
+    return a if a > b else b
 
 
 cdef inline uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
@@ -168,6 +174,8 @@ cdef class Recording:
     cdef readonly list inputs
     cdef object returned            # whether the number that is read now is returned, and nothing else
     cdef readonly list later        # (number, copy of the tensor that it was read from)
+    cdef int64_t held               # bytes that lived when it began
+    cdef int64_t peak               # and how many more at most while it ran
     cdef Py_ssize_t split           # where the backward half begins, or -1
     cdef Py_ssize_t nadjoints       # arguments of that half
 
@@ -217,7 +225,7 @@ cdef int slot_of(Recording r, Storage* s) except -1:
     memset(t, 0, sizeof(Slot))
     t.st = s
     t.base = s.data
-    t.nbytes = s.nbytes
+    t.nbytes = s.nbytes - (<int64_t>s.spare << 6 if s.born == r.id else 0)
     t.first = -1
     t.last = -1
     t.version = s.version + s.quiet
@@ -659,8 +667,9 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     returned: a function that says whether the number that is read now is returned, and nothing else; optimizers: those that
     the function knows of.
     """
-    global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD, DONE
+    global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD, DONE, PEAK_BYTES
     cdef Recording r = Recording.__new__(Recording)
+    cdef int64_t peak = PEAK_BYTES
     cdef Tensor t
     cdef Slot* s
     cdef int k
@@ -698,6 +707,7 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     REC_ID = r.id
     WATCH_THREAD = PyThread_get_thread_ident()
     WATCH |= 1
+    r.held = PEAK_BYTES = LIVE_BYTES
     try:
         result = function(*args, **kwargs)
         note_options(r)
@@ -705,6 +715,8 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
         WATCH &= ~1
         REC = None
         REC_ID = 0
+        r.peak = PEAK_BYTES - r.held
+        PEAK_BYTES = py_max(PEAK_BYTES, peak)
     DONE = r
     r.printed = r.length
     r.generators = [(g, start, (<Generator>g).offset) for g, start in r.generators]
@@ -840,7 +852,8 @@ def _record_backward(Recording r not None, list outputs):
 
     Returns: [(leaf, gradient)] in the order of delivery.
     """
-    global REC, REC_ID, WATCH, WATCH_THREAD, PAIRS
+    global REC, REC_ID, WATCH, WATCH_THREAD, PAIRS, PEAK_BYTES
+    cdef int64_t peak = PEAK_BYTES
     cdef list adjoints = [], pairs = []
     cdef Tensor t, g
     cdef Slot* s
@@ -863,6 +876,7 @@ def _record_backward(Recording r not None, list outputs):
     WATCH_THREAD = PyThread_get_thread_ident()
     WATCH |= 1
     PAIRS = pairs
+    PEAK_BYTES = LIVE_BYTES
     try:
         walk(outputs, list(adjoints), False, False, None, None)
     finally:
@@ -870,5 +884,7 @@ def _record_backward(Recording r not None, list outputs):
         WATCH &= ~1
         REC = None
         REC_ID = 0
+        r.peak = py_max(r.peak, PEAK_BYTES - r.held)
+        PEAK_BYTES = py_max(PEAK_BYTES, peak)
     r.printed = r.length
     return pairs

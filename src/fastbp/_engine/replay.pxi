@@ -11,7 +11,7 @@ cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept no
     cdef char* out
     cdef int64_t n, moved
     cdef int k, j, count = x.count
-    cdef bint whole = count == 1 or (count == -x.narg and not x.local)     # nothing goes through the workspace
+    cdef bint whole = (count == 1 and x.over == NULL) or (count == -x.narg and not x.local)    # nothing goes through the workspace
     while lo < hi:
         n = hi - lo if hi - lo < BLOCK or whole else BLOCK
         k = 0
@@ -36,6 +36,8 @@ cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept no
                           + (<size_t>ws if y.local >> (j + 1) & 1 else 0))
             out = y.out + (0 if y.still & 1 else moved) + (<size_t>ws if y.local & 1 else 0)
             y.strip(n, in_, out, y.c)
+            if y.over != NULL:
+                memcpy(y.over + moved, out, n * y.item)
         lo += n
     return ST_OK
 

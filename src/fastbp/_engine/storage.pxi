@@ -151,6 +151,7 @@ cdef struct Storage:            # 64 bytes: it must fit before the data
     int32_t slot
     int16_t size_class          # of the allocator; -1: memory of `owner`
     int8_t readonly
+    uint32_t spare              # lines of 64 bytes at its end that nobody asked for
 
 cdef enum:
     HEADER = 64                 # the Storage itself; data follows it, aligned
@@ -160,6 +161,7 @@ cdef Storage* FREE[CLASSES]
 cdef size_t CACHED = 0
 cdef size_t CACHE_LIMIT = <size_t>1 << 30
 cdef int64_t LIVE_BYTES = 0
+cdef int64_t PEAK_BYTES = 0    # the most that LIVE_BYTES was since somebody set it back
 cdef int64_t LIVE_TENSORS = 0
 cdef int64_t LIVE_NODES = 0
 cdef int64_t ALLOCATIONS = 0    # calls of the system's allocator
@@ -212,7 +214,7 @@ def _collect_from(int64_t nbytes):
 
 cdef Storage* storage_new(size_t nbytes) except NULL:
     """Uninitialised memory with one reference."""
-    global CACHED, LIVE_BYTES, ALLOCATIONS
+    global CACHED, LIVE_BYTES, PEAK_BYTES, ALLOCATIONS
     cdef int c = class_of(nbytes)
     cdef Storage* s
     cdef size_t size = fbp_small.slabs
@@ -251,9 +253,35 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
     s.version = s.quiet = 0
     s.writer = -1
     s.readonly = False
+    s.spare = <uint32_t>((s.nbytes - nbytes) >> 6)
     s.born = REC_ID
     s.seen = 0
     LIVE_BYTES += s.nbytes
+    if LIVE_BYTES > PEAK_BYTES:
+        PEAK_BYTES = LIVE_BYTES
+    return s
+
+
+cdef Storage* storage_exact(size_t nbytes) except NULL:
+    """Memory of just that many bytes, which no cache keeps: for what is large and stays."""
+    global LIVE_BYTES, PEAK_BYTES, ALLOCATIONS
+    cdef Storage* s
+    if nbytes < <size_t>1 << 20 or nbytes > <size_t>1 << 46:
+        return storage_new(nbytes)
+    s = <Storage*>fbp_alloc(nbytes + HEADER)
+    if s == NULL:
+        return storage_new(nbytes)
+    memset(s, 0, sizeof(Storage))
+    ALLOCATIONS += 1
+    s.refs = 1
+    s.writer = -1
+    s.nbytes = nbytes
+    s.size_class = CLASSES
+    s.data = <char*>s + HEADER
+    s.born = REC_ID
+    LIVE_BYTES += s.nbytes
+    if LIVE_BYTES > PEAK_BYTES:
+        PEAK_BYTES = LIVE_BYTES
     return s
 
 
@@ -271,6 +299,7 @@ cdef Storage* storage_foreign(char* data, size_t nbytes, object owner, bint read
     s.data = data
     s.owner = <PyObject*>owner
     s.readonly = readonly
+    s.spare = 0
     s.born = REC_ID
     s.seen = 0
     Py_INCREF(owner)
@@ -295,7 +324,7 @@ cdef void storage_free(Storage* s) noexcept:
     if s.size_class == 0 and not EXACT:         # the slabs are their cache
         fbp_pool_give(s)
         return
-    if EXACT or CACHED + s.nbytes > CACHE_LIMIT:
+    if EXACT or s.size_class == CLASSES or CACHED + s.nbytes > CACHE_LIMIT:
         fbp_free(s)
         return
     s.owner = <PyObject*>FREE[s.size_class]
@@ -324,6 +353,15 @@ def empty_cache():
 def live_bytes():
     """Bytes of memory that live tensors and saved values hold (rounded up to the allocator's sizes)."""
     return LIVE_BYTES
+
+
+def peak_bytes(bint reset=False):
+    """The most that `live_bytes` has been, since the process began or `reset` was last given."""
+    global PEAK_BYTES
+    peak = PEAK_BYTES
+    if reset:
+        PEAK_BYTES = LIVE_BYTES
+    return peak
 
 
 def live_tensors():

@@ -100,6 +100,25 @@ def test_a_training_step_is_listed():
         p.save("nowhere")
 
 
+@pytest.mark.parametrize("parts, left", [(lambda y: y.split(2, dim=1), 0), (lambda y: y.chunk(3), 0), (lambda y: y.unbind(1), 0),
+                                         (lambda y: (y[:, :2], y[:, 3:]), 1), (lambda y: (y[:, :4], y[:, 2:]), 1)])
+def test_adjoints_of_parts(parts, left):
+    """The adjoints of a tensor's parts are written to their places; zeros are written first only where something is left out."""
+    w = fastbp.randn(5, 6, requires_grad=True)
+
+    def f(x):
+        total = sum((p * k * (p > 0)).tanh().sum() for k, p in enumerate(parts(x @ w)))
+        return fastbp.autograd.grad(total, w)[0], total.detach()
+    fastbp.manual_seed(0)
+    g = fastbp.compile(f, fullgraph=True)
+    for _ in range(4):
+        x = fastbp.randn(6, 5)
+        assert bits(list(g(x))) == bits(list(f(x)))
+    p = g.program(x)
+    fills = [i for i in p.instructions() if i.op == "identity" and [a.number for a in i.operands[1:]] == [0.0] and i.n == 36]
+    assert len(fills) == left and _core._describe(p._core)["report"]["parts"] >= 1
+
+
 # ---- memory: what lives at the peak -----------------------------------------------------------------------------------
 
 

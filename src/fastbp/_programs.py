@@ -335,7 +335,8 @@ def explain(core, instructions, limit):
              + (f", of which the eager call held {r['eager_peak']} at its peak" if "eager_peak" in r else "")
              + f"; {r.get('local', 0)} results never leave the cache",
              f"{r.get('again', 0)} instructions run a second time, so that what they compute need not be kept; "
-             f"{r.get('over', 0)} write over what they read",
+             f"{r.get('over', 0)} write over what they read; "
+             f"{r.get('parts', 0)} write to a part of what would be zeros first",
              f"{r.get('native', 0)} strips are {r.get('loops', 0)} loops of machine code ({r.get('codes', 0)} different), "
              f"and hand on in registers",
              f"about {_amount(flops)}flop, {_amount(moved)}B read and written where it is known"]

@@ -207,6 +207,7 @@ def _program(Recording r not None, list results, int forward=-1):
         m = t.st.slot
         p.input_slots.append(m if p.slots[m].index == k else -1)    # -1: it shares the memory of an argument before it
     known_numbers(p)
+    fill_parts(p)
     separate_sums(p)
     drop_dead(p)
     lower_peak(p)

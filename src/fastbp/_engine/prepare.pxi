@@ -84,6 +84,102 @@ cdef bint has_constants(const Instr* I) noexcept:
     return False
 
 
+cdef int fill_parts(Program p) except -1:
+    """Pass: what is added to zeros for the first time is written there; zeros that nothing is left of are not written at all.
+
+    That is how the adjoints of the parts of a tensor (split, chunk, unbind) come together: each is added to its place in a
+    temporary full of zeros.  0 + x is not x where x is -0: the sum stays one, of x and a number.
+    """
+    cdef Py_ssize_t k, j
+    cdef int m
+    cdef int64_t total, rows, stride, length, begin, filled
+    cdef Step* s
+    cdef Step* b
+    cdef dict zeros = {}, uses = {}
+    cdef list unused = []
+    for k in range(p.nsteps):
+        s = &p.steps[k]
+        if s.I == NULL and s.op == OP_identity and s.narg == 2 and s.slot[1] < 0 and s.number[0] == 0 and s.c == NULL \
+                and s.n > 1 and s.offset[0] == 0 and p.slots[s.slot[0]].kind == S_TEMP and s.slot[0] not in zeros:
+            zeros[s.slot[0]] = k
+    if not zeros:
+        return 0
+    for k in range(p.nsteps):
+        for j in range(p.steps[k].narg):
+            m = p.steps[k].slot[j]
+            if m in zeros and (m not in uses or (<list>uses[m])[-1] != k):
+                uses.setdefault(m, []).append(k)
+    for m, k in zeros.items():
+        if uses[m][0] != k:
+            continue
+        s = &p.steps[k]
+        total = s.n
+        rows = stride = filled = 0
+        taken = []
+        for j in uses[m][1:]:
+            b = &p.steps[j]
+            if not part_of(b, m, s.item, total, &rows, &stride, &begin, &length) \
+                    or [1 for lo, hi in taken if lo < begin + length and begin < hi]:
+                break
+            taken.append((begin, begin + length))
+            filled += length
+            b.I.flags &= ~F_ACCUMULATE
+            b.I.op = b.op = OP_add
+            b.I.strip = K.strip[OPS[OP_add].strip][b.I.dtype]
+            b.I.narg = b.narg = 3
+            b.I.arg[2].data = <char*>&b.I.c[MAXCONST - 1]
+            b.I.arg[2].owner = NULL
+            b.I.arg[2].dtype = b.I.dtype
+            memset(b.I.arg[2].stride, 0, sizeof(b.I.arg[2].stride))
+            b.slot[2] = -1
+            b.offset[2] = 0
+            b.I.workspace = 3 * BLOCK * 8
+            if b.I.flags & F_FLAT or (b.I.ndim == 1 and b.I.arg[0].stride[0] == 1 and b.I.arg[1].stride[0] == 1):
+                become_strip(b, b.I.strip)
+        if filled == stride and rows:
+            unused.append(k)
+        p.report["parts"] = p.report.get("parts", 0) + len(taken)
+    if unused:                              # their zeros go where nobody looks: dead code
+        put_slots(p, [p.steps[<Py_ssize_t>k].slot[0] for k in unused])
+        for j in range(len(unused)):
+            p.steps[<Py_ssize_t>unused[j]].slot[0] = <int32_t>(p.nslots - len(unused) + j)
+    return 0
+
+
+cdef bint part_of(const Step* s, int m, int item, int64_t total, int64_t* rows, int64_t* stride, int64_t* begin,
+                  int64_t* length) noexcept:
+    """Whether s adds to elements begin ... begin + length of every one of the rows that slot m's `total` elements are."""
+    cdef const Instr* I = s.I
+    cdef int d
+    cdef int64_t r = 1, step = total
+    if I == NULL or I.opcode != K_pointwise or s.op != OP_identity or I.flags & ~F_FLAT != F_ACCUMULATE or s.narg != 2 \
+            or s.slot[0] != m or s.slot[1] < 0 or s.slot[1] == m or I.dtype > DT_F64 or I.arg[0].dtype != I.dtype \
+            or I.arg[1].dtype != I.dtype or item != (4 if I.dtype == DT_F32 else 8) or s.offset[0] % item:
+        return False
+    for d in range(MAXCONST):
+        if (<const uint64_t*>I.c)[d]:
+            return False
+    if I.flags & F_FLAT or (I.ndim == 1 and I.arg[0].stride[0] == 1):
+        length[0] = I.n
+    elif I.ndim == 1:
+        length[0] = 1
+        r = I.shape[0]
+        step = I.arg[0].stride[0]
+    elif I.ndim == 2 and I.arg[0].stride[1] == 1:
+        length[0] = I.shape[1]
+        r = I.shape[0]
+        step = I.arg[0].stride[0]
+    else:
+        return False
+    begin[0] = s.offset[0] // item
+    if r < 1 or step < 1 or r * step != total or begin[0] + length[0] > step:
+        return False
+    if rows[0] == 0:
+        rows[0] = r
+        stride[0] = step
+    return rows[0] == r and stride[0] == step
+
+
 cdef int separate_sums(Program p) except -1:
     """Pass: gradients added in place, `a += b`, become `c = a + b` where a is a temporary that nobody reads beyond that.
 

@@ -223,3 +223,26 @@ def test_small_conveniences():
     assert hist.shape == (100,) and (hist == 2).all() and edges[0] == 0 and edges[-1] == 199
     module = nn.Linear(2, 2)
     assert module.share_memory() is module and not module.weight.is_xpu
+
+
+def test_version_is_ordered_as_pytorchs():
+    """Programs ask what PyTorch can do by `torch.__version__ >= "1.5.0"`."""
+    from fastbp.torch_version import TorchVersion
+    v = fastbp.__version__
+    assert isinstance(v, str) and isinstance(v, TorchVersion) and v == fastbp.config()["fastbp"] == fastbp.version.__version__
+    assert v >= "1.5.0" and v > "1.10" and v >= "2.0.0+cpu" and v >= (2, 1) and v >= "2.13.0" and not v > "2.13" and v <= "2.13.0"
+    assert v < "2.14" and v < (3,) and not v < "1.13.1" and v < "10.0" and v > "2.9.1" and v >= v and hash(v) == hash(str(v))
+
+
+def test_collectives_of_one_process_have_gradients():
+    import fastbp.distributed as dist
+    from fastbp.distributed import nn
+    x = fastbp.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match="has not been initialized"):
+        nn.all_reduce(x)
+    dist.init_process_group("gloo", rank=0, world_size=1)
+    try:
+        (nn.all_reduce(x) + nn.functional.all_gather(x)[0] + nn.scatter([x]) + nn.broadcast(x) + nn.gather(x)[0]).sum().backward()
+    finally:
+        dist.destroy_process_group()
+    assert x.grad.tolist() == [5, 5]

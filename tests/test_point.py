@@ -263,3 +263,22 @@ def test_integers_without_a_say_wrap(dtype):
     np.testing.assert_array_equal((x == around).numpy(), [False, False, False, True])
     np.testing.assert_array_equal(fastbp.minimum(x, fastbp.tensor(-3)).numpy(),
                                   [0, 1, 2, 100] if dtype == "uint8" else [-3] * 4)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (lambda a, b, c: a.add_(0.5, b), lambda a, b, c: a.add_(b, alpha=0.5)),
+    (lambda a, b, c: a.add(0.5, b), lambda a, b, c: a.add(b, alpha=0.5)),
+    (lambda a, b, c: fastbp.add(a, 0.5, b), lambda a, b, c: fastbp.add(a, b, alpha=0.5)),
+    (lambda a, b, c: a.sub_(0.5, b), lambda a, b, c: a.sub_(b, alpha=0.5)),
+    (lambda a, b, c: a.addcmul_(1 - 0.9, b, c), lambda a, b, c: a.addcmul_(b, c, value=1 - 0.9)),
+    (lambda a, b, c: a.addcdiv_(-0.5, b, c), lambda a, b, c: a.addcdiv_(b, c, value=-0.5)),
+    (lambda a, b, c: fastbp.addcdiv(a, -0.5, b, c), lambda a, b, c: fastbp.addcdiv(a, b, c, value=-0.5)),
+])
+def test_numbers_before_tensors(old, new):
+    """The form that optimizers written for PyTorch before 1.5 have."""
+    a, b, c = (fastbp.tensor(v) for v in ([1.0, 2.0], [3.0, 5.0], [7.0, -2.0]))
+    with pytest.warns(UserWarning, match="the number comes last"):
+        got = old(a.clone(), b, c)
+    assert got.equal(new(a.clone(), b, c))
+    with pytest.raises(TypeError):
+        a.add(b, c)

@@ -9,9 +9,12 @@ from math import e, inf, nan, pi
 
 from fastbp import _core, autograd, random
 from fastbp._core import Tensor, bool_, float16, float32, float64, int16, int32, int64
-from fastbp._version import __version__
+from fastbp._version import __version__ as _version
 from fastbp.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from fastbp.torch_version import TorchVersion
+
+__version__ = TorchVersion(_version)        # reads as fastbp's, and is ordered as the PyTorch that it mirrors
 
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
     _dynamo accelerator amp backends compiler cuda distributed distributions fft func functional hub insight jit legacy linalg mps
-    multiprocessing nn onnx optim profiler serialization settings signal sparse special testing training utils version xpu
+    multiprocessing nn onnx optim profiler serialization settings signal sparse special testing torch_version training utils version
+    xpu
 """.split()
 _PLACES = {
     "amp": """
@@ -122,7 +126,7 @@ def config():
     >>> sorted(fastbp.config())[:3]
     ['cache_limit_bytes', 'default_dtype', 'fastbp']
     """
-    return {"fastbp": __version__, **_core._config()}
+    return {"fastbp": _version, **_core._config()}
 
 
 __all__ = [

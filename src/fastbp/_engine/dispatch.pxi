@@ -716,6 +716,16 @@ cdef int copy_into(Tensor t, Tensor x) except -1:
     return 0
 
 
+cdef object number_was_first(str op, object number):
+    """The factor of PyTorch's old form, which had it before the tensors."""
+    if isinstance(number, Tensor) and not is_number(number) and (<Tensor>number).nd:
+        raise DTypeError(f"{op}: {describe(number)}: where a further tensor follows, the old form has a number here, "
+                         f"{op}(number, ...); the number is alpha= or value=.")
+    import warnings
+    warnings.warn(f"{op}: the number comes last, as alpha= or value=; before the tensors it is an old form.", UserWarning, 2)
+    return number
+
+
 # ---- doors whose overloads no signature says ------------------------------------------------------------------------
 
 def div(input, other, *, rounding_mode=None, out=None):

@@ -305,11 +305,27 @@ def door(row, method):
     yield f"    return {f'into({call}, out)' if out else call}"
 
 
+def number_first(row, name, parameters):
+    """PyTorch's old form of sums with a factor, `p.add_(-lr, grad)` and `p.addcdiv_(-lr, m, d)`: a hidden last parameter, and
+    what puts the arguments into their places; nothing for other rows."""
+    if row.wrapper_alpha:
+        factor = "alpha"
+    elif len(row.constants) == 1 and row.constants[0].keyword and row.constants[0].name == "value":
+        factor = "value"
+    else:
+        return
+    parameters.append("_last=None")
+    moved = [a.name for a in row.tensors[1:]]
+    yield (f"    if _last is not None:\n        {factor}, {', '.join(moved)} = "
+           f"{', '.join([f'number_was_first({name!r}, {moved[0]})', *moved[1:], '_last'])}")
+
+
 def pointwise_door(row, method):
     tensors, constants = row.tensors, row.constants
     parameters = []
     for k, a in enumerate(tensors):
         parameters.append("self" if method and k == 0 else (f"Tensor {a.name} not None" if len(tensors) == 1 else a.name))
+    old = list(number_first(row, row.name, parameters))
     starred = False
     for a in constants:
         if a.keyword and not starred:
@@ -322,6 +338,7 @@ def pointwise_door(row, method):
         parameters += ([] if starred else ["*"]) + ["out=None"]
     yield f"def {row.name}({', '.join(parameters)}):"
     yield from docstring(row)
+    yield from old
     names = ["self" if method and k == 0 else a.name for k, a in enumerate(tensors)]
     if row.wrapper_alpha:
         yield "    if alpha is not 1:"
@@ -343,6 +360,7 @@ def pointwise_door(row, method):
 def inplace_door(row):
     tensors, constants = row.tensors, row.constants
     parameters = ["self"] + [a.name for a in tensors[1:]]
+    old = list(number_first(row, row.name + "_", parameters))
     starred = False
     for a in constants:
         if a.keyword and not starred:
@@ -353,6 +371,7 @@ def inplace_door(row):
         parameters += ["*", "alpha=1"]
     yield f"def {row.name}_({', '.join(parameters)}):"
     yield f'    """In-place version of `{row.name}`; returns self."""'
+    yield from old
     names = ["self"] + [a.name for a in tensors[1:]]
     if row.numbers == "none" and len(tensors) > 1:
         yield f"    no_numbers(OP_{row.name}, {', '.join(names)})"

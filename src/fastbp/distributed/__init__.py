@@ -145,3 +145,10 @@ def all_gather_object(object_list, obj, group=None):
 def broadcast_object_list(object_list, src=0, group=None, device=None, **kwargs):
     """Leaves the list as it is."""
     _check()
+
+
+def __getattr__(name):
+    if name != "nn":
+        raise AttributeError(f"module 'fastbp.distributed' has no attribute {name!r}")
+    from importlib import import_module
+    return import_module("fastbp.distributed.nn")

@@ -111,8 +111,20 @@ def _to_sparse(self, *args, **kwargs):
 
 for _name in ("to_sparse", "to_sparse_coo"):
     _core._install(_name, _to_sparse)
-_core._install("to_sparse_csr", lambda self, dense_dim=None: _to_sparse(self).to_sparse_csr())
-_core._install("to_dense", lambda self, dtype=None, *, masked_grad=None: self if dtype is None else self.to(dtype))
+
+
+def _to_sparse_csr(self, dense_dim=None):
+    """The elements that are not zero, as compressed rows; see `fastbp.sparse`.  dense_dim: taken and ignored."""
+    return _to_sparse(self).to_sparse_csr()
+
+
+def _to_dense(self, dtype=None, *, masked_grad=None):
+    """The tensor itself, which is dense, in a dtype if given.  masked_grad: taken and ignored."""
+    return self if dtype is None else self.to(dtype)
+
+
+_core._install("to_sparse_csr", _to_sparse_csr)
+_core._install("to_dense", _to_dense)
 
 # PyTorch's other names of the dtypes
 float, double, half = float32, float64, float16

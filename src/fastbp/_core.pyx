@@ -48,6 +48,7 @@ import sys
 import time as _time
 
 from fastbp.ops import TABLE as _TABLE, F as _F
+from fastbp.ops._doc import documentation as _documentation
 
 include "_generated/rows.pxi"        # OP_*: the numbers of the compiled rows
 

@@ -18,8 +18,10 @@ class _Namespace:
 
 
 cdef _cast_method(object d):
+    @cython.binding(True)
     def cast(Tensor self not None, memory_format=None):
         return c_cast(self, d)
+    cast.__doc__ = f"Converted to {d.name}.  memory_format: taken and ignored.  Returns self if it is that, else a new tensor."
     return cast
 
 
@@ -29,8 +31,7 @@ cdef _composed_door(row):
     f = row.composition
     g = FunctionType(f.__code__, f.__globals__, row.name, f.__defaults__, f.__closure__)
     g.__kwdefaults__ = f.__kwdefaults__
-    arguments = ", ".join([a.name for a in row.arguments])
-    g.__doc__ = f"{row.doc}\n\nArguments: {arguments}." + (f"\n\nSource: {row.source}." if row.source else "")
+    g.__doc__ = _documentation(row)
     g.__module__ = "fastbp"
     g.__qualname__ = row.name
     return g
@@ -195,6 +196,7 @@ def _rdiv(Tensor self not None, other):
 
 
 def _where_method(Tensor self not None, condition, other):
+    """self where condition is true, else other; all three broadcast.  Returns a new tensor of the promoted dtype."""
     return where(condition, self, other)
 
 
@@ -206,7 +208,10 @@ def div_(Tensor self not None, other, *, rounding_mode=None):
 
 
 def logsumexp_any(Tensor input not None, dim, bint keepdim=False):
-    """y = log(sum(exp(input))) over dimensions, stable."""
+    """y = log(sum(exp(input))) over dimensions, stable.
+
+    dim: int or ints; keepdim: keep what was reduced as size 1.  Returns a new tensor.
+    """
     return c_logsumexp(input, dim, keepdim)
 
 

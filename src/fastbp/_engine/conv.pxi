@@ -403,7 +403,10 @@ cdef int check_not_empty(str op, Tensor x) except -1:
 
 def max_pool1d(Tensor input not None, kernel_size, stride=None, padding=0, dilation=1, bint ceil_mode=False,
                bint return_indices=False):
-    """Largest value of each window of signals [N, C, W] or [C, W]; arguments and result as for `max_pool2d`."""
+    """Largest value of each window of signals [N, C, W] or [C, W]; arguments and result as for `max_pool2d`.
+
+    Returns a new tensor [N, C, W'] or [C, W'], with return_indices a tuple of it and int64 positions.
+    """
     return max_pool_door("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -419,7 +422,10 @@ def max_pool2d(Tensor input not None, kernel_size, stride=None, padding=0, dilat
 
 def max_pool3d(Tensor input not None, kernel_size, stride=None, padding=0, dilation=1, bint ceil_mode=False,
                bint return_indices=False):
-    """Largest value of each window of volumes [N, C, D, H, W] or [C, D, H, W]; the rest as for `max_pool2d`."""
+    """Largest value of each window of volumes [N, C, D, H, W] or [C, D, H, W]; the rest as for `max_pool2d`.
+
+    Returns a new tensor [N, C, D', H', W'] or without N, with return_indices a tuple of it and int64 positions.
+    """
     return max_pool_door("max_pool3d", 3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -480,7 +486,10 @@ cdef object avg_pool_door(str op, int nd, Tensor input, object kernel_size, obje
 
 
 def avg_pool1d(Tensor input not None, kernel_size, stride=None, padding=0, bint ceil_mode=False, bint count_include_pad=True):
-    """Mean of each window of signals [N, C, W] or [C, W]; arguments and result as for `avg_pool2d`."""
+    """Mean of each window of signals [N, C, W] or [C, W]; arguments and result as for `avg_pool2d`.
+
+    Returns a new tensor [N, C, W'] or [C, W'].
+    """
     return avg_pool_door("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -496,5 +505,8 @@ def avg_pool2d(Tensor input not None, kernel_size, stride=None, padding=0, bint 
 
 def avg_pool3d(Tensor input not None, kernel_size, stride=None, padding=0, bint ceil_mode=False, bint count_include_pad=True,
                divisor_override=None):
-    """Mean of each window of volumes [N, C, D, H, W] or [C, D, H, W]; arguments and result as for `avg_pool2d`."""
+    """Mean of each window of volumes [N, C, D, H, W] or [C, D, H, W]; arguments and result as for `avg_pool2d`.
+
+    Returns a new tensor [N, C, D', H', W'] or without N.
+    """
     return avg_pool_door("avg_pool3d", 3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)

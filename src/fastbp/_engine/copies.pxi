@@ -79,7 +79,10 @@ cdef object bw_cat(Node n, Tensor v, int i):
 
 
 def stack(tensors, dim=0, *, out=None, axis=None):
-    """Tensors of equal shape joined along a new dimension."""
+    """Tensors of equal shape joined along a new dimension.
+
+    tensors: sequence; dim: where the new dimension stands.  Returns a new tensor of the promoted dtype.
+    """
     if axis is not None:
         dim = axis
     cdef list parts = []
@@ -186,7 +189,10 @@ cdef object bw_cast(Node n, Tensor v, int i):
 
 
 def clone(Tensor input not None, *, memory_format=None):
-    """A contiguous copy that stays on the tape."""
+    """A contiguous copy that stays on the tape.
+
+    Returns a new tensor of input's shape and dtype.
+    """
     return c_clone(input)
 
 

@@ -211,7 +211,10 @@ cdef Tensor sized(str op, tuple size, object d, object default, bint numbers=Fal
 
 def empty(*args, size=None, dtype=None, device=None, requires_grad=False, pin_memory=False, memory_format=None, out=None,
           layout=None, names=None):
-    """An uninitialised tensor of the given size."""
+    """An uninitialised tensor of the given size.
+
+    size: ints.  Returns a new tensor of the default floating dtype unless dtype is given.
+    """
     check_device(device)
     if out is not None:
         return into(sized("empty", args if size is None else (size,), out.dtype, DEFAULT_FLOAT), out)
@@ -220,7 +223,10 @@ def empty(*args, size=None, dtype=None, device=None, requires_grad=False, pin_me
 
 def zeros(*args, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
           names=None):
-    """A tensor of zeros of the given size."""
+    """A tensor of zeros of the given size.
+
+    size: ints.  Returns a new tensor of the default floating dtype unless dtype is given.
+    """
     cdef Tensor t
     check_device(device)
     t = sized("zeros", args if size is None else (size,), dtype_for(dtype, out), DEFAULT_FLOAT)
@@ -230,7 +236,10 @@ def zeros(*args, size=None, dtype=None, device=None, requires_grad=False, out=No
 
 def ones(*args, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
          names=None):
-    """A tensor of ones of the given size."""
+    """A tensor of ones of the given size.
+
+    size: ints.  Returns a new tensor of the default floating dtype unless dtype is given.
+    """
     cdef Tensor t
     check_device(device)
     t = sized("ones", args if size is None else (size,), dtype_for(dtype, out), DEFAULT_FLOAT)
@@ -240,7 +249,10 @@ def ones(*args, size=None, dtype=None, device=None, requires_grad=False, out=Non
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
          names=None):
-    """A tensor of the given size filled with one value."""
+    """A tensor of the given size filled with one value.
+
+    size: ints; fill_value: number.  Returns a new tensor of the number's dtype unless dtype is given.
+    """
     cdef Tensor t
     cdef int code = DT_BOOL if PyBool_Check(fill_value) else DT_I64 if PyLong_Check(fill_value) else DEFAULT_FLOAT
     check_device(device)
@@ -260,26 +272,38 @@ cdef Tensor like(Tensor x, object d):
 
 
 def empty_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
-    """An uninitialised tensor of input's shape and dtype."""
+    """An uninitialised tensor of input's shape and dtype.
+
+    Returns a new contiguous tensor.
+    """
     return made(like(input, dtype), requires_grad)
 
 
 def zeros_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
-    """Zeros of input's shape and dtype."""
+    """Zeros of input's shape and dtype.
+
+    Returns a new contiguous tensor.
+    """
     cdef Tensor t = like(input, dtype)
     zero_out(all_examples(t))
     return made(t, requires_grad)
 
 
 def ones_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
-    """Ones of input's shape and dtype."""
+    """Ones of input's shape and dtype.
+
+    Returns a new contiguous tensor.
+    """
     cdef Tensor t = like(input, dtype)
     fill_tensor(all_examples(t), 1)
     return made(t, requires_grad)
 
 
 def full_like(Tensor input not None, fill_value, *, dtype=None, device=None, requires_grad=False, memory_format=None):
-    """One value in input's shape and dtype."""
+    """One value in input's shape and dtype.
+
+    fill_value: number or 0-d tensor.  Returns a new contiguous tensor.
+    """
     cdef Tensor t = like(input, dtype)
     fill_tensor(all_examples(t), fill_value)
     return made(t, requires_grad)
@@ -296,7 +320,10 @@ cdef object number_of(str op, object x):
 
 def arange(start=None, end=None, step=1, *, dtype=None, device=None, requires_grad=False, out=None, layout=None,
            pin_memory=False):
-    """start, start + step, ... below end.  int64 for ints, the default floating dtype when any of them is a float."""
+    """start, start + step, ... below end.  int64 for ints, the default floating dtype when any of them is a float.
+
+    start: 0 unless given; step: not 0.  Returns a new vector.  Errors: ValueError where step has the wrong sign.
+    """
     cdef Tensor t
     cdef int64_t n, i, a, s
     cdef double fa, fs
@@ -349,7 +376,11 @@ cdef bint any_float(tuple xs):
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
-    """`steps` values from start to end, both included."""
+    """`steps` values from start to end, both included.
+
+    start, end: numbers or 0-d tensors; steps: int >= 0.  Returns a new vector of the default floating dtype unless dtype is
+    given.
+    """
     cdef Tensor t
     cdef int64_t i, n, half
     cdef double a, b, s
@@ -378,7 +409,10 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False,
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False, out=None, layout=None,
              pin_memory=False):
-    """base to the powers of linspace(start, end, steps); of their integer parts where dtype is an integer one."""
+    """base to the powers of linspace(start, end, steps); of their integer parts where dtype is an integer one.
+
+    start, end: numbers; steps: int >= 0; base: number.  Returns a new vector.
+    """
     cdef int code = dtype_code(dtype) if dtype is not None else (<Tensor>out).code if out is not None else DEFAULT_FLOAT
     if CATEGORY[code] != 2:
         start, end = int(start), int(end)
@@ -387,7 +421,10 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_
 
 
 def eye(int64_t n, m=None, *, dtype=None, device=None, requires_grad=False, out=None):
-    """The identity matrix of n rows and m (n unless given) columns."""
+    """The identity matrix of n rows and m (n unless given) columns.
+
+    Returns a new matrix [n, m] of the default floating dtype unless dtype is given.
+    """
     cdef Tensor t
     cdef int64_t columns = n if m is None else m, i
     dtype = dtype_for(dtype, out)
@@ -418,14 +455,20 @@ def numel(Tensor input not None):
 
 
 def equal(Tensor input not None, Tensor other not None):
-    """Whether shapes and all elements are equal (NaN equals nothing)."""
+    """Whether shapes and all elements are equal (NaN equals nothing).
+
+    input, other: tensors.  Returns a bool.
+    """
     if input.nd != other.nd or memcmp(input.dims, other.dims, input.nd * sizeof(int64_t)):
         return False
     return not input.n or not bool(binary(OP_ne, detached(input), detached(other)).any())
 
 
 def isclose(Tensor input not None, Tensor other not None, double rtol=1e-5, double atol=1e-8, bint equal_nan=False):
-    """|input - other| <= atol + rtol * |other|, elementwise; equal infinities are close."""
+    """|input - other| <= atol + rtol * |other|, elementwise; equal infinities are close.
+
+    input, other: tensors that broadcast; rtol, atol: tolerances; equal_nan: NaN is close to NaN.  Returns a new bool tensor.
+    """
     a, b = detached(input), detached(other)
     if (<Tensor>a).code != (<Tensor>b).code:
         raise DTypeError(f"isclose: {describe(a)} and {describe(b)} differ in dtype; convert one of them.")
@@ -443,7 +486,11 @@ def isclose(Tensor input not None, Tensor other not None, double rtol=1e-5, doub
 
 
 def allclose(Tensor input not None, Tensor other not None, double rtol=1e-5, double atol=1e-8, bint equal_nan=False):
-    """Whether all elements are close."""
+    """Whether all elements are close.
+
+    input, other: tensors that broadcast; rtol, atol: tolerances, as of `isclose`; equal_nan: NaN is close to NaN.  Returns a
+    bool.
+    """
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
@@ -474,7 +521,10 @@ def copy_(Tensor self not None, Tensor src not None, non_blocking=False):
 
 
 def to(Tensor self not None, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
-    """self in another dtype (a tensor's, a dtype, or keyword dtype=); itself when nothing changes."""
+    """self in another dtype (a tensor's, a dtype, or keyword dtype=); itself when nothing changes.
+
+    copy: a new tensor even so.  Returns self or a new tensor; the gradient comes back in self's dtype.
+    """
     for a in args:
         if isinstance(a, Tensor):
             dtype = DTYPES[(<Tensor>a).code]
@@ -519,28 +569,40 @@ def new_tensor(Tensor self not None, data, *, dtype=None, device=None, requires_
 
 def new_zeros(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
               pin_memory=False):
-    """Zeros in self's dtype unless given."""
+    """Zeros in self's dtype unless given.
+
+    sizes (or size): ints.  Returns a new tensor.
+    """
     return spread_like(zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
                             requires_grad=requires_grad), self)
 
 
 def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
              pin_memory=False):
-    """Ones in self's dtype unless given."""
+    """Ones in self's dtype unless given.
+
+    sizes (or size): ints.  Returns a new tensor.
+    """
     return spread_like(ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
                            requires_grad=requires_grad), self)
 
 
 def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
               pin_memory=False):
-    """An uninitialised tensor in self's dtype unless given."""
+    """An uninitialised tensor in self's dtype unless given.
+
+    sizes (or size): ints.  Returns a new tensor.
+    """
     return spread_like(empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
                             requires_grad=requires_grad), self)
 
 
 def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
              pin_memory=False):
-    """One value in self's dtype unless given."""
+    """One value in self's dtype unless given.
+
+    size: ints; fill_value: number.  Returns a new tensor.
+    """
     return spread_like(full(size, fill_value, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
                             requires_grad=requires_grad), self)
 

@@ -732,6 +732,7 @@ def div(input, other, *, rounding_mode=None, out=None):
     """Quotient of two tensors or numbers.  y = input / other
 
     rounding_mode: None (true division, a floating result), "trunc" or "floor".  Tensors of any shapes that broadcast.
+    Returns a new tensor of the promoted dtype; true quotients of integers are float32.
     """
     if rounding_mode is None:
         return into(both(OP_div, input, other), out)
@@ -746,6 +747,7 @@ def where(condition, input=None, other=None, *, out=None):
     """Choose.  y = input where condition is true, else other; with the condition alone, the positions of its true elements.
 
     condition: bool (or uint8) tensor; input, other: tensors or numbers; all three broadcast.
+    Returns a new tensor of the promoted dtype of input and other, or int64 positions, a vector for each dimension.
     """
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
@@ -760,6 +762,7 @@ def clamp(Tensor input not None, min=None, max=None, *, out=None):
     """Limit to an interval.  y = min(max(input, min), max)
 
     min, max: numbers, tensors or None (no limit).  The gradient is 1 inside the interval, its ends included, else 0.
+    Returns a new tensor of the promoted dtype.
     """
     if min is None and max is None:
         raise ValueError("clamp: at least one of min and max must be given.")
@@ -790,7 +793,10 @@ def clamp_(Tensor input not None, min=None, max=None):
 
 
 def round(Tensor input not None, *, int decimals=0, out=None):
-    """Rounded to `decimals` places, halves to even; the derivative is 0."""
+    """Rounded to `decimals` places, halves to even; the derivative is 0.
+
+    decimals: int; negative ones round before the point.  Returns a new tensor of input's dtype.
+    """
     if decimals == 0:
         return into(unary(OP_round, input), out)
     scale = 10.0 ** decimals
@@ -807,7 +813,10 @@ cdef object invert(Tensor x):
 
 
 def bitwise_not(Tensor input not None, *, out=None):
-    """Inverted bits of integers; logical not of bools.  y = ~input"""
+    """Inverted bits of integers; logical not of bools.  y = ~input
+
+    input: integers or bools.  Returns a new tensor of its shape and dtype.
+    """
     return into(invert(input), out)
 
 
@@ -832,7 +841,10 @@ cdef object power(object x, object p):
 
 
 def pow(input, exponent, *, out=None):
-    """Power.  y = input ** exponent; tensors or numbers that broadcast.  At (0, 0) the derivatives are 0."""
+    """Power.  y = input ** exponent; tensors or numbers that broadcast.  At (0, 0) the derivatives are 0.
+
+    Returns a new tensor of the promoted dtype.
+    """
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         fail_operands(OP_pow, input, exponent)
     y = power(input, exponent)
@@ -845,6 +857,7 @@ def polygamma(n, input, *, out=None):
     """Derivative number n of digamma.  y = (-1)^(n + 1) n! sum over k >= 0 of (input + k)^-(n + 1)
 
     n: int >= 0; input: floating tensor.  The rules of the table give the tensor first.
+    Returns a new tensor of input's shape.
     """
     if isinstance(n, Tensor):
         n, input = input, n
@@ -862,6 +875,7 @@ def gelu(Tensor input not None, *, str approximate="none"):
     """Gaussian error linear unit.  y = x Phi(x); approximate="tanh": 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 
     Source: Hendrycks and Gimpel, 2016.
+    input: floating, of any shape; approximate: 'none' or 'tanh'.  Returns a new tensor of its shape and dtype.
     """
     if approximate == "none":
         return unary(OP_gelu_erf, input)

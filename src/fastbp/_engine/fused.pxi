@@ -421,6 +421,7 @@ def dropout(Tensor input not None, double p=0.5, bint training=True, bint inplac
 
     The mask is a function of the generator's seed and the element's number (Philox), the same for any number of threads.
     Source: Srivastava et al., 2014.
+    Returns a new tensor; the input itself when not training.
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout: p = {p} is no probability; it must be in [0, 1].")

@@ -141,6 +141,7 @@ def index_add(Tensor input not None, dim, Tensor index not None, Tensor source n
     """A copy of input with alpha * source added at the positions `index` of a dimension; repeated positions add up.
 
     index: int64 vector; source: input's shape with index's length at dim.
+    alpha: factor.  Returns a new tensor of input's shape and dtype.
     """
     if alpha is not 1:
         source = c_cast(binary(OP_mul, source, alpha), DTYPES[source.code])
@@ -151,6 +152,7 @@ def index_copy(Tensor input not None, dim, Tensor index not None, Tensor source 
     """A copy of input with source written at the positions `index` of a dimension; of repeated positions the last wins.
 
     index: int64 vector; source: input's shape with index's length at dim.
+    Returns a new tensor of input's shape and dtype.
     """
     return into(c_index_copy(input, dim, index, source), out)
 
@@ -306,6 +308,7 @@ def scatter(Tensor input not None, dim, Tensor index not None, src=None, *, valu
 
     reduce: None (written), "add" or "multiply".  index: integers, at most as large as input except at dim.
     Errors: IndexError for positions outside the dimension.
+    value: a number instead of src.  Returns a new tensor of input's shape and dtype.
     """
     cdef int k
     if src is None:
@@ -505,7 +508,10 @@ cdef Tensor true_positions(Tensor mask):
 
 
 def nonzero(Tensor input not None, *, as_tuple=False, out=None):
-    """Positions of the nonzero elements: an int64 matrix [count, ndim], or a tuple of one vector for each dimension."""
+    """Positions of the nonzero elements: an int64 matrix [count, ndim], or a tuple of one vector for each dimension.
+
+    input: any dtype; as_tuple: a vector for each dimension.  Returns new int64 tensors, in C order of the elements.
+    """
     cdef int d
     cdef int64_t inner = 1
     flat = true_positions(input)
@@ -723,7 +729,10 @@ cdef tuple put_parts(Tensor y, list tensors, Tensor v):
 
 
 def index_put(Tensor input not None, indices, Tensor values not None, accumulate=False):
-    """A copy of input with values written (or added, with accumulate) at a tuple of index tensors; values broadcast."""
+    """A copy of input with values written (or added, with accumulate) at a tuple of index tensors; values broadcast.
+
+    indices: as in input[indices]; accumulate: repeated positions add up.  Returns a new tensor of input's shape and dtype.
+    """
     cdef Slice s
     cdef Tensor y
     tensors = parse_key(input, put_key(input, indices), &s)

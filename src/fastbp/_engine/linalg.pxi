@@ -290,7 +290,11 @@ cdef object bw_linear(Node n, Tensor v, int i):
 
 
 def matmul(input, other, *, out=None):
-    """Matrix product with PyTorch's rules for vectors and batches.  y = input @ other"""
+    """Matrix product with PyTorch's rules for vectors and batches.  y = input @ other
+
+    input: [..., M, K] or [K]; other: [..., K, N] or [K], of its dtype; leading dimensions broadcast.  Returns a new tensor
+    [..., M, N], without the dimension that a vector has not.
+    """
     if is_foreign(input) or is_foreign(other):
         return into(input @ other, out)
     return into(c_matmul(operand("matmul", input), operand("matmul", other)), out)
@@ -303,7 +307,10 @@ cdef Tensor operand(str op, object x):
 
 
 def mm(input, mat2, *, out=None):
-    """Product of two matrices."""
+    """Product of two matrices.
+
+    input: [M, K]; mat2: [K, N] of its dtype.  Returns a new tensor [M, N].
+    """
     if is_foreign(input) or is_foreign(mat2):
         return into(input @ mat2, out)
     return mm_dense(operand("mm", input), operand("mm", mat2), out)
@@ -316,7 +323,10 @@ cdef object mm_dense(Tensor input, Tensor mat2, object out):
 
 
 def bmm(Tensor input not None, Tensor mat2 not None, *, out=None):
-    """Products of two batches of matrices, [B, M, K] and [B, K, N]."""
+    """Products of two batches of matrices, [B, M, K] and [B, K, N].
+
+    input: [B, M, K]; mat2: [B, K, N] of its dtype.  Returns a new tensor [B, M, N].
+    """
     if input.nd != 3 or mat2.nd != 3 or input.dims[0] != mat2.dims[0]:
         raise ShapeError(f"bmm: {describe(input)} and {describe(mat2)} must have three dimensions and equal batches; "
                          f"use matmul() to broadcast.")
@@ -324,14 +334,20 @@ def bmm(Tensor input not None, Tensor mat2 not None, *, out=None):
 
 
 def mv(Tensor input not None, Tensor vec not None, *, out=None):
-    """Product of a matrix and a vector."""
+    """Product of a matrix and a vector.
+
+    input: [M, K]; vec: [K] of its dtype.  Returns a new tensor [M].
+    """
     if input.nd != 2 or vec.nd != 1:
         raise ShapeError(f"mv: {describe(input)} and {describe(vec)} must be a matrix and a vector.")
     return into(c_matmul(input, vec), out)
 
 
 def dot(Tensor input not None, Tensor tensor not None, *, out=None):
-    """Inner product of two vectors."""
+    """Inner product of two vectors.
+
+    input, tensor: vectors of equal length and dtype.  Returns a new 0-d tensor.
+    """
     if input.nd != 1 or tensor.nd != 1 or input.n != tensor.n:
         raise ShapeError(f"dot: {describe(input)} and {describe(tensor)} must be vectors of equal length.")
     return into(c_matmul(input, tensor), out)

@@ -38,7 +38,10 @@ class UntypedStorage:
         return self
 
     def clone(self):
-        """A copy."""
+        """A copy.
+
+        Returns a new tensor of input's shape and dtype.
+        """
         return type(self)(self._bytes.clone())
 
     def __len__(self):

@@ -7,6 +7,7 @@ def layer_norm(Tensor input not None, normalized_shape, weight=None, bias=None, 
 
     normalized_shape: sizes of the dimensions to normalize over; weight, bias: of that shape, or None.  The variance is
     the biased one.  Errors: ShapeError when the sizes do not match input's last ones.
+    Returns a new tensor of input's shape and dtype.
     """
     cdef int64_t dims[MAXDIM]
     cdef int k = read_sizes("layer_norm", normalized_shape, dims), d

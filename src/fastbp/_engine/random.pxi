@@ -145,7 +145,10 @@ cdef object out_dtype(object dtype, object out):
 
 def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None,
          pin_memory=False):
-    """Uniform numbers in [0, 1)."""
+    """Uniform numbers in [0, 1).
+
+    sizes (or size): ints.  Returns a new tensor of the default floating dtype unless dtype is given.
+    """
     check_device(device)
     t = random_like(K_rand_uniform, sized("rand", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT, True),
                     generator, 0.0, 1.0)
@@ -154,7 +157,10 @@ def rand(*sizes, size=None, generator=None, dtype=None, device=None, requires_gr
 
 def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None,
           pin_memory=False):
-    """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958."""
+    """Normal numbers of mean 0 and variance 1.  Source: Box and Muller, 1958.
+
+    sizes (or size): ints.  Returns a new tensor of the default floating dtype unless dtype is given.
+    """
     check_device(device)
     t = random_like(K_rand_normal, sized("randn", sizes if size is None else (size,), out_dtype(dtype, out), DEFAULT_FLOAT, True),
                     generator, 0.0, 1.0)
@@ -162,19 +168,28 @@ def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_g
 
 
 def rand_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
-    """Uniform numbers in [0, 1) of input's shape and dtype."""
+    """Uniform numbers in [0, 1) of input's shape and dtype.
+
+    Returns a new tensor without a gradient.
+    """
     return made(random_like(K_rand_uniform, for_numbers(input.code if dtype is None else dtype_code(dtype), input.nd, input.dims),
                             generator, 0.0, 1.0), requires_grad)
 
 
 def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
-    """Normal numbers of input's shape and dtype."""
+    """Normal numbers of input's shape and dtype.
+
+    Returns a new tensor without a gradient.
+    """
     return made(random_like(K_rand_normal, for_numbers(input.code if dtype is None else dtype_code(dtype), input.nd, input.dims),
                             generator, 0.0, 1.0), requires_grad)
 
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
-    """Integers in [low, high): randint(high, size) or randint(low, high, size); int64 unless dtype is given."""
+    """Integers in [low, high): randint(high, size) or randint(low, high, size); int64 unless dtype is given.
+
+    low, high: ints; size: ints.  Returns a new tensor.
+    """
     if size is None or isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
     elif high is None:
@@ -186,7 +201,10 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
 
 def randint_like(Tensor input not None, low, high=None, *, dtype=None, device=None, requires_grad=False, generator=None,
                  memory_format=None):
-    """Integers in [low, high), or [0, low) where high is not given, of input's shape and dtype."""
+    """Integers in [low, high), or [0, low) where high is not given, of input's shape and dtype.
+
+    low, high: ints.  Returns a new tensor.
+    """
     if high is None:
         low, high = 0, low
     check_device(device)
@@ -203,7 +221,10 @@ cdef Tensor integers(str op, Tensor t, object low, object high, object generator
 
 
 def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
-    """A random permutation of 0 ... n - 1.  Source: Fisher and Yates; Durstenfeld, 1964."""
+    """A random permutation of 0 ... n - 1.  Source: Fisher and Yates; Durstenfeld, 1964.
+
+    Returns a new int64 vector.
+    """
     cdef Tensor t, u
     cdef int64_t i, j, k
     cdef int64_t* p
@@ -231,7 +252,10 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
 
 def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None, layout=None,
            pin_memory=False):
-    """Normal numbers of the given mean and standard deviation (numbers or tensors)."""
+    """Normal numbers of the given mean and standard deviation (numbers or tensors).
+
+    mean, std: broadcast where they are tensors; size: ints where they are numbers.  Returns a new tensor without a gradient.
+    """
     if not isinstance(std, Tensor) and std < 0:
         raise ValueError(f"normal: std {std} must not be negative.")
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
@@ -242,7 +266,10 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
 
 
 def bernoulli(Tensor input not None, *, generator=None, out=None):
-    """Ones with the probabilities given by input, else zeros; floating dtypes."""
+    """Ones with the probabilities given by input, else zeros; floating dtypes.
+
+    Returns a new tensor of input's shape and dtype, without a gradient.
+    """
     cdef Tensor p = all_examples(floating("bernoulli", input)), t
     if p.n and not (0.0 <= detached(p).min().item() and detached(p).max().item() <= 1.0):
         raise ValueError(f"bernoulli: {describe(input)} has values outside [0, 1]; they must be probabilities.")
@@ -259,6 +286,7 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
     """Positions drawn from rows of weights [C] or [N, C]: int64 [num_samples] or [N, num_samples].
 
     Without replacement by exponential races: the num_samples smallest of Exp(1) / weight.
+    input: weights, not negative; num_samples: int; replacement: a position may come again.  Returns a new int64 tensor.
     """
     if out is not None:
         if (<Tensor?>out).code != DT_I64:

@@ -390,6 +390,7 @@ def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None,
     """Largest value of all; along `dim` (values, indices); with another tensor the elementwise maximum.
 
     NaN wins.  Gradients: ties share (all, elementwise), or go to the position returned (dim).
+    Returns a new tensor, or with dim a named tuple (values, indices).
     """
     dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, Tensor):
@@ -402,7 +403,10 @@ def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None,
 
 
 def min(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
-    """Smallest value of all; along `dim` (values, indices); with another tensor the elementwise minimum."""
+    """Smallest value of all; along `dim` (values, indices); with another tensor the elementwise minimum.
+
+    NaN wins.  Gradients as of `max`.  Returns a new tensor, or with dim a named tuple (values, indices).
+    """
     dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, Tensor):
         other = dim
@@ -453,6 +457,7 @@ def var(Tensor input not None, dim=None, unbiased=None, keepdim=False, *, correc
     """Variance over dimensions, two passes.  y = sum((x - mean)^2) / (n - correction)
 
     dim: None (all), int or ints; correction: 1 unless given (unbiased=False means 0).  Floating dtypes.
+    keepdim: keep what was reduced as size 1.  Returns a new tensor.
     """
     dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if isinstance(dim, bool):

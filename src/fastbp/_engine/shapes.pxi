@@ -50,27 +50,42 @@ def as_strided_(Tensor self not None, size, stride, storage_offset=None):
 # ---- small doors ----------------------------------------------------------------------------------------------------
 
 def transpose(Tensor input not None, dim0, dim1):
-    """Two dimensions swapped, as a view."""
+    """Two dimensions swapped, as a view.
+
+    dim0, dim1: dimensions, negative ones from the end.  Returns a view: writes show in both.
+    """
     return c_transpose(input, dim0, dim1)
 
 
 def t(Tensor input not None):
-    """The transpose of a matrix, as a view."""
+    """The transpose of a matrix, as a view.
+
+    input: of at most two dimensions.  Returns a view: writes show in both.
+    """
     return c_t(input)
 
 
 def squeeze(Tensor input not None, dim=None):
-    """Without its dimensions of size 1 (or the given ones), as a view."""
+    """Without its dimensions of size 1 (or the given ones), as a view.
+
+    dim: int, ints or None (all).  Returns a view: writes show in both.
+    """
     return c_squeeze(input, dim)
 
 
 def unsqueeze(Tensor input not None, dim):
-    """With a new dimension of size 1 at `dim`, as a view."""
+    """With a new dimension of size 1 at `dim`, as a view.
+
+    dim: in [-ndim - 1, ndim].  Returns a view: writes show in both.
+    """
     return c_unsqueeze(input, dim)
 
 
 def flatten(Tensor input not None, start_dim=0, end_dim=-1):
-    """Dimensions start_dim to end_dim merged into one."""
+    """Dimensions start_dim to end_dim merged into one.
+
+    Returns a view where strides allow it, else a copy.
+    """
     cdef int a = wrap_dim("flatten", start_dim, input.nd), b = wrap_dim("flatten", end_dim, input.nd), d
     if input.nd == 0:
         return c_reshape(input, (1,))
@@ -83,7 +98,10 @@ def flatten(Tensor input not None, start_dim=0, end_dim=-1):
 
 
 def unflatten(Tensor input not None, dim, sizes):
-    """One dimension taken apart into several; one size may be -1."""
+    """One dimension taken apart into several; one size may be -1.
+
+    dim: dimension; sizes: ints whose product is its size.  Returns a view where strides allow it, else a copy.
+    """
     cdef int d = wrap_dim("unflatten", dim, input.nd)
     if input.nd == 0:
         raise IndexError(f"unflatten: {describe(input)} has no dimension to take apart; reshape() it.")
@@ -97,22 +115,34 @@ def unflatten(Tensor input not None, dim, sizes):
 
 
 def expand_as(Tensor input not None, Tensor other not None):
-    """Expanded to another tensor's shape, as a view."""
+    """Expanded to another tensor's shape, as a view.
+
+    Returns a view of other's shape, which must not be written in place.
+    """
     return c_expand(input, tuple_of(other.nd, other.dims))
 
 
 def view_as(Tensor input not None, Tensor other not None):
-    """Viewed in another tensor's shape."""
+    """Viewed in another tensor's shape.
+
+    Returns a view: writes show in both.
+    """
     return c_view(input, tuple_of(other.nd, other.dims))
 
 
 def reshape_as(Tensor input not None, Tensor other not None):
-    """Reshaped to another tensor's shape."""
+    """Reshaped to another tensor's shape.
+
+    Returns a view where strides allow it, else a copy.
+    """
     return c_reshape(input, tuple_of(other.nd, other.dims))
 
 
 def movedim(Tensor input not None, source, destination):
-    """Dimensions moved to other positions, as a view."""
+    """Dimensions moved to other positions, as a view.
+
+    source, destination: int or ints, as many.  Returns a view: writes show in both.
+    """
     src = [wrap_dim("movedim", d, input.nd) for d in ((source,) if isinstance(source, int) else source)]
     dst = [wrap_dim("movedim", d, input.nd) for d in ((destination,) if isinstance(destination, int) else destination)]
     if len(src) != len(dst) or len(set(src)) != len(src) or len(set(dst)) != len(dst):
@@ -126,7 +156,10 @@ def movedim(Tensor input not None, source, destination):
 
 
 def repeat(Tensor input not None, *args, repeats=None):
-    """A copy with the whole repeated along each dimension."""
+    """A copy with the whole repeated along each dimension.
+
+    repeats: an int for each dimension; more of them than dimensions add leading ones.  Returns a new tensor.
+    """
     cdef list reps = list(unpack(args) if repeats is None else (repeats,) if isinstance(repeats, int) else repeats)
     if len(reps) < input.nd:
         raise ShapeError(f"repeat: {describe(input)} needs at least {input.nd} repetitions, got {reps}.")
@@ -137,13 +170,19 @@ def repeat(Tensor input not None, *args, repeats=None):
 
 
 def tile(Tensor input not None, *args, dims=None):
-    """NumPy's tile: like repeat, with missing repetitions 1."""
+    """NumPy's tile: like repeat, with missing repetitions 1.
+
+    dims: ints.  Returns a new tensor.
+    """
     cdef list reps = list(unpack(args) if dims is None else (dims,) if isinstance(dims, int) else dims)
     return repeat(input, *([1] * (input.nd - len(reps)) + reps))
 
 
 def broadcast_tensors(*tensors):
-    """All tensors expanded to their common shape, as views."""
+    """All tensors expanded to their common shape, as views.
+
+    tensors: of any dtypes.  Returns a tuple of views.
+    """
     cdef Plan p
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
         tensors = tuple(tensors[0])
@@ -155,12 +194,18 @@ def broadcast_tensors(*tensors):
 
 
 def broadcast_to(Tensor input not None, shape):
-    """Expanded to a shape, as a view."""
+    """Expanded to a shape, as a view.
+
+    shape: ints; -1 keeps a size.  Returns a view, which must not be written in place.
+    """
     return c_expand(input, shape)
 
 
 def broadcast_shapes(*shapes):
-    """The shape that broadcasting gives several shapes."""
+    """The shape that broadcasting gives several shapes.
+
+    shapes: sequences of ints, or ints.  Returns a Size.  Errors: ShapeError where they do not broadcast.
+    """
     out = []
     for shape in shapes:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)

@@ -121,7 +121,10 @@ cdef Tensor selected(Tensor x, int dim, int64_t index):
 
 
 def narrow(Tensor input not None, dim, start, length):
-    """`length` slices of a dimension from `start`, as a view."""
+    """`length` slices of a dimension from `start`, as a view.
+
+    dim: dimension; start: int or 0-d tensor, negative ones from the end.  Returns a view: writes show in both.
+    """
     cdef int d = wrap_dim("narrow", dim, input.nd)
     cdef int64_t b, n = length
     if isinstance(start, Tensor) and (CATEGORY[(<Tensor>start).code] != 1 or (<Tensor>start).nd):
@@ -137,7 +140,10 @@ def narrow(Tensor input not None, dim, start, length):
 
 
 def select(Tensor input not None, dim, index):
-    """One slice of a dimension, without that dimension, as a view."""
+    """One slice of a dimension, without that dimension, as a view.
+
+    dim, index: ints, negative ones from the end.  Returns a view: writes show in both.
+    """
     cdef int d = wrap_dim("select", dim, input.nd)
     cdef int64_t i = index
     if input.nd == 0 or i < -input.dims[d] or i >= input.dims[d]:
@@ -154,12 +160,18 @@ cdef list c_unbind(Tensor x, int64_t dim):
 
 
 def unbind(Tensor input not None, dim=0):
-    """All slices of a dimension, as a tuple of views."""
+    """All slices of a dimension, as a tuple of views.
+
+    dim: dimension.  Returns a tuple of views, each without it.
+    """
     return tuple(c_unbind(input, dim))
 
 
 def split(Tensor tensor not None, split_size_or_sections=None, dim=0, *, split_size=None):
-    """Parts of a dimension, each of the given size (the last may be smaller) or of the given sizes, as views."""
+    """Parts of a dimension, each of the given size (the last may be smaller) or of the given sizes, as views.
+
+    split_size_or_sections (or split_size): int or ints.  Returns a tuple of views: writes show in both.
+    """
     if split_size_or_sections is None:
         split_size_or_sections = split_size
     cdef int d = wrap_dim("split", dim, tensor.nd)
@@ -183,7 +195,10 @@ def split(Tensor tensor not None, split_size_or_sections=None, dim=0, *, split_s
 
 
 def chunk(Tensor input not None, int chunks, dim=0):
-    """At most `chunks` parts of a dimension of equal size (the last may be smaller), as views."""
+    """At most `chunks` parts of a dimension of equal size (the last may be smaller), as views.
+
+    dim: dimension.  Returns a tuple of views: writes show in both.
+    """
     cdef int d = wrap_dim("chunk", dim, input.nd)
     if chunks < 1:
         raise ShapeError(f"chunk: chunks must be positive, got {chunks}.")

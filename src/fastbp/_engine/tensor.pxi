@@ -313,12 +313,15 @@ cdef class Tensor:
         return CATEGORY[self.code] == 2
 
     def is_complex(self):
+        """Whether elements are complex: they never are.  Returns a bool."""
         return False
 
     def is_signed(self):
+        """Whether its dtype has negative numbers.  Returns a bool."""
         return self.code != DT_U8 and self.code != DT_BOOL
 
     def get_device(self):
+        """Number of its device: -1, the CPU.  Returns an int."""
         return -1
 
     def ndimension(self):
@@ -342,21 +345,27 @@ cdef class Tensor:
         return bool(self)
 
     def is_shared(self):
+        """Whether its memory belongs to several processes: False.  Returns a bool."""
         return False
 
     def is_pinned(self, device=None):
+        """Whether its memory is pinned for a device: False.  Returns a bool."""
         return False
 
     def is_conj(self):
+        """Whether a conjugation is pending: False.  Returns a bool."""
         return False
 
     def is_neg(self):
+        """Whether a negation is pending: False.  Returns a bool."""
         return False
 
     def is_inference(self):
+        """Whether it was made in inference mode, which keeps no record of that: False.  Returns a bool."""
         return False
 
     def is_distributed(self):
+        """Whether it is part of a distributed tensor: False.  Returns a bool."""
         return False
 
     def share_memory_(self):
@@ -376,7 +385,7 @@ cdef class Tensor:
         return self
 
     def resolve_neg(self):
-        """Itself."""
+        """Itself: no negation is ever pending."""
         return self
 
     def to_dense(self, dtype=None, *, masked_grad=True):
@@ -502,7 +511,10 @@ cdef class Tensor:
     # ---- to Python and NumPy ----------------------------------------------------------------------------------------
 
     def item(self):
-        """The only element, as a Python number."""
+        """The only element, as a Python number.
+
+        Returns an int, float or bool.  Errors: ShapeError unless there is one element.
+        """
         if BATCHING:
             check_concrete("item", self)
         if self.n != 1:
@@ -659,7 +671,10 @@ cdef class Tensor:
     # ---- shapes -----------------------------------------------------------------------------------------------------
 
     def view(self, *shape, size=None, dtype=None):
-        """The same elements in another shape, sharing memory; one size may be -1.  Or view(dtype): the same bytes."""
+        """The same elements in another shape, sharing memory; one size may be -1.  Or view(dtype): the same bytes.
+
+        Returns a view: writes show in both.  Errors: ShapeError where strides do not allow it; use reshape().
+        """
         if dtype is not None:
             return view_dtype(self, dtype)
         if size is not None:
@@ -669,27 +684,45 @@ cdef class Tensor:
         return c_view(self, unpack(shape))
 
     def transpose(self, dim0, dim1):
-        """Two dimensions swapped, as a view."""
+        """Two dimensions swapped, as a view.
+
+        dim0, dim1: dimensions, negative ones from the end.  Returns a view: writes show in both.
+        """
         return c_transpose(self, dim0, dim1)
 
     def t(self):
-        """The transpose of a matrix, as a view."""
+        """The transpose of a matrix, as a view.
+
+        input: of at most two dimensions.  Returns a view: writes show in both.
+        """
         return c_t(self)
 
     def squeeze(self, *dim):
-        """Without its dimensions of size 1 (or the given ones), as a view."""
+        """Without its dimensions of size 1 (or the given ones), as a view.
+
+        dim: int, ints or None (all).  Returns a view: writes show in both.
+        """
         return c_squeeze(self, unpack(dim) if dim else None)
 
     def unsqueeze(self, dim):
-        """With a new dimension of size 1 at `dim`, as a view."""
+        """With a new dimension of size 1 at `dim`, as a view.
+
+        dim: in [-ndim - 1, ndim].  Returns a view: writes show in both.
+        """
         return c_unsqueeze(self, dim)
 
     def contiguous(self, memory_format=None):
-        """Itself if its elements lie in C order without gaps, else a copy."""
+        """Itself if its elements lie in C order without gaps, else a copy.
+
+        Returns the tensor itself, or a new one of its shape and dtype.
+        """
         return self if self.bits & B_CONTIGUOUS else c_clone(self)
 
     def clone(self, *, memory_format=None):
-        """A contiguous copy that stays on the tape."""
+        """A contiguous copy that stays on the tape.
+
+        Returns a new tensor of input's shape and dtype.
+        """
         return c_clone(self)
 
     # <methods>     the build prints the table's methods here (Cython has no include inside a class)

@@ -549,5 +549,8 @@ cdef Tensor c_windows(Tensor x, int64_t dimension, int64_t size, int64_t step):
 
 
 def unfold(Tensor self not None, dimension, size, step):
-    """Windows of a dimension, as a view: `size` elements at every `step`, in a new last dimension."""
+    """Windows of a dimension, as a view: `size` elements at every `step`, in a new last dimension.
+
+    dimension, size, step: ints.  Returns a view: writes show in both.
+    """
     return c_windows(self, dimension, size, step)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from . import TABLE
 from ._declare import Sym, symbolic, trace
+from ._doc import documentation
 from ._micro import CODES, steps_of
 from ._stub import TAKE_OUT, numpy_names, stub
 
@@ -385,16 +386,8 @@ def inplace_door(row):
 
 
 def docstring(row):
-    """One sentence, arguments, result, source: all of it read off the row."""
-    lines = [row.doc or f"The operation {row.name}."]
-    if row.kind == "pointwise":
-        lines.append(f"Tensors ({', '.join(a.name for a in row.tensors)}) of any shapes that broadcast; "
-                     + {"float": "floating dtypes (integers become float32).", "number": "any dtype.",
-                        "integer": "integer and bool dtypes.", "rounding": "any dtype."}[row.types])
-        lines.append({"same": "Returns a new tensor of the promoted dtype.", "bool": "Returns a new bool tensor."}[row.result])
-    if row.source:
-        lines.append(f"Source: {row.source}.")
-    text = "\n\n    ".join(lines).replace("\\", "\\\\")
+    """What is known of the row in words, as the door's docstring."""
+    text = documentation(row).replace("\\", "\\\\").replace("\n", "\n    ").replace("\n    \n", "\n\n")
     yield f'    """{text}\n    """'
 
 

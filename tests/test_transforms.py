@@ -595,3 +595,108 @@ def test_adjoints_of_examples_under_two_levels(f):
     close(pulled(x), one_by_one(x).numpy())
     close(func.jacrev(pulled)(x), func.jacfwd(one_by_one)(x).numpy())
     close(func.vmap(pulled)(fastbp.stack([x, x + 1]))[1], one_by_one(x + 1).numpy())
+
+
+# ---- options of the checks, and names that programs ask for ------------------------------------------------------------
+
+
+def _own(backward, jvp=None):
+    space = {"forward": staticmethod(lambda ctx, x: (ctx.save_for_backward(x), x ** 3)[1]), "backward": staticmethod(backward)}
+    if jvp is not None:
+        space["jvp"] = staticmethod(jvp)
+    return type("Own", (Function,), space).apply
+
+
+def test_options_of_gradcheck():
+    x = t(X, requires_grad=True)
+    good = lambda x: (x.sin() * x, x.prod(), x.cumsum(0))
+    every = {"check_forward_ad": True, "check_batched_grad": True, "check_batched_forward_grad": True, "check_grad_dtypes": True}
+    for fast in (False, True):
+        assert gradcheck(good, (x,), fast_mode=fast, masked=True, **every)
+        assert gradgradcheck(good, (x,), fast_mode=fast, check_fwd_over_rev=True, check_batched_grad=True,
+                             gen_non_contig_grad_outputs=True)
+        wrong = _own(lambda ctx, v: v * 3 * ctx.saved_tensors[0] ** 2 * 1.01)
+        with pytest.raises(RuntimeError, match="backward" + (r" \(fast mode\)" if fast else "")):
+            gradcheck(wrong, (x,), fast_mode=fast)
+        assert not gradcheck(wrong, (x,), fast_mode=fast, raise_exception=False)
+        half = _own(lambda ctx, v: v * 3 * ctx.saved_tensors[0] ** 2, lambda ctx, u: u * ctx.saved_tensors[0])
+        assert gradcheck(half, (x,), fast_mode=fast)
+        with pytest.raises(RuntimeError, match="forward mode"):
+            gradcheck(half, (x,), fast_mode=fast, check_forward_ad=True)
+    shifted = _own(lambda ctx, v: v * 3 * ctx.saved_tensors[0] ** 2 + 1e-7)         # not linear in the adjoint
+    with pytest.raises(RuntimeError, match="adjoint of zeros"):
+        gradcheck(shifted, (x,))
+    assert gradcheck(shifted, (x,), check_undefined_grad=False)
+
+    class Two(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return x * 2, x * 3
+
+        @staticmethod
+        def backward(ctx, u, v):
+            return None if u is None or v is None else u * 2 + v * 3
+    with pytest.raises(RuntimeError, match="without an adjoint"):
+        gradcheck(Two.apply, (x,))
+    single = lambda x: x.sin()
+    assert gradcheck(lambda x: single(x.float()).double(), (x,), check_grad_dtypes=True, eps=1e-2, atol=1e-3)
+
+    class Alone(Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, v):
+            return v * 2 if v.dim() == fastbp.func.debug_unwrap(v).dim() else v * 2.5      # other values under vmap
+    assert gradcheck(Alone.apply, (x,))
+    with pytest.raises(RuntimeError, match="under vmap"):
+        gradcheck(Alone.apply, (x,), check_batched_grad=True)
+    calls = []
+
+    def unsteady(ctx, v):
+        calls.append(1)
+        return v * 3 * ctx.saved_tensors[0] ** 2 * (1 + 1e-9 * len(calls))
+    with pytest.raises(RuntimeError, match="reentrant"):
+        gradcheck(_own(unsteady), (x,), check_undefined_grad=False)
+    assert gradcheck(_own(unsteady), (x,), nondet_tol=1e-5, check_undefined_grad=False)
+
+
+def test_saved_values_that_may_be_overwritten():
+    x = t(X, requires_grad=True)
+    with autograd.graph.allow_mutation_on_saved_tensors():
+        y = x * 1
+        z = (y ** 2).sum() + (y.exp() * y).sum()
+        y.zero_()
+        z.backward()
+    close(x.grad, 2 * X + np.exp(X) * (1 + X))
+
+
+def test_names_of_torch_func():
+    f = func.functionalize(lambda x: x.clone().mul_(x).add_(1), remove="mutations_and_views")
+    close(func.grad(lambda x: f(x).sum())(t(X)), 2 * X)
+    with pytest.raises(RuntimeError, match="'mutations'"):
+        func.functionalize(f, remove="everything")
+    net = func.replace_all_batch_norm_modules_(fastbp.nn.Sequential(fastbp.nn.Linear(3, 4), fastbp.nn.BatchNorm1d(4)).double())
+    assert net[1].running_mean is None and not net[1].track_running_stats
+    parameters = dict(net.named_parameters())
+    loss = lambda p, x: func.functional_call(net, p, (x,)).square().sum()
+    x = t(np.random.default_rng(0).standard_normal((2, 5, 3)))
+    together = func.vmap(func.grad(loss), (None, 0))(parameters, x)
+    for name, g in together.items():
+        np.testing.assert_allclose(g[1].detach().numpy(), func.grad(loss)(parameters, x[1])[name].detach().numpy(), atol=1e-12)
+    seen = []
+
+    def look(x):
+        seen.append((func.debug_unwrap(x), func.debug_unwrap(x, recurse=False)))
+        return x * 2
+    func.vmap(lambda x: func.jvp(look, (x,), (x,))[1])(x)
+    assert seen[0][0].shape == (2, 5, 3) and seen[0][1].shape == (2, 5, 3) and func.debug_unwrap(x) is x
+    with pytest.raises(TypeError, match="Tensor"):
+        func.debug_unwrap(3)
+    mode = fastbp.no_grad().clone()
+    with mode, autograd.set_multithreading_enabled(False):
+        assert not fastbp.is_grad_enabled()

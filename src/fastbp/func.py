@@ -27,8 +27,9 @@ from fastbp.autograd.grad_mode import enable_grad
 from fastbp.nn.utils.stateless import functional_call, stack_module_state
 from fastbp.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-__all__ = ["functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
-           "sparse_hessian", "sparse_jacobian", "sparsity", "stack_module_state", "vjp", "vmap"]
+__all__ = ["debug_unwrap", "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacrev",
+           "jvp", "linearize", "replace_all_batch_norm_modules_", "sparse_hessian", "sparse_jacobian", "sparsity",
+           "stack_module_state", "vjp", "vmap"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -420,6 +421,49 @@ def hvp(func, primals, tangents):
     return jvp(grad(func, 0 if len(primals) == 1 else tuple(range(len(primals)))), tuple(primals), tuple(tangents))
 
 
+def functionalize(func, *, remove="mutations"):
+    """The function itself: writing in place is differentiated and batched as it is, so that nothing need be rewritten.
+
+    Args: remove: "mutations" or "mutations_and_views", accepted.
+    Errors: RuntimeError for another value of remove.
+    Source: torch.func.functionalize
+    """
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(f"functionalize: remove {remove!r}; choose 'mutations' or 'mutations_and_views'.")
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        return func(*args, **kwargs)
+    return wrapper
+
+
+def replace_all_batch_norm_modules_(root):
+    """Lets every batch norm of a module use the statistics of its batch alone, so that it can be mapped; returns the module.
+
+    Source: torch.func.replace_all_batch_norm_modules_
+    """
+    from fastbp.nn.normalization import _BatchNorm
+    for module in root.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
+
+
+def debug_unwrap(tensor, *, recurse=True):
+    """The tensor of all examples, or the value without tangent, that a tensor inside a transform stands for.
+
+    Args: recurse: through all levels, instead of the innermost alone.
+    Source: torch.func.debug_unwrap
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"debug_unwrap: expected a Tensor, got {type(tensor).__name__}.")
+    inside = _core._inside(tensor)
+    while recurse and inside is not tensor:
+        tensor, inside = inside, _core._inside(inside)
+    return inside
+
+
 _batch_rules = False
 
 
@@ -436,7 +480,7 @@ def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
     """A function of one example as a function of a batch: every operation runs once for all examples.
 
     Formula: vmap(f)(x)[i] = f(x[i])
-    Args: in_dims: the dimension of the examples in each argument, None for an argument that all share; an int, or a tuple
+    Args: in_dims: the dimension of the examples in each argument, None for what all share (and is no Tensor); an int, or a tuple
         (with nested containers) that matches the arguments; out_dims: where results get it; randomness: "error" (random
         operations raise), "different" (each example draws its own numbers) or "same"; chunk_size: at most so many examples
         at once, to bound memory.
@@ -466,7 +510,8 @@ def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
             if d is None:
                 continue
             if not isinstance(x, Tensor):
-                raise ValueError(f"vmap: in_dims {d} for argument {k}, which is no Tensor but {type(x).__name__}; say None.")
+                raise ValueError(f"vmap: in_dims {d} for argument {k}, which is no Tensor but {type(x).__name__}; give None "
+                                 f"for it: in_dims=(0, None), say.")
             if not -x.dim() <= d < x.dim():
                 raise ValueError(f"vmap: in_dims {d} for argument {k} of shape {list(x.shape)}: no such dimension.")
             sizes.add(x.shape[d])
@@ -491,8 +536,7 @@ def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
 def _spread_dims(dims, tree, one=False):
     """One entry of in_dims (or out_dims) for each leaf of the arguments (or results)."""
     if dims is None or isinstance(dims, int):
-        leaves = tree_flatten(tree)[0]
-        return [dims if one or isinstance(x, Tensor) else None for x in leaves]
+        return [dims] * len(tree_flatten(tree)[0])
     if isinstance(dims, dict):
         if not isinstance(tree, dict) or dims.keys() != tree.keys():
             raise ValueError("vmap: in_dims is a dict that does not match its argument.")

@@ -691,7 +691,7 @@ cdef backward_from(list tensors, object grads, bint retain, bint create, object 
         return
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if not inputs:
-        raise ValueError("backward: inputs is empty; leave it out to reach all leaves.")
+        raise GraphError("backward: inputs is empty; leave it out to reach all leaves.")
     found = gradients(tensors, inputs, adjoints, retain, create, True)
     for t, g in zip(inputs, found):
         if g is not None:

@@ -448,6 +448,11 @@ def _is_batched(Tensor x not None, int level):
     return x.dual is not None and batch_level((x,)) <= -level and has_level(x, -level)
 
 
+def _inside(Tensor x not None):
+    """What x wraps at its innermost level of vmap or forward mode; x itself if it wraps nothing."""
+    return x if x.dual is None else x.dual.primal
+
+
 cdef bint has_level(Tensor x, int level) except -1:
     while x.dual is not None and x.dual.level < 0:
         if x.dual.level == level:

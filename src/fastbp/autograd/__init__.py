@@ -4,7 +4,7 @@ rearranges arguments."""
 from fastbp._core import BatchError, GraphError, Tensor, _backward, _grad, _release_graph, stack
 from fastbp.autograd import forward_ad, grad_mode, graph
 from fastbp.autograd.function import Function
-from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from fastbp.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled, set_multithreading_enabled
 from fastbp.autograd.variable import Variable
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function", "functional", "grad",
     "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly", "set_grad_enabled",
+    "set_multithreading_enabled",
 ]
 
 # imported when a program first names them

@@ -6,10 +6,10 @@ import functools
 from fastbp._core import FunctionCtx, Tensor, _apply_function, is_grad_enabled
 from fastbp.autograd.grad_mode import no_grad
 
-__all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
+__all__ = ["Function", "FunctionCtx", "FunctionMeta", "InplaceFunction", "once_differentiable"]
 
 
-class _FunctionMeta(type):
+class FunctionMeta(type):
     """Says once for each class what `apply` must know at every call."""
 
     def __init__(cls, name, bases, namespace):
@@ -21,7 +21,7 @@ class _FunctionMeta(type):
         cls._has_vmap = cls.vmap is not Function.vmap if bases else False
 
 
-class Function(metaclass=_FunctionMeta):
+class Function(metaclass=FunctionMeta):
     """An operation with a derivative of its own: derive from it, write `forward` and `backward`, call `apply`.
 
     Formula: backward(ctx, v) returns J^T v for every argument of forward, None where there is no gradient.
@@ -85,7 +85,14 @@ class Function(metaclass=_FunctionMeta):
         return _apply_function(cls, args, cls._separate)
 
 
-InplaceFunction = Function
+class InplaceFunction(Function):
+    """Old name of a Function that may write to its arguments (`ctx.mark_dirty`).
+
+    Source: torch.autograd.function.InplaceFunction
+    """
+
+    def __init__(self, inplace=False):
+        self.inplace = inplace
 
 
 class _Once(Function):

@@ -4,7 +4,7 @@ import functools
 
 from fastbp._core import _set_grad_mode, is_grad_enabled
 
-__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled", "set_multithreading_enabled"]
 
 _GENERATOR = 0x20       # CO_GENERATOR: the function's body runs between the calls of next()
 
@@ -27,6 +27,10 @@ class _GradMode:
     def _again(self):
         """A fresh context: decorated functions may call themselves."""
         return type(self)()
+
+    def clone(self):
+        """A fresh context of the same mode."""
+        return self._again()
 
     def __call__(self, function):
         code = getattr(function, "__code__", None)
@@ -143,3 +147,19 @@ class inference_mode(_GradMode):
 
     def _again(self):
         return type(self)(self.active)
+
+
+class set_multithreading_enabled:
+    """Accepted: a backward pass runs on the thread that asks for it; its kernels use the threads of set_num_threads.
+
+    Source: torch.autograd.grad_mode.set_multithreading_enabled
+    """
+
+    def __init__(self, mode):
+        self.mode = bool(mode)
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *exception):
+        return None

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from fastbp import _core
 from fastbp._core import Node, Tensor
 
-__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-           "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
+__all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+           "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
 
 
 class GradientEdge(namedtuple("GradientEdge", ["node", "output_nr"])):
@@ -82,6 +82,32 @@ def disable_saved_tensors_hooks(error_message):
         yield
     finally:
         _core._disable_saved_tensors_hooks(before)
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """A block in which what the backward pass will read is copied when it is saved, so that it may be overwritten.
+
+    Cost: a copy of every saved value (PyTorch copies those that are written).
+    Source: torch.autograd.graph.allow_mutation_on_saved_tensors
+
+    >>> import fastbp
+    >>> x = fastbp.tensor([1.0, 2.0], requires_grad=True)
+    >>> with allow_mutation_on_saved_tensors():
+    ...     y = x * 1
+    ...     z = (y ** 2).sum()
+    ...     y.zero_()
+    ...     z.backward()
+    tensor([0., 0.], grad_fn=<CopyValuesBackward0>)
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    def __init__(self):
+        super().__init__(Tensor.clone, lambda t: t)
+
+    def __enter__(self):
+        super().__enter__()
+        return self
 
 
 class _Handles:

@@ -125,12 +125,13 @@ def _check_undefined(ys, xs):
             alone = _gradient([y], x, [ones]).numpy()
             zeros = _gradient(ys, x, [ones if j == o else zeros_like(z.detach()) for j, z in enumerate(ys)]).numpy()
             if not np.allclose(alone, zeros, rtol=1e-10, atol=1e-12, equal_nan=True):
-                raise GradcheckError(f"gradcheck: the gradient in input {k} differs between outputs without an adjoint and "
-                                     f"outputs whose adjoint is zero (output {o} has one of ones). Let backward read None as zero.")
+                raise GradcheckError(f"gradcheck: the gradient in input {k} differs between outputs without an adjoint "
+                                     f"and outputs whose adjoint is zero (output {o} has one of ones). Let backward read None "
+                                     f"as zero.")
             nothing = _gradient([y], x, [ones * 0]).numpy()
             if np.isfinite(alone).all() and nothing.any():
-                raise GradcheckError(f"gradcheck: an adjoint of zeros for output {o} gives a gradient in input {k} that is not "
-                                     f"zero; backward must be linear in it.")
+                raise GradcheckError(f"gradcheck: an adjoint of zeros for output {o} gives a gradient in input {k} that is "
+                                     f"not zero; backward must be linear in it.")
 
 
 def _check_dtypes(outputs, x, k):

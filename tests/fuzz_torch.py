@@ -8,6 +8,7 @@ forward derivatives.  Every call has a number of its own, so `--only '^sin$' --s
 
 import argparse
 import inspect
+import operator
 import re
 import sys
 import warnings
@@ -52,49 +53,31 @@ class Array:
 # Names whose gradient goes to one of equal values, and names that are drawn without infinities, NaN and huge numbers: where
 # NaN comes from depends on the order of sums.
 DISTINCT = (
-    "kthvalue",
+    "kthvalue",  # which of equal values gets the gradient is free
     "topk",
     "median",
     "nanmedian",
-    "sort",
-    "msort",
-    "nn.functional.max_pool1d",
-    "nn.functional.max_pool2d",
-    "nn.functional.adaptive_max_pool1d",
-    "nn.functional.adaptive_max_pool2d",
-    "cdist",
-    "std",
+    "std",  # torch's variance of equal values is not quite 0
     "std_mean",
-    "index_reduce",
-    "scatter_reduce",
+    "index_reduce",  # torch divides by tiny factors
 )
 TAME = (
-    "nn.functional.conv1d",
+    "nn.functional.conv1d",  # padding is multiplied with infinite weights
     "nn.functional.conv2d",
     "nn.functional.conv_transpose1d",
     "nn.functional.conv_transpose2d",
-    "searchsorted",
+    "searchsorted",  # a search among NaN ends where it began
     "bucketize",
-    "digamma",
-    "lgamma",
-    "logit",
-    "special.psi",
-    "nn.functional.instance_norm",
-    "special.i1e",
-    "logcumsumexp",
-    "inner",
-    "trapezoid",
-    "cumulative_trapezoid",
-    "prod",
-    "cumprod",
-    "log2",
-    "log10",
-    "linalg.multi_dot",
-    "cross_entropy_smooth",
-    "batch_norm_training",
-    "nn.functional.adaptive_avg_pool1d",
-    "nn.functional.adaptive_avg_pool2d",
-    "nn.functional.cosine_similarity",
+    "special.i1e",  # torch has 1/2 for the slope where |x| is tiny
+    "logcumsumexp",  # torch adds an epsilon to sums, which is seen where they are tiny
+    "inner",  # infinite products in one rounding or two
+    "trapezoid",  # torch has inf - inf where there is no interval
+    "prod",  # overflow before a zero
+    "cumprod",  # torch divides by tiny factors
+    "log2",  # overflow of 1 / x before the product with the adjoint
+    "batch_norm_training",  # differences of 1e30
+    "nn.functional.adaptive_avg_pool2d",  # sums of +-1e30
+    "nn.functional.cosine_similarity",  # squares of 1e-30
 )
 
 
@@ -987,20 +970,22 @@ LIMITS = (
 ROUGH = ("nn.functional.hardsigmoid", "nn.functional.binary_cross_entropy", "nn.functional.softplus")
 # Derivatives that torch has not or has wrong: name -> stages that are left out.
 SKIPPED = {
-    "linalg.cholesky": ("jvp",),
-    "scatter_reduce": ("jvp",),
-    "nn.functional.gaussian_nll_loss": ("jvp",),
-    "heaviside": ("requires_grad",),
-    "kron": ("error",),
-    "isin": ("error",),
-    "repeat_interleave": ("error",),
+    "linalg.cholesky": ("jvp",),  # along matrices that are not symmetric: here, as in reverse mode, their symmetric part
+    "scatter_reduce": ("jvp",),  # of products torch has 0
+    "nn.functional.gaussian_nll_loss": ("jvp",),  # torch differentiates the variance that it has clamped
+    "heaviside": ("requires_grad",),  # torch promises a gradient, and raises when it is asked
+    "kron": ("error",),  # torch views what it cannot
+    "isin": ("error",),  # likewise
+    "repeat_interleave": ("error",),  # a 0-d tensor has dimension 0 here, as elsewhere
     "nanmedian": ("requires_grad", "raises"),
     "median": ("requires_grad", "raises"),  # of nothing
     "linalg.matrix_norm": ("requires_grad",),
     "special.log_ndtr": ("second gradient",),
     "nn.functional.softplus": ("second gradient",),  # at the threshold
     "special.i1e": ("second gradient",),  # the slope counts as 1/2 in a neighbourhood of 0
-    "addcdiv": ("error",),  # integers: torch has retired its old division, here it is the true one
+    "atan2": ("gradient", "second gradient", "jvp"),  # torch negates uint8, and has 0 near the origin in float32
+    "sub": ("error",),  # numbers that are bools count as 0 and 1
+    "rsub": ("error",),
     "addmv": ("shape",),  # of a 0-d input and an empty product, torch returns the input's shape
     "pow": ("second gradient",),  # exponents of exactly 0 lose the derivative of exponent * x^(exponent - 1)
     "float_power": ("second gradient",),
@@ -1248,7 +1233,173 @@ def compare(torch, fastbp, name, seed):
     return None
 
 
-def fuzz(names, rounds, seed, report, call=None):
+# ---- other ways to call ---------------------------------------------------------------------------------------------
+# Values alone are compared here.  Each returns None, or (stage, what differs, the call), as `compare` does.
+
+
+def drawn(name, seed):
+    """Arguments without extreme values, or None where the case cannot make them."""
+    d = Draw(seed, name)
+    d.extreme = False
+    try:
+        return CASES[name](d)
+    except (ValueError, IndexError, ZeroDivisionError):
+        return None
+
+
+def answers(call, *libraries):
+    """(result, exception) of each library."""
+    found = []
+    for xp in libraries:
+        try:
+            found.append((call(xp), None))
+        except Exception as e:
+            found.append((None, e))
+    return found
+
+
+def dtype_name(t):
+    return str(t.dtype).split(".")[-1]
+
+
+def differ(got, want, name, text, low="float32", loose=10.0):
+    """The first difference of two lists of tensors in shape, dtype or value."""
+    for k, (g, w) in enumerate(zip(got, want)):
+        if tuple(g.shape) != tuple(w.shape) or dtype_name(g) != dtype_name(w):
+            return "shape or dtype", f"{k}: {dtype_name(g)}{list(g.shape)}, not {dtype_name(w)}{list(w.shape)}", text
+        if name in TIES and not w.is_floating_point():
+            continue
+        half = dtype_name(w) in ("float16", "bfloat16")
+        a, b = (numbers(t.float() if half else t) for t in (g, w))
+        if half:
+            scale = max(np.abs(b[np.isfinite(b)]).max(initial=0), 1.0)
+            same = np.allclose(np.where(np.isfinite(b), a, b), b, 6e-2, 6e-2 * scale, equal_nan=True)
+        else:
+            same = close(np.where(np.isfinite(b), a, b), b, low, loose)
+        if not same:
+            return "value", f"{k}: {a.ravel()[:4]}, not {b.ravel()[:4]}", text
+    return None
+
+
+def compare_half(torch, fastbp, name, seed):
+    """Half precision: the same values and dtypes, or a DTypeError where fastbp has no such kernel."""
+    case = drawn(name, seed)
+    if case is None or not any(a.floating for a in arrays_in(case)):
+        return None
+    low = ("float16", "bfloat16")[seed[1] % 2]
+
+    def call(xp):
+        def half(v):
+            if isinstance(v, Array):
+                return v.make(xp).to(getattr(xp, low)) if v.floating else v.make(xp)
+            if isinstance(v, (list, tuple)):
+                return type(v)(map(half, v))
+            if isinstance(v, dict):
+                return {k: getattr(xp, x) if k == "dtype" else half(x) for k, x in v.items()}
+            return v
+        args, kwargs = half(case)
+        return flat(xp, function_of(xp, name)(*args, **kwargs))
+    (want, refused), (got, error) = answers(call, torch, fastbp)
+    if refused is not None or isinstance(error, fastbp.DTypeError):
+        return None
+    text = f"{low} {case}"
+    return ("raises", f"{type(error).__name__}: {error}"[:200], text) if error else differ(got, want, name, text)
+
+
+def compare_out(torch, fastbp, name, seed):
+    """out=: of the right size, of another one, a view, or one of the arguments."""
+    case = drawn(name, seed)
+    kind = ("right", "wrong", "view", "alias")[seed[1] % 4]
+    if case is None or "out" in case[1] or name in NO_OUT or (kind == "alias" and CASES[name] not in (unary, binary)):
+        return None             # alias: of elementwise operations alone; torch's others read what they have written
+    [(plain, error)] = answers(lambda xp: Side(xp, name, *case).forward(), torch)
+    if error is not None or not plain or (kind == "alias" and len(plain) > 1):
+        return None
+    shapes = [tuple(w.shape) for w in plain]
+    dtypes = [dtype_name(w) for w in plain]
+
+    def call(xp):
+        args, kwargs = build(xp, case, {})
+
+        def room(shape, dtype):
+            dtype = getattr(xp, dtype)
+            if kind == "wrong":
+                return xp.zeros((2, 3) if seed[1] % 8 == 1 else (0,), dtype=dtype)
+            return xp.zeros((*shape, 2), dtype=dtype)[..., 1] if kind == "view" else xp.zeros(shape, dtype=dtype)
+        outs = [room(s, t) for s, t in zip(shapes, dtypes)]
+        if kind == "alias":
+            same = [t for t in args if isinstance(t, xp.Tensor) and t.shape == shapes[0] and dtype_name(t) == dtypes[0]]
+            outs = same[:1] or outs
+        y = function_of(xp, name)(*args, **kwargs, out=outs[0] if len(outs) == 1 else tuple(outs))
+        if len(outs) == 1 and y is not outs[0]:
+            raise AssertionError("the result is not out")
+        return outs
+    (want, refused), (got, error) = answers(call, torch, fastbp)
+    text = f"{kind} {case}"
+    if refused is not None:
+        no_such = isinstance(refused, TypeError) or error is not None
+        return None if no_such else ("error", f"torch: {type(refused).__name__}: {str(refused)[:150]}; fastbp returns", text)
+    return ("raises", f"{type(error).__name__}: {error}"[:200], text) if error else differ(got, want, name, text)
+
+
+def compare_inplace(torch, fastbp, name, seed):
+    """name_ of the first argument: the same tensor with the same values, or an error on both sides."""
+    case = drawn(name, seed)
+    method = name + "_"
+    if case is None or not hasattr(torch.Tensor, method) or not case[0] or not isinstance(case[0][0], Array):
+        return None
+
+    def call(xp):
+        args, kwargs = build(xp, case, {})
+        y = getattr(args[0], method)(*args[1:], **kwargs)
+        if y is not args[0]:
+            raise AssertionError("the result is another tensor")
+        return [y]
+    (want, refused), (got, error) = answers(call, torch, fastbp)
+    if refused is not None:
+        unknown = "not implemented for" in str(refused) or error is not None or name in LOOSE_IN_PLACE
+        return None if unknown else ("error", f"torch: {type(refused).__name__}: {str(refused)[:150]}; fastbp returns", str(case))
+    if error is not None:
+        if "expanded" in str(error) or name in STRICT_IN_PLACE:     # torch writes some of those all the same
+            return None
+        return "raises", f"{type(error).__name__}: {error}"[:200], str(case)
+    return differ(got, want, name, str(case))
+
+
+def compare_numbers(torch, fastbp, name, seed):
+    """Python's operators between a tensor of any dtype and a number or a tensor of any other: values, dtypes and errors."""
+    rng = np.random.default_rng(seed)
+    f = getattr(operator, name)
+    dtypes = (*ALL, "float16", "bfloat16")
+    pick = lambda choices: choices[int(rng.integers(len(choices)))]
+    left, right, zero_d, swapped = pick(dtypes), pick(dtypes), rng.random(2) < 0.4, rng.random() < 0.5
+    number = pick((True, False, 0, 1, -1, 3, 2.5, -0.5, float("nan"), float("inf"), 300)) if rng.random() < 0.5 else None
+    if number is None:
+        swapped = False
+
+    def call(xp):
+        tensors = [xp.tensor(v[2] if z else v).to(getattr(xp, t))
+                   for v, t, z in zip(([1, 0, 2, 3], [1, 2, 1, 3]), (left, right), zero_d)]
+        other = tensors[1] if number is None else number
+        return [f(other, tensors[0]) if swapped else f(tensors[0], other)]
+    (want, refused), (got, error) = answers(call, torch, fastbp)
+    text = f"{name} {left} {right if number is None else number} {zero_d} {swapped}"
+    if refused is not None:         # no booleans are subtracted, and no bools divided or shifted, in torch
+        known = "not implemented for" in str(refused) or "bool" in str(refused) or "overflow" in str(refused)
+        return None if known or error is not None else ("error", f"torch: {refused}"[:200], text)
+    return ("raises", f"{type(error).__name__}: {error}"[:200], text) if error else differ(got, want, name, text)
+
+
+NUMBERS = """add sub mul truediv floordiv mod pow and_ or_ xor lshift rshift lt le eq ne iadd isub imul itruediv ifloordiv imod
+    ipow iand ior ixor ilshift irshift""".split()
+NO_OUT = ("nn.functional.gelu", "gelu_tanh", "nn.functional.softshrink", "nn.functional.linear", "nn.functional.avg_pool2d",
+          "__rmatmul__", "median", "nanmedian")     # not in PyTorch's documentation, or for dim alone
+LOOSE_IN_PLACE = ("float_power",)       # of float32: torch refuses, here the result is rounded
+STRICT_IN_PLACE = ("addbmm", "cumsum", "cumprod")       # torch changes shapes, and writes counts into bools
+MODES = {"half": compare_half, "out": compare_out, "inplace": compare_inplace, "numbers": compare_numbers}
+
+
+def fuzz(names, rounds, seed, report, call=None, compare=compare):
     """Number of calls, and a Counter of (name, stage) that differ."""
     import fastbp
     import torch
@@ -1273,6 +1424,7 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=40, help="calls of each operation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--call", type=int, help="only this call")
+    parser.add_argument("--mode", choices=MODES, help="another way to call: half precision, out=, ...")
     parser.add_argument("--show", type=int, default=2, help="differences of one kind that are printed")
     options = parser.parse_args(argv)
 
@@ -1280,7 +1432,9 @@ def main(argv=None):
         if count <= options.show:
             print(f"{name} #{k} {stage}: {what}\n    {text[:400]}", flush=True)
 
-    calls, found = fuzz([n for n in CASES if re.search(options.only, n)], options.rounds, options.seed, report, options.call)
+    names = [n for n in (NUMBERS if options.mode == "numbers" else CASES) if re.search(options.only, n)]
+    how = MODES.get(options.mode, compare)
+    calls, found = fuzz(names, options.rounds, options.seed, report, options.call, how)
     print(
         f"{calls} calls, {sum(found.values())} that differ: "
         + (", ".join(f"{n} ({s}) {c}" for (n, s), c in sorted(found.items())) or "none")

@@ -1,6 +1,7 @@
 """Corners found by random comparisons: rounding below zero, ignored rows, unsigned exponents, NaN in steps."""
 
 import math
+import operator
 
 import fastbp as torch
 import numpy as np
@@ -194,3 +195,21 @@ def test_quotients_of_integers_in_addcdiv():
     with pytest.raises(torch.DTypeError, match="quotient of floats"):
         torch.addcdiv(torch.ones(1), i, i)
     assert torch.addcdiv(i, i, torch.tensor([8.0])).tolist() == [4.5]
+
+
+def test_numbers_wrap_around_in_place_as_out_of_place():
+    x = torch.tensor([1, 0, 2, 253], dtype=torch.uint8)
+    for f in (operator.ifloordiv, operator.imod, operator.iadd, operator.imul):
+        for number in (-1, -3, 300):
+            y = x.clone()
+            f(y, number)
+            assert torch.equal(y, f(x.to(torch.int64), number % 256).to(torch.uint8))
+    assert (x // -1).tolist() == x.clone().floor_divide_(-1).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("write", [lambda x: x.neg_(), lambda x: x.sub_(x.clone()), lambda x: x.__isub__(True)])
+def test_bools_have_no_difference_in_place(write):
+    x = torch.tensor([True, False])
+    with pytest.raises(torch.DTypeError, match="logical_not"):
+        write(x)
+    assert x.tolist() == [True, False]

@@ -5,10 +5,13 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_random_calls_agree_with_torch():
+@pytest.mark.parametrize("mode", [None, "half", "out", "inplace", "numbers"])
+def test_random_calls_agree_with_torch(mode):
     pytest.importorskip("torch")
     import fuzz_torch
 
     found = []
-    fuzz_torch.fuzz(fuzz_torch.CASES, 3, 0, lambda name, k, stage, what, text, count: found.append((name, k, stage, what)))
+    names, rounds = (fuzz_torch.NUMBERS, 50) if mode == "numbers" else (fuzz_torch.CASES, 4 if mode else 3)
+    fuzz_torch.fuzz(names, rounds, 0, lambda name, k, stage, what, text, count: found.append((name, k, stage, what)),
+                    compare=fuzz_torch.MODES.get(mode, fuzz_torch.compare))
     assert not found

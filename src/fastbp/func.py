@@ -92,7 +92,7 @@ class _Recorded:
             made = [x.grad_fn for x in self.inputs]
             changed = _replaced(args, argnums, tree_unflatten(self.inputs, self.spec))
             self.output, self.aux = _output(name, func(*changed, **kwargs), has_aux)
-        if any([x.grad_fn is not node for x, node in zip(self.inputs, made)]):
+        if any(x.grad_fn is not node for x, node in zip(self.inputs, made)):
             raise RuntimeError(f"{name}: the function writes to an argument that it is differentiated in. Let it work on a copy "
                                f"(x = x.clone()), or use the out-of-place operation.")
         self.outputs, self.output_spec = tree_flatten(self.output)

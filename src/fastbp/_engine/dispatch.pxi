@@ -596,6 +596,10 @@ cdef object inplace(int op, tuple xs, tuple consts):
         check_divisor(op, xs)
     if CATEGORY[code] != 2 and op == OP_pow and not isinstance(xs[1], Tensor) and xs[1] < 0:
         raise ValueError("pow_: integers to negative integer powers are not allowed; convert with .float().")
+    if CATEGORY[code] == 0 and (op == OP_sub or op == OP_neg):
+        raise DTypeError(f"{op_name(op)}_: bool tensors have no {op_name(op)}; use ^ or logical_not().")
+    if CATEGORY[code] == 1 and code != DT_I64:
+        xs = (t,) + tuple([wrapped_to(x_, code) for x_ in xs[1:]])
     broadcast_shape(op, xs, &p)
     if p.nd != t.nd or memcmp(p.dims, t.dims, p.nd * sizeof(int64_t)):
         raise ShapeError(f"{op_name(op)}_: the result has shape {list(size_tuple(p.nd, p.dims))}, which is not the shape of "

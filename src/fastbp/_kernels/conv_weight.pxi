@@ -561,6 +561,58 @@ cdef void cv_dots(MmRegs* regs, MmRows* taps, MmCols* two, int64_t count, const 
                 MM_STORE(r.c + ss + i * V, r.c1[i])
 
 
+# acc[kh, kw, :] += lanes of gy * x for the nine taps of one filter, steps of one: a row of x, read at three places, meets the
+# three rows of gy that see it, which stay in registers.
+cdef void cv_nine(MmRegs* regs, const void* plane, int64_t Wp, const void* gy, int64_t n, int64_t lines,
+                  void* acc) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t t = 0, j, q, V = MM_WIDTH(sizeof(r.a[0]))
+    cdef int i
+    MM_PTR(r.c, acc)
+    for i in range(9):
+        MM_LOAD(r.c0[i], r.c + i * V)
+    while t < n:
+        q = min(n - t, V)
+        MM_PTR(r.a, plane)
+        MM_PTR(r.b, gy)
+        r.a = r.a + t
+        r.b = r.b + t
+        MM_ZERO(r.c1[0])
+        MM_ZERO(r.c1[1])
+        for j in range(lines + 2):
+            r.c1[2] = r.c1[1]
+            r.c1[1] = r.c1[0]
+            if q == V:
+                MM_LOAD(r.b0, r.a)
+                MM_LOAD(r.b1, r.a + 1)
+                MM_LOAD(r.b2, r.a + 2)
+                if j < lines:
+                    MM_LOAD(r.c1[0], r.b)
+            else:
+                MM_LOADN(r.b0, r.a, q)
+                MM_LOADN(r.b1, r.a + 1, q)
+                MM_LOADN(r.b2, r.a + 2, q)
+                if j < lines:
+                    MM_LOADN(r.c1[0], r.b, q)
+            if j < lines:
+                r.c0[0] = r.c0[0] + r.c1[0] * r.b0
+                r.c0[1] = r.c0[1] + r.c1[0] * r.b1
+                r.c0[2] = r.c0[2] + r.c1[0] * r.b2
+            if 1 <= j <= lines:
+                r.c0[3] = r.c0[3] + r.c1[1] * r.b0
+                r.c0[4] = r.c0[4] + r.c1[1] * r.b1
+                r.c0[5] = r.c0[5] + r.c1[1] * r.b2
+            if j >= 2:
+                r.c0[6] = r.c0[6] + r.c1[2] * r.b0
+                r.c0[7] = r.c0[7] + r.c1[2] * r.b1
+                r.c0[8] = r.c0[8] + r.c1[2] * r.b2
+            r.a = r.a + Wp
+            r.b = r.b + n
+        t += V
+    for i in range(9):
+        MM_STORE(r.c + i * V, r.c0[i])
+
+
 cdef void cv_all_dots(MmRegs* R, MmCols* two, int64_t count, int64_t K, const int64_t* off, const void* plane, int64_t Wp,
                       const void* gy, int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
     cdef MmRegs r
@@ -656,7 +708,12 @@ cdef void cv_weight_dots(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
                             cv_planes(x, &first, 1, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, w.p.band + w.p.more, w.p.Wp,
                                       0, padded)
                             at = padded
-                        if real is float:
+                        if v.Og == 1 and v.KH == v.KW == 3 and v.sh == v.sw == v.dh == v.dw == 1:
+                            if real is float:
+                                cv_nine(<MmF32*>NULL, at, w.p.Wp, gy + r * v.OW, v.OW, rows, acc + kd * 9 * V)
+                            else:
+                                cv_nine(<MmF64*>NULL, at, w.p.Wp, gy + r * v.OW, v.OW, rows, acc + kd * 9 * V)
+                        elif real is float:
                             cv_group_dots(<MmF32*>NULL, v.Og, v.T, off, at, w.p.Wp, gy + r * v.OW, gs, v.OW, rows,
                                           acc + kd * v.T * V, K * V)
                         else:

@@ -270,7 +270,7 @@ cdef bint dw_flat_use(const Conv* v, bint back) noexcept nogil:
 
 # The adjoint by the weight as sums along the rows (conv_weight.pxi).
 cdef bint dw_dots(const Conv* v) noexcept nogil:
-    return v.OW >= 2 * MM_WIDTH(4) and dw_flat_use(v, False)
+    return v.OW >= (1 if v.T == 9 and v.sw == 1 else 2) * MM_WIDTH(4) and dw_flat_use(v, False)
 
 
 cdef int64_t dw_flat_bytes(const Conv* v, bint back) noexcept nogil:

@@ -51,6 +51,59 @@ def test_long_chains_in_forward_mode_and_twice_backward(n):
     assert func.grad(lambda x: func.jvp(chain, (x,), (fastbp.ones_like(x),))[1])(x).item() == 2.0
 
 
+@pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_long_graphs_in_a_thread_with_little_stack(n):
+    """256 kB of stack and Python's own limit of recursion: no mode of differentiation goes deeper with the length of the graph."""
+    from fastbp import func
+    from fastbp.utils.checkpoint import checkpoint
+    t = fastbp.tensor
+    failed = []
+
+    def chain(x, n=n):
+        y = x
+        for _ in range(n // 2):
+            y = y * 1.0 + 0.0
+        return y * x
+
+    def work():
+        before = fastbp._core.live_nodes()
+        x = t(0.5, dtype=fastbp.float64)
+        assert func.vmap(func.grad(lambda x: chain(x, n // 4)))(t([0.5, 2.0])).tolist() == [1.0, 4.0]
+        assert func.jvp(func.grad(lambda x: chain(x, n // 4)), (x,), (x,))[1].item() == 1.0
+        assert func.vjp(lambda x: func.jvp(lambda x: chain(x, n // 4), (x,), (x,))[1], x)[1](x)[0].item() == 1.0
+        x = t(0.5, dtype=fastbp.float64, requires_grad=True)
+        y = checkpoint(chain, x, use_reentrant=False)
+        y.backward()
+        assert x.grad.item() == 1.0
+        y = chain(x)
+        g, = fastbp.autograd.grad(y, x, create_graph=True)
+        assert fastbp.autograd.grad(g, x)[0].item() == 2.0
+        with fastbp.autograd.detect_anomaly(check_nan=False):
+            chain(x, n // 4).backward()
+        node, seen = y.grad_fn, 0
+        while node is not None:                           # the graph as programs look at it
+            seen, node = seen + 1, node.next_functions[0][0] if node.next_functions else None
+        assert seen >= n
+        u = (y * 1).detach()
+        del y, g, node                                    # all of it is let go, from its end
+        assert u.item() == 0.25 and fastbp._core.live_nodes() - before < 10
+
+    def guarded():
+        try:
+            work()
+        except BaseException as e:
+            failed.append(e)
+    old = threading.stack_size(256 * 1024)
+    try:
+        thread = threading.Thread(target=guarded)
+        thread.start()
+    finally:
+        threading.stack_size(old)
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
 def test_chain_of_a_million_nodes():
     n = 1_000_000
     before = counts()

@@ -53,7 +53,7 @@ def test_long_chains_in_forward_mode_and_twice_backward(n):
 
 @pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_long_graphs_in_a_thread_with_little_stack(n):
-    """256 kB of stack and Python's own limit of recursion: no mode of differentiation goes deeper with the length of the graph."""
+    """256 kB of stack and Python's own limit of recursion: no mode of differentiation goes deeper with a longer graph."""
     from fastbp import func
     from fastbp.utils.checkpoint import checkpoint
     t = fastbp.tensor

@@ -161,11 +161,18 @@ def run(chain, mode, kind, optimizer, compiled):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(0, len(OPS) - 1), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12),
-       st.integers(0, 2), st.integers(0, 31), st.integers(0, len(OPTIMIZERS) - 1))
-def test_random_programs(chain, mode, kind, optimizer):
+       st.integers(0, 2), st.integers(0, 31), st.integers(0, len(OPTIMIZERS) - 1), st.booleans())
+def test_random_programs(chain, mode, kind, optimizer, tight):
+    """tight: as in large programs, what is cheap is computed again instead of being kept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        eager, compiled = (run(chain, mode, kind, optimizer, c) for c in (False, True))
+        eager = run(chain, mode, kind, optimizer, False)
+        before = fastbp._core._set_recompute(1.0, 0) if tight else None
+        try:
+            compiled = run(chain, mode, kind, optimizer, True)
+        finally:
+            if tight:
+                fastbp._core._set_recompute(*before)
     for k, (a, b) in enumerate(zip(eager, compiled)):
         assert a == b, f"entry {k}"
 

@@ -370,9 +370,9 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + (8 if V * itemsize >= 64 else 2.5)
     turned = <double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
     turned += 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1))
-    dots = (1.15 * v.Og + 2.2) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
+    dots = (0.8 * v.Og + 1.6) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
     # rows of taps: multiplied, written run by run, and made of pixels that were brought together
-    runs = 0.6 * v.Og * ((v.K + V - 1) // V * V) + 1.9 * V * (v.T // v.KW) * ((v.KW * v.Cg + V - 1) // V)
+    runs = 0.55 * v.Og * ((v.K + V - 1) // V * V) + 1.9 * V * (v.T // v.KW) * ((v.KW * v.Cg + V - 1) // V)
     runs += (1.5 if v.Cg <= 3 else 5.0) * ((v.Cg + V - 1) // V) * V * v.H * v.W / max(v.OH * v.OW, 1) + v.Og
     runs /= max(v.K, 1)
     if V > 1 and v.dw == 1 and v.KD == 1 and runs < min(min(unfolded, turned), dots):

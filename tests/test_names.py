@@ -246,3 +246,15 @@ def test_collectives_of_one_process_have_gradients():
     finally:
         dist.destroy_process_group()
     assert x.grad.tolist() == [5, 5]
+
+
+def test_randint_takes_its_end_by_name():
+    fastbp.manual_seed(0)
+    assert set(fastbp.randint(high=3, size=(200,)).tolist()) == {0, 1, 2} == set(fastbp.randint(3, (200,)).tolist())
+    assert set(fastbp.randint(low=1, high=3, size=(200,)).tolist()) == {1, 2} == set(fastbp.randint(1, 3, (200,)).tolist())
+    x = fastbp.zeros(200)
+    assert set(fastbp.randint_like(x, high=2).tolist()) == {0.0, 1.0} == set(fastbp.randint_like(x, 2).tolist())
+    assert set(fastbp.randint_like(x, low=1, high=3).tolist()) == {1.0, 2.0} == set(fastbp.randint_like(x, 1, high=3).tolist())
+    for call in (fastbp.randint, lambda: fastbp.randint(size=(2,)), lambda: fastbp.randint_like(x)):
+        with pytest.raises(TypeError):
+            call()

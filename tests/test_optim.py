@@ -679,3 +679,24 @@ def test_training_converges_and_deepcopy():
             opt.step()
         assert loss.item() < 1e-4
         assert copy.deepcopy(opt).state_dict()["param_groups"] == opt.state_dict()["param_groups"]
+
+
+def test_an_optimizer_that_wraps_another():
+    """Subclasses that never call `__init__`, and set state and groups themselves, as Lookahead and SAM do."""
+    class Wrapped(optim.Optimizer):
+        def __init__(self, inner):
+            self.optimizer = inner
+            self.param_groups = inner.param_groups
+            self.state = {}
+
+        def step(self, closure=None):
+            self.state["steps"] = self.state.get("steps", 0) + 1
+            return self.optimizer.step(closure)
+
+    w = fastbp.nn.Parameter(fastbp.tensor([1.0]))
+    opt = Wrapped(optim.SGD([w], lr=0.25))
+    for _ in range(2):
+        opt.zero_grad()
+        (w * w).sum().backward()
+        opt.step()
+    assert w.item() == 0.25 and opt.state == {"steps": 2}

@@ -185,31 +185,40 @@ def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=
                             generator, 0.0, 1.0), requires_grad)
 
 
-def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
+def randint(low=None, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
     """Integers in [low, high): randint(high, size) or randint(low, high, size); int64 unless dtype is given.
 
     low, high: ints; size: ints.  Returns a new tensor.
     """
     if size is None or isinstance(high, (tuple, list)):
-        low, high, size = 0, low, high
-    elif high is None:
-        low, high = 0, low
+        low, high, size = None, low, high
+    low, high = bounds("randint", low, high)
     check_device(device)
     return into(made(integers("randint", sized("randint", (size,), None, DT_I64, True), low, high, generator, out_dtype(dtype, out)),
                      requires_grad), out)
 
 
-def randint_like(Tensor input not None, low, high=None, *, dtype=None, device=None, requires_grad=False, generator=None,
+def randint_like(Tensor input not None, low=None, high=None, *, dtype=None, device=None, requires_grad=False, generator=None,
                  memory_format=None):
     """Integers in [low, high), or [0, low) where high is not given, of input's shape and dtype.
 
     low, high: ints.  Returns a new tensor.
     """
-    if high is None:
-        low, high = 0, low
+    low, high = bounds("randint_like", low, high)
     check_device(device)
     return made(integers("randint_like", for_numbers(DT_I64, input.nd, input.dims), low, high, generator,
                          DTYPES[input.code] if dtype is None else dtype), requires_grad)
+
+
+cdef tuple bounds(str op, object low, object high):
+    """[low, high): 0 is the lower one where one is given, by either name."""
+    if high is None:
+        low, high = 0, low
+    elif low is None:
+        low = 0
+    if high is None:
+        raise TypeError(f"{op}: it needs high, the end of the range.")
+    return low, high
 
 
 cdef Tensor integers(str op, Tensor t, object low, object high, object generator, object dtype):

@@ -146,7 +146,7 @@ class Optimizer:
 
     @state.setter
     def state(self, state):
-        self._plans.clear()
+        self.__dict__["_plans"] = {}        # also of one that wraps another, and never was an Optimizer's `__init__`
         self._state = state
 
     def _drop_plans(self):

@@ -69,14 +69,15 @@ def _hook_all(hooks, hook):
 def _call_hooked(step, optimizer, args, kwargs):
     """One step between its pre and post hooks; args as hooks see them begin with the optimizer itself."""
     args = (optimizer, *args)
-    for hook in [*_BEFORE_ALL.values(), *optimizer._optimizer_step_pre_hooks.values()]:
+    before, after = (getattr(optimizer, f"_optimizer_step_{when}_hooks", {}) for when in ("pre", "post"))   # no __init__: none
+    for hook in [*_BEFORE_ALL.values(), *before.values()]:
         result = hook(optimizer, args, kwargs)
         if result is not None:
             if not isinstance(result, tuple) or len(result) != 2:
                 raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}.")
             args, kwargs = result
     result = step(*args, **kwargs)
-    for hook in [*optimizer._optimizer_step_post_hooks.values(), *_AFTER_ALL.values()]:
+    for hook in [*after.values(), *_AFTER_ALL.values()]:
         hook(optimizer, args, kwargs)
     return result
 

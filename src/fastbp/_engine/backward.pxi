@@ -886,7 +886,7 @@ def _depends_elsewhere(outputs, inputs):
                             break
                         m.walk = WALK
                         push(&todo, e)
-                else:
+                elif (<Tensor>e).bits & B_GRAD:             # else: the zero that forward mode asked by
                     found = True
                     break
     finally:

@@ -206,6 +206,7 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
             (<Tensor>u).bits |= B_GRAD
             g = gradients([y], [changed[k]], [u], True, True, True)[0]
             term = None if g is None else gradients([g], [u], [t], create, create, True)[0]
+            (<Tensor>u).bits &= ~<uint32_t>B_GRAD       # a rule that is not linear in it keeps it on the tape
         finally:
             GRAD_MODE = mode
             for wall in walls:
@@ -241,6 +242,8 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
                 (<Tensor>u).bits |= B_GRAD
             g = gradients([x for j, x in floats], [changed[k]], us, True, True, True)[0] if floats else None
             terms = [None] * len(us) if g is None else gradients([g], us, [t], create, create, True)
+            for u in us:
+                (<Tensor>u).bits &= ~<uint32_t>B_GRAD   # a rule that is not linear in them keeps them on the tape
             if g is not None and terms.count(None) == len(us):
                 check_constant([x for j, x in floats], changed[k])
         finally:

@@ -174,7 +174,7 @@ cdef Tensor c_sum(Tensor x, object dim, bint keepdim, object d):
 
 cdef Tensor halved(Tensor y, Tensor x, object d):
     """y, computed in float32, in the half precision of x, or in the one that was asked for."""
-    cdef int code = x.code if d is None else (<dtype>d).code
+    cdef int code = x.code if d is None else dtype_code(d)
     return c_cast(y, DTYPES[code]) if code > DT_I64 and CATEGORY[code] == 2 else y
 
 

@@ -300,12 +300,19 @@ def _diff(input, n=1, dim=-1, prepend=None, append=None):
     return input
 
 
+def _check_tensor(op, x):
+    if not isinstance(x, F.Tensor):
+        raise F.DTypeError(f"{op}: expected a Tensor, got {type(x).__name__}; make it one with torch.tensor().")
+
+
 def _all(input, dim=None, keepdim=False):
+    _check_tensor("all", input)
     y = F.amin((input != 0).to(F.uint8), dim, keepdim) != 0 if input.numel() else (input != 0).sum(dim, keepdim) == 0
     return y.to(F.uint8) if input.dtype is F.uint8 else y           # PyTorch's exception
 
 
 def _any(input, dim=None, keepdim=False):
+    _check_tensor("any", input)
     y = (input != 0).sum(dim, keepdim) != 0
     return y.to(F.uint8) if input.dtype is F.uint8 else y
 

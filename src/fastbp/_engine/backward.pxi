@@ -323,7 +323,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
-            if not retain and keeps_values(n):      # what was used is freed at once; edges stay: a second pass can say what is missing
+            if not retain and keeps_values(n):  # what was used is freed at once; edges stay: a second pass says what is missing
                 n.freed = True
                 if ANOMALY:
                     note_freed(n, line)

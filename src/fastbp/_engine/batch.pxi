@@ -246,8 +246,8 @@ def each_example(Tensor x not None):
         if RANDOMNESS[k] == "different" and not has_level(x, -1 - k):
             x = hidden(to_physical(x, -1 - k), -1 - k)
         elif RANDOMNESS[k] == "same" and has_level(x, -1 - k):
-            raise BatchError(f"vmap: random numbers whose parameters ({describe(x)}) differ between examples cannot be the same for "
-                             f"all; use randomness='different'.")
+            raise BatchError(f"vmap: random numbers whose parameters ({describe(x)}) differ between examples cannot be the same "
+                             f"for all; use randomness='different'.")
     return x
 
 

@@ -574,7 +574,7 @@ def new_zeros(Tensor self not None, *sizes, size=None, dtype=None, device=None, 
     sizes (or size): ints.  Returns a new tensor.
     """
     return spread_like(zeros(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
-                            requires_grad=requires_grad), self)
+                             requires_grad=requires_grad), self)
 
 
 def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
@@ -584,7 +584,7 @@ def new_ones(Tensor self not None, *sizes, size=None, dtype=None, device=None, r
     sizes (or size): ints.  Returns a new tensor.
     """
     return spread_like(ones(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
-                           requires_grad=requires_grad), self)
+                            requires_grad=requires_grad), self)
 
 
 def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None,
@@ -594,7 +594,7 @@ def new_empty(Tensor self not None, *sizes, size=None, dtype=None, device=None, 
     sizes (or size): ints.  Returns a new tensor.
     """
     return spread_like(empty(*sizes, size=size, dtype=DTYPES[self.code] if dtype is None else dtype, device=device,
-                            requires_grad=requires_grad), self)
+                             requires_grad=requires_grad), self)
 
 
 def new_full(Tensor self not None, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,

@@ -109,8 +109,8 @@ cdef Tensor refilled(str op, int kernel, Tensor t, object generator, double f2, 
     """t filled in place: under vmap each example with its own numbers, or all with the same."""
     check_writable(op, t)
     if BATCHING and draws_apart(t):
-        raise BatchError(f"{op}: vmap: {describe(t)} has no batch dimension, and with randomness='different' is filled with other "
-                         f"numbers for each example. Make it from a batched tensor (empty_like(x)).")
+        raise BatchError(f"{op}: vmap: {describe(t)} has no batch dimension, and with randomness='different' is filled with "
+                         f"other numbers for each example. Make it from a batched tensor (empty_like(x)).")
     if BATCHING and is_batched(t) and "same" in RANDOMNESS:
         return copy_tensor(t, random_like(kernel, for_numbers(t.code, t.nd, t.dims), generator, f2, f3))
     random_like(kernel, t, generator, f2, f3)
@@ -194,8 +194,8 @@ def randint(low=None, high=None, size=None, *, generator=None, dtype=None, devic
         low, high, size = None, low, high
     low, high = bounds("randint", low, high)
     check_device(device)
-    return into(made(integers("randint", sized("randint", (size,), None, DT_I64, True), low, high, generator, out_dtype(dtype, out)),
-                     requires_grad), out)
+    drawn = integers("randint", sized("randint", (size,), None, DT_I64, True), low, high, generator, out_dtype(dtype, out))
+    return into(made(drawn, requires_grad), out)
 
 
 def randint_like(Tensor input not None, low=None, high=None, *, dtype=None, device=None, requires_grad=False, generator=None,
@@ -283,8 +283,8 @@ def bernoulli(Tensor input not None, *, generator=None, out=None):
     if p.n and not (0.0 <= detached(p).min().item() and detached(p).max().item() <= 1.0):
         raise ValueError(f"bernoulli: {describe(input)} has values outside [0, 1]; they must be probabilities.")
     if BATCHING:
-        return into(c_cast(binary(OP_lt, random_like(K_rand_uniform, for_numbers(DT_F64, input.nd, input.dims), generator, 0.0, 1.0),
-                                  each_example(input)), DTYPES[input.code]), out)
+        drawn = random_like(K_rand_uniform, for_numbers(DT_F64, input.nd, input.dims), generator, 0.0, 1.0)
+        return into(c_cast(binary(OP_lt, drawn, each_example(input)), DTYPES[input.code]), out)
     p = whole(p)
     t = fresh_like(p)
     run_random(K_bernoulli, t, p, generator, 0.0, 0.0, 0, 0)

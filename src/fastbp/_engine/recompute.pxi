@@ -136,7 +136,7 @@ def _recompute(list reads, list writes, list sizes, list costs, list pure, list 
                 (<list>uses[m]).append((k, False))
         least = py.max(64, lowest // 512)
         doubtful = [k for k in range(len(nodes)) if unsure[<Py_ssize_t>(<tuple>nodes[k])[0]]]
-        now = -1                            # behind the forward half's last step: what is computed for the backward half is its own
+        now = -1                            # behind the forward half's last step: what is computed for the other half is its own
         if 0 < split < len(reads):
             now = 1 + [k for k in range(len(nodes)) if nodes[k][0] == split - 1 and not nodes[k][2]][0]
         best_score, best = 0, None

@@ -11,7 +11,7 @@ cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept no
     cdef char* out
     cdef int64_t n, moved
     cdef int k, j, count = x.count
-    cdef bint whole = (count == 1 and x.over == NULL) or (count == -x.narg and not x.local)    # nothing goes through the workspace
+    cdef bint whole = (count == 1 and x.over == NULL) or (count == -x.narg and not x.local)  # nothing goes through workspace
     while lo < hi:
         n = hi - lo if hi - lo < BLOCK or whole else BLOCK
         k = 0

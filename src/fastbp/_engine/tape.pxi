@@ -305,8 +305,8 @@ cdef void node_release(Node n, bint edges) noexcept:
 
 
 cdef inline bint keeps_values(Node n) noexcept:
-    """Whether its derivative reads tensors that it saved.  One that reads shapes and numbers alone is never used up: like PyTorch's,
-    it is gone through again by a second pass without retain_graph."""
+    """Whether its derivative reads tensors that it saved.  One that reads shapes and numbers alone is never used up: like
+    PyTorch's, it is gone through again by a second pass without retain_graph."""
     cdef int i
     for i in range(n.nin):
         if n.saved[i] != NULL:

@@ -75,7 +75,8 @@ cdef int set_positions_batched(Tensor x, object key, object value) except -1:
     cdef Tensor y, v
     tensors = parse_key(x, key, &s)
     y = c_clone(slice_any(x, s.begin, s.step, s.nd, s.source, s.dims))
-    v = value if isinstance(value, Tensor) else as_tensor_like(value, x) if is_arraylike(value) else tensor(value, dtype=DTYPES[x.code])
+    v = (value if isinstance(value, Tensor) else as_tensor_like(value, x) if is_arraylike(value)
+         else tensor(value, dtype=DTYPES[x.code]))
     order, index, v, lead = put_parts(y, tensors, c_cast(v, DTYPES[x.code]))
     y = c_put_flat(c_permute(y, order), index, v, lead, False)
     y = c_permute(y, [order.index(d) for d in range(y.nd)])

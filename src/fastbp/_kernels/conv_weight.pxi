@@ -773,7 +773,7 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
             cv_runs_layout(&v, itemsize, &runs)
             I.n = v.O
             I.workspace = 512 + (v.Og * (runs.wide + runs.block + V) + runs.images * runs.size
-                                                 + runs.block * runs.wide + 2 * runs.rest) * itemsize
+                                 + runs.block * runs.wide + 2 * runs.rest) * itemsize
         else:
             I.n = v.groups * v.K
             cv_weight_layout(&v, itemsize, &w)

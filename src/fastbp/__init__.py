@@ -90,7 +90,7 @@ def __dir__():
 _INTERNAL = frozenset("""
     Results batched bin_counts differentiated histogram_counts recording results running_extreme
     search_sorted sorted_along in_order sorted_part sorted_runs
-    AccumulateGrad CPU Dual Frexp FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere every_example
+    AccumulateGrad CPU Dual FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere every_example
     RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit
     live_bytes live_nodes live_tensors peak_bytes logsumexp_any new_empty new_full new_ones new_tensor

@@ -886,18 +886,3 @@ def gelu(Tensor input not None, *, str approximate="none"):
     if approximate == "tanh":
         return unary(OP_gelu_tanh, input)
     raise ValueError(f"gelu: approximate {approximate!r}; choose 'none' or 'tanh'.")
-
-
-class Frexp(tuple):
-    """(mantissa, exponent), as frexp returns."""
-
-    _fields = ("mantissa", "exponent")
-
-    def __new__(cls, mantissa, exponent):
-        return tuple.__new__(cls, (mantissa, exponent))
-
-    mantissa = property(lambda self: self[0])
-    exponent = property(lambda self: self[1])
-
-    def __repr__(self):
-        return f"fastbp.return_types.frexp(\nmantissa={self[0]!r},\nexponent={self[1]!r})"

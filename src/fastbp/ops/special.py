@@ -4,7 +4,7 @@ composed of pointwise rows.
 
 from math import factorial, log, pi, sqrt
 
-from ._declare import F, composed, external, pointwise
+from ._declare import F, composed, external, named, pointwise
 
 # ---- error function and relatives -----------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ def _frexp(input):
         raise F.DTypeError(f"frexp: expected a floating tensor, got {input.dtype}; convert with .float().")
     e = F.exponent_of(input.detach())
     half = F.trunc(e * 0.5)             # in two steps: 2 ** -e may not be a number of the dtype
-    return F.Frexp(input * F.exp2(-half) * F.exp2(half - e), e.to(F.int32))
+    return named("frexp", "mantissa exponent")(input * F.exp2(-half) * F.exp2(half - e), e.to(F.int32))
 
 
 composed("frexp(Tensor input)", _frexp, out=True,

@@ -44,6 +44,11 @@ def _shrunk(group, p):
     return p if _is_zero(decay) else p * (1 - group["lr"] * decay)
 
 
+def _with_decay(group, p, grad):
+    """Weight decay of Adam and its kin: of the parameter itself, or through the gradient."""
+    return (_shrunk(group, p), grad) if group["decoupled_weight_decay"] else (p, _decayed(group, p, grad))
+
+
 def _is_zero(option):
     """A tensor that requires grad counts, also at zero: there it has a derivative."""
     return option.item() == 0 and not option.requires_grad if isinstance(option, Tensor) else option == 0
@@ -87,10 +92,7 @@ def _sgd(group, p, grad, state):
 
 def _adam(group, p, grad, state):
     t, (beta1, beta2) = _count(state), group["betas"]
-    if group["decoupled_weight_decay"]:
-        p = _shrunk(group, p)
-    else:
-        grad = _decayed(group, p, grad)
+    p, grad = _with_decay(group, p, grad)
     mean = _mean(state, "exp_avg", p, grad, beta1)
     square = _mean(state, "exp_avg_sq", p, grad * grad, beta2)
     if group["amsgrad"]:
@@ -100,10 +102,7 @@ def _adam(group, p, grad, state):
 
 def _nadam(group, p, grad, state):
     t, (beta1, beta2), lr, slow = _count(state), group["betas"], group["lr"], group["momentum_decay"]
-    if group["decoupled_weight_decay"]:
-        p = _shrunk(group, p)
-    else:
-        grad = _decayed(group, p, grad)
+    p, grad = _with_decay(group, p, grad)
     mu, following = (beta1 * (1 - 0.5 * 0.96 ** (k * slow)) for k in (t, t + 1))
     state["mu_product"] = product = state.get("mu_product", tensor(1.0, dtype=_step_dtype())) * mu
     mean = _mean(state, "exp_avg", p, grad, beta1)
@@ -113,10 +112,7 @@ def _nadam(group, p, grad, state):
 
 def _radam(group, p, grad, state):
     t, (beta1, beta2) = _count(state), group["betas"]
-    if group["decoupled_weight_decay"]:
-        p = _shrunk(group, p)
-    else:
-        grad = _decayed(group, p, grad)
+    p, grad = _with_decay(group, p, grad)
     mean = _mean(state, "exp_avg", p, grad, beta1) / (1 - beta1 ** t)
     square = _mean(state, "exp_avg_sq", p, grad * grad, beta2)
     left = 1 - beta2 ** t

@@ -933,7 +933,7 @@ def test_batches_in_objects():
 
 
 def test_numbers_that_never_come_again():
-    g = fastbp.compile(lambda x, k: x * k)
+    g = fastbp.compile(lambda x, k: x * float(k))
     with pytest.warns(UserWarning, match="takes new values"):
         assert [g(fastbp.ones(1, dtype=fastbp.float64), k / 100).item() for k in range(200)] == [k / 100 for k in range(200)]
     assert len(g._kinds) == 0

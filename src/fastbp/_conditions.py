@@ -255,6 +255,10 @@ class Conditions:
         """What the optimizers are set to: a condition where the function itself may look at it, or set it."""
         return _core._options_of(self.around.optimizers)
 
+    def names(self):
+        """All names that the function's code mentions, with that of other functions which it may call."""
+        return self.around._used
+
     def hold(self):
         if self.options is not None and self.options != self.read_options():
             return False

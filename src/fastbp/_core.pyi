@@ -904,6 +904,15 @@ class Recording:
     def inputs(self) -> Any: ...
     @property
     def later(self) -> Any: ...
+    @property
+    def ncells(self) -> Any: ...
+
+class Cell:
+    @property
+    def value(self) -> Any: ...
+    def __init__(self, value: Any) -> None: ...
+    def read(self) -> Any: ...
+    def noted(self, code: Any) -> Any: ...
 
 class Loop:
     ...
@@ -1180,7 +1189,7 @@ def _busy() -> _Bool: ...
 def _recording() -> _Bool: ...
 def _changed() -> None: ...
 def _transforming() -> _Bool: ...
-def _record(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any], light: _Bool, returned: Any = ..., optimizers: Any = ...) -> Any: ...
+def _record(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any], light: _Bool, returned: Any = ..., optimizers: Any = ..., cells: _Bool = ...) -> Any: ...
 def _same_recording(a: Recording, b: Recording) -> Any: ...
 def _note_escapes(r: Recording, results: list[Any]) -> None: ...
 def _finish() -> None: ...
@@ -1192,6 +1201,7 @@ def _options_of(optimizers: Any) -> Tensor: ...
 def _set_options(optimizer: Any, number: Any, options: Any) -> Tensor: ...
 def _host(action: Any) -> Any: ...
 def _live(action: Any, *given: Any) -> Tensor: ...
+def _cell_tensor(value: _Float, code: _Int) -> Tensor: ...
 def _set_native(wanted: _Bool) -> _Bool: ...
 def _set_recompute(share: Any, least_bytes: Any) -> Any: ...
 def _lives(reads: list[Any], writes: list[Any], sizes: list[Any]) -> Any: ...
@@ -1650,77 +1660,77 @@ def poisson(input: Tensor, generator: Generator | None = ...) -> Tensor: ...
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = ...) -> Tensor: ...
 
 __all__ = [
-    "AccumulateGrad", "BatchError", "CPU", "DTypeError", "Dual", "Frame", "FunctionCtx", "Generator", "GraphError",
-    "KeepGrad", "Loop", "Node", "Packed", "Program", "Recording", "RemovableHandle", "ReplayBusy", "ReplayError",
-    "Results", "RowSparse", "SavedTensor", "ShapeError", "Size", "SlotHook", "Tensor", "TypedStorage", "UntypedStorage",
-    "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step", "adaptive_avg_pool1d", "add", "addbmm", "addcdiv",
-    "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "allocations", "alpha_dropout", "amax", "amin",
-    "aminmax", "angle", "any", "anywhere", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
-    "arctanh", "argmax", "argmin", "argsort", "argwhere", "as_strided", "as_strided_scatter", "as_tensor", "asarray",
-    "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "attention_keep", "avg_pool1d",
-    "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist",
-    "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk",
-    "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj",
-    "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "copysign", "corrcoef", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu",
-    "cross", "cross_entropy", "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid",
-    "default_generator", "deg2rad", "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal",
-    "diagonal_scatter", "diff", "differentiated", "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit",
-    "dstack", "dtype", "each_example", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache",
-    "empty_like", "empty_permuted", "empty_strided", "eq", "equal", "erf", "erfc", "erfinv", "every_example",
-    "executed", "exp", "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift",
-    "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix",
-    "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "gather",
-    "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu",
-    "gradient", "gradients_of", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "histogram",
-    "histogram_counts", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order", "in_vmap",
-    "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select", "initial_seed", "inner",
-    "instance_norm", "int16", "int32", "int64", "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero",
-    "is_same_size", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal",
-    "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less",
-    "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det",
-    "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex",
-    "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul",
-    "linalg_matrix_exp", "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot",
-    "linalg_norm", "linalg_pinv", "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex",
-    "linalg_solve_triangular", "linalg_svd", "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve",
-    "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear", "linear_cross_entropy", "linspace", "live_bytes",
-    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2",
-    "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid",
-    "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed",
-    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_exp", "matrix_power",
-    "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid",
-    "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss", "msort", "mul",
-    "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
-    "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num", "nanmean", "nanmedian", "nanquantile", "nansum",
-    "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nextafter",
-    "nll_loss", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize", "not_equal", "numel",
-    "one_hot", "ones", "ones_like", "optimizer_step", "orgqr", "outer", "pad_sequence", "pairwise_distance", "pdist",
-    "peak_bytes", "permute", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson", "poisson_nll_loss", "polygamma",
-    "positive", "pow", "prelu", "prod", "promote_types", "put", "qr", "quantile", "rad2deg", "rand", "rand_like",
-    "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "real", "reciprocal", "relu", "remainder",
-    "renorm", "repeat", "repeat_interleave", "reshape", "reshape_as", "result_type", "results", "rms_norm", "rnn_relu",
-    "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90", "round", "row_stack", "rows_into", "rrelu", "rsqrt",
-    "rsub", "running_extreme", "scalar_tensor", "scaled_dot_product_attention", "scatter", "scatter_add",
-    "scatter_reduce", "search_sorted", "searchsorted", "select", "select_scatter", "selu", "set_default_dtype",
-    "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sgn", "sigmoid", "sign", "signbit", "silu",
-    "sin", "sinc", "sinh", "slice_scatter", "slogdet", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus",
-    "softshrink", "softsign", "sort", "sorted_along", "sorted_part", "sorted_runs", "special_digamma", "special_entr",
-    "special_erf", "special_erfc", "special_erfcx", "special_erfinv", "special_exp2", "special_expit", "special_expm1",
-    "special_gammainc", "special_gammaincc", "special_gammaln", "special_i0", "special_i0e", "special_i1",
-    "special_i1e", "special_log1p", "special_log_ndtr", "special_log_softmax", "special_logit", "special_logsumexp",
-    "special_multigammaln", "special_ndtr", "special_ndtri", "special_polygamma", "special_psi", "special_round",
-    "special_sinc", "special_softmax", "special_xlog1py", "special_xlogy", "special_zeta", "split", "split_with_sizes",
-    "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "svd", "swapaxes", "swapdims",
-    "t", "take", "take_along_dim", "tan", "tanh", "tanhshrink", "tensor", "tensor_split", "tensordot", "threshold",
-    "tile", "to", "topk", "trace", "transpose", "trapezoid", "trapz", "triangular_solve", "tril", "tril_indices",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "triu_indices", "true_divide", "trunc",
-    "type_as", "uint8", "unbind", "unflatten", "unfold", "unique", "unique_consecutive", "unravel_index",
-    "unsafe_chunk", "unsafe_split", "unsqueeze", "vander", "var", "var_mean", "vdot", "view_as", "vsplit", "vstack",
-    "where", "xlogy", "zeros", "zeros_like",
+    "AccumulateGrad", "BatchError", "CPU", "Cell", "DTypeError", "Dual", "Frame", "FunctionCtx", "Generator",
+    "GraphError", "KeepGrad", "Loop", "Node", "Packed", "Program", "Recording", "RemovableHandle", "ReplayBusy",
+    "ReplayError", "Results", "RowSparse", "SavedTensor", "ShapeError", "Size", "SlotHook", "Tensor", "TypedStorage",
+    "UntypedStorage", "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step", "adaptive_avg_pool1d", "add",
+    "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "allocations",
+    "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "anywhere", "arange", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere", "as_strided",
+    "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d",
+    "atleast_3d", "attention_keep", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "batched",
+    "bernoulli", "bfloat16", "bilinear", "bin_counts", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize",
+    "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky",
+    "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack",
+    "combinations", "concat", "concatenate", "conj", "constant_pad_nd", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos", "cosh",
+    "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu", "cross", "cross_entropy", "ctc_loss",
+    "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "default_generator", "deg2rad", "det",
+    "detach", "device", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "differentiated",
+    "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit", "dstack", "dtype", "each_example", "einsum", "elu",
+    "embedding", "embedding_bag", "empty", "empty_cache", "empty_like", "empty_permuted", "empty_strided", "eq",
+    "equal", "erf", "erfc", "erfinv", "every_example", "executed", "exp", "exp2", "expand_as", "expm1", "eye",
+    "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift",
+    "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud", "float16", "float32",
+    "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack",
+    "from_numpy", "frombuffer", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger",
+    "get_default_dtype", "get_num_threads", "get_rng_state", "glu", "gradient", "gradients_of", "greater",
+    "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "histogram", "histogram_counts", "hsplit", "hstack",
+    "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order", "in_vmap", "index_add", "index_copy", "index_fill",
+    "index_put", "index_reduce", "index_select", "initial_seed", "inner", "instance_norm", "int16", "int32", "int64",
+    "int8", "inverse", "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size", "is_tensor", "isclose",
+    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron", "kthvalue", "l1_loss",
+    "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_cholesky",
+    "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal", "linalg_eigh",
+    "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq", "linalg_lu",
+    "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp",
+    "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot", "linalg_norm", "linalg_pinv",
+    "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_svd",
+    "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve", "linalg_vander", "linalg_vecdot", "linalg_vector_norm",
+    "linear", "linear_cross_entropy", "linspace", "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p",
+    "log2", "log_softmax", "logaddexp", "logaddexp2", "logcumsumexp", "logdet", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logit", "logsigmoid", "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu",
+    "lu_solve", "lu_unpack", "manual_seed", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select",
+    "matmul", "matrix_exp", "matrix_power", "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d",
+    "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss",
+    "msort", "mul", "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num", "nanmean", "nanmedian",
+    "nanquantile", "nansum", "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor",
+    "new_zeros", "nextafter", "nll_loss", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize",
+    "not_equal", "numel", "one_hot", "ones", "ones_like", "optimizer_step", "orgqr", "outer", "pad_sequence",
+    "pairwise_distance", "pdist", "peak_bytes", "permute", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson",
+    "poisson_nll_loss", "polygamma", "positive", "pow", "prelu", "prod", "promote_types", "put", "qr", "quantile",
+    "rad2deg", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "real",
+    "reciprocal", "relu", "remainder", "renorm", "repeat", "repeat_interleave", "reshape", "reshape_as", "result_type",
+    "results", "rms_norm", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90", "round",
+    "row_stack", "rows_into", "rrelu", "rsqrt", "rsub", "running_extreme", "scalar_tensor",
+    "scaled_dot_product_attention", "scatter", "scatter_add", "scatter_reduce", "search_sorted", "searchsorted",
+    "select", "select_scatter", "selu", "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state",
+    "sgd_step", "sgn", "sigmoid", "sign", "signbit", "silu", "sin", "sinc", "sinh", "slice_scatter", "slogdet",
+    "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign", "sort", "sorted_along",
+    "sorted_part", "sorted_runs", "special_digamma", "special_entr", "special_erf", "special_erfc", "special_erfcx",
+    "special_erfinv", "special_exp2", "special_expit", "special_expm1", "special_gammainc", "special_gammaincc",
+    "special_gammaln", "special_i0", "special_i0e", "special_i1", "special_i1e", "special_log1p", "special_log_ndtr",
+    "special_log_softmax", "special_logit", "special_logsumexp", "special_multigammaln", "special_ndtr",
+    "special_ndtri", "special_polygamma", "special_psi", "special_round", "special_sinc", "special_softmax",
+    "special_xlog1py", "special_xlogy", "special_zeta", "split", "split_with_sizes", "sqrt", "square", "squeeze",
+    "stack", "std", "std_mean", "sub", "subtract", "sum", "svd", "swapaxes", "swapdims", "t", "take", "take_along_dim",
+    "tan", "tanh", "tanhshrink", "tensor", "tensor_split", "tensordot", "threshold", "tile", "to", "topk", "trace",
+    "transpose", "trapezoid", "trapz", "triangular_solve", "tril", "tril_indices", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "triu", "triu_indices", "true_divide", "trunc", "type_as", "uint8", "unbind",
+    "unflatten", "unfold", "unique", "unique_consecutive", "unravel_index", "unsafe_chunk", "unsafe_split", "unsqueeze",
+    "vander", "var", "var_mean", "vdot", "view_as", "vsplit", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]

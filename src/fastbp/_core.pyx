@@ -18,7 +18,7 @@
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   native      runs of strips as loops of machine code
-#   recording actions prepare passes replay   a function recorded through the door, made a program, run again without Python
+#   recording actions cells prepare passes replay   a function recorded through the door, made a program, run again without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
@@ -58,6 +58,7 @@ cdef class FunctionCtx
 cdef class Generator
 cdef class Recording
 cdef class Program
+cdef class Cell
 cdef class Frame
 cdef class dtype
 
@@ -101,6 +102,7 @@ include "_engine/random.pxi"
 include "_engine/optim.pxi"
 include "_engine/recording.pxi"
 include "_engine/actions.pxi"
+include "_engine/cells.pxi"
 include "_generated/microcode.pxi"
 include "_engine/native.pxi"
 include "_engine/recompute.pxi"

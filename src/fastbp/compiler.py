@@ -1,11 +1,12 @@
 """Floor 3: `compile`: a function or module recorded once and replayed without Python; torch.compiler by name.
 
 What is where: the core records, plans and replays (`_engine/recording.pxi`, `passes.pxi`, `replay.pxi`); `_conditions.py` knows
-what a function depends on, `_flow.py` where a number goes that it reads; here it is decided *whether* a program may stand in
-for a call.  A program is found by the call's key (shapes, dtypes, strides, numbers, grad mode) and holds while its
-conditions do: the modules that ran are in the same mode and have the same parameters, what the
-function reads from around itself is the same, gradients are there or not as they were.  Two recordings must agree before
-anything is replayed, and the first replay is compared with the eager run, bit for bit.
+what a function depends on, `_flow.py` where a number goes that it reads, `_cells.py` what it does with numbers that it is
+given; here it is decided *whether* a program may stand in for a call.  A program is found by the call's key (shapes, dtypes,
+strides, grad mode, and numbers, but for those that change and can be cells) and holds while its conditions do: the modules
+that ran are in the same mode and have the same parameters, what the function reads from around itself is the same, gradients
+are there or not as they were.  Two recordings must agree before anything is replayed, and the first replay is compared with
+the eager run, bit for bit.
 """
 
 import functools
@@ -16,8 +17,8 @@ import warnings
 import weakref
 
 import numpy
-from fastbp import _core, _flow
-from fastbp._conditions import HOME, SIMPLE, Calls, Conditions, Standin, dice
+from fastbp import _cells, _core, _flow
+from fastbp._conditions import HOME, SIMPLE, Calls, Conditions, Standin, dice, same
 from fastbp._core import ReplayError, Tensor
 from fastbp.autograd import grad
 from fastbp.autograd.function import Function
@@ -127,15 +128,20 @@ class _Kind(list):
 class _Variant:
     """One recorded program of a function, and when it holds."""
 
-    __slots__ = ("conditions", "differs", "edges", "fixed", "kept", "program", "ready", "reason", "recording", "spec", "tracked",
-                 "tries")
+    __slots__ = ("conditions", "differs", "edges", "fixed", "kept", "program", "ready", "reason", "recording", "spec", "tape",
+                 "tracked", "tries")
 
     def __init__(self):
         self.recording = self.program = self.conditions = self.spec = self.reason = self.differs = None
         self.tries = 0
         self.kept, self.fixed = {}, ()          # results that are tensors from before, by number: what they were; what they are
         self.edges = self.tracked = None        # of a program in two halves: who gets its gradients; which results are tracked
+        self.tape = None                        # of the numbers among the arguments that may be others in each call
         self.ready = False
+
+
+class _Unfit(Exception):
+    """A call with Numbers has failed, perhaps because of them."""
 
 
 class _Replay(Function):
@@ -203,6 +209,9 @@ class Compiled(Standin):
         self._patterns: dict = {}
         self._warned: set = set()
         self._last = None                       # the kind that was called last
+        self._first: dict = {}                  # {key without numbers: the numbers of the first such call, by place}
+        self._varying: tuple = ()               # places of numbers that are no part of the key
+        self._settled: set = set()              # places of those that must be one
         _LIVE.append(weakref.ref(self, _LIVE.remove))
 
     def __get__(self, owner, kind=None):
@@ -222,12 +231,20 @@ class Compiled(Standin):
         return Compiled, (self._function, self._fullgraph, self._check)     # copies have programs of their own
 
     def __call__(self, *args, **kwargs):
+        return self._enter(args, kwargs, self._varying)
+
+    def _enter(self, args, kwargs, varying):
         if WATCHERS:
             return self._function(*args, **kwargs)
         tensors: list = []
-        key = _core._call_key(args, kwargs, tensors)
+        numbers = None
+        if varying:
+            blank, named, numbers = _cells.split(varying, args, kwargs)
+            key = _core._call_key(blank, named, tensors)
+        else:
+            key = _core._call_key(args, kwargs, tensors)
         kind = self._kinds.get(key)
-        variant, runs = (None, False) if kind is None else self._choose(kind, tensors)
+        variant, runs = (None, False) if kind is None else self._choose(kind, tensors, numbers)
         if runs and not _core._recording():
             if kind.missed:
                 kind.missed = 0
@@ -240,18 +257,28 @@ class Compiled(Standin):
         if key is None or _core._transforming() or not _RECORDER.acquire(False):
             return self._function(*args, **kwargs)
         try:
-            return self._call(key, kind, variant, tensors, args, kwargs)
+            return self._call(key, kind, variant, tensors, args, kwargs, varying)
+        except _Unfit:
+            pass
         finally:
             _RECORDER.release()
+        return self._function(*args, **kwargs)
 
     @staticmethod
-    def _choose(kind, tensors):
-        """The variant for a call: whose conditions hold, and whether its program can run now.  The only place that decides."""
+    def _choose(kind, tensors, numbers):
+        """The variant for a call: whose conditions hold, and whether its program can run now.  The only place that decides.
+
+        The arguments that the program makes of numbers are added to tensors.
+        """
         chosen = None
         for variant in kind:
             if variant.conditions.hold():
+                more = () if variant.tape is None else variant.tape.evaluate(numbers)
+                if more is None:
+                    continue
                 fits = 1 if variant.program is None else _core._fits(variant.program, tensors)
                 if fits > 0 and variant.ready:
+                    tensors += more
                     return variant, True
                 if fits and (chosen is None or variant.ready):
                     chosen = variant
@@ -293,28 +320,70 @@ class Compiled(Standin):
         left = {id(e): g for e, g in zip(leaves, grads)}
         return [left.pop(id(e), None) for e in ctx.edges]
 
-    def _call(self, key, kind, variant, tensors, args, kwargs):
+    def _call(self, key, kind, variant, tensors, args, kwargs, varying):
         """A call that no program stands in for: eager, listened to, or recorded."""
+        if kind is None and self._vary(args, kwargs):
+            return self._function(*args, **kwargs)
         if kind is None and not self._too_many(key):
             kind = _Kind()
         if kind is None or kind.reason:
             return self._function(*args, **kwargs)
         self._touch(key, kind)
         if variant is None:
-            return self._listen(kind, tensors, args, kwargs)
+            return self._listen(kind, tensors, args, kwargs, varying)
         if variant.reason or variant.ready:             # refused; or its memory is taken: this once without it
             return self._function(*args, **kwargs)
-        return self._record(variant, tensors, args, kwargs)
+        return self._record(variant, tensors, args, kwargs, varying)
 
-    def _listen(self, kind, tensors, args, kwargs):
+    def _vary(self, args, kwargs):
+        """Whether numbers among the arguments differ from those of an earlier call, and may be no part of the key from now on."""
+        found = {place: x for place, x in _cells.find(args, kwargs).items() if place not in self._settled}
+        if not found:
+            return False
+        blank, named, _ = _cells.split(tuple(found), args, kwargs)
+        first = self._first.setdefault(_core._call_key(blank, named, []), found)
+        while len(self._first) > _SEEN:
+            del self._first[next(iter(self._first))]
+        new = [place for place, x in found.items() if place not in self._varying and not same(x, first.get(place, x))]
+        if not new:
+            return False
+        if not _cells.suits(Conditions(self._function).names()):
+            self._settled.update(found)
+            return False
+        self._varying += tuple(new)
+        return True
+
+    def _settle(self, tape):
+        """Numbers whose values are looked at are a part of the key; all of them, if it is not known which."""
+        self._settled.update([tape.places[k] for k in tape.read] or tape.places)
+        self._varying = tuple(p for p in self._varying if p not in self._settled)
+        for key, kind in list(self._kinds.items()):         # their keys come no more
+            if not (kind or kind.reason) or any(v.tape is not None and self._settled & {*v.tape.places} for v in kind):
+                del self._kinds[key]
+
+    def _recorded(self, args, kwargs, tensors, light, optimizers, varying):
+        """(result, recording, tape) of a call that is listened to; without numbers in the places `varying` the tape is None."""
+        tape = _cells.Tape(varying, args, kwargs)
+        if not tape.places:
+            return *_core._record(self._function, args, kwargs, tensors, light, _returned, optimizers), None
+        try:
+            result, recording = _core._record(self._function, *tape.given(args, kwargs), tensors, light, _returned, optimizers,
+                                              True)
+        except (TypeError, AttributeError):
+            tape.close(None)
+            self._settle(tape)
+            _core._finish()
+            raise _Unfit from None
+        return tape.close(result), recording, tape
+
+    def _listen(self, kind, tensors, args, kwargs, varying):
         """The first call of its kind: what it does is noted, no more."""
         objects = _objects_of(args, kwargs)
         before = Conditions(self._function, objects)
         variant = _Variant()
         with Calls() as calls:
             options = before.read_options()
-            result, variant.recording = _core._record(self._function, args, kwargs, tensors, True, _returned,
-                                                      before.around.optimizers)
+            result, variant.recording, tape = self._recorded(args, kwargs, tensors, True, before.around.optimizers, varying)
         spec, found, _ = _results(result, variant.recording)
         if spec is not None:
             result = _build(spec, found) if _items(spec) else result
@@ -326,6 +395,10 @@ class Compiled(Standin):
         reason, place = variant.recording.reason, variant.recording.place
         if spec is None:
             reason, place = f"a result of type {_odd(result)} cannot be made again", None
+        if tape is not None and (tape.read or reason or changed or kind.missed >= _MISSES):
+            self._settle(tape)
+            return result
+        variant.tape = tape
         if reason is None and changed is not None:
             if kind.missed >= _TRIES:
                 self._refuse(kind, f"{changed} changes while it runs", None)
@@ -344,7 +417,7 @@ class Compiled(Standin):
         self._forget()
         return result
 
-    def _record(self, variant, tensors, args, kwargs):
+    def _record(self, variant, tensors, args, kwargs, varying):
         """The second call of its kind: recorded, made a program, and compared with the first."""
         if _core._twice(variant.recording):
             self._refuse(variant, "its backward pass is differentiated again (create_graph=True)", None)
@@ -357,8 +430,8 @@ class Compiled(Standin):
         rolls, options = dice(), variant.conditions.read_options()
         try:
             with Calls() as calls:
-                result, recording = _core._record(self._function, _replaced(args, stands), _replaced(kwargs, stands), inputs,
-                                                  False, _returned, variant.conditions.around.optimizers)
+                result, recording, tape = self._recorded(_replaced(args, stands), _replaced(kwargs, stands), inputs, False,
+                                                         variant.conditions.around.optimizers, varying)
         except BaseException:
             _core._finish()
             variant.tries += 1
@@ -371,9 +444,12 @@ class Compiled(Standin):
         if recording.sets or variant.recording.sets or conditions.options is not None:
             conditions.options = options
         reason, place = recording.reason, recording.place
+        before, variant.tape = variant.tape, tape
         if reason is None:
             place = None
-            if changed is not None:
+            if tape is not None and tape.read:
+                reason = "a number among its arguments is looked at"
+            elif changed is not None:
                 reason = f"{changed} changes while it runs"
             elif dice() != rolls or variant.conditions.rolled():
                 reason = "it draws from a random generator of Python or NumPy"
@@ -418,6 +494,8 @@ class Compiled(Standin):
         if wrong is None and _core._escapes_alive(variant.recording) and _core._escapes(recording, [*found, *grads]):
             wrong = "tensors made inside are kept, call after call (in a list?)"
         differs = None if wrong else _core._same_recording(variant.recording, recording)
+        if tape is not None and differs is None and not wrong and tape.differs(before):
+            differs = "it computes with other numbers than the time before"
         program = None if wrong else _core._program(recording, found + grads, len(found))
         wrong = wrong or recording.reason
         if program is not None and self._check:
@@ -445,6 +523,7 @@ class Compiled(Standin):
                 found[k] = tensors[source] if isinstance(source, int) else source
             return _build(spec, found)
         del found, grads
+        tensors += inputs[len(tensors):len(tensors) + recording.ncells]
         _core._rewind(recording)                # the graph was used up: the program runs in its place
         return self._run(variant, tensors, args, kwargs)
 
@@ -460,6 +539,10 @@ class Compiled(Standin):
         if isinstance(what, _Variant):
             what.program = what.recording = None
             what.ready = False
+            if what.tape is not None:           # once more, with a program for each value
+                self._settle(what.tape)
+                _core._finish()
+                return
         else:
             what.clear()
         _core._finish()
@@ -510,6 +593,9 @@ class Compiled(Standin):
         """Forget all programs."""
         self._kinds.clear()
         self._patterns.clear()
+        self._first.clear()
+        self._settled.clear()
+        self._varying = ()
         self._last = None
 
     def program(self, *args, **kwargs):
@@ -539,7 +625,7 @@ class Compiled(Standin):
                     tensors: list = []
                     key = _core._call_key(args, kwargs, tensors)
                     kind = self._kinds.get(key)
-                    v, runs = (None, False) if kind is None else self._choose(kind, tensors)
+                    v, runs = (None, False) if kind is None else self._choose(kind, tensors, None)
                     reason = (kind is not None and kind.reason) or (v is not None and v.reason)
                     if reason:
                         raise ReplayError(f"program: {_name_of(self._function)} runs eagerly: {reason}")
@@ -547,7 +633,7 @@ class Compiled(Standin):
                         return Program(v.program, _to_tree([args, kwargs], []), _spec_tree(v.spec, len(v.tracked)),
                                        _name_of(self._function))
                     if not tracked:
-                        self(*args, **kwargs)
+                        self._enter(args, kwargs, ())
         raise ReplayError(f"program: {_name_of(self._function)} is not the same twice:\n{self.explain()}")
 
     def explain(self, limit=100):
@@ -581,6 +667,9 @@ class Compiled(Standin):
                 else:
                     from fastbp._programs import explain, listing
                     lines.append(f"  {'replays' if v.ready else 'not yet: ' + str(v.differs)}: {v.program.replays} so far")
+                    if v.tape is not None:
+                        lines.append(f"    for any value of the numbers at {', '.join(map(str, v.tape.places))}"
+                                     + " with the same outcome of comparisons" * v.tape.decides())
                     lines += ["    " + line for line in explain(v.program, listing(v.program), limit).split("\n")]
         return "\n".join(lines)
 
@@ -590,7 +679,7 @@ def _returned():
     return _flow.only_returned(_RECORDERS)
 
 
-_RECORDERS = (Compiled._listen.__code__, Compiled._record.__code__)
+_RECORDERS = (Compiled._recorded.__code__,)
 
 
 def _tensors_of(result):
@@ -641,6 +730,9 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mo
         dynamic, backend, mode, options: PyTorch's, accepted and ignored.  disable: return model itself.
     Returns: a callable with `model`'s arguments and results.
     Cost: a replay costs the arithmetic and about 2 us; a new shape costs one eager call and one recorded one.
+    Numbers among the arguments (`step(x, y, temperature)`) may be others in each call, where the function computes with them,
+    compares them and lets them meet tensors by + - * / or a comparison; one that it uses for anything else (a size, math.exp,
+    dropout's p) has a program for each value, up to a few dozen.
     Of a function whose results have a graph, forward and backward are replayed apart, as one node of the tape: there is no
     gradient from one result to another, and where several results that depend on each other get gradients, these are
     summed in an order that may round otherwise than eager's.

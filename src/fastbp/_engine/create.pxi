@@ -83,6 +83,8 @@ cdef int infer_code(object data, int depth=0) except -1:
         return code if code >= 0 else N_DTYPE if len(data) else N_DTYPE
     if isinstance(data, Tensor):
         return (<Tensor>data).code
+    if isinstance(data, Cell):
+        data = data.read()
     if PyBool_Check(data):
         return DT_BOOL
     if PyLong_Check(data):
@@ -254,7 +256,10 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=
     size: ints; fill_value: number.  Returns a new tensor of the number's dtype unless dtype is given.
     """
     cdef Tensor t
-    cdef int code = DT_BOOL if PyBool_Check(fill_value) else DT_I64 if PyLong_Check(fill_value) else DEFAULT_FLOAT
+    cdef int code
+    if isinstance(fill_value, Cell):
+        fill_value = fill_value.read()
+    code = DT_BOOL if PyBool_Check(fill_value) else DT_I64 if PyLong_Check(fill_value) else DEFAULT_FLOAT
     check_device(device)
     if isinstance(fill_value, Tensor):
         code = (<Tensor>fill_value).code
@@ -313,6 +318,8 @@ cdef object number_of(str op, object x):
     """A Python number or a tensor of one element as a Python number."""
     if isinstance(x, Tensor):
         return x.item()
+    if isinstance(x, Cell):
+        return x.read()
     if not is_number(x) and not hasattr(x, "__float__") and not hasattr(x, "__index__"):
         raise DTypeError(f"{op}: expected a number, got {describe(x)}.")
     return x.item() if hasattr(x, "item") else x

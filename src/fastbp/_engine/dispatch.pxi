@@ -253,7 +253,7 @@ cdef inline void set_number(Instr* I, int arg, int slot, int compute, double f, 
 
 
 cdef inline bint is_number(object x):
-    return (PyFloat_Check(x) or PyLong_Check(x)
+    return (PyFloat_Check(x) or PyLong_Check(x) or isinstance(x, Cell)
             or (hasattr(x, "__float__") and hasattr(x, "dtype") and not getattr(x, "shape", True)))
 
 
@@ -295,13 +295,15 @@ cdef object fail_broadcast(int op, tuple xs, int dim):
                      f"Add dimensions with unsqueeze(), or check which operand is transposed.")
 
 
-cdef tuple operands_of(tuple xs):
+cdef tuple operands_of(tuple xs, int op):
     """Arrays become tensors, NumPy scalars become numbers."""
     cdef list out = []
     cdef bint changed = False
     for x in xs:
         if not isinstance(x, Tensor) and not PyFloat_CheckExact(x) and not PyLong_CheckExact(x) and not PyBool_Check(x):
-            if is_number(x):
+            if isinstance(x, Cell):
+                x = cell_operand(<Cell>x, xs, op)
+            elif is_number(x):
                 x = x.item() if hasattr(x, "item") else float(x)
             elif is_arraylike(x):
                 x = as_tensor_like(x, None)
@@ -425,7 +427,9 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
     cdef Plan p
     cdef Tensor y, t
     cdef int code, compute, k
-    xs = operands_of(xs)
+    xs = operands_of(xs, op)
+    if consts:
+        consts = numbers_of(consts)
     for x in xs:
         if isinstance(x, Tensor) and (<Tensor>x).bits & B_DUAL:
             return lift(op, xs + consts)
@@ -576,7 +580,9 @@ cdef object inplace(int op, tuple xs, tuple consts):
     cdef Node n = None
     cdef int code, k
     cdef bint tangents = False
-    xs = operands_of(xs)
+    xs = operands_of(xs, op)
+    if consts:
+        consts = numbers_of(consts)
     if BATCHING and is_batched(t):
         return inplace_batched(op, xs, consts)
     for x_ in xs:

@@ -178,6 +178,7 @@ cdef class Recording:
     cdef int64_t peak               # and how many more at most while it ran
     cdef Py_ssize_t split           # where the backward half begins, or -1
     cdef Py_ssize_t nadjoints       # arguments of that half
+    cdef readonly Py_ssize_t ncells         # arguments that are made of numbers (cells.pxi), behind those that are tensors
 
     def __dealloc__(self):
         cdef Py_ssize_t k
@@ -661,11 +662,11 @@ def _transforming():
     return BATCHING != 0 or LEVEL != 0
 
 
-def _record(function, tuple args, dict kwargs, list inputs, bint light, returned=None, optimizers=()):
+def _record(function, tuple args, dict kwargs, list inputs, bint light, returned=None, optimizers=(), bint cells=False):
     """function(*args, **kwargs), listened to.  inputs: the tensors among the arguments.  Returns: result, Recording.
 
     returned: a function that says whether the number that is read now is returned, and nothing else; optimizers: those that
-    the function knows of.
+    the function knows of; cells: there are cells among the arguments, and what an exception leaves behind is put back.
     """
     global REC, REC_ID, REC_LAST, WATCH, WATCH_THREAD, DONE, PEAK_BYTES
     cdef Recording r = Recording.__new__(Recording)
@@ -679,7 +680,7 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     r.id = REC_LAST
     r.light = light
     r.split = -1
-    r.checking = not light
+    r.checking = not light or cells
     r.host = -1
     r.drawing = -1
     r.actions = []
@@ -711,6 +712,10 @@ def _record(function, tuple args, dict kwargs, list inputs, bint light, returned
     try:
         result = function(*args, **kwargs)
         note_options(r)
+    except BaseException:
+        if cells:
+            undo(r)
+        raise
     finally:
         WATCH &= ~1
         REC = None

@@ -621,7 +621,7 @@ cdef class Tensor:
         set_item(self, key, value)
 
     def __richcmp__(self, other, int op):
-        if other is None or not (isinstance(other, (Tensor, int, float)) or is_arraylike(other)):
+        if other is None or not (isinstance(other, (Tensor, int, float, Cell)) or is_arraylike(other)):
             if op == 2 or op == 3:
                 return NotImplemented
         return binary(RICH[op], self, other)

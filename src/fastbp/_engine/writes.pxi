@@ -10,6 +10,8 @@ cdef int set_item(Tensor x, object key, object value) except -1:
     y = viewed(x, &s)
     check_writable("setitem", y)
     if not isinstance(value, Tensor):
+        if isinstance(value, Cell):
+            value = value.read()
         if tensors is None and is_number(value):
             if CATEGORY[y.code] == 1 and isinstance(value, float):
                 value = tensor(value, dtype=float64).to(DTYPES[y.code]).item()      # truncated, as in PyTorch

@@ -173,6 +173,11 @@ SAMPLES = {
     "layer_norm_rows": lambda rng: [(rng.standard_normal((3, 5)), rng.standard_normal(5), rng.standard_normal(5), 1e-5),
                                     (rng.standard_normal((2, 6)), None, None, 1e-3),
                                     (rng.standard_normal((2, 6)), rng.standard_normal(6), None, 1e-3)],
+    "ctc_rows": lambda rng: [
+        (rng.standard_normal((6, 3, 4)) - 1.5, np.array([[1, 2, 2], [3, 1, 0], [0, 0, 0]]), np.array([6, 5, 4]),
+         np.array([3, 2, 0]), 0),
+        (rng.standard_normal((3, 2, 4)) - 1.5, np.array([[1, 2], [1, 1]]), np.array([3, 0]), np.array([2, 0]), 3),
+        (rng.standard_normal((40, 1, 5)) - 1.5, rng.integers(1, 5, (1, 18)), np.array([39]), np.array([18]), 0)],
     "rms_norm_rows": lambda rng: [(rng.standard_normal((3, 5)), rng.standard_normal(5), 1e-5),
                                   (rng.standard_normal((2, 40)), None, 1e-3)],
     "group_norm_rows": lambda rng: [(rng.standard_normal((2, 6, 4)), rng.standard_normal(6), rng.standard_normal(6), 3, 1e-5),
@@ -288,6 +293,11 @@ DOORS = {
     **samples_nn.DOORS, **samples_point.DOORS, **samples_index.DOORS, **samples_linalg.DOORS, **samples_sort.DOORS,
 }
 
+# what rows, and their compositions, are made of functions by that their derivative is right for
+AROUND = {
+    "ctc_rows": lambda f: lambda log_probs, *args: f(_core.log_softmax(log_probs, -1), *args),
+}
+
 
 def door(row):
     """A function of the row's arguments, all positional in the row's order."""
@@ -295,6 +305,8 @@ def door(row):
         return row.function
     if row.name in DOORS:
         return DOORS[row.name]
+    if row.name in AROUND:
+        return AROUND[row.name](getattr(F, row.name))
     raw = getattr(_core, "_call_" + row.name, None)
     if raw is not None:
         return raw

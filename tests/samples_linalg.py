@@ -145,6 +145,8 @@ SAMPLES = {
                                 (matrices(rng, 2, 3, 4), 3, 1, False, None)],
     "cdist": lambda rng: [(rng.standard_normal((3, 2)), rng.standard_normal((4, 2)), p, mode) for p, mode in (
         (2.0, "use_mm_for_euclid_dist"), (2.0, "donot_use_mm_for_euclid_dist"), (1.0, None), (3.0, None), (INF, None))],
+    "euclidean": lambda rng: [tuple(map(rng.standard_normal, s)) for s in (
+        ((1, 3, 4), (1, 4, 4)), ((2, 5, 11), (2, 3, 11)), ((1, 6, 70), (1, 35, 70)))],
     "pdist": lambda rng: [(rng.standard_normal((4, 3)), 2.0), (rng.standard_normal((3, 3)), 1.5)],
     "pairwise_distance": lambda rng: [(rng.standard_normal((4, 3)), rng.standard_normal(3), 2.0, 1e-6, True)],
     "cosine_similarity": lambda rng: [(rng.standard_normal((4, 3)), rng.standard_normal((1, 3)), 1, 1e-8)],

@@ -370,6 +370,72 @@ cdef object bw_mse_loss(Node n, Tensor v, int i):
     return binary(OP_weigh, binary(OP_mul, v, k), n.extra)
 
 
+# ---- connectionist temporal classification --------------------------------------------------------------------------
+
+cdef void set_ctc(Instr* I, Tensor x, Tensor labels, int64_t blank) noexcept:
+    """Sizes [T, N, C] and of the labels; a unit is an example."""
+    cdef int64_t room = (2 * labels.dims[1] + 1 + 31) // 32 * 32
+    I.shape[0], I.shape[1], I.shape[2] = x.dims[0], x.dims[1], x.dims[2]
+    I.shape[3] = labels.dims[1]
+    I.c[0].i = blank
+    I.n = x.dims[1]
+    I.workspace = 8 * 5 * (room + 32)
+    I.cost = 10.0 + x.dims[0] * (1.5 * room + 0.3 * x.dims[2])
+
+
+cdef Tensor c_ctc_rows(Tensor x, Tensor labels, Tensor times, Tensor sizes, int64_t blank):
+    """Losses of a batch; keeps the sums of paths to each state at each step."""
+    cdef Instr I
+    cdef Tensor loss, sums
+    cdef int64_t dims[3]
+    cdef Node n
+    args = (x, labels, times, sizes, blank)
+    if any_dual(args):
+        return lift(OP_ctc_rows, args)
+    x, labels, times, sizes = whole(x), whole(labels), whole(times), whole(sizes)
+    dims[0], dims[1], dims[2] = x.dims[1], x.dims[0] + 1, (2 * labels.dims[1] + 1 + 31) // 32 * 32 + 2
+    loss = fresh(x.code, 1, x.dims + 1)
+    sums = fresh(x.code, 3, dims)
+    start(&I, K_ctc, OP_ctc_rows, x.code, 2, 6)
+    set_operand(&I.arg[0], loss)
+    set_operand(&I.arg[1], sums)
+    set_operand(&I.arg[2], x)
+    set_operand(&I.arg[3], labels)
+    set_operand(&I.arg[4], times)
+    set_operand(&I.arg[5], sizes)
+    set_ctc(&I, x, labels, blank)
+    execute(&I)
+    if must_record(<Tensor>args[0]):
+        n = record_rule(OP_ctc_rows, loss, args)
+        n.extra = (sums, detached(loss))
+    return loss
+
+
+cdef object bw_ctc_rows(Node n, Tensor v, int i):
+    """v (p - the share of the paths that pass there)."""
+    cdef Instr I
+    cdef Tensor g, x, labels, times, sizes
+    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+        return composition_backward(n, v, i)
+    if n.extra is None:
+        fail_freed(n)
+    x, labels, times, sizes = [whole(saved_input(n, k)) for k in range(4)]
+    v = whole(v)
+    g = fresh_like(x)
+    start(&I, K_ctc_backward, OP_ctc_rows, x.code, 1, 8)
+    set_operand(&I.arg[0], g)
+    set_operand(&I.arg[1], v)
+    set_operand(&I.arg[2], x)
+    set_operand(&I.arg[3], <Tensor>n.extra[0])
+    set_operand(&I.arg[4], <Tensor>n.extra[1])
+    set_operand(&I.arg[5], labels)
+    set_operand(&I.arg[6], times)
+    set_operand(&I.arg[7], sizes)
+    set_ctc(&I, x, labels, n.args[4])
+    execute(&I)
+    return g
+
+
 # ---- dropout --------------------------------------------------------------------------------------------------------
 
 cdef Tensor masked_out(Tensor x, double p):

@@ -351,3 +351,59 @@ def dot(Tensor input not None, Tensor tensor not None, *, out=None):
     if input.nd != 1 or tensor.nd != 1 or input.n != tensor.n:
         raise ShapeError(f"dot: {describe(input)} and {describe(tensor)} must be vectors of equal length.")
     return into(c_matmul(input, tensor), out)
+
+
+# ---- distances ------------------------------------------------------------------------------------------------------
+
+cdef Tensor c_euclidean(Tensor x1, Tensor x2):
+    """Distances of all rows of [B, N, K] to all rows of [B, M, K]."""
+    cdef Instr I
+    cdef Tensor y
+    cdef int64_t dims[3]
+    cdef int64_t side = 128 // ITEM[x1.code]
+    cdef Node n
+    args = (x1, x2)
+    if any_dual(args):
+        return lift(OP_euclidean, args)
+    x1, x2 = whole(x1), whole(x2)
+    dims[0], dims[1], dims[2] = x1.dims[0], x1.dims[1], x2.dims[1]
+    y = fresh(x1.code, 3, dims)
+    start(&I, K_pair_distances, OP_euclidean, x1.code, 1, 3)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x1)
+    set_operand(&I.arg[2], x2)
+    I.shape[0], I.shape[1], I.shape[2], I.shape[3] = dims[0], dims[1], dims[2], x1.dims[2]
+    I.workspace = 128 * x1.dims[2] + 64
+    I.n = dims[0] * ((dims[1] + 255) // 256) * ((dims[2] + side - 1) // side) if y.n else 0
+    I.cost = 0.05 * y.n * x1.dims[2] / (I.n if I.n else 1)
+    execute(&I)
+    if GRAD_MODE and any_tracked(args):
+        n = record_rule(OP_euclidean, None, args)
+        save_result(n, y)
+        attach(y, n)
+    return y
+
+
+cdef object bw_euclidean(Node n, Tensor v, int i):
+    """v / y times the differences: of argument i, its own rows, to the rows of the other."""
+    cdef Instr I
+    cdef Tensor own, other, y, g
+    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+        return composition_backward(n, v, i)
+    own, other = whole(saved_input(n, i)), whole(saved_input(n, 1 - i))
+    y, v = whole(saved_result(n, v)), whole(v)
+    g = fresh_like(own)
+    start(&I, K_pair_distances_backward, OP_euclidean, own.code, 1, 5)
+    set_operand(&I.arg[0], g)
+    set_operand(&I.arg[1], v)
+    set_operand(&I.arg[2], y)
+    set_operand(&I.arg[3], own)
+    set_operand(&I.arg[4], other)
+    I.shape[0], I.shape[1], I.shape[2], I.shape[3] = own.dims[0], own.dims[1], other.dims[1], own.dims[2]
+    I.c[0].i = v.dims[2] if i == 0 else 1
+    I.c[1].i = 1 if i == 0 else v.dims[2]
+    I.workspace = 4 * ITEM[own.code] * own.dims[2] + 64
+    I.n = own.dims[0] * ((own.dims[1] + 3) // 4) if g.n else 0
+    I.cost = 0.1 * v.dims[0] * other.dims[1] * own.dims[2]
+    execute(&I)
+    return g

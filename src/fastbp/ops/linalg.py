@@ -1,8 +1,9 @@
-"""Floor 0: matrix products, norms and distances.  One kernel multiplies matrices; the rest is compositions around it."""
+"""Floor 0: matrix products, norms and distances.  One kernel multiplies matrices, one measures
+distances; the rest is compositions around them."""
 
 from math import inf, prod
 
-from ._declare import F, composed, linear
+from ._declare import F, composed, fused, linear
 
 linear("matmul(Tensor input, Tensor other)", {"input": "bw_matmul", "other": "bw_matmul"}, kernels=("gemm",),
        aliases=("linalg_matmul",), wrapper="matmul",
@@ -634,8 +635,27 @@ composed("linalg_norm(Tensor A, object ord=None, int[]? dim=None, bool keepdim=F
 
 # ---- distances ------------------------------------------------------------------------------------------------------
 
-LARGE = 1 << 24             # elements of the tensor of all differences from which on cdist multiplies matrices instead
-SHORT = 8                   # components up to which cdist keeps them outermost
+SHORT = 8                   # components up to which their differences have them outermost: long loops
+FEW = 16                    # rows of x2 that are not worth turning
+
+
+def _root(s):
+    """The square root, with a gradient of 0 at 0."""
+    none = s <= 0
+    return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
+
+
+def _euclidean(x1, x2):
+    if 0 < x1.shape[-1] <= SHORT:
+        difference = x1.mT.unsqueeze(-1) - x2.mT.unsqueeze(-2)
+        return _root((difference * difference).sum(-3))
+    difference = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    return _root((difference * difference).sum(-1))
+
+
+fused("euclidean(Tensor x1, Tensor x2)", ("pair_distances", "pair_distances_backward"), _euclidean,
+      {"x1": "bw_euclidean", "x2": "bw_euclidean"}, function=False, method=False,
+      doc="Euclidean distances of all rows of x1 [B, N, K] to all rows of x2 [B, M, K], by their differences.")
 
 
 def _check_p(name, p):
@@ -651,21 +671,18 @@ def _cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes and compute_mode is not None:
         raise ValueError(f"cdist: {compute_mode!r} is no valid compute_mode; it must be one of {modes}.")
-    batch = F.broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
-    n, m, k = x1.shape[-2], x2.shape[-2], x1.shape[-1]
-    if p == 2 and k and compute_mode != modes[2] and (compute_mode == modes[1] or prod(batch) * n * m * k > LARGE):
+    if p == 2 and x1.shape[-1] and compute_mode != modes[1]:
+        batch = F.broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
+        a, b = [F.expand(x, (*batch, *x.shape[-2:])).reshape((prod(batch), *x.shape[-2:])) for x in (x1, x2)]
+        turned = b.shape[-2] < min(FEW, a.shape[-2])
+        y = F.euclidean(b, a).mT.contiguous() if turned else F.euclidean(a, b)
+        return y.reshape((*batch, *y.shape[-2:]))
+    if p == 2 and x1.shape[-1]:
         centre = x2.mean(-2, True).detach()         # differences do not change, and what cancels is smaller
         a, b = x1 - centre, x2 - centre
-        s = (a * a).sum(-1, True) + (b * b).sum(-1).unsqueeze(-2) - 2 * F.matmul(a, b.mT)
-        none = s <= 0
-        return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
-    if 0 < k <= SHORT:                              # differences with the rows last: long loops
-        difference = x1.mT.unsqueeze(-1) - x2.mT.unsqueeze(-2)
-        if p != 2:
-            return _vector_norm(difference, p, -3)
-        s = (difference * difference).sum(-3)
-        none = s == 0
-        return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
+        return _root((a * a).sum(-1, True) + (b * b).sum(-1).unsqueeze(-2) - 2 * F.matmul(a, b.mT))
+    if 0 < x1.shape[-1] <= SHORT:
+        return _vector_norm(x1.mT.unsqueeze(-1) - x2.mT.unsqueeze(-2), p, -3)
     return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p)
 
 

@@ -434,6 +434,48 @@ def _lengths(op, name, lengths, batch, most):
     return t
 
 
+def _ctc_rows(lp, labels, times, sizes, blank):
+    steps, batch, _ = lp.shape
+    longest = labels.shape[1]
+    # labels with blanks around them, and where the path may jump over a blank
+    length = 2 * longest + 1
+    path = F.stack([F.full_like(labels, blank), labels], 2).reshape(batch, 2 * longest)
+    path = F.cat([path, F.full((batch, 1), blank, dtype=F.int64)], 1)
+    jump = F.zeros((batch, length), dtype=F.bool_)
+    if length > 2:
+        jump = F.cat([jump[:, :2], (path[:, 2:] != blank) & (path[:, 2:] != path[:, :-2])], 1)
+    at = F.gather(lp, 2, path.unsqueeze(0).expand(steps, batch, length)) if steps else None
+    impossible = F.full((batch, 2), _NEVER, dtype=lp.dtype)
+    place = F.arange(length)
+    ends = 2 * sizes.unsqueeze(1)
+    loss = F.where(sizes == 0, F.zeros((batch,), dtype=lp.dtype), math.inf)         # of an input of length 0
+    if steps:
+        at = F.where(at < _NEVER, _NEVER, at)
+        alpha = F.where((place < 2) & (place <= ends), at[0], _NEVER)
+        for t in range(1, steps):
+            one = F.cat([impossible[:, :1], alpha[:, :-1]], 1)
+            two = F.where(jump, F.cat([impossible, alpha[:, :-2]], 1)[:, :length], _NEVER)
+            top = F.maximum(F.maximum(alpha, one), two).detach()
+            total = F.exp(alpha - top) + F.exp(one - top) + F.exp(two - top)
+            alpha = F.where((t < times).unsqueeze(1), F.log(total) + top + at[t], alpha)
+        last = F.gather(alpha, 1, ends)
+        before = F.where(ends > 0, F.gather(alpha, 1, F.where(ends > 0, ends - 1, 0)), _NEVER)
+        top = F.maximum(last, before).detach()
+        found = -(F.log(F.exp(last - top) + F.exp(before - top)) + top).squeeze(1)
+        found = F.where(found > -0.5 * _NEVER, math.inf, found)
+        loss = F.where(times > 0, found, loss)
+        # probabilities sum to 1: the value of that is left out, its gradient (exp(log_probs), as in PyTorch) is not
+        total = F.where(F.arange(steps).unsqueeze(1) < times, F.exp(lp).sum(2), 0).sum(0)
+        loss = loss + (total - total.detach())
+    return loss
+
+
+fused("ctc_rows(Tensor log_probs, Tensor labels, Tensor times, Tensor sizes, int blank)", ("ctc", "ctc_backward"), _ctc_rows,
+      {"log_probs": "bw_ctc_rows"}, function=False, method=False,
+      doc="Negative log probability of each label sequence, the first `sizes` of labels [N, S], over all alignments to the first "
+          "`times` steps of log_probs [T, N, C].  The gradient is the one in log_softmax's input.", source="Graves et al., 2006")
+
+
 def _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     op = "ctc_loss"
     F.check_reduction(op, reduction)
@@ -469,36 +511,7 @@ def _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduct
     if labels.numel():
         _check_labels(op, labels, 0, classes)
 
-    # labels with blanks around them, and where the path may jump over a blank
-    length = 2 * longest + 1
-    path = F.stack([F.full_like(labels, blank), labels], 2).reshape(batch, 2 * longest)
-    path = F.cat([path, F.full((batch, 1), blank, dtype=F.int64)], 1)
-    jump = F.zeros((batch, length), dtype=F.bool_)
-    if length > 2:
-        jump = F.cat([jump[:, :2], (path[:, 2:] != blank) & (path[:, 2:] != path[:, :-2])], 1)
-    at = F.gather(lp, 2, path.unsqueeze(0).expand(steps, batch, length)) if steps else None
-    impossible = F.full((batch, 2), _NEVER, dtype=lp.dtype)
-    place = F.arange(length)
-    ends = 2 * sizes.unsqueeze(1)
-    loss = F.where(sizes == 0, F.zeros((batch,), dtype=lp.dtype), math.inf)         # of an input of length 0
-    if steps:
-        at = F.where(at < _NEVER, _NEVER, at)
-        alpha = F.where((place < 2) & (place <= ends), at[0], _NEVER)
-        for t in range(1, steps):
-            one = F.cat([impossible[:, :1], alpha[:, :-1]], 1)
-            two = F.where(jump, F.cat([impossible, alpha[:, :-2]], 1)[:, :length], _NEVER)
-            top = F.maximum(F.maximum(alpha, one), two).detach()
-            total = F.exp(alpha - top) + F.exp(one - top) + F.exp(two - top)
-            alpha = F.where((t < times).unsqueeze(1), F.log(total) + top + at[t], alpha)
-        last = F.gather(alpha, 1, ends)
-        before = F.where(ends > 0, F.gather(alpha, 1, F.where(ends > 0, ends - 1, 0)), _NEVER)
-        top = F.maximum(last, before).detach()
-        found = -(F.log(F.exp(last - top) + F.exp(before - top)) + top).squeeze(1)
-        found = F.where(found > -0.5 * _NEVER, math.inf, found)
-        loss = F.where(times > 0, found, loss)
-        # probabilities sum to 1: the value of that is left out, its gradient (exp(log_probs), as in PyTorch) is not
-        total = F.where(F.arange(steps).unsqueeze(1) < times, F.exp(lp).sum(2), 0).sum(0)
-        loss = loss + (total - total.detach())
+    loss = F.ctc_rows(lp, labels, times, sizes, blank)
     if zero_infinity:
         loss = F.where(loss == math.inf, 0.0, loss)
     if reduction == "mean":

@@ -230,6 +230,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "log_softmax": lambda: with_gradients(lambda x: _core.log_softmax(x, 0), floats(500, 700)),
     "attention": attention_program, "recurrent": recurrent_program,
     "cross_entropy": cross_entropy_program, "layer_norm": norm_program,
+    "pair_distances": lambda: with_gradients(fastbp.cdist, floats(530, 70), floats(260, 70)),
+    "ctc": lambda: with_gradients(lambda x: _core.ctc_loss(x, indices(20, 70, 30), (40,) * 70, (25,) * 70), floats(40, 70, 20)),
     "dropout": lambda: with_gradients(lambda x: _core.dropout(x, 0.3), floats(MANY)),
     "conv": conv_program,
     "batch_norm": batch_norm_program,
@@ -265,7 +267,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
 }
 WITH = {        # kernels that run in another kernel's program
     "pointwise": "test_same_bits_pointwise", "softmax_backward": "softmax", "log_softmax_backward": "log_softmax",
-    "cross_entropy_backward": "cross_entropy", "layer_norm_backward": "layer_norm",
+    "pair_distances_backward": "pair_distances", "ctc_backward": "ctc", "cross_entropy_backward": "cross_entropy",
+    "layer_norm_backward": "layer_norm",
     "conv_backward_data": "conv", "conv_backward_weight": "conv", "conv_mend": "conv", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
     "attention_backward": "attention", "recurrent_backward": "recurrent",

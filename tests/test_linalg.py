@@ -113,6 +113,25 @@ def test_sums_of_products(rng):
         fastbp.addr(i, i[0], i[1], beta=0.5)
 
 
+@pytest.mark.parametrize(("name", "shapes"), [
+    ("addmm", ((2, 4), (2, 3), (3, 4))), ("addmv", ((2,), (2, 3), (3,))), ("addr", ((2, 3), (2,), (3,))),
+    ("baddbmm", ((5, 2, 4), (5, 2, 3), (5, 3, 4))), ("addbmm", ((2, 4), (5, 2, 3), (5, 3, 4)))])
+def test_numbers_before_tensors(name, shapes, rng):
+    """PyTorch's old form of sums of products, as function, method and in place."""
+    x, a, b = (t(rng.standard_normal(s)) for s in shapes)
+    f, method, inplace = getattr(fastbp, name), getattr(fastbp.Tensor, name), getattr(fastbp.Tensor, name + "_")
+    one, two = f(x, a, b, beta=0.5), f(x, a, b, beta=0.5, alpha=3)
+    assert not one.equal(two)
+    for call, want in ((lambda: f(0.5, x, a, b), one), (lambda: f(0.5, x, 3, a, b), two), (lambda: method(x, 0.5, a, b), one),
+                       (lambda: method(x, 0.5, 3, a, b), two), (lambda: inplace(x.clone(), 0.5, 3, a, b), two),
+                       (lambda: f(0.5, x, 3, a, b, out=fastbp.empty_like(two)), two)):
+        with pytest.warns(UserWarning, match=f"{name}: the numbers are beta= and alpha="):
+            assert call().equal(want)
+    for wrong in ((x, a, 0.5, b), (x, a, b, 0.5), (x, a, b, x), (0.5, 3, x, a, b), ("a", x, a, b)):
+        with pytest.raises(TypeError, match=f"{name}: expected three tensors"):
+            f(*wrong)
+
+
 def test_linear_of_integers():
     y = fastbp.nn.functional.linear(t([[1, 2]]), t([[3, 4], [5, 6]]), t([10, 20]))
     assert y.tolist() == [[21, 37]] and y.dtype == fastbp.int64

@@ -1,5 +1,8 @@
 """PyTorch's smaller rooms: torch.testing, torch.signal.windows, adaptive softmax, questions about modes."""
 
+import subprocess
+import sys
+
 import fastbp
 import numpy as np
 import pytest
@@ -232,6 +235,51 @@ def test_version_is_ordered_as_pytorchs():
     assert isinstance(v, str) and isinstance(v, TorchVersion) and v == fastbp.config()["fastbp"] == fastbp.version.__version__
     assert v >= "1.5.0" and v > "1.10" and v >= "2.0.0+cpu" and v >= (2, 1) and v >= "2.13.0" and not v > "2.13" and v <= "2.13.0"
     assert v < "2.14" and v < (3,) and not v < "1.13.1" and v < "10.0" and v > "2.9.1" and v >= v and hash(v) == hash(str(v))
+
+
+def run(code, *arguments):
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, *arguments, *(["-c", code] if code else [])], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_torch_is_fastbp_for_libraries_too():
+    code = """
+import subprocess
+import sys
+
+import fastbp
+print(fastbp.__version__, fastbp.as_torch() is fastbp)
+import torch, torch.nn as nn, torch.nn.functional as F, torch.utils.data, importlib.util
+from torch.nn.modules.linear import Linear
+from torch.optim.lr_scheduler import StepLR
+from importlib.metadata import version
+assert torch is fastbp and nn is fastbp.nn and F is fastbp.nn.functional and Linear is nn.Linear and fastbp.as_torch() is fastbp
+assert fastbp.__name__ == "fastbp" and fastbp.__spec__.name == "fastbp" and nn.__spec__.name == "fastbp.nn"
+assert torch.utils.data.DataLoader.__module__ == "fastbp.utils.data.dataloader" and importlib.util.find_spec("torch") is not None
+assert tuple(int(i) for i in torch.__version__.split(".")[:2]) == (2, 13) and torch.__version__ >= "2.13" > "2.9"
+try:
+    import torch.nothing
+except ModuleNotFoundError as error:
+    print(error.name)
+print(torch.__version__, version("torch"), torch.version.__version__, version("numpy") > "1")
+"""
+    own = fastbp.config()["fastbp"]
+    mirrored = "2.13.0+fastbp." + own
+    assert run(code) == [own, "True", "torch.nothing", mirrored, mirrored, mirrored, "True"]
+    assert run("import sys, types\nsys.modules['torch'] = types.ModuleType('torch')\nimport fastbp\nprint(fastbp.__version__)\n"
+               "try: fastbp.as_torch()\nexcept RuntimeError as e: print('PyTorch' in str(e))") == [own, "True"]
+
+
+def test_a_program_with_fastbp_in_pytorchs_place(tmp_path):
+    (tmp_path / "helper.py").write_text("import torch\nfrom torch import nn\nlayer = nn.Linear(2, 1)\n")
+    (tmp_path / "program.py").write_text("import sys\nimport torch, helper\n"
+                                         "print(torch.__name__, type(helper.layer).__module__, __name__, *sys.argv[1:])\n")
+    assert run("", "-m", "fastbp", str(tmp_path / "program.py"), "--epochs", "3") == ["fastbp", "fastbp.nn.linear", "__main__",
+                                                                                   "--epochs", "3"]
+    assert run("", "-m", "fastbp", "-m", "this")[:3] == ["The", "Zen", "of"]
+    assert "usage" in subprocess.run([sys.executable, "-m", "fastbp"], capture_output=True, text=True, timeout=60).stderr
 
 
 def test_collectives_of_one_process_have_gradients():

@@ -14,11 +14,11 @@ from fastbp.autograd import enable_grad, inference_mode, no_grad, set_grad_enabl
 from fastbp.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from fastbp.torch_version import TorchVersion
 
-__version__ = TorchVersion(_version)        # reads as fastbp's, and is ordered as the PyTorch that it mirrors
-
 TYPE_CHECKING = False       # type checkers take it for true and read the core's stub
 if TYPE_CHECKING:
+    __version__ = TorchVersion(_version)
     from fastbp import amp, backends, fft, func, jit, linalg, nn, optim, serialization, special, training, utils  # noqa: F401
+    from fastbp._as_torch import as_torch  # noqa: F401
     from fastbp._core import *  # noqa: F403
     from fastbp._programs import load_program  # noqa: F401
     from fastbp.amp import autocast  # noqa: F401
@@ -40,7 +40,7 @@ _PLACES = {
     """,
     "autograd.anomaly_mode": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
     "signal.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
-    "func": "vmap", "compiler": "compile", "_programs": "load_program",
+    "_as_torch": "as_torch", "func": "vmap", "compiler": "compile", "_programs": "load_program",
     "nn.functional": "celu_ rrelu_ selu_ threshold_",
     "serialization": "load save", "sparse": "sparse_coo_tensor sparse_csr_tensor spmm", "training": "fit",
     "legacy": """
@@ -70,6 +70,9 @@ def __getattr__(name):
     if name == "torch":         # PyTorch has itself as an attribute: `from torch import torch`
         from sys import modules
         return modules[__name__]
+    if name == "__version__":       # looked up each time: it depends on the name that this module has
+        from fastbp.torch_version import version
+        return version()
     if name in _IN_PLACE:           # sin_(x) is x.sin_()
         return getattr(_core.Tensor, name)
     if name not in _LATER:

@@ -1,8 +1,13 @@
 """Floor 3: torch.torch_version: a version that programs may compare.
 
 Programs ask `torch.__version__ >= "1.5.0"` for what PyTorch can do.  So `__version__` reads as fastbp's own and is ordered as the
-PyTorch whose names and semantics these are.
+PyTorch whose names and semantics these are.  Libraries read the text itself, `torch.__version__.split(".")`: where fastbp is what
+`import torch` finds, the text too is PyTorch's, with fastbp's version behind the plus, as PyTorch's builds have theirs ("+cpu").
 """
+
+import sys
+
+from fastbp._version import __version__ as _own
 
 __all__ = ["TorchVersion"]
 
@@ -55,3 +60,10 @@ class TorchVersion(str):
 
     def __ge__(self, other):
         return self._order(other) >= 0
+
+
+def version():
+    """What `fastbp.__version__` is: "0.1.0", or "2.13.0+fastbp.0.1.0" where fastbp stands for torch in this process."""
+    torch = sys.modules.get("torch")
+    instead = torch is not None and torch is sys.modules["fastbp"]
+    return TorchVersion(f"{'.'.join(map(str, MIRRORED))}+fastbp.{_own}" if instead else _own)

@@ -1,6 +1,7 @@
 """Floor 0: matrix products, norms and distances.  One kernel multiplies matrices, one measures
 distances; the rest is compositions around them."""
 
+import warnings
 from math import inf, prod
 
 from ._declare import F, composed, fused, linear
@@ -112,6 +113,18 @@ def _plus(name, input, product, beta, alpha):
     return y + (input if beta == 1 else input * beta)
 
 
+def _numbers_first(name, *arguments):
+    """PyTorch's old form with numbers before tensors, `addmm(beta, input, mat1, mat2)`, `addmm(beta, input, alpha, mat1, mat2)` and
+    the same as methods: input, the factors, beta and alpha.  Its optimizers and graph networks of before 1.5 have it."""
+    kinds = "".join(["t" if isinstance(a, F.Tensor) else "n" if isinstance(a, (int, float)) else "?" for a in arguments])
+    if kinds not in ("nttt", "tntt", "ntntt", "tnntt"):
+        raise F.DTypeError(f"{name}: expected three tensors, with beta= and alpha= by name, got {len(arguments)} arguments: "
+                           f"{', '.join([tell(a) for a in arguments])}.")
+    warnings.warn(f"{name}: the numbers are beta= and alpha=; before the tensors they are an old form.", UserWarning, 3)
+    beta, alpha = ([a for a in arguments if not isinstance(a, F.Tensor)] + [1])[:2]
+    return *[a for a in arguments if isinstance(a, F.Tensor)], beta, alpha
+
+
 def _check_product(name, a, b):
     check_same_dtype(name, a, b)
     k = b.shape[-2] if b.ndim > 1 else b.shape[0]
@@ -119,21 +132,27 @@ def _check_product(name, a, b):
         raise F.ShapeError(f"{name}: {tell(a)} @ {tell(b)}: the sizes {a.shape[-1]} and {k} must be equal.")
 
 
-def _addmm(input, mat1, mat2, *, beta=1, alpha=1):
+def _addmm(input, mat1, mat2, *more, beta=1, alpha=1):
+    if more:
+        input, mat1, mat2, beta, alpha = _numbers_first("addmm", input, mat1, mat2, *more)
     check_same_dtype("addmm", mat1, mat2, input)
     check_ranks("addmm", (mat1, 2), (mat2, 2))
     _check_product("addmm", mat1, mat2)
     return _plus("addmm", input, F.matmul(mat1, mat2), beta, alpha)
 
 
-def _addmv(input, mat, vec, *, beta=1, alpha=1):
+def _addmv(input, mat, vec, *more, beta=1, alpha=1):
+    if more:
+        input, mat, vec, beta, alpha = _numbers_first("addmv", input, mat, vec, *more)
     check_same_dtype("addmv", mat, vec, input)
     check_ranks("addmv", (mat, 2), (vec, 1))
     _check_product("addmv", mat, vec)
     return _plus("addmv", input, F.matmul(mat, vec), beta, alpha)
 
 
-def _addr(input, vec1, vec2, *, beta=1, alpha=1):
+def _addr(input, vec1, vec2, *more, beta=1, alpha=1):
+    if more:
+        input, vec1, vec2, beta, alpha = _numbers_first("addr", input, vec1, vec2, *more)
     check_tensors("addr", input, vec1, vec2)
     check_ranks("addr", (vec1, 1), (vec2, 1))
     dtype = F.result_type(vec1, vec2)
@@ -153,13 +172,17 @@ def _check_batches(name, a, b):
     _check_product(name, a, b)
 
 
-def _baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+def _baddbmm(input, batch1, batch2, *more, beta=1, alpha=1):
+    if more:
+        input, batch1, batch2, beta, alpha = _numbers_first("baddbmm", input, batch1, batch2, *more)
     check_same_dtype("baddbmm", batch1, batch2, input)
     _check_batches("baddbmm", batch1, batch2)
     return _plus("baddbmm", input, F.matmul(batch1, batch2), beta, alpha)
 
 
-def _addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+def _addbmm(input, batch1, batch2, *more, beta=1, alpha=1):
+    if more:
+        input, batch1, batch2, beta, alpha = _numbers_first("addbmm", input, batch1, batch2, *more)
     check_same_dtype("addbmm", batch1, batch2, input)
     _check_batches("addbmm", batch1, batch2)
     b, n, m = batch1.shape

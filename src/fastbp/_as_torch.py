@@ -50,7 +50,7 @@ class _Finder(MetaPathFinder):
         except ModuleNotFoundError as error:
             if error.name != own:           # it is there and lacks something itself
                 raise
-            raise ModuleNotFoundError(f"No module named {name!r}: torch is fastbp here, which has no {own}", name=name) from None
+            raise ModuleNotFoundError(f"No module named {name!r}: torch is fastbp here, without {own}", name=name) from None
         return ModuleSpec(name, _There(module), is_package=hasattr(module, "__path__"))
 
     def find_distributions(self, context=None):
@@ -61,8 +61,8 @@ class _Finder(MetaPathFinder):
 def as_torch():
     """From now on `import torch`, anywhere in this process, is fastbp.
 
-    Then `torch.__version__`, and what `importlib.metadata` says of torch, read as PyTorch's that fastbp mirrors, with fastbp's own
-    behind the plus: "2.13.0+fastbp.0.1.0".  Call it before anything imports torch; `python -m fastbp program.py` does so for a
+    Then `torch.__version__`, and what `importlib.metadata` says of torch, are the version of PyTorch that fastbp mirrors, with
+    fastbp's own behind the plus: "2.13.0+fastbp.0.1.0".  Call it before anything imports torch; `python -m fastbp program.py` does so for a
     program that is left as it is.  Processes started by "fork" have it from their parent, those started by "spawn" do not.
 
     Returns: fastbp.
@@ -73,5 +73,5 @@ def as_torch():
         sys.meta_path.insert(0, _Finder())
         found = import_module("torch")
     if found is not own:
-        raise RuntimeError("as_torch: PyTorch itself has been imported as torch; call as_torch() before the first `import torch`.")
+        raise RuntimeError("as_torch: PyTorch itself has been imported as torch; call as_torch() before that.")
     return own

@@ -114,8 +114,8 @@ def _plus(name, input, product, beta, alpha):
 
 
 def _numbers_first(name, *arguments):
-    """PyTorch's old form with numbers before tensors, `addmm(beta, input, mat1, mat2)`, `addmm(beta, input, alpha, mat1, mat2)` and
-    the same as methods: input, the factors, beta and alpha.  Its optimizers and graph networks of before 1.5 have it."""
+    """PyTorch's old form with numbers before tensors, `addmm(beta, input, mat1, mat2)`, `addmm(beta, input, alpha, mat1, mat2)`
+    and the same as methods: input, the factors, beta and alpha.  Optimizers and graph networks written before 1.5 have it."""
     kinds = "".join(["t" if isinstance(a, F.Tensor) else "n" if isinstance(a, (int, float)) else "?" for a in arguments])
     if kinds not in ("nttt", "tntt", "ntntt", "tnntt"):
         raise F.DTypeError(f"{name}: expected three tensors, with beta= and alpha= by name, got {len(arguments)} arguments: "

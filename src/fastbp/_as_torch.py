@@ -62,8 +62,9 @@ def as_torch():
     """From now on `import torch`, anywhere in this process, is fastbp.
 
     Then `torch.__version__`, and what `importlib.metadata` says of torch, are the version of PyTorch that fastbp mirrors, with
-    fastbp's own behind the plus: "2.13.0+fastbp.0.1.0".  Call it before anything imports torch; `python -m fastbp program.py` does so for a
-    program that is left as it is.  Processes started by "fork" have it from their parent, those started by "spawn" do not.
+    fastbp's own behind the plus: "2.13.0+fastbp.0.1.0".  Call it before anything imports torch; `python -m fastbp program.py`
+    does so for a program that is left as it is.  Processes started by "fork" have it from their parent, those started by "spawn"
+    do not.
 
     Returns: fastbp.
     Errors: RuntimeError when PyTorch itself has been imported.

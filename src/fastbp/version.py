@@ -2,7 +2,7 @@
 
 from fastbp.torch_version import version
 
-__all__ = ["__version__", "cuda", "debug", "git_version", "hip", "xpu"]      # noqa: F822
+__all__ = ["__version__", "cuda", "debug", "git_version", "hip", "xpu"]      # noqa: F822, RUF100
 
 debug, cuda, hip, xpu, git_version = False, None, None, None, "unknown"
 

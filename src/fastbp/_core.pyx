@@ -10,6 +10,7 @@
 #   program     the instruction door: every kernel that runs goes through `execute`
 #   tape        Node: what the backward pass needs of one operation
 #   tensor      Tensor: shape, strides, views; the doors to Python
+#   objects     tensors and nodes as Python's objects: made from an image, released by hand
 #   making printing exchange             tensors made, shown, shared with NumPy and copied
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
 #   views slicing copies shapes          views by strides, parts, new memory from old, the public names of these
@@ -71,6 +72,7 @@ include "_engine/watch.pxi"
 include "_engine/program.pxi"
 include "_engine/tape.pxi"
 include "_generated/tensor.pxi"      # _engine/tensor.pxi with the methods of the table
+include "_engine/objects.pxi"
 include "_engine/making.pxi"
 include "_engine/printing.pxi"
 include "_engine/exchange.pxi"

@@ -27,51 +27,43 @@ cdef inline int push(Stack* s, PyObject* o) except -1:
     return 0
 
 
-cdef inline void fetch_ahead(Stack* order, Py_ssize_t k) noexcept:
-    """A large graph lies in memory, not in the cache: bring what the walk will read some nodes later.
+# A large graph lies in memory, not in the cache.  What was made before a node lies below it (storage.pxi), and its turn comes
+# soon after, in both passes: it is brought before it is needed.
+cdef enum:
+    LARGE = 4000                # nodes from which on that is worth its instructions
 
-    `order` is that of the first pass, nearly the one in which nodes run; that they live on is due to the edges of the roots.
-    """
-    cdef char* p
-    cdef Node n
+
+cdef inline void fetch_object(PyObject* o) noexcept:
+    fbp_fetch(o)
+    fbp_fetch(<char*>o + 64)
+
+
+cdef inline void fetch_ahead(Node n) noexcept:
+    """What the second pass will read: nodes, then their inputs and leaves, then the memory and gradients of these."""
+    cdef PyObject* e
+    cdef PyObject* m
     cdef int i
-    if k + 6 < order.length:
-        p = <char*>order.at[k + 6]
-        fbp_fetch(p)
-        fbp_fetch(p + 64)
-        fbp_fetch(p + 128)
-        fbp_fetch(p + 192)
-        fbp_fetch(p + 256)
-    if k + 4 < order.length:
-        n = <Node>order.at[k + 4]
-        if n.result != NULL:
-            fbp_fetch(n.result)
-            fbp_fetch(n.result_ptr)
-        for i in range(n.nin if n.nin < INLINE else INLINE):
-            p = <char*>n.saved[i]
-            if p != NULL:
-                fbp_fetch(p)
-                fbp_fetch(p + 64)
-                fbp_fetch(p + 128)
-                fbp_fetch(p + 248)
-    if k + 2 < order.length:
-        n = <Node>order.at[k + 2]
-        for i in range(n.nin if n.nin < INLINE else INLINE):
-            if n.saved[i] != NULL:
-                fbp_fetch((<Tensor>n.saved[i]).st)
-                fbp_fetch((<Tensor>n.saved[i]).ptr)
-
-
-cdef inline void fetch_older(Node n) noexcept:
-    """What was made before n lies below it (storage.pxi): the first pass comes there soon."""
-    cdef char* p = <char*><void*>n
-    cdef int i
-    for i in range(n.nin if n.nin < INLINE else INLINE):
-        fbp_fetch(n.edge[i])
-    fbp_fetch(p - 4 * OBJECT_BYTES)
-    fbp_fetch(p - 4 * OBJECT_BYTES + 64)
-    fbp_fetch(p - 5 * OBJECT_BYTES)
-    fbp_fetch(p - 5 * OBJECT_BYTES + 64)
+    fetch_object(<PyObject*>(<char*><void*>n - 9 * NODE_BYTES))
+    m = node_before(n, 5)
+    for i in range(2 if m != NULL else 0):
+        e = (<Node>m).near[i].edge
+        if e != NULL:
+            fetch_object(e)
+        if (<Node>m).near[i].saved != NULL and (<Node>m).near[i].saved != e:
+            fetch_object((<Node>m).near[i].saved)
+    m = node_before(n, 3)
+    for i in range(2 if m != NULL else 0):
+        e = (<Node>m).near[i].saved
+        if e != NULL and e.ob_type != <PyTypeObject*>Packed:
+            fbp_fetch((<Tensor>e).st)
+        e = (<Node>m).near[i].edge
+        if e != NULL and e.ob_type != <PyTypeObject*>Node:
+            fetch_object(<PyObject*>(<Tensor>e).g)
+    m = node_before(n, 2)
+    for i in range(2 if m != NULL else 0):
+        e = (<Node>m).near[i].edge
+        if e != NULL and e.ob_type != <PyTypeObject*>Node and (<Tensor>e).g is not None:
+            fbp_fetch((<Tensor>e).g.st)
 
 
 cdef inline bint alone(Tensor t, int holders) noexcept:
@@ -92,9 +84,9 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
     cdef Tensor old
     cdef list several
     cdef PyObject* acc
-    if n.lists:
+    if n.marks.lists:
         if n.acc == NULL:
-            several = [None] * n.nout
+            several = [None] * n.more.nout
             Py_INCREF(several)
             n.acc = <PyObject*>several
         several = <list>n.acc
@@ -122,16 +114,16 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
         return 0
     if WATCH:
         note_grad(leaf, False)
-    if leaf.hooks is not None:
-        for hook in list(leaf.hooks["grad"]):
+    if leaf.aside is not None and leaf.aside.hooks is not None:
+        for hook in list(leaf.aside.hooks["grad"]):
             r = hook(g)
             if r is not None:
                 g = hooked(g, r)
-    if g.nd != leaf.nd or memcmp(g.dims, leaf.dims, g.nd * sizeof(int64_t)):
+    if g.nd != leaf.nd or (g.nd and memcmp(g.dims, leaf.dims, g.nd * sizeof(int64_t))):
         raise GraphError(f"backward: a gradient of shape {list(g.shape)} for a leaf {describe(leaf)}; shapes must be equal.")
-    if leaf.rows is not None:           # row-sparse so far
-        leaf.g = leaf.rows.to_dense()
-        leaf.rows = None
+    if leaf.aside is not None and leaf.aside.rows is not None:      # row-sparse so far
+        leaf.g = leaf.aside.rows.to_dense()
+        leaf.aside.rows = None
     if leaf.g is None:
         if create:                      # a copy: the adjoint may be on its way to other places too
             leaf.g = c_clone(g)
@@ -149,8 +141,8 @@ cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
         old = leaf.g
         add_into(old, g)
         written(old, OP_add)
-    if leaf.hooks is not None:
-        for hook in list(leaf.hooks["post"]):
+    if leaf.aside is not None and leaf.aside.hooks is not None:
+        for hook in list(leaf.aside.hooks["post"]):
             hook(leaf)
     return 0
 
@@ -203,9 +195,9 @@ cdef dict leading(list roots, dict targets):
             n = <Node>todo.at[todo.length - 1]
             if id(n) not in found:              # seen for the first time: what it leads to comes before it
                 found[id(n)] = None
-                if not n.wall:
+                if not n.marks.wall:
                     for i in range(n.nin):
-                        e = n.edge[i]
+                        e = n.at[i].edge
                         if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node and id(<object>e) not in found:
                             push(&todo, e)
                 continue
@@ -213,12 +205,12 @@ cdef dict leading(list roots, dict targets):
             if found[id(n)] is not None:
                 continue
             leads = False
-            if n.aim:
-                for i in range(n.nout):
+            if n.marks.aim:
+                for i in range(n.more.nout):
                     leads = leads or (id(n), i) in targets
-            if not n.wall:
+            if not n.marks.wall:
                 for i in range(n.nin):
-                    e = n.edge[i]
+                    e = n.at[i].edge
                     if e != NULL:
                         if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                             leads = leads or found.get(id(<object>e)) is True
@@ -267,14 +259,14 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             push(&order, <PyObject*>n)
             if WATCH:
                 note_walk(n)
-            elif create and n.born:
-                TWICE.add(n.born)
-            if n.wall:
+            elif create and n.more.born:
+                TWICE.add(n.more.born)
+            if n.marks.wall:
                 others = True
                 continue
-            fetch_older(n)
+            fetch_object(<PyObject*>(<char*><void*>n - 14 * NODE_BYTES))
             for i in range(n.nin):
-                e = n.edge[i]
+                e = n.at[i].edge
                 if e == NULL:
                     continue
                 if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
@@ -302,20 +294,21 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
         while todo.length:
             todo.length -= 1
             n = <Node>todo.at[todo.length]
-            fetch_ahead(&order, k)
+            if order.length > LARGE:
+                fetch_ahead(n)
             k += 1
             if k & 15 == 0:             # often: a node may be a product of large matrices
                 PyErr_CheckSignals()
-            if n.acc != NULL and n.wanted:
+            if n.acc != NULL and n.marks.wanted:
                 if LOGGING:
                     log_node(E_BACKWARD, <void*>n)
                 run_node(n, create, targets, captured, late)
             elif n.acc != NULL:
                 drop_adjoint(n)
-            if n.wall:
+            if n.marks.wall:
                 continue
             for i in range(n.nin):
-                e = n.edge[i]
+                e = n.at[i].edge
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
                     if m.walk != CURRENT:
@@ -324,7 +317,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     if m.pending == 0:
                         push(&todo, e)
             if not retain and keeps_values(n):  # what was used is freed at once; edges stay: a second pass says what is missing
-                n.freed = True
+                n.marks.freed = True
                 if ANOMALY:
                     note_freed(n, line)
                 node_release(n, False)
@@ -352,7 +345,7 @@ cdef inline int open_node(Node n, int64_t walk) except -1:
                          f"thread started it). Let it finish first, or compute the shared part of the graph twice.")
     n.walk = walk
     n.pending = 0
-    n.wanted = True
+    n.marks.wanted = True
     return 0
 
 
@@ -372,7 +365,7 @@ cdef int to_leaf(Tensor t, Tensor g, bint create, dict targets, list captured, d
         return 0
     if PAIRS is not None:
         return accumulate(t, g, create)
-    if t.hooks is not None:
+    if t.aside is not None and t.aside.hooks is not None:
         entry = late.get(id(t))
         late[id(t)] = (t, g) if entry is None else (t, binary(OP_add, entry[1], g))
         return 0
@@ -391,15 +384,15 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
     try:
         for k in range(order.length):
             n = <Node>order.at[k]
-            n.wanted = False
-            if n.aim:
-                for i in range(n.nout):
+            n.marks.wanted = False
+            if n.marks.aim:
+                for i in range(n.more.nout):
                     if (id(n), i) in targets:
-                        n.wanted = True
+                        n.marks.wanted = True
             for i in range(n.nin):
-                e = n.edge[i]
+                e = n.at[i].edge
                 if e != NULL and (<PyObject*>e).ob_type != <PyTypeObject*>Node and aimed_at(<Tensor>e, targets):
-                    n.wanted = True
+                    n.marks.wanted = True
         # the order in which the walk will run them; the counts are used up, and counted again below
         for n in started:
             if n.pending == 0:
@@ -410,7 +403,7 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
             n = <Node>todo.at[todo.length]
             push(&sorted_, <PyObject*>n)
             for i in range(n.nin):
-                e = n.edge[i]
+                e = n.at[i].edge
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
                     if m.walk != CURRENT:
@@ -424,13 +417,13 @@ cdef int mark_wanted(Stack* order, list started, dict targets) except -1:
         for k in range(sorted_.length - 1, -1, -1):
             n = <Node>sorted_.at[k]
             for i in range(n.nin):
-                e = n.edge[i]
+                e = n.at[i].edge
                 if e != NULL and (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
                     if m.walk != CURRENT:
                         continue
                     m.pending += 1
-                    n.wanted = n.wanted or m.wanted
+                    n.marks.wanted = n.marks.wanted or m.marks.wanted
     finally:
         free(todo.at)
         free(sorted_.at)
@@ -448,34 +441,34 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
     n.acc = NULL
     held = <object>acc
     Py_DECREF(held)
-    if n.lists:
+    if n.marks.lists:
         return run_several(n, held, create, targets, captured, late)
     v = <Tensor>held
     held = None
-    if n.hooks is not None:
-        for hook in list(n.hooks):
+    if n.more.hooks is not None:
+        for hook in list(n.more.hooks):
             r = hook(v)
             if r is not None:
                 v = hooked(v, r)
-    if targets is not None and n.aim:
+    if targets is not None and n.marks.aim:
         at = targets.get((id(n), 0))
         if at is not None:
             captured[at] = v
-    if n.wall:              # the graph beyond has the marks and adjoints of the walk outside
+    if n.marks.wall:              # the graph beyond has the marks and adjoints of the walk outside
         return 0
-    if n.freed:
+    if n.marks.freed:
         fail_freed(n)
-    if n.watchers is not None or ANOMALY:
+    if n.more.watchers is not None or ANOMALY:
         return run_watched(n, [v], create, targets, captured, late)
     for i in range(n.nin):
-        if n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets)):
+        if n.at[i].edge != NULL and (targets is None or edge_wanted(n.at[i].edge, targets)):
             last = i
     for i in range(last + 1):
-        e = n.edge[i]
+        e = n.at[i].edge
         if e == NULL or (targets is not None and not edge_wanted(e, targets)):
             continue
         if n.op == OP_embedding_sparse and targets is None and not create and not v.bits & B_DUAL:
-            if (<PyObject*>e).ob_type != <PyTypeObject*>Node and (<Tensor>e).hooks is None:
+            if (<PyObject*>e).ob_type != <PyTypeObject*>Node and hooks_of(<Tensor>e) is None:
                 accumulate_rows(<Tensor>e, n, v)
                 continue
         if n.op == OP_slice_view and not create and not v.bits & B_DUAL and add_slice(n, e, v, targets, captured):
@@ -494,8 +487,8 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         g = <Tensor?>r
         r = None
         if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
-            deliver(<Node>e, g, n.slots[i], create)
-        elif targets is None and (<Tensor>e).hooks is None:
+            deliver(<Node>e, g, n.at[i].slot, create)
+        elif targets is None and (<Tensor>e).aside is None:
             accumulate(<Tensor>e, g, create)
         else:
             to_leaf(<Tensor>e, g, create, targets, captured, late)
@@ -511,7 +504,7 @@ cdef bint add_slice(Node n, PyObject* e, Tensor v, dict targets, list captured) 
     cdef Tensor whole
     cdef int64_t* a = n.aux
     if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
-        if (<Node>e).lists or (<Node>e).acc == NULL:
+        if (<Node>e).marks.lists or (<Node>e).acc == NULL:
             return False
         whole = <Tensor>(<Node>e).acc
         if not alone(whole, 2):                 # the node's and this function's
@@ -521,7 +514,7 @@ cdef bint add_slice(Node n, PyObject* e, Tensor v, dict targets, list captured) 
         if whole is None or not alone(whole, 2):
             return False
     else:
-        if PAIRS is not None or (<Tensor>e).hooks is not None or (<Tensor>e).rows is not None:
+        if PAIRS is not None or (<Tensor>e).aside is not None:
             return False
         whole = (<Tensor>e).g
         if whole is None or tracked(whole) or whole.st.readonly or not whole.bits & B_CONTIGUOUS:
@@ -544,27 +537,27 @@ cdef inline bint aimed_at(Tensor leaf, dict targets):
 
 cdef inline bint edge_wanted(PyObject* e, dict targets):
     if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
-        return (<Node>e).wanted and (<Node>e).walk == CURRENT
+        return (<Node>e).marks.wanted and (<Node>e).walk == CURRENT
     return aimed_at(<Tensor>e, targets)
 
 
 cdef int run_several(Node n, list adjoints, bint create, dict targets, list captured, dict late) except -1:
     """A node whose adjoints come as a list: several results, or a custom Function."""
     cdef int i
-    if n.hooks is not None:
-        for hook in list(n.hooks):
+    if n.more.hooks is not None:
+        for hook in list(n.more.hooks):
             if adjoints[hook.slot] is not None:
                 r = hook(adjoints[hook.slot])
                 if r is not None:
                     adjoints[hook.slot] = hooked(adjoints[hook.slot], r)
-    if targets is not None and n.aim:
-        for i in range(n.nout):
+    if targets is not None and n.marks.aim:
+        for i in range(n.more.nout):
             at = targets.get((id(n), i))
             if at is not None and adjoints[i] is not None:
                 captured[at] = adjoints[i]
-    if n.wall:
+    if n.marks.wall:
         return 0
-    if n.watchers is not None or ANOMALY:
+    if n.more.watchers is not None or ANOMALY:
         return run_watched(n, adjoints, create, targets, captured, late)
     return send(n, several_gradients(n, adjoints, targets), create, targets, captured, late)
 
@@ -580,11 +573,11 @@ cdef int send(Node n, list grads, bint create, dict targets, list captured, dict
     cdef int i
     cdef PyObject* e
     for i in range(n.nin):
-        e = n.edge[i]
+        e = n.at[i].edge
         if e == NULL or grads[i] is None or (targets is not None and not edge_wanted(e, targets)):
             continue
         if isinstance(<object>e, Node):
-            deliver(<Node>e, grads[i], n.slots[i], create)
+            deliver(<Node>e, grads[i], n.at[i].slot, create)
         else:
             to_leaf(<Tensor>e, grads[i], create, targets, captured, late)
     return 0
@@ -594,21 +587,21 @@ cdef int run_watched(Node n, list adjoints, bint create, dict targets, list capt
     """A node with hooks on what goes in and comes out, or any node while NaN is searched for."""
     cdef int i
     cdef list grads
-    for hook in list(n.watchers["pre"] if n.watchers is not None else ()):
+    for hook in list(n.more.watchers["pre"] if n.more.watchers is not None else ()):
         r = hook(tuple(adjoints))
         if r is not None:
             adjoints = [hooked(g, new) if g is not None and new is not None else new
                         for g, new in zip(adjoints, r if isinstance(r, (tuple, list)) else (r,))]
-    if n.lists:
+    if n.marks.lists:
         grads = several_gradients(n, adjoints, targets)
     else:
         grads = []
         for i in range(n.nin):
-            wanted = n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets))
+            wanted = n.at[i].edge != NULL and (targets is None or edge_wanted(n.at[i].edge, targets))
             grads.append(OPS[n.op].back(n, adjoints[0], i) if wanted else None)
     if ANOMALY:
         check_anomaly(n, adjoints, grads)
-    for hook in list(n.watchers["post"] if n.watchers is not None else ()):
+    for hook in list(n.more.watchers["post"] if n.more.watchers is not None else ()):
         r = hook(tuple(grads), tuple(adjoints))
         if r is not None:
             grads = [hooked(g, new) if g is not None and new is not None else new
@@ -715,7 +708,7 @@ cdef list gradients(list outputs, list inputs, list adjoints, bint retain, bint 
             t.bits |= B_AIM             # stays: a sign that looking into targets is worth it
             key = id(t)
         else:
-            n.aim = True
+            n.marks.aim = True
             key = (id(n), t.slot)
         if key not in targets:
             targets[key] = len(targets)
@@ -774,14 +767,14 @@ def _release_graph(list outputs):
         while todo.length:
             todo.length -= 1
             n = <Node>todo.at[todo.length]
-            if n.freed or <size_t><void*>n in seen:
+            if n.marks.freed or <size_t><void*>n in seen:
                 continue
             seen.add(<size_t><void*>n)
             for i in range(n.nin):
-                if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
-                    push(&todo, n.edge[i])
+                if n.at[i].edge != NULL and (<PyObject*>n.at[i].edge).ob_type == <PyTypeObject*>Node:
+                    push(&todo, n.at[i].edge)
             if keeps_values(n):
-                n.freed = True
+                n.marks.freed = True
                 node_release(n, False)
                 drain()
     finally:
@@ -875,7 +868,7 @@ def _depends_elsewhere(outputs, inputs):
             todo.length -= 1
             n = <Node>todo.at[todo.length]
             for i in range(n.nin):
-                e = n.edge[i]
+                e = n.at[i].edge
                 if e == NULL:
                     continue
                 if (<PyObject*>e).ob_type == <PyTypeObject*>Node:

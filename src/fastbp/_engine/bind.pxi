@@ -118,9 +118,8 @@ cdef _bind():
     global_names = globals()
     fill_ops()
     _compile_rules()
-    _install_traverse()
+    install_objects()
     _install_new()
-    _install_attributes()
     namespace = _Namespace()
     op = -1
     external_op = N_OP - 1

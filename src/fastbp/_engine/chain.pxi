@@ -16,7 +16,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     if strip == P_ONE:
         g = v
     elif strip == P_MINUS:
-        if n.aux != NULL:                   # of fewer elements
+        if aux_of(n) != NULL:                   # of fewer elements
             d = 0 if i == 0 else 1 + <int>n.aux[0]
             return unary(OP_neg, sum_to(v, <int>n.aux[d], n.aux + d + 1))
         g = unary(OP_neg, v)
@@ -24,7 +24,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
         g = zeros_of(v.code, v.nd, v.dims)
     elif strip == P_MISSING:
         fail_missing(n.op, i)
-    elif GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+    elif GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.more.dual is not None):
         g = pointwise_rule(n, v, i)
     else:
         g = fresh(v.code, v.nd, v.dims)
@@ -33,11 +33,11 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
         if not all_flat(&I, n, v):
             finish_pointwise(&I)
         execute(&I)
-    if n.aux != NULL:
+    if aux_of(n) != NULL:
         d = 0 if i == 0 else 1 + <int>n.aux[0]
         return sum_to(g, <int>n.aux[d], n.aux + d + 1)
-    if n.args is not None:
-        shape, code = (<tuple>n.args)[i]
+    if n.more.args is not None:
+        shape, code = (<tuple>n.more.args)[i]
         g = c_sum_to(g, shape)
         if g.code != code:
             g = c_cast(g, DTYPES[<int>code])
@@ -46,9 +46,9 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
 
 cdef inline bint is_square(Node n, Tensor v) noexcept:
     """Whether the node is x * x, whose two products with the adjoint are one."""
-    return (n.op == OP_mul and n.saved[0] != NULL and n.saved[0] == n.saved[1] and n.edge[0] == n.edge[1]
-            and n.slots[0] == n.slots[1] and not GRAD_MODE and not v.bits & B_DUAL and not is_packed(n, 0)
-            and not (<Tensor>n.saved[0]).bits & B_DUAL and n.dual is None and n.aux == NULL and n.args is None)
+    return (n.op == OP_mul and n.at[0].saved != NULL and n.at[0].saved == n.at[1].saved and n.at[0].edge == n.at[1].edge
+            and n.at[0].slot == n.at[1].slot and not GRAD_MODE and not v.bits & B_DUAL and not is_packed(n, 0)
+            and not (<Tensor>n.at[0].saved).bits & B_DUAL and n.more is NOTHING and aux_of(n) == NULL)
 
 
 cdef Tensor square_backward(Node n, Tensor v):
@@ -82,7 +82,7 @@ cdef int pointwise_strip(Instr* I, Node n, int op, Tensor v, Tensor g, int i, in
     for d in range(o.ntensor):
         if o.need[i] >> d & 1:
             if n.scalars >> d & 1:
-                set_number(I, k, j, n.compute, n.k[d].f, 0)
+                set_number(I, k, j, n.compute, n.at[d].number, 0)
                 j += 1
             else:
                 y = saved_input(n, d)
@@ -91,12 +91,12 @@ cdef int pointwise_strip(Instr* I, Node n, int op, Tensor v, Tensor g, int i, in
                 broadcast_operand(&I.arg[k], y, v.nd, v.dims)
             k += 1
     if o.need[i] & 128:
-        if n.packed is not None:
-            y = unpacked(n.packed)
+        if n.more.packed is not None:
+            y = unpacked(n.more.packed)
             kept.append(y)
             broadcast_operand(&I.arg[k], y, v.nd, v.dims)
         else:
-            if n.result == NULL:
+            if result_of(n) == NULL:
                 fail_freed(n)
             if n.result.version != n.result_version:
                 overwritten(n, n.result, n.result_version, "its result")
@@ -109,9 +109,9 @@ cdef int pointwise_strip(Instr* I, Node n, int op, Tensor v, Tensor g, int i, in
                 I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d - lead]
         k += 1
     I.narg = k
-    if n.extra is not None:
-        for k in range(<int>len(<tuple>n.extra)):
-            I.c[k].f = (<tuple>n.extra)[k]
+    if n.more.extra is not None:
+        for k in range(<int>len(<tuple>n.more.extra)):
+            I.c[k].f = (<tuple>n.more.extra)[k]
     return 0
 
 
@@ -121,12 +121,12 @@ cdef inline Tensor many_adjoints(Node n, Tensor v, int i):
     """The tensor of all adjoints if v is a batch of them and the node knows of none; else None."""
     cdef Tensor x = v.dual.primal
     cdef int need = OPS[n.op].need[i], d
-    if GRAD_MODE or x.bits & B_DUAL or n.dual is not None or n.args is not None or has_packed(n) \
+    if GRAD_MODE or x.bits & B_DUAL or n.more.dual is not None or n.more.args is not None or has_packed(n) \
             or v.code != n.compute or x.nd >= MAXDIM:
         return None
     if OPS[n.op].partial[i] >= 0:
         for d in range(n.nin):
-            if need >> d & 1 and n.saved[d] != NULL and (<Tensor>n.saved[d]).bits & B_DUAL:
+            if need >> d & 1 and n.at[d].saved != NULL and (<Tensor>n.at[d].saved).bits & B_DUAL:
                 return None
     return x
 
@@ -145,7 +145,7 @@ cdef object pointwise_many(Node n, Tensor v, Tensor x, int i):
         pointwise_strip(&I, n, n.op, x, g, i, 1, None)
         finish_pointwise(&I)
         execute(&I)
-    if n.aux != NULL:
+    if aux_of(n) != NULL:
         d = 0 if i == 0 else 1 + <int>n.aux[0]
         return many_summed(v, g, <int>n.aux[d], n.aux + d + 1) if g is not x else sum_to(v, <int>n.aux[d], n.aux + d + 1)
     return v if g is x else make_batched(g, v.dual.level)
@@ -159,12 +159,13 @@ cdef inline bint all_flat(Instr* I, Node n, Tensor v) noexcept:
     """Whether the strip can run over everything as it lies: the usual case, seen without collapsing dimensions."""
     cdef Tensor t
     cdef int d
-    if not v.bits & B_CONTIGUOUS or n.aux != NULL or n.args is not None or n.scalars or n.result_steps != NULL \
+    if not v.bits & B_CONTIGUOUS or n.more.args is not None or n.scalars \
+            or (n.marks.rest and (n.aux != NULL or n.result_steps != NULL)) \
             or v.code != n.compute or n.code != n.compute or has_packed(n):
         return False
     for d in range(n.nin):
-        if n.saved[d] != NULL:
-            t = <Tensor>n.saved[d]
+        if n.at[d].saved != NULL:
+            t = <Tensor>n.at[d].saved
             if not t.bits & B_CONTIGUOUS or t.n != v.n or t.code != n.compute:
                 return False
     I.flags = F_FLAT
@@ -186,10 +187,10 @@ cdef object pointwise_values(Node n, Tensor v, object names):
             continue
         for k, a in enumerate(row.tensors):
             if a.name == name:
-                values.append(tensor(n.k[<int>k].f, dtype=DTYPES[v.code]) if n.scalars >> <int>k & 1 else saved_input(n, k))
+                values.append(tensor(n.at[<int>k].number, dtype=DTYPES[v.code]) if n.scalars >> <int>k & 1 else saved_input(n, k))
                 break
         else:
-            values.append((<tuple>n.extra)[[a.name for a in row.constants].index(name)])
+            values.append((<tuple>n.more.extra)[[a.name for a in row.constants].index(name)])
     return values
 
 

@@ -332,7 +332,7 @@ cdef object max_pool(str op, Tensor x, object kernel_size, object stride, object
         run_pool(K_max_pool, OP_max_pool_values, y, index, xc, 2, &q, False, 0)
     if must_record(x):
         n = record_shape(OP_max_pool_values, x, y)
-        n.extra = (index, (each_of(q.nd, q.w + 2), each_of(q.nd, q.stride), each_of(q.nd, q.padding),
+        more_of(n).extra = (index, (each_of(q.nd, q.w + 2), each_of(q.nd, q.stride), each_of(q.nd, q.padding),
                            each_of(q.nd, q.dilation), ceil_mode))
     return y, index
 
@@ -347,9 +347,9 @@ cdef object bw_max_pool(Node n, Tensor v, int i):
     cdef Geometry q
     cdef Tensor g, index, vc
     cdef int64_t* dims = n.aux + 1
-    if n.extra is None:
+    if n.more.extra is None:
         fail_freed(n)
-    index, shape = n.extra
+    index, shape = n.more.extra
     if GRAD_MODE or v.bits & B_DUAL:        # on the tape: a scatter into planes
         planes = v.shape[0] * v.shape[1]
         flat = zeros((planes, shape_product(v.nd - 2, dims + 2)), dtype=DTYPES[v.code])

@@ -58,7 +58,7 @@ cdef Tensor c_cat(object tensors, int64_t dim):
             at += t.dims[d]
         i += 1
     if record:
-        n.args = tuple([(<Tensor>x).code for x in parts])
+        more_of(n).args = tuple([(<Tensor>x).code for x in parts])
         attach(y, n)
     return y
 
@@ -75,7 +75,7 @@ cdef Tensor window(Tensor y, int dim, int64_t begin, int64_t length):
 
 cdef object bw_cat(Node n, Tensor v, int i):
     g = narrowed(v, <int>n.aux[0], n.aux[1 + 2 * i], n.aux[2 + 2 * i], 1)
-    return g if n.args[i] == v.code else c_cast(g, DTYPES[<int>n.args[i]])
+    return g if n.more.args[i] == v.code else c_cast(g, DTYPES[<int>n.more.args[i]])
 
 
 def stack(tensors, dim=0, *, out=None, axis=None):
@@ -259,6 +259,15 @@ cdef int add_into(Tensor t, Tensor v) except -1:
     I.strip = K.strip[OPS[OP_identity].strip][COMPUTE[t.code]]
     I.flags = F_ACCUMULATE
     I.cost = 0.3
+    if t.n == v.n and t.code == v.code and t.code <= DT_F64 and t.bits & v.bits & B_CONTIGUOUS:
+        I.flags = F_ACCUMULATE | F_FLAT
+        I.n = t.n
+        I.grain = BLOCK
+        I.workspace = 2 * BLOCK * 8
+        set_operand(&I.arg[0], t)
+        set_operand(&I.arg[1], v)
+        execute(&I)
+        return 0
     I.ndim = t.nd
     set_operand(&I.arg[0], t)
     for d in range(t.nd):

@@ -80,7 +80,7 @@ cdef object binary(int op, object left, object right):
                 n.compute = a.code
                 set_edge(n, 0, a)
                 set_edge(n, 1, b)
-                need = (o.need[0] if n.edge[0] != NULL else 0) | (o.need[1] if n.edge[1] != NULL else 0)
+                need = (o.need[0] if n.at[0].edge != NULL else 0) | (o.need[1] if n.at[1].edge != NULL else 0)
                 if need & 1:
                     save_input(n, 0, a)
                 if need & 2:
@@ -143,7 +143,7 @@ cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
         n.compute = a.code
         set_edge(n, 0, a)
         set_edge(n, 1, b)
-        need = (o.need[0] if n.edge[0] != NULL else 0) | (o.need[1] if n.edge[1] != NULL else 0)
+        need = (o.need[0] if n.at[0].edge != NULL else 0) | (o.need[1] if n.at[1].edge != NULL else 0)
         if need & 1:
             save_input(n, 0, a)
         if need & 2:
@@ -225,7 +225,7 @@ cdef Tensor with_number(OpInfo* o, Tensor t, object number, bint reverse):
         n.compute = t.code
         set_edge(n, k, t)
         n.scalars = 2 >> k
-        n.k[1 - k].f = value
+        n.at[1 - k].number = value
         need = o.need[k] if o.partial[k] >= 0 else 0
         if need & (1 << k):
             save_input(n, k, t)
@@ -499,13 +499,13 @@ cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts
             t = x
             if o.partial[k] != P_NONE:
                 set_edge(n, k, t)
-                if n.edge[k] != NULL:
+                if n.at[k].edge != NULL:
                     need |= o.need[k]
                     shapes = (shapes or t.code != y.code or t.nd != y.nd
                               or memcmp(t.dims, y.dims, t.nd * sizeof(int64_t)) != 0)
         else:
             n.scalars |= 1 << k
-            n.k[k].f = x
+            n.at[k].number = x
         k += 1
     k = 0
     for x in xs:
@@ -519,9 +519,10 @@ cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts
             if n.result_steps == NULL:
                 raise MemoryError()
             memcpy(n.result_steps, y.steps, y.nd * sizeof(int64_t))
-    n.extra = consts if consts else None
+    if consts:
+        more_of(n).extra = consts
     if shapes:                              # what un-broadcasting and dtype conversion of the gradients need
-        n.args = tuple([((<Tensor>x).shape, (<Tensor>x).code) if isinstance(x, Tensor) else None for x in xs])
+        more_of(n).args = tuple([((<Tensor>x).shape, (<Tensor>x).code) if isinstance(x, Tensor) else None for x in xs])
     if written is None:
         attach(y, n)
     return n
@@ -664,7 +665,7 @@ cdef rebase(Tensor t, Node n):
     b = node_new(OP_view_write, 2, base.code)
     set_edge(b, 0, base)
     Py_INCREF(n)
-    b.edge[1] = <PyObject*>n
+    b.at[1].edge = <PyObject*>n
     strided_aux(b, base, t.nd, t.dims, t.steps, (t.ptr - base.ptr) // ITEM[t.code])
     attach(base, b)
     base.slot = 0

@@ -91,17 +91,17 @@ cdef keep_duals(Node n, tuple args, tuple primals, Tensor t, int level):
     for p in primals:
         if isinstance(p, Tensor) and (<Tensor>p).node is n:     # the operation returned its input
             return
-    if n.dual is not None and n.dual[len(n.dual) - 1][0] >= level:
+    if n.more.dual is not None and n.more.dual[len(n.more.dual) - 1][0] >= level:
         return
     for i in range(n.nin):
-        if n.saved[i] != NULL:
+        if n.at[i].saved != NULL:
             for a, p in zip(args, primals):
-                if a is not p and p is <object>n.saved[i]:
+                if a is not p and p is <object>n.at[i].saved:
                     Py_INCREF(a)
                     Py_DECREF(p)
-                    n.saved[i] = <PyObject*>a
-                    n.version[i] = version_of(<Tensor>a)
-    n.dual = (n.dual or ()) + ((level, t),)
+                    n.at[i].saved = <PyObject*>a
+                    n.at[i].version = version_of(<Tensor>a)
+    more_of(n).dual = (n.more.dual or ()) + ((level, t),)
 
 
 cdef object pointwise_tangent(int op, object row, tuple args, tuple primals, Tensor y, int level):
@@ -210,7 +210,7 @@ cdef object transposed_tangent(int op, object row, tuple args, tuple primals, in
         finally:
             GRAD_MODE = mode
             for wall in walls:
-                (<Node>wall).wall = False
+                (<Node>wall).marks.wall = False
         if term is not None:
             total = term if total is None else binary(OP_add, total, term)
     return total
@@ -249,7 +249,7 @@ cdef list transposed_tangents(object function, object places, tuple args, tuple 
         finally:
             GRAD_MODE = mode
             for wall in walls:
-                (<Node>wall).wall = False
+                (<Node>wall).marks.wall = False
         for (j, x), term in zip(floats, terms):
             if term is not None:
                 tangents[j] = term if tangents[j] is None else binary(OP_add, tangents[j], term)
@@ -282,16 +282,16 @@ cdef object lift_external(int op, tuple args):
     outs = ys if several else (ys,)
     tangents = transposed_tangents(CALLS[op], TENSORS[op], args, primals, level, several, len(outs))
     n = (<Tensor>outs[0]).node if GRAD_MODE else None
-    if n is not None and n.op == op and not (n.dual is not None and n.dual[len(n.dual) - 1][0] >= level):
+    if n is not None and n.op == op and not (n.more.dual is not None and n.more.dual[len(n.more.dual) - 1][0] >= level):
         for i in range(n.nin):
-            if n.saved[i] != NULL:
+            if n.at[i].saved != NULL:
                 for a, p in zip(args, primals):
-                    if a is not p and p is <object>n.saved[i]:
+                    if a is not p and p is <object>n.at[i].saved:
                         Py_INCREF(a)
                         Py_DECREF(p)
-                        n.saved[i] = <PyObject*>a
-                        n.version[i] = version_of(<Tensor>a)
-        n.dual = (n.dual or ()) + ((level, tuple(tangents)),)
+                        n.at[i].saved = <PyObject*>a
+                        n.at[i].version = version_of(<Tensor>a)
+        more_of(n).dual = (n.more.dual or ()) + ((level, tuple(tangents)),)
     outs = tuple([y if t is None else make_dual(y, t, level) for y, t in zip(outs, tangents)])
     return outs if several else outs[0]
 

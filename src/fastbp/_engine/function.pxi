@@ -217,11 +217,11 @@ cdef object run_function(function, tuple args, bint separate):
                                  f"Write under no_grad(), or clone() it first.")
             check_rebase(function.__name__, t)
         n = node_new(OP_custom_function, <int>len(ctx.places), (<Tensor>args[ctx.places[0]]).code)
-        n.nout = <int>len(outs)
-        n.lists = True
+        more_of(n).nout = <int>len(outs)
+        n.marks.lists = True
         for i, k in enumerate(ctx.places):
             set_edge(n, i, all_examples(<Tensor>args[k]))
-        n.extra = ctx
+        more_of(n).extra = ctx
         for k in range(len(results)):
             y = results[k]
             if not isinstance(y, Tensor) or CATEGORY[(<Tensor>y).code] != 2 or among(outs[k], ctx.fixed):
@@ -246,7 +246,7 @@ cdef rebase_result(Tensor t, Node n, int slot):
 
 cdef list custom_gradients(Node n, list adjoints):
     """Call backward once; the gradients of the tensor arguments."""
-    cdef FunctionCtx ctx = n.extra
+    cdef FunctionCtx ctx = n.more.extra
     cdef Tensor g, x
     cdef int k
     cdef bint opened = False
@@ -256,7 +256,7 @@ cdef list custom_gradients(Node n, list adjoints):
             opened = True
         adjoints = [None if v is None else make_batched(v, ctx.level) for v in adjoints]
     if ctx.materialize:
-        for k in range(n.nout):
+        for k in range(n.more.nout):
             if adjoints[k] is None and ctx.shapes[k] is not None:
                 shape, d = ctx.shapes[k]
                 adjoints[k] = zeros(shape, dtype=d)

@@ -240,7 +240,7 @@ cdef Tensor c_cross_entropy_rows(Tensor x, Tensor target, object weight, int64_t
             y = unrecorded_div(y, wsum)
     if must_record(x):
         n = record_rule(OP_cross_entropy_rows, y, (x, target, weight, ignore_index, smoothing, reduction))
-        n.extra = (lse, wsum if reduction == "mean" else None)
+        more_of(n).extra = (lse, wsum if reduction == "mean" else None)
     return y
 
 
@@ -253,21 +253,21 @@ cdef object bw_cross_entropy(Node n, Tensor v, int i):
     """v * (softmax - one_hot), the classic error term of a classifier's last layer."""
     cdef Instr I
     cdef Tensor x, target, g, lse, w = None, scale
-    cdef object weight, reduction = n.args[5]
+    cdef object weight, reduction = n.more.args[5]
     if i != 0:
         raise GraphError("backward of cross_entropy: there is no gradient for class positions or weights.")
     x = saved_input(n, 0)
     target = saved_input(n, 1)
-    weight = saved_input(n, 2) if n.saved[2] != NULL else None
+    weight = saved_input(n, 2) if n.at[2].saved != NULL else None
     if GRAD_MODE or (v.bits | x.bits) & B_DUAL:
-        return c_cross_entropy_backward(v, x, target, weight, n.args[3], n.args[4], reduction)
-    if n.extra is None:
+        return c_cross_entropy_backward(v, x, target, weight, n.more.args[3], n.more.args[4], reduction)
+    if n.more.extra is None:
         fail_freed(n)
-    lse = n.extra[0]
+    lse = n.more.extra[0]
     scale = v
     if reduction == "mean":
-        scale = binary(OP_div, v, n.extra[1])
-    return cross_entropy_gradient(scale, x, target, weight, n.args[3], n.args[4], lse)
+        scale = binary(OP_div, v, n.more.extra[1])
+    return cross_entropy_gradient(scale, x, target, weight, n.more.args[3], n.more.args[4], lse)
 
 
 cdef Tensor cross_entropy_gradient(Tensor scale, Tensor x, Tensor target, object weight, int64_t ignore_index, double smoothing,
@@ -353,8 +353,8 @@ cdef Tensor c_mse_loss(Tensor x, Tensor t, object reduction):
         set_edge(n, 1, t)
         save_input(n, 0, x)
         save_input(n, 1, t)
-        n.k[0].f = 2.0 / x.n if reduction == "mean" and x.n else 2.0
-        n.extra = d
+        n.k.f = 2.0 / x.n if reduction == "mean" and x.n else 2.0
+        more_of(n).extra = d
         attach(y, n)
     return y
 
@@ -362,12 +362,12 @@ cdef Tensor c_mse_loss(Tensor x, Tensor t, object reduction):
 cdef object bw_mse_loss(Node n, Tensor v, int i):
     """v * 2 (input - target) / n: the error of each output, scaled."""
     cdef Tensor x = saved_input(n, 0), t = saved_input(n, 1)
-    cdef double k = n.k[0].f if i == 0 else -n.k[0].f
+    cdef double k = n.k.f if i == 0 else -n.k.f
     if GRAD_MODE or (v.bits | x.bits | t.bits) & B_DUAL:
         return binary(OP_weigh, v, binary(OP_mul, binary(OP_sub, x, t), k))
-    if n.extra is None:
+    if n.more.extra is None:
         fail_freed(n)
-    return binary(OP_weigh, binary(OP_mul, v, k), n.extra)
+    return binary(OP_weigh, binary(OP_mul, v, k), n.more.extra)
 
 
 # ---- connectionist temporal classification --------------------------------------------------------------------------
@@ -472,14 +472,14 @@ cdef Tensor c_dropout_mask(Tensor x, double p):
     if must_record(x):
         n = node_new(OP_dropout_mask, 1, x.code)
         set_edge(n, 0, x)
-        n.k[0].f = 1.0 / (1.0 - p)
-        n.extra = mask
+        n.k.f = 1.0 / (1.0 - p)
+        more_of(n).extra = mask
         attach(y, n)
     return y
 
 
 cdef object bw_dropout(Node n, Tensor v, int i):
-    return binary(OP_mul, binary(OP_mul, v, c_cast(n.extra, DTYPES[v.code])), n.k[0].f)
+    return binary(OP_mul, binary(OP_mul, v, c_cast(n.more.extra, DTYPES[v.code])), n.k.f)
 
 
 def dropout(Tensor input not None, double p=0.5, bint training=True, bint inplace=False):

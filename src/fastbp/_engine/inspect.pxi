@@ -11,7 +11,7 @@ def _node_edges(node):
     """((node, leaf or None, its result), ...) for the inputs in the row's order."""
     cdef Node n = <Node?>node
     cdef int i
-    return tuple([(None, 0) if n.edge[i] == NULL else (<object>n.edge[i], n.slots[i]) for i in range(n.nin)])
+    return tuple([(None, 0) if n.at[i].edge == NULL else (<object>n.at[i].edge, n.at[i].slot) for i in range(n.nin)])
 
 
 def _node_args(node):
@@ -19,7 +19,7 @@ def _node_args(node):
     cdef Node n = <Node?>node
     if n.op == OP_softmax or n.op == OP_log_softmax:
         return (None, n.small[0])
-    return n.args if isinstance(n.args, tuple) else ()
+    return n.more.args if isinstance(n.more.args, tuple) else ()
 
 
 def _node_dtype(node):
@@ -32,11 +32,11 @@ def _node_shape(node, int i, shape):
     """Shape of input i of a pointwise node whose result has a shape."""
     cdef Node n = <Node?>node
     cdef int d
-    if n.aux != NULL:
+    if aux_of(n) != NULL:
         d = 0 if i == 0 else 1 + <int>n.aux[0]
         return tuple_of(<int>n.aux[d], n.aux + d + 1)
-    if n.args is not None and n.args[i] is not None:
-        return tuple((<tuple>n.args)[i][0])
+    if n.more.args is not None and n.more.args[i] is not None:
+        return tuple((<tuple>n.more.args)[i][0])
     return tuple(shape)
 
 
@@ -44,8 +44,8 @@ def _node_pull(node, int slot, Tensor v not None, int i):
     """The gradient for input i of one node, where v arrives at its result `slot`; or None.  On the tape in grad mode."""
     cdef Node n = <Node?>node
     cdef list adjoints
-    if n.lists:
-        adjoints = [None] * n.nout
+    if n.marks.lists:
+        adjoints = [None] * n.more.nout
         adjoints[slot] = v
         return several_gradients(n, adjoints, None)[i]
     return OPS[n.op].back(n, v, i)

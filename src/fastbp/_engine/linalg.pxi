@@ -143,12 +143,12 @@ cdef Tensor c_matmul(Tensor a, Tensor b):
         n = node_new(OP_matmul, 2, y.code)
         set_edge(n, 0, a)
         set_edge(n, 1, b)
-        if n.edge[0] != NULL:
+        if n.at[0].edge != NULL:
             save_input(n, 1, b)
-        if n.edge[1] != NULL:
+        if n.at[1].edge != NULL:
             save_input(n, 0, a)
         if a.nd > 2 or b.nd > 2:
-            n.args = (tuple_of(a.nd, a.dims), tuple_of(b.nd, b.dims))
+            more_of(n).args = (tuple_of(a.nd, a.dims), tuple_of(b.nd, b.dims))
         attach(y, n)
     return y
 
@@ -175,7 +175,7 @@ cdef object bw_matmul(Node n, Tensor v, int i):
         if g is not None:
             return g
     if n.op == OP_matmul_adjoint:       # the other factor's, where they are: it is the adjoint, and v goes where it came from
-        zeros = n.k[0].i & (F_ZEROS_2 if i == 0 else F_ZEROS_1)
+        zeros = n.k.i & (F_ZEROS_2 if i == 0 else F_ZEROS_1)
     if GRAD_MODE or (v.bits | w.bits) & B_DUAL:
         w = c_transpose(w, -2, -1)
         g = c_matmul_adjoint(v, w, F_ZEROS_1 | zeros) if i == 0 else c_matmul_adjoint(w, v, F_ZEROS_2 | zeros)
@@ -183,7 +183,7 @@ cdef object bw_matmul(Node n, Tensor v, int i):
         g = product(OP_matmul, v, swapped(w), None, F_ZEROS_1 | zeros)
     else:
         g = product(OP_matmul, swapped(w), v, None, F_ZEROS_2 | zeros)
-    return g if n.args is None else c_sum_to(g, n.args[i])
+    return g if n.more.args is None else c_sum_to(g, n.more.args[i])
 
 
 cdef Tensor c_matmul_adjoint(Tensor a, Tensor b, int zeros):
@@ -195,15 +195,15 @@ cdef Tensor c_matmul_adjoint(Tensor a, Tensor b, int zeros):
     y = product(OP_matmul_adjoint, a, b, None, zeros)
     if GRAD_MODE and (tracked(a) or tracked(b)):
         n = node_new(OP_matmul_adjoint, 2, y.code)
-        n.k[0].i = zeros
+        n.k.i = zeros
         set_edge(n, 0, a)
         set_edge(n, 1, b)
-        if n.edge[0] != NULL:
+        if n.at[0].edge != NULL:
             save_input(n, 1, b)
-        if n.edge[1] != NULL:
+        if n.at[1].edge != NULL:
             save_input(n, 0, a)
         if a.nd > 2 or b.nd > 2:
-            n.args = (tuple_of(a.nd, a.dims), tuple_of(b.nd, b.dims))
+            more_of(n).args = (tuple_of(a.nd, a.dims), tuple_of(b.nd, b.dims))
         attach(y, n)
     return y
 
@@ -249,9 +249,9 @@ cdef Tensor c_linear(Tensor x, Tensor w, object bias):
         set_edge(n, 1, w)
         if b is not None:
             set_edge(n, 2, b)
-        if n.edge[0] != NULL:
+        if n.at[0].edge != NULL:
             save_input(n, 1, w)
-        if n.edge[1] != NULL:
+        if n.at[1].edge != NULL:
             save_input(n, 0, x2)
         attach(y, n)
     if nd == 2:

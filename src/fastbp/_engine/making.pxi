@@ -2,12 +2,6 @@
 
 # ---- making ---------------------------------------------------------------------------------------------------------
 
-cdef inline Tensor blank():
-    global LIVE_TENSORS
-    LIVE_TENSORS += 1
-    return Tensor.__new__(Tensor)
-
-
 cdef inline int64_t contiguous_steps(Tensor t) noexcept:
     """Fill the strides of C order; returns the number of elements, -1 if there are too many to count."""
     cdef int64_t n = 1
@@ -168,10 +162,17 @@ cdef extern from *:
 cdef fbp_new TENSOR_NEW = NULL
 
 
-cdef object new_from_python(PyTypeObject* cls, PyObject* arguments, PyObject* keywords):
+cdef Tensor instance(PyTypeObject* cls):
+    """A Tensor or an instance of a subclass, without data."""
     global LIVE_TENSORS
-    cdef Tensor t = <Tensor>TENSOR_NEW(cls, arguments, keywords)
+    if cls == <PyTypeObject*>Tensor:
+        return blank()
     LIVE_TENSORS += 1
+    return <Tensor>TENSOR_NEW(cls, <PyObject*>(), NULL)
+
+
+cdef object new_from_python(PyTypeObject* cls, PyObject* arguments, PyObject* keywords):
+    cdef Tensor t = instance(cls)
     t.code = DEFAULT_FLOAT
     t.nd = 1
     t.dims[0] = 0
@@ -191,6 +192,7 @@ cdef _install_new():
     TENSOR_NEW = fbp_get_new(Tensor)
     fbp_set_new(Tensor, new_from_python)
     fbp_set_new(Node, new_refused)
+    fbp_set_new(More, new_refused)
     fbp_set_new(Dual, new_refused)
     fbp_set_new(dtype, new_refused)
 
@@ -212,8 +214,8 @@ cdef Node node_of(Tensor t):
             return t.node
         n = node_new(OP_as_strided, 1, t.code)
         Py_INCREF(t.base.node)
-        n.edge[0] = <PyObject*>t.base.node
-        n.slots[0] = t.base.slot
+        n.at[0].edge = <PyObject*>t.base.node
+        n.at[0].slot = t.base.slot
         strided_aux(n, t.base, t.nd, t.dims, t.steps, (t.ptr - t.base.ptr) // ITEM[t.code])
         t.node = n
         t.slot = 0
@@ -243,7 +245,5 @@ cdef add_hook(Tensor t, hook):
         raise TypeError(f"register_hook: expected a function of the gradient, got {describe(hook)}.")
     if n is not None:
         return add_tensor_hook(n, t.slot, hook)
-    if t.hooks is None:
-        t.hooks = {"grad": [], "post": []}
-    t.hooks["grad"].append(hook)
-    return RemovableHandle(t.hooks["grad"], hook)
+    open_hooks(t)["grad"].append(hook)
+    return RemovableHandle(open_hooks(t)["grad"], hook)

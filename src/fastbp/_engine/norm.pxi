@@ -76,11 +76,11 @@ cdef Tensor norm_rows(int op, Tensor x, object weight, object bias, double eps, 
     execute(&I)
     if GRAD_MODE and (tracked(x) or (weight is not None and tracked(weight)) or (bias is not None and tracked(bias))):
         n = record_rule(op, y, args)
-        if n.saved[0] == NULL:
+        if n.at[0].saved == NULL:
             save_input(n, 0, x)
-        if weight is not None and n.saved[1] == NULL:
+        if weight is not None and n.at[1].saved == NULL:
             save_input(n, 1, weight)
-        n.extra = [mean, rstd, None, None]
+        more_of(n).extra = [mean, rstd, None, None]
     return y
 
 
@@ -90,18 +90,18 @@ cdef object bw_norm_rows(Node n, Tensor v, int i):
     cdef Tensor x, z, u, part
     cdef int64_t dims[4]
     cdef list extra
-    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.more.dual is not None):
         return composition_backward(n, v, i)
-    extra = n.extra
+    extra = n.more.extra
     if extra is None:
         fail_freed(n)
     if extra[2] is not v or extra[3][i] is None:
         x = saved_input(n, 0)
         z, u = whole(x), whole(v)
         start(&I, K_layer_norm_backward, n.op, x.code, 2, 7)
-        set_norm_rows(&I, x, n.op, n.args[3] if n.op == OP_group_norm_rows else 0)
-        affine = n.edge[1] != NULL or (n.nin > 2 and n.edge[2] != NULL)
-        g = fresh_like(z) if n.edge[0] != NULL else None
+        set_norm_rows(&I, x, n.op, n.more.args[3] if n.op == OP_group_norm_rows else 0)
+        affine = n.at[1].edge != NULL or (n.nin > 2 and n.at[2].edge != NULL)
+        g = fresh_like(z) if n.at[0].edge != NULL else None
         dims[0] = (I.shape[0] + 31) // 32
         dims[1], dims[2] = 1, 2
         dims[3] = I.shape[1]
@@ -109,7 +109,7 @@ cdef object bw_norm_rows(Node n, Tensor v, int i):
             dims[0], dims[1] = x.dims[0], I.c[2].i
             dims[3] = x.dims[1] // I.c[2].i
         part = fresh(x.code, 4, dims) if affine or I.c[2].i else None
-        w = whole(saved_input(n, 1)) if n.saved[1] != NULL else None
+        w = whole(saved_input(n, 1)) if n.at[1].saved != NULL else None
         set_optional(&I.arg[0], g)
         set_optional(&I.arg[1], part)
         set_operand(&I.arg[2], u)
@@ -124,7 +124,7 @@ cdef object bw_norm_rows(Node n, Tensor v, int i):
         if affine:
             sums = c_sum(part, 0, False, None) if x.n else zeros((dims[1], 2, dims[3]), dtype=DTYPES[x.code])
             for k in range(1, n.nin):
-                if n.edge[k] != NULL:
+                if n.at[k].edge != NULL:
                     grads[k] = whole(c_reshape(selected(sums, 1, k - 1), (dims[1] * dims[3],)))
         extra[2] = v
         extra[3] = grads
@@ -180,7 +180,7 @@ cdef Tensor c_batch_norm_channels(Tensor x, object weight, object bias, object r
     if GRAD_MODE and any_tracked((x, weight, bias) if training else (x, weight, bias, running_mean, running_var)):
         n = record_rule(OP_batch_norm_channels, y, (x, weight, bias, None if training else running_mean,
                                                     None if training else running_var, training, momentum, eps))
-        n.extra = [mean, rstd, None, None]
+        more_of(n).extra = [mean, rstd, None, None]
     return y
 
 
@@ -205,18 +205,18 @@ cdef object bw_batch_norm(Node n, Tensor v, int i):
     cdef Instr I
     cdef Tensor x, z
     cdef list extra
-    if GRAD_MODE or i > 2 or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+    if GRAD_MODE or i > 2 or v.bits & B_DUAL or (LEVEL and n.more.dual is not None):
         return composition_backward(n, v, i)
-    extra = n.extra
+    extra = n.more.extra
     if extra is None:
         fail_freed(n)
     x = saved_input(n, 0)
     if extra[2] is not v or extra[3][i] is None:
         z = whole(x)
         u = whole(v)
-        grads = [fresh_like(z) if n.edge[0] != NULL else None] + [
-            fresh(x.code, 1, x.dims + 1) if n.edge[k] != NULL else None for k in range(1, 3)]
-        w = whole(saved_input(n, 1)) if n.saved[1] != NULL else None
+        grads = [fresh_like(z) if n.at[0].edge != NULL else None] + [
+            fresh(x.code, 1, x.dims + 1) if n.at[k].edge != NULL else None for k in range(1, 3)]
+        w = whole(saved_input(n, 1)) if n.at[1].saved != NULL else None
         start(&I, K_batch_norm_backward, OP_batch_norm_channels, x.code, 3, 8)
         for k in range(3):
             set_optional(&I.arg[k], grads[k])
@@ -226,7 +226,7 @@ cdef object bw_batch_norm(Node n, Tensor v, int i):
         set_operand(&I.arg[6], <Tensor>extra[1])
         set_optional(&I.arg[7], w)
         set_channels(&I, x)
-        I.c[0].i = n.args[5]
+        I.c[0].i = n.more.args[5]
         I.cost = 20.0 + 0.8 * I.shape[0] * I.shape[2]
         if x.n:
             execute(&I)

@@ -54,7 +54,7 @@ def gradients_of(list params, list planned, list kinds):
         p = params[k]
         if WATCH & 1:
             note_grad(p, False)
-        if <int>kinds[k] != (1 if p.g is not None else 2 if p.rows is not None else 0):
+        if <int>kinds[k] != (1 if p.g is not None else 2 if row_gradient(p) is not None else 0):
             return None
         if p.g is not None:
             grads.append(p.g)

@@ -503,14 +503,14 @@ cdef int leaf_of(Recording r, Tensor leaf) except -1:
     at = r.leaf_index.get(id(leaf))
     if at is None:
         at = r.leaf_index[id(leaf)] = len(r.leaves)
-        r.leaves.append([leaf, ..., leaf.rows is not None, None])
+        r.leaves.append([leaf, ..., row_gradient(leaf) is not None, None])
         return <int>at
     return <int>at
 
 
 def _forget_rows(Tensor leaf not None):
     """leaf.grad = None, where it is row-sparse."""
-    leaf.rows = None
+    set_rows(leaf, None)
 
 
 cdef int note_grad(Tensor leaf, bint written) except -1:
@@ -522,16 +522,16 @@ cdef int note_grad(Tensor leaf, bint written) except -1:
         return 0
     if leaf.st.born == REC.id:                                   # a leaf made inside is nobody's parameter
         return 0
-    if id(leaf) in REC.leaf_index and leaf.rows is None and not written:
+    if id(leaf) in REC.leaf_index and row_gradient(leaf) is None and not written:
         return 0
     k = leaf_of(REC, leaf)
     if written:
-        if leaf.rows is not None and REC.host < 0:
+        if row_gradient(leaf) is not None and REC.host < 0:
             act(_forget_rows, [leaf])
         if leaf.g is not None and leaf.g.st.born == REC.id and not REC.light:      # an optimizer may have looked for it
             REC.leaves[k][3] = leaf.g
         return 0
-    if leaf.rows is not None:
+    if row_gradient(leaf) is not None:
         if REC.host < 0:
             spoil("the program reads a row-sparse gradient, which has another number of rows each time")
         return 0
@@ -549,7 +549,7 @@ cdef int note_grad(Tensor leaf, bint written) except -1:
 
 cdef int note_walk(Node n) except -1:
     """A backward pass goes through this node."""
-    if REC is not None and n.born != REC.id and REC.host < 0:
+    if REC is not None and n.more.born != REC.id and REC.host < 0:
         spoil("a backward pass inside goes through a graph that was made before the call")
     return 0
 
@@ -751,8 +751,8 @@ def _same_recording(Recording a not None, Recording b not None):
 
 cdef list gradient_parts(Tensor leaf):
     """The tensors that leaf.grad consists of."""
-    if leaf.rows is not None:
-        return [(<RowSparse>leaf.rows).index, (<RowSparse>leaf.rows).rows]
+    if row_gradient(leaf) is not None:
+        return [(<RowSparse>row_gradient(leaf)).index, (<RowSparse>row_gradient(leaf)).rows]
     return [] if leaf.g is None else [leaf.g]
 
 

@@ -237,12 +237,12 @@ cdef Tensor c_mean(Tensor x, object dim, bint keepdim, object d):
             count *= x.dims[k]
     y = reduced(K_sum, OP_mean, x, mask, keepdim, x.code, count)
     if must_record(x):
-        record_reduce(OP_mean, x, y, mask).k[0].f = 1.0 / count if count else NAN
+        record_reduce(OP_mean, x, y, mask).k.f = 1.0 / count if count else NAN
     return y
 
 
 cdef object bw_mean(Node n, Tensor v, int i):
-    return spread(n, binary(OP_mul, v, n.k[0].f))
+    return spread(n, binary(OP_mul, v, n.k.f))
 
 
 cdef Tensor sum_to(Tensor v, int nd, const int64_t* dims):

@@ -311,11 +311,11 @@ def _foreign(Recording r not None, list results):
         if id(n) in seen:
             continue
         seen.add(id(n))
-        if n.born != r.id:
+        if n.more.born != r.id:
             return True
         for i in range(n.nin):
-            if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
-                todo.append(<object>n.edge[i])
+            if n.at[i].edge != NULL and (<PyObject*>n.at[i].edge).ob_type == <PyTypeObject*>Node:
+                todo.append(<object>n.at[i].edge)
     return False
 
 
@@ -336,18 +336,18 @@ def _graft(list results, dict originals):
             continue
         seen.add(id(n))
         for i in range(n.nin):
-            if n.edge[i] == NULL:
+            if n.at[i].edge == NULL:
                 continue
-            if (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
-                todo.append(<object>n.edge[i])
+            if (<PyObject*>n.at[i].edge).ob_type == <PyTypeObject*>Node:
+                todo.append(<object>n.at[i].edge)
             else:
-                x = originals.get(<size_t>n.edge[i])
+                x = originals.get(<size_t>n.at[i].edge)
                 m = node_of(x) if x is not None else None
                 if m is not None:
                     Py_INCREF(m)
-                    Py_DECREF(<object>n.edge[i])
-                    n.edge[i] = <PyObject*>m
-                    n.slots[i] = x.slot
+                    Py_DECREF(<object>n.at[i].edge)
+                    n.at[i].edge = <PyObject*>m
+                    n.at[i].slot = x.slot
 
 
 cdef bint grads_fit(Program p):
@@ -357,7 +357,7 @@ cdef bint grads_fit(Program p):
     for entry in p.leaves:
         before = entry[1]
         leaf = <Tensor>entry[0]
-        if (leaf.rows is not None) != <bint>entry[4]:
+        if (row_gradient(leaf) is not None) != <bint>entry[4]:
             return False
         if before is ...:
             continue
@@ -682,7 +682,7 @@ def _walls(list tensors, bint up):
     for t in tensors:
         n = node_of(<Tensor>t)
         if n is not None:
-            n.wall = up
+            n.marks.wall = up
 
 
 def _offsets(Program p not None):
@@ -813,9 +813,9 @@ def _live_graph(Tensor t not None):
         if id(n) in seen:
             continue
         seen.add(id(n))
-        if n.freed:
+        if n.marks.freed:
             return False
         for i in range(n.nin):
-            if n.edge[i] != NULL and (<PyObject*>n.edge[i]).ob_type == <PyTypeObject*>Node:
-                todo.append(<object>n.edge[i])
+            if n.at[i].edge != NULL and (<PyObject*>n.at[i].edge).ob_type == <PyTypeObject*>Node:
+                todo.append(<object>n.at[i].edge)
     return True

@@ -170,7 +170,7 @@ cdef int accumulate_rows(Tensor leaf, Node n, Tensor v) except -1:
             spoil("a row-sparse gradient in the backward half of a function (compile the whole step, or leave out sparse=True)")
         if id(leaf) not in REC.leaf_index:
             REC.leaves[leaf_of(REC, leaf)][1] = None
-    act(_add_rows, [leaf, index, rows, n.args[2]])
+    act(_add_rows, [leaf, index, rows, n.more.args[2]])
     return 0
 
 
@@ -180,11 +180,11 @@ def _add_rows(Tensor leaf not None, Tensor index not None, Tensor rows not None,
     if padding is not None:
         keep = index != padding
         index, rows = index[keep], rows[keep]
-    if leaf.rows is None:
-        leaf.rows = RowSparse(index, rows, (leaf.dims[0], leaf.dims[1]))
+    if row_gradient(leaf) is None:
+        set_rows(leaf, RowSparse(index, rows, (leaf.dims[0], leaf.dims[1])))
     else:
-        old = leaf.rows
-        leaf.rows = RowSparse(c_cat([old.index, index], 0), c_cat([old.rows, rows], 0), old.shape)
+        old = row_gradient(leaf)
+        set_rows(leaf, RowSparse(c_cat([old.index, index], 0), c_cat([old.rows, rows], 0), old.shape))
 
 
 cdef int set_row_gradient(Tensor leaf, RowSparse value) except -1:
@@ -195,5 +195,5 @@ cdef int set_row_gradient(Tensor leaf, RowSparse value) except -1:
     if value.rows.code != leaf.code:
         raise DTypeError(f"grad: a row-sparse gradient of {value.dtype} does not fit {describe(leaf)}; dtypes must be equal.")
     leaf.g = None
-    leaf.rows = value
+    set_rows(leaf, value)
     return 0

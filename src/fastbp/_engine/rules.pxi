@@ -89,7 +89,7 @@ cdef Node record_rule(int op, Tensor y, tuple args):
             kept.append(a)
         if k in tensors:
             i += 1
-    n.args = tuple(kept)
+    more_of(n).args = tuple(kept)
     if y is not None:
         if KEEP[op][1]:
             save_result(n, y)
@@ -141,8 +141,8 @@ cdef object external(int op, object function, tuple args):
     outs = tuple([from_numpy(external_array(a)) for a in (found if several else (found,))])
     if GRAD_MODE and any_tracked(args):
         n = node_new(op, <int>len(TENSORS[op]), (<Tensor>outs[0]).code)
-        n.nout = <int>len(outs)
-        n.lists = n.nout > 1
+        more_of(n).nout = <int>len(outs)
+        n.marks.lists = n.more.nout > 1
         for k in TENSORS[op]:
             if isinstance(args[k], Tensor):
                 t = args[k]
@@ -150,8 +150,8 @@ cdef object external(int op, object function, tuple args):
                 if KEEP[op][0][k] == 1:
                     save_input(n, i, t)
             i += 1
-        n.args = tuple([size_tuple((<Tensor>a).nd, (<Tensor>a).dims) if isinstance(a, Tensor) else a for a in args])
-        n.extra = tuple([(detached(<Tensor>y), version_of(<Tensor>y)) for y in outs]) if KEEP[op][1] else ()
+        more_of(n).args = tuple([size_tuple((<Tensor>a).nd, (<Tensor>a).dims) if isinstance(a, Tensor) else a for a in args])
+        more_of(n).extra = tuple([(detached(<Tensor>y), version_of(<Tensor>y)) for y in outs]) if KEEP[op][1] else ()
         k = 0
         for y in outs:
             if CATEGORY[(<Tensor>y).code] == 2:
@@ -202,7 +202,7 @@ cdef tuple external_results(Node n):
     cdef Tensor y
     cdef int k = 0
     outs = []
-    for kept, version in n.extra:
+    for kept, version in n.more.extra:
         y = detached(<Tensor>kept)
         if version_of(y) != version:
             overwritten(n, y.st, version, f"its result {k} ({describe(y)})")
@@ -210,8 +210,8 @@ cdef tuple external_results(Node n):
             y.node = n
             y.slot = k
             y.bits |= B_GRAD
-            if n.dual is not None:
-                for level, tangents in n.dual:
+            if n.more.dual is not None:
+                for level, tangents in n.more.dual:
                     if level <= LEVEL and tangents[k] is not None:
                         y = make_dual(y, tangents[k], level)
         outs.append(y)
@@ -223,12 +223,12 @@ cdef list external_gradients(Node n, object v, dict targets):
     """The gradients for all tensor arguments; v: the adjoint, or the list of those of several results."""
     cdef int i
     cdef list grads = []
-    if n.freed or n.extra is None:
+    if n.marks.freed or n.more.extra is None:
         fail_freed(n)
     row = ROWS[n.op]
     for i in range(n.nin):
         entry = RULES[n.op][i]
-        if n.edge[i] == NULL or (targets is not None and not edge_wanted(n.edge[i], targets)):
+        if n.at[i].edge == NULL or (targets is not None and not edge_wanted(n.at[i].edge, targets)):
             grads.append(None)
             continue
         if entry is None:
@@ -241,7 +241,7 @@ cdef list external_gradients(Node n, object v, dict targets):
                 outs = external_results(n)
                 values.append(outs if len(outs) > 1 else outs[0])
             elif code >= NEED_SHAPE:
-                values.append(n.args[code - NEED_SHAPE])
+                values.append(n.more.args[code - NEED_SHAPE])
             else:
                 values.append(argument_of(n, code))
         grads.append(strong_matrices(entry[0](*values), v if isinstance(v, list) else [v]))
@@ -254,12 +254,12 @@ cdef object external_backward(Node n, Tensor v, int i):
     only = RULES[n.op][i]
     if only is None:
         raise GraphError(f"backward of {op_name(n.op)}: there is no derivative with respect to argument {i}.")
-    if n.freed or n.extra is None:
+    if n.marks.freed or n.more.extra is None:
         fail_freed(n)
     values = []
     for code in only[1]:
         values.append(v if code == NEED_V else external_results(n)[0] if code == NEED_Y
-                      else n.args[code - NEED_SHAPE] if code >= NEED_SHAPE else argument_of(n, code))
+                      else n.more.args[code - NEED_SHAPE] if code >= NEED_SHAPE else argument_of(n, code))
     return strong_matrices(only[0](*values), [v])
 
 
@@ -311,11 +311,11 @@ cdef object argument_of(Node n, int k):
     cdef int i
     if k in tensors:
         i = tensors.index(k)
-        if n.saved[i] != NULL:
+        if n.at[i].saved != NULL:
             return saved_input(n, i)
-        if KEEP[n.op][0][k] == 1 and n.freed:
+        if KEEP[n.op][0][k] == 1 and n.marks.freed:
             fail_freed(n)
-    return n.args[k]
+    return n.more.args[k]
 
 
 cdef object rule_backward(Node n, Tensor v, int i):
@@ -362,14 +362,14 @@ cdef object composition_backward(Node n, Tensor v, int i):
     finally:
         GRAD_MODE = create
         for wall in walls:
-            (<Node>wall).wall = False
+            (<Node>wall).marks.wall = False
 
 
 cdef raise_wall(Tensor t, list walls):
     """Let walks of this rule stop at t; the caller takes the walls down."""
     cdef Node n = node_of(t)
     if n is not None:
-        n.wall = True
+        n.marks.wall = True
         walls.append(n)
 
 
@@ -403,4 +403,4 @@ def composition_gradient(function, Tensor v not None, shape, Tensor other not No
     finally:
         GRAD_MODE = mode
         for wall in walls:
-            (<Node>wall).wall = False
+            (<Node>wall).marks.wall = False

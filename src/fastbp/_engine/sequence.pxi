@@ -18,8 +18,8 @@ cdef Node record_together(int op, tuple outs, tuple args):
     """Put the results of a row whose backward gives all gradients at once on the tape."""
     cdef Node n = record_rule(op, None, args)
     cdef int k = 0
-    n.lists = True
-    n.nout = <int>len(outs)
+    n.marks.lists = True
+    more_of(n).nout = <int>len(outs)
     for y in outs:
         attach(<Tensor>y, n)
         (<Tensor>y).slot = k
@@ -28,7 +28,7 @@ cdef Node record_together(int op, tuple outs, tuple args):
 
 
 cdef list together_gradients(Node n, list adjoints, dict targets):
-    if n.freed or n.extra is None:
+    if n.marks.freed or n.more.extra is None:
         fail_freed(n)
     if GRAD_MODE:
         return composition_gradients(n, adjoints, targets)
@@ -52,7 +52,7 @@ cdef list composition_gradients(Node n, list adjoints, dict targets):
             k = tensors[i]
             if not isinstance(args[k], Tensor) or CATEGORY[(<Tensor>args[k]).code] != 2:
                 continue
-            want = n.edge[i] != NULL and (targets is None or edge_wanted(n.edge[i], targets))
+            want = n.at[i].edge != NULL and (targets is None or edge_wanted(n.at[i].edge, targets))
             if create and (not want or tracked(args[k])):
                 args[k] = c_alias(args[k])
             else:
@@ -67,7 +67,7 @@ cdef list composition_gradients(Node n, list adjoints, dict targets):
     finally:
         GRAD_MODE = create
         for wall in walls:
-            (<Node>wall).wall = False
+            (<Node>wall).marks.wall = False
     grads = [None] * n.nin
     for i, g in zip(wanted, found):
         grads[i] = g
@@ -152,7 +152,7 @@ cdef object c_attention(Tensor query, Tensor key, Tensor value, object mask, bin
     execute(&I)
     if GRAD_MODE and (tracked(query) or tracked(key) or tracked(value)):
         n = record_together(OP_attention, (y,), args)
-        n.extra = (q, k, v, mask if mask is None else detached(mask), lse)
+        more_of(n).extra = (q, k, v, mask if mask is None else detached(mask), lse)
         save_result(n, y)
     return y
 
@@ -192,7 +192,7 @@ cdef list bw_attention(Node n, list adjoints):
     cdef int d, nd
     for i in range(3):
         saved_input(n, i)                               # checks that nobody has written to them since
-    q, k, v, mask, lse = n.extra
+    q, k, v, mask, lse = n.more.extra
     nd = q.nd
     go = whole(adjoints[0])
     o = saved_result(n, go)
@@ -205,8 +205,8 @@ cdef list bw_attention(Node n, list adjoints):
     dk = fresh(q.code, nd, dims)
     dims[nd - 1] = v.dims[nd - 1]
     dv = fresh(q.code, nd, dims)
-    start_attention(&I, K_attention_backward, 3, 10, 3, q, k, v, mask, n.args[4], n.args[5])
-    I.c[7].f = n.args[6]
+    start_attention(&I, K_attention_backward, 3, 10, 3, q, k, v, mask, n.more.args[4], n.more.args[5])
+    I.c[7].f = n.more.args[6]
     set_operand(&I.arg[0], dq)
     set_operand(&I.arg[1], dk)
     set_operand(&I.arg[2], dv)
@@ -322,7 +322,7 @@ cdef object run_steps(int op, int kind, int gates, tuple args, Tensor input, Ten
         outs = (y, copied(last, last.code))
     if keep:
         n = record_together(op, outs, args)
-        n.extra = (kind, h, cell, saved, cells, lengths, reverse)
+        more_of(n).extra = (kind, h, cell, saved, cells, lengths, reverse)
         save_result(n, y)
     return outs if kind == STEPS_LSTM else y
 
@@ -350,9 +350,9 @@ cdef list bw_steps(Node n, list adjoints):
     cdef int64_t t, b, size
     cdef int i, kind
     for i in range(n.nin):
-        if n.saved[i] != NULL:
+        if n.at[i].saved != NULL:
             saved_input(n, i)                           # checks that nobody has written to them since
-    kind, h, cell, saved, cells, lengths, reverse = n.extra
+    kind, h, cell, saved, cells, lengths, reverse = n.more.extra
     weight = whole(saved_input(n, 1))
     size = weight.dims[1]
     input = saved_input(n, 0)
@@ -387,5 +387,5 @@ cdef list bw_steps(Node n, list adjoints):
     if kind == STEPS_LSTM:
         return [gates, w, first, part, None]
     if kind == STEPS_GRU:
-        return [gates, w, c_sum(hg, (0, 1), False, None) if n.edge[2] != NULL else None, first, None]
+        return [gates, w, c_sum(hg, (0, 1), False, None) if n.at[2].edge != NULL else None, first, None]
     return [gates, w, first, None]

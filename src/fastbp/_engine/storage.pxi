@@ -122,12 +122,16 @@ cdef extern from *:
             s = next;
         }
     }
-    static fbp_pool fbp_tensors, fbp_nodes, fbp_small = {128, NULL, 0};     /* small: a storage of up to 64 bytes */
-    static void fbp_pools_trim(void) { fbp_pool_trim(&fbp_tensors); fbp_pool_trim(&fbp_nodes); fbp_pool_trim(&fbp_small); }
+    static fbp_pool fbp_tensors, fbp_nodes, fbp_mores;
+    static fbp_pool fbp_scalars = {64, NULL, 0}, fbp_small = {128, NULL, 0};    /* storages of up to 8 and up to 64 bytes */
+    static void fbp_pools_trim(void) {
+        fbp_pool_trim(&fbp_tensors); fbp_pool_trim(&fbp_nodes); fbp_pool_trim(&fbp_mores); fbp_pool_trim(&fbp_scalars);
+        fbp_pool_trim(&fbp_small);
+    }
     """
     ctypedef struct fbp_pool:
         size_t slabs
-    fbp_pool fbp_small
+    fbp_pool fbp_small, fbp_scalars
     void* fbp_pool_take(fbp_pool* p) noexcept nogil
     void fbp_pool_give(void* block) noexcept nogil
     void fbp_pools_trim() noexcept nogil
@@ -138,11 +142,10 @@ cdef extern from *:
     void* fbp_alloc(size_t n) noexcept nogil
     void fbp_free(void* p) noexcept nogil
 
-cdef struct Storage:            # 64 bytes: it must fit before the data
+cdef struct Storage:            # 64 bytes: it must fit before the data, which is aligned to 64 bytes if it is more than a number
     Py_ssize_t refs
     char* data
     size_t nbytes               # usable bytes
-    PyObject* owner             # keeps foreign memory alive (a buffer's exporter, a capsule); in a free list: the next block
     uint32_t version            # bumped by every in-place write
     int32_t writer              # OP_* of the last in-place write, for messages; -1: none
     uint32_t quiet              # bumped by writes through `x.data`, which only what was saved as x.data heeds
@@ -152,9 +155,13 @@ cdef struct Storage:            # 64 bytes: it must fit before the data
     int16_t size_class          # of the allocator; -1: memory of `owner`
     int8_t readonly
     uint32_t spare              # lines of 64 bytes at its end that nobody asked for
+    # keeps foreign memory alive (a buffer's exporter, a capsule); in a free list: the next block; or up to SCALAR bytes of data:
+    # a number and all this are one cache line
+    PyObject* owner
 
 cdef enum:
     HEADER = 64                 # the Storage itself; data follows it, aligned
+    SCALAR = 8                  # bytes of data that lie in the Storage itself
     CLASSES = 4 * 44
 
 cdef Storage* FREE[CLASSES]
@@ -217,8 +224,18 @@ cdef Storage* storage_new(size_t nbytes) except NULL:
     global CACHED, LIVE_BYTES, PEAK_BYTES, ALLOCATIONS
     cdef int c = class_of(nbytes)
     cdef Storage* s
-    cdef size_t size = fbp_small.slabs
-    if c == 0 and not EXACT:
+    cdef size_t size = fbp_small.slabs, scalars = fbp_scalars.slabs
+    if nbytes <= SCALAR and not EXACT:
+        s = <Storage*>fbp_pool_take(&fbp_scalars)
+        if s == NULL:
+            raise MemoryError(f"no memory for a tensor of {nbytes} bytes.")
+        if fbp_scalars.slabs != scalars:
+            collect_if_due()
+            ALLOCATIONS += 1
+        s.nbytes = SCALAR
+        s.size_class = 0
+        s.data = <char*>&s.owner
+    elif c == 0 and not EXACT:
         s = <Storage*>fbp_pool_take(&fbp_small)
         if s == NULL:
             raise MemoryError(f"no memory for a tensor of {nbytes} bytes.")

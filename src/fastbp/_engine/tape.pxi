@@ -6,9 +6,9 @@
 # what it owned to one queue that is drained in a loop.
 
 cdef enum:
-    INLINE = 3                  # inputs whose edges live in the node itself
-    SMALL = 8                   # words of aux that live in the node itself
-    OBJECT_BYTES = 384          # about what a tensor or a node takes
+    INLINE = 3                  # inputs that lie in the node itself
+    SMALL = 7                   # words of aux that live in the node itself
+    NODE_BYTES = 256            # from one node to the next that was made (objects.pxi)
 
 cdef extern from *:
     """
@@ -42,38 +42,32 @@ cdef extern from *:
     int64_t CURRENT "fbp_walk"          # the walk that this thread is in, or 0
 
 
+cdef extern from *:
+    """
+    typedef struct {
+        PyObject *edge, *saved;
+        union { struct { uint32_t version; int16_t slot; }; double number; };
+    } fbp_input;
+    typedef struct { uint8_t wanted : 1, wall : 1, aim : 1, lists : 1, freed : 1, rest : 1; } fbp_marks;
+    """
+    ctypedef struct Input "fbp_input":
+        PyObject* edge              # where its gradient goes: a Node, a leaf Tensor or NULL
+        PyObject* saved             # the tensor, if the derivative reads it (or what hooks packed), or NULL
+        uint32_t version            # of what is saved
+        int16_t slot                # which output of the edge's node (0 unless that has several)
+        double number               # in place of these two: the Python number that this input is
+    ctypedef struct Marks "fbp_marks":
+        bint wanted
+        bint wall                   # a walk inside a derivative rule stops here: beyond lies the graph of the walk outside
+        bint aim                    # some walk was asked for the gradient of its result: it may be among the targets
+        bint lists                  # adjoints come as a list: several results, or one rule for all inputs at once
+        bint freed
+        bint rest                   # the fields from `result` on are in use
+
+
 @cython.final
-cdef class Node:
-    """One operation on the tape (PyTorch's grad_fn)."""
-    # what the walk looks at comes first: a large graph is walked in as few cache lines as it has nodes
-    cdef PyObject** edge                # [nin] Node, leaf Tensor or NULL
-    cdef int64_t walk
-    cdef int32_t pending                # edges that still have to deliver
-    cdef int nin
-    cdef int op
-    cdef int nout
-    cdef int8_t wanted
-    cdef int8_t wall                    # a walk inside a derivative rule stops here: beyond lies the graph of the walk outside
-    cdef int8_t aim                     # some walk was asked for the gradient of its result: it may be among the targets
-    cdef int8_t lists                   # adjoints come as a list: several results, or one rule for all inputs at once
-    cdef int8_t freed
-    cdef int8_t scalars                 # bit i: input i is the Python number k[i]
-    cdef int8_t code                    # dtype of the result
-    cdef int8_t compute                 # dtype the strips compute in
-    cdef PyObject* acc                  # adjoint gathered so far
-    cdef PyObject* edge_inline[INLINE]
-    cdef int16_t* slots
-    cdef int16_t slot[INLINE]           # which output of the edge's node (0 unless that has several)
-    cdef PyObject** saved               # [nin] saved input Tensor or NULL
-    cdef uint32_t* version              # [nin] of the saved inputs
-    cdef PyObject* saved_inline[INLINE]
-    cdef uint32_t version_inline[INLINE]
-    cdef Storage* result                # saved result: its storage, not a Tensor (that would be a cycle)
-    cdef char* result_ptr
-    cdef uint32_t result_version
-    cdef uint32_t born                  # the recording (replay.pxi) during which it was made, or 0
-    cdef int64_t* aux                   # dimensions that a shape rule needs: `small`, or from PyMem
-    cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
+cdef class More:
+    """What few nodes have."""
     cdef object args                    # arguments that a rule in Python needs, or a tuple of input shapes
     cdef object hooks                   # hooks on the gradient of the result; of several results: SlotHooks
     cdef dict watchers                  # "pre", "post": hooks on all that goes in and comes out (register_prehook, register_hook)
@@ -81,25 +75,44 @@ cdef class Node:
     cdef object extra                   # results of an external row, the context of a custom Function
     cdef dict notes                     # what a program writes into `metadata`
     cdef Packed packed                  # the saved result, where saved_tensors_hooks were active
-    # not zeroed in a new node
-    cdef Const k[4]                     # numbers among the inputs, then constants of the operation
-    cdef int64_t small[SMALL]
+    cdef int nout                       # results
+    cdef uint32_t born                  # the recording (replay.pxi) during which it was made, or 0
 
-    def __dealloc__(self):
-        global LIVE_NODES
-        LIVE_NODES -= 1
-        node_release(self, True)
-        if self.acc != NULL:
-            later(self.acc)
-            self.acc = NULL
-        if self.edge != self.edge_inline:
-            PyMem_Free(self.edge)
-        drain()
+
+cdef More NOTHING = More()              # of a node that has none of it: to be read only
+NOTHING.nout = 1
+
+
+@cython.final
+cdef class Node:
+    """One operation on the tape (PyTorch's grad_fn)."""
+    # 128 bytes with what Python puts before them, two cache lines: all that a node of one or two inputs needs, so that a large
+    # graph is built, walked and released in few lines (objects.pxi)
+    cdef Input* at                      # [nin]
+    cdef int64_t walk
+    cdef int32_t pending                # edges that still have to deliver
+    cdef int32_t nin
+    cdef int16_t op
+    cdef int8_t code                    # dtype of the result
+    cdef int8_t compute                 # dtype the strips compute in
+    cdef int8_t scalars                 # bit i: input i is a Python number
+    cdef Marks marks
+    cdef PyObject* acc                  # adjoint gathered so far
+    cdef More more
+    cdef Input near[INLINE]
+    # these are not touched where they are not used: `rest_of` opens them
+    cdef Storage* result                # saved result: its storage, not a Tensor (that would be a cycle)
+    cdef char* result_ptr
+    cdef int64_t* aux                   # dimensions that a shape rule needs: `small`, or from PyMem
+    cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
+    cdef uint32_t result_version
+    cdef Const k                        # a constant of the operation
+    cdef int64_t small[SMALL]
 
     def name(self):
         """The operation's name, as PyTorch spells it."""
         if self.op == OP_custom_function:
-            return (<FunctionCtx>self.extra).function.__name__ + "Backward"
+            return (<FunctionCtx>self.more.extra).function.__name__ + "Backward"
         return "".join(p.capitalize() for p in op_name(self.op).split("_")) + "Backward0"
 
     @property
@@ -108,12 +121,12 @@ cdef class Node:
         out = []
         cdef int i
         for i in sorted(range(self.nin), key=lambda i: self.scalars >> i & 1):      # numbers last, as in PyTorch: 2 * x is x * 2
-            if self.edge[i] == NULL:
+            if self.at[i].edge == NULL:
                 out.append((None, 0))
-            elif isinstance(<object>self.edge[i], Node):
-                out.append((<object>self.edge[i], self.slots[i]))
+            elif isinstance(<object>self.at[i].edge, Node):
+                out.append((<object>self.at[i].edge, self.at[i].slot))
             else:
-                out.append((AccumulateGrad(<object>self.edge[i]), 0))
+                out.append((AccumulateGrad(<object>self.at[i].edge), 0))
         return tuple(out)
 
     @property
@@ -121,9 +134,9 @@ cdef class Node:
         """The input tensors that the backward pass will read."""
         cdef int i
         if self.op == OP_custom_function:
-            return self.extra.saved_tensors
-        return tuple([saved_input(self, i) if is_packed(self, i) else <object>self.saved[i]
-                      for i in range(self.nin) if self.saved[i] != NULL])
+            return self.more.extra.saved_tensors
+        return tuple([saved_input(self, i) if is_packed(self, i) else <object>self.at[i].saved
+                      for i in range(self.nin) if self.at[i].saved != NULL])
 
     def __getattr__(self, name):
         """PyTorch's `_saved_self`, `_saved_other`, `_saved_result`, ...: what is kept, by the argument's name."""
@@ -135,9 +148,9 @@ cdef class Node:
 
     @property
     def metadata(self):
-        if self.notes is None:
-            self.notes = {}
-        return self.notes
+        if self.more.notes is None:
+            more_of(self).notes = {}
+        return self.more.notes
 
     def register_hook(self, hook):
         """Call `hook(grad_inputs, grad_outputs)` after this node has run; it may return other grad_inputs."""
@@ -154,23 +167,23 @@ cdef class Node:
 cdef object add_watcher(Node n, str when, hook):
     if not callable(hook):
         raise TypeError(f"register_{'pre' if when == 'pre' else ''}hook: expected a function, got {describe(hook)}.")
-    if n.watchers is None:
-        n.watchers = {"pre": [], "post": []}
-    n.watchers[when].append(hook)
-    return RemovableHandle(n.watchers[when], hook)
+    if n.more.watchers is None:
+        more_of(n).watchers = {"pre": [], "post": []}
+    n.more.watchers[when].append(hook)
+    return RemovableHandle(n.more.watchers[when], hook)
 
 
 cdef object add_tensor_hook(Node n, int slot, hook):
     """A hook on the gradient of result `slot` of n."""
-    if n.lists:
+    if n.marks.lists:
         hook = SlotHook(slot, hook)
-    if n.hooks is None:
-        n.hooks = []
+    if n.more.hooks is None:
+        more_of(n).hooks = []
     kept = 0                            # retain_grad() sees the gradient after all hooks
-    while kept < len(n.hooks) and is_keeper(n.hooks[len(n.hooks) - 1 - kept]):
+    while kept < len(n.more.hooks) and is_keeper(n.more.hooks[len(n.more.hooks) - 1 - kept]):
         kept += 1
-    n.hooks.insert(len(n.hooks) - kept, hook)
-    return RemovableHandle(n.hooks, hook)
+    n.more.hooks.insert(len(n.more.hooks) - kept, hook)
+    return RemovableHandle(n.more.hooks, hook)
 
 
 cdef bint is_keeper(hook):
@@ -264,44 +277,43 @@ cdef void drain() noexcept:
     while QUEUE_LENGTH:
         QUEUE_LENGTH -= 1
         o = <char*>QUEUE[QUEUE_LENGTH]
-        fbp_fetch(o - 3 * OBJECT_BYTES)         # made before it: dies soon after it
-        fbp_fetch(o - 3 * OBJECT_BYTES + 64)
-        fbp_fetch(o - 3 * OBJECT_BYTES + 128)
-        fbp_fetch(o - 3 * OBJECT_BYTES + 192)
+        fbp_fetch(o - 4 * NODE_BYTES)           # made before it: dies soon after it
+        fbp_fetch(o - 4 * NODE_BYTES + 64)
         Py_XDECREF(<PyObject*>o)
     DRAINING = False
 
 
 cdef void node_release(Node n, bint edges) noexcept:
     """Drop the saved values (after backward has used them), and the edges too when the node dies."""
+    cdef More more = n.more
     cdef int i
     for i in range(n.nin):
-        if n.saved[i] != NULL:
-            later(n.saved[i])
-            n.saved[i] = NULL
-        if edges and n.edge[i] != NULL:
-            later(n.edge[i])
-            n.edge[i] = NULL
-    if n.result != NULL:
-        storage_release(n.result)
-        n.result = NULL
-    if n.dual is not None:
-        n.dual = None
-    if n.packed is not None:
-        n.packed = None
-    if n.op == OP_custom_function:
-        if n.extra is not None:
-            (<FunctionCtx>n.extra).saved = None
-    else:                           # results and numbers that a rule keeps
-        n.extra = None
-        n.args = None
-    if edges:
-        if n.aux != n.small:
-            PyMem_Free(n.aux)
-        n.aux = NULL
-        if n.result_steps != NULL:
-            PyMem_Free(n.result_steps)
-            n.result_steps = NULL
+        if n.at[i].saved != NULL:
+            later(n.at[i].saved)
+            n.at[i].saved = NULL
+        if edges and n.at[i].edge != NULL:
+            later(n.at[i].edge)
+            n.at[i].edge = NULL
+    if n.marks.rest:
+        if n.result != NULL:
+            storage_release(n.result)
+            n.result = NULL
+        if edges:
+            if n.aux != n.small:
+                PyMem_Free(n.aux)
+            n.aux = NULL
+            if n.result_steps != NULL:
+                PyMem_Free(n.result_steps)
+                n.result_steps = NULL
+    if more is not NOTHING:
+        more.dual = None
+        more.packed = None
+        if n.op == OP_custom_function:
+            if more.extra is not None:
+                (<FunctionCtx>more.extra).saved = None
+        else:                       # results and numbers that a rule keeps
+            more.extra = None
+            more.args = None
 
 
 cdef inline bint keeps_values(Node n) noexcept:
@@ -309,104 +321,51 @@ cdef inline bint keeps_values(Node n) noexcept:
     PyTorch's, it is gone through again by a second pass without retain_graph."""
     cdef int i
     for i in range(n.nin):
-        if n.saved[i] != NULL:
+        if n.at[i].saved != NULL:
             return True
-    if n.result != NULL or n.packed is not None or n.dual is not None:
+    if result_of(n) != NULL:
         return True
-    if n.extra is None:
+    return n.more is not NOTHING and more_keeps(n)
+
+
+cdef bint more_keeps(Node n) noexcept:
+    if n.more.packed is not None or n.more.dual is not None:
+        return True
+    if n.more.extra is None:
         return False
     if n.op == OP_custom_function:
-        return True if (<FunctionCtx>n.extra).saved else False
-    if not isinstance(n.extra, tuple):
+        return True if (<FunctionCtx>n.more.extra).saved else False
+    if not isinstance(n.more.extra, tuple):
         return True
-    for x in <tuple>n.extra:
+    for x in <tuple>n.more.extra:
         if not isinstance(x, (int, float)):
             return True
     return False
 
 
-# The garbage collector sees through the plain pointers, so that cycles made by users (a leaf whose grad carries a graph) are
-# found.  But it does not count tensors and nodes: it runs after 700 more of what it counts, and would go through a growing
-# graph again and again, for half of the time that building it takes.  Storages count instead, by their bytes (collect_if_due).
-# Memory comes as Python's would (`claim`), and only the first `zero` bytes of it are zeroed.
-cdef extern from *:
-    """
-    typedef int (*fbp_traverse)(PyObject*, visitproc, void*);
-    static fbp_traverse fbp_get_traverse(PyObject* t) { return ((PyTypeObject*)t)->tp_traverse; }
-    static void fbp_set_traverse(PyObject* t, fbp_traverse f) { ((PyTypeObject*)t)->tp_traverse = f; }
-    #if defined(Py_GIL_DISABLED)
-    static void fbp_claim_tensor(PyObject* t, size_t zero) { (void)t; (void)zero; }
-    static void fbp_claim_node(PyObject* t, size_t zero) { (void)t; (void)zero; }
-    #else
-    enum { FBP_GC_HEAD = 2 * sizeof(void*) };       /* what the collector keeps before every object that it knows */
-    static size_t fbp_zero_tensor, fbp_zero_node;
-    static PyObject* fbp_take(PyTypeObject* t, fbp_pool* pool, size_t zero) {
-        char* p = (char*)(FBP_EXACT ? PyObject_Malloc(pool->size) : fbp_pool_take(pool));
-        if (!p) return PyErr_NoMemory();
-        memset(p, 0, FBP_GC_HEAD + zero);
-        PyObject* o = PyObject_Init((PyObject*)(p + FBP_GC_HEAD), t);
-        PyObject_GC_Track(o);
-        return o;
-    }
-    static PyObject* fbp_take_tensor(PyTypeObject* t, Py_ssize_t n) {
-        (void)n; return fbp_take(t, &fbp_tensors, fbp_zero_tensor);
-    }
-    static PyObject* fbp_take_node(PyTypeObject* t, Py_ssize_t n) { (void)n; return fbp_take(t, &fbp_nodes, fbp_zero_node); }
-    static void fbp_give(void* o) {
-        char* p = (char*)o - FBP_GC_HEAD;
-        if (FBP_EXACT) PyObject_Free(p); else fbp_pool_give(p);
-    }
-    static size_t fbp_claim(PyTypeObject* t, allocfunc take) {
-        t->tp_alloc = take; t->tp_free = fbp_give;
-        return (FBP_GC_HEAD + (size_t)t->tp_basicsize + 63) & ~(size_t)63;
-    }
-    static void fbp_claim_tensor(PyObject* t, size_t zero) {
-        fbp_zero_tensor = zero; fbp_tensors.size = fbp_claim((PyTypeObject*)t, fbp_take_tensor);
-    }
-    static void fbp_claim_node(PyObject* t, size_t zero) {
-        fbp_zero_node = zero; fbp_nodes.size = fbp_claim((PyTypeObject*)t, fbp_take_node);
-    }
-    #endif
-    """
-    ctypedef int (*fbp_visit "visitproc")(PyObject*, void*) noexcept
-    ctypedef int (*fbp_traverse)(PyObject*, fbp_visit, void*) noexcept
-    fbp_traverse fbp_get_traverse(object) noexcept
-    void fbp_set_traverse(object, fbp_traverse) noexcept
-    void fbp_claim_tensor(object, size_t zero) noexcept
-    void fbp_claim_node(object, size_t zero) noexcept
-
-cdef fbp_traverse NODE_TRAVERSE = NULL
+cdef inline More more_of(Node n):
+    """A More of its own, to be written to."""
+    cdef More more = n.more
+    if more is NOTHING:
+        n.more = more = More.__new__(More)
+        more.nout = 1
+    return more
 
 
-cdef int node_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
-    cdef Node n = <Node>o
-    cdef int i, r
-    for i in range(n.nin):
-        if n.edge[i] != NULL:
-            r = visit(n.edge[i], arg)
-            if r:
-                return r
-        if n.saved[i] != NULL:
-            r = visit(n.saved[i], arg)
-            if r:
-                return r
-    if n.acc != NULL:
-        r = visit(n.acc, arg)
-        if r:
-            return r
-    return NODE_TRAVERSE(o, visit, arg)
+cdef inline void rest_of(Node n) noexcept:
+    """Open the fields that few nodes use."""
+    if not n.marks.rest:
+        n.marks.rest = True
+        n.result = NULL
+        n.aux = n.result_steps = NULL
 
 
-cdef _install_traverse():
-    global NODE_TRAVERSE
-    cdef Node n = Node.__new__(Node)
-    cdef Tensor t = Tensor.__new__(Tensor)
-    NODE_TRAVERSE = fbp_get_traverse(Node)
-    fbp_set_traverse(Node, node_traverse)
-    fbp_claim_node(Node, <char*>&n.k - <char*><void*>n)
-    fbp_claim_tensor(Tensor, <char*>&t.dims - <char*><void*>t)
-    Py_INCREF(n)                        # these two lie elsewhere: they stay
-    Py_INCREF(t)
+cdef inline Storage* result_of(Node n) noexcept:
+    return n.result if n.marks.rest else NULL
+
+
+cdef inline int64_t* aux_of(Node n) noexcept:
+    return n.aux if n.marks.rest else NULL
 
 
 # ---- hooks on what is saved (saved_tensors_hooks) --------------------------------------------------------------------
@@ -516,12 +475,12 @@ cdef Tensor unpacked(Packed p):
 
 
 cdef inline bint is_packed(Node n, int i) noexcept:
-    return n.saved[i] != NULL and (<PyObject*>n.saved[i]).ob_type == <PyTypeObject*>Packed
+    return n.at[i].saved != NULL and (<PyObject*>n.at[i].saved).ob_type == <PyTypeObject*>Packed
 
 
 cdef inline bint has_packed(Node n) noexcept:
     cdef int i
-    if n.packed is not None:
+    if n.more.packed is not None:
         return True
     for i in range(n.nin):
         if is_packed(n, i):
@@ -532,13 +491,13 @@ cdef inline bint has_packed(Node n) noexcept:
 cdef int pack_input(Node n, int i, Tensor t) except -1:
     p = pack(t)
     Py_INCREF(p)
-    n.saved[i] = <PyObject*>p
+    n.at[i].saved = <PyObject*>p
     return 0
 
 
 cdef Tensor unpack_input(Node n, int i):
     """The saved input i by its hook; on the tape as the input was."""
-    return linked(unpacked(<Packed>n.saved[i]), None if n.edge[i] == NULL else <object>n.edge[i], n.slots[i])
+    return linked(unpacked(<Packed>n.at[i].saved), None if n.at[i].edge == NULL else <object>n.at[i].edge, n.at[i].slot)
 
 
 cdef Tensor linked(Tensor t, object link, int slot):
@@ -566,18 +525,18 @@ class SavedTensor:
         cdef int i = self._number
         cdef Packed p
         cdef PyObject* old
-        if n.freed:
+        if n.marks.freed:
             fail_freed(n)
         if i < 0:
-            if n.packed is not None:
+            if n.more.packed is not None:
                 raise RuntimeError("Setting hooks on a saved tensor that already has hooks is not allowed.")
             raise GraphError(f"register_hooks: {n.name()} keeps its result itself; use saved_tensors_hooks around the operation.")
         if is_packed(n, i):
             raise RuntimeError("Setting hooks on a saved tensor that already has hooks is not allowed.")
         p = packed_by(saved_input(n, i), pack_hook, unpack_hook)
-        old = n.saved[i]
+        old = n.at[i].saved
         Py_INCREF(p)
-        n.saved[i] = <PyObject*>p
+        n.at[i].saved = <PyObject*>p
         Py_DECREF(<object>old)
 
 
@@ -586,13 +545,13 @@ cdef object saved_by_name(Node n, str name, bint raw):
     row = ROWS[n.op] if n.op < len(ROWS) else None
     cdef int i
     cdef Tensor y
-    if n.freed:
+    if n.marks.freed:
         fail_freed(n)
-    if row is not None and name == "result" and (n.packed is not None or n.result != NULL):
+    if row is not None and name == "result" and (n.more.packed is not None or result_of(n) != NULL):
         if raw:
             return SavedTensor(n, -1)
-        if n.packed is not None:
-            y = unpacked(n.packed)
+        if n.more.packed is not None:
+            y = unpacked(n.more.packed)
         elif n.aux == NULL and n.small[SMALL - 1] and n.result_steps == NULL:
             y = tensor_of(n.result, n.result_ptr, n.code, <int>n.small[SMALL - 1] - 1, n.small + 1)
         else:
@@ -604,45 +563,46 @@ cdef object saved_by_name(Node n, str name, bint raw):
         names = [a.name for a in row.tensors]
         i = 0 if name == "self" else names.index(name) if name in names else -1
         if 0 <= i < n.nin:
-            if n.saved[i] != NULL:
-                return SavedTensor(n, i) if raw else saved_input(n, i) if is_packed(n, i) else <object>n.saved[i]
+            if n.at[i].saved != NULL:
+                return SavedTensor(n, i) if raw else saved_input(n, i) if is_packed(n, i) else <object>n.at[i].saved
             if n.scalars >> i & 1:
-                return n.k[i].f
+                return n.at[i].number
     raise AttributeError(f"{n.name()} keeps no {name!r}")
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
 
-cdef Node node_new(int op, int nin, int code):
+cdef inline Node node_new(int op, int nin, int code):
     """A node with room for `nin` inputs."""
     global LIVE_NODES
-    cdef Node n = Node.__new__(Node)
-    cdef char* block
-    cdef int i
+    cdef Node n = <Node>fbp_make(&fbp_node_kind)
     LIVE_NODES += 1
-    n.born = REC_ID
     n.op = op
-    n.nout = 1
-    n.lists = False
     n.code = code
-    if nin <= INLINE:
-        n.edge = n.edge_inline
-        n.saved = n.saved_inline
-        n.version = n.version_inline
-        n.slots = n.slot
-    else:
-        block = <char*>PyMem_Malloc(nin * (2 * sizeof(PyObject*) + 8))
-        if block == NULL:
-            n.edge = n.edge_inline
-            n.saved = n.saved_inline
-            raise MemoryError()
-        memset(block, 0, nin * (2 * sizeof(PyObject*) + 8))
-        n.edge = <PyObject**>block
-        n.saved = n.edge + nin
-        n.version = <uint32_t*>(n.saved + nin)
-        n.slots = <int16_t*>(n.version + nin)
     n.nin = nin
+    n.at = n.near
+    if nin > 2:
+        many_inputs(n)
+    if REC_ID:
+        more_of(n).born = REC_ID
     return n
+
+
+cdef int many_inputs(Node n) except -1:
+    """Room for three inputs or more."""
+    cdef Input* block
+    cdef int nin = n.nin
+    if nin <= INLINE:
+        memset(&n.near[2], 0, (INLINE - 2) * sizeof(Input))
+        return 0
+    n.nin = 0                           # nothing yet, should it die here
+    block = <Input*>PyMem_Malloc(nin * sizeof(Input))
+    if block == NULL:
+        raise MemoryError()
+    memset(block, 0, nin * sizeof(Input))
+    n.at = block
+    n.nin = nin
+    return 0
 
 
 cdef inline bint tracked(Tensor t) noexcept:
@@ -663,32 +623,33 @@ cdef inline void set_edge(Node n, int i, Tensor t) noexcept:
     source = node_of(t)
     if source is not None:
         Py_INCREF(source)
-        n.edge[i] = <PyObject*>source
-        n.slots[i] = t.slot
+        n.at[i].edge = <PyObject*>source
+        n.at[i].slot = t.slot
     else:
         Py_INCREF(t)
-        n.edge[i] = <PyObject*>t
+        n.at[i].edge = <PyObject*>t
 
 
 cdef inline uint32_t version_of(Tensor t) noexcept:
     """Changes with every in-place write, and when `t.data = other` gives t another shape or dtype."""
-    return t.st.version + (t.epoch << 24) + (t.st.quiet if t.bits & B_QUIET else 0)
+    return t.st.version + (<uint32_t>t.epoch << 24) + (t.st.quiet if t.bits & B_QUIET else 0)
 
 
 cdef inline int save_input(Node n, int i, Tensor t) except -1:
     if SAVE_HOOKS:
         return pack_input(n, i, t)
     Py_INCREF(t)
-    n.saved[i] = <PyObject*>t
-    n.version[i] = version_of(t)
+    n.at[i].saved = <PyObject*>t
+    n.at[i].version = version_of(t)
     return 0
 
 
 cdef inline int save_result(Node n, Tensor y) except -1:
     if SAVE_HOOKS:
-        n.packed = pack(y)
+        more_of(n).packed = pack(y)
         return 0
     y.bits &= ~<uint32_t>B_QUIET
+    rest_of(n)
     n.result = y.st
     n.result_ptr = y.ptr
     y.st.refs += 1
@@ -721,13 +682,13 @@ cdef object overwritten(Node n, Storage* s, uint32_t version, str what):
 cdef Tensor saved_input(Node n, int i):
     """The saved input i, checked."""
     cdef Tensor t
-    if n.saved[i] == NULL:
+    if n.at[i].saved == NULL:
         fail_freed(n)
     if is_packed(n, i):
         return unpack_input(n, i)
-    t = <Tensor>n.saved[i]
-    if version_of(t) != n.version[i]:
-        overwritten(n, t.st, n.version[i], f"input {i} ({describe(t)})")
+    t = <Tensor>n.at[i].saved
+    if version_of(t) != n.at[i].version:
+        overwritten(n, t.st, n.at[i].version, f"input {i} ({describe(t)})")
     while t.bits & B_DUAL and t.dual.level > LEVEL:     # its level is closed
         t = t.dual.primal
     return t
@@ -736,12 +697,12 @@ cdef Tensor saved_input(Node n, int i):
 cdef Tensor saved_result(Node n, Tensor like):
     """The saved result as a tensor of like's shape, on the tape again."""
     cdef Tensor y
-    if n.packed is not None:
-        y = unpacked(n.packed)
+    if n.more.packed is not None:
+        y = unpacked(n.more.packed)
         y.node = n
         y.bits |= B_GRAD
         return y
-    if n.result == NULL:
+    if result_of(n) == NULL:
         fail_freed(n)
     if n.result.version != n.result_version:
         overwritten(n, n.result, n.result_version, f"its result (float tensor of shape {list(like.shape)})")
@@ -751,8 +712,8 @@ cdef Tensor saved_result(Node n, Tensor like):
         y.bits &= ~<uint32_t>B_CONTIGUOUS
     y.node = n
     y.bits |= B_GRAD
-    if n.dual is not None:
-        for level, tangent in n.dual:
+    if n.more.dual is not None:
+        for level, tangent in n.more.dual:
             if level <= LEVEL:
                 y = make_dual(y, tangent, level)
     return y
@@ -782,9 +743,9 @@ cdef void note_write(Tensor t) noexcept:
 
 
 cdef int note_freed(Node n, line) except -1:
-    if n.notes is None:
-        n.notes = {}
-    n.notes["anomaly freed"] = line
+    if n.more.notes is None:
+        more_of(n).notes = {}
+    n.more.notes["anomaly freed"] = line
     return 0
 
 
@@ -792,7 +753,7 @@ cdef str lines_about(Node n, Storage* s, bint freed):
     """The lines of the program that an error is about."""
     if not ANOMALY:
         return " Inside autograd.detect_anomaly() this message names the lines of the program."
-    notes = n.notes or {}
+    notes = n.more.notes or {}
     text = ""
     if "anomaly" in notes:
         text += f" The operation was computed at {notes['anomaly'].where()}."
@@ -812,16 +773,17 @@ def _node_parts(node):
     cdef int i
     inputs = []
     for i in range(n.nin):
-        inputs.append((None if n.edge[i] == NULL else <object>n.edge[i], n.slots[i],
-                       None if n.saved[i] == NULL else <object>n.saved[i], n.k[i].f if i < 4 and n.scalars >> i & 1 else None))
-    constants = [x for x in (*(n.extra if n.op < N_OP and isinstance(n.extra, tuple) else ()),
-                             *(n.args if isinstance(n.args, tuple) else ())) if isinstance(x, (int, float, str))]
-    return op_name(n.op), inputs, constants, n.nout
+        number = n.at[i].number if i < 8 and n.scalars >> i & 1 else None
+        inputs.append((None if n.at[i].edge == NULL else <object>n.at[i].edge, 0 if number is not None else n.at[i].slot,
+                       None if n.at[i].saved == NULL else <object>n.at[i].saved, number))
+    constants = [x for x in (*(n.more.extra if n.op < N_OP and isinstance(n.more.extra, tuple) else ()),
+                             *(n.more.args if isinstance(n.more.args, tuple) else ())) if isinstance(x, (int, float, str))]
+    return op_name(n.op), inputs, constants, n.more.nout
 
 
 def _node_result(node, Tensor like not None):
     """The result that a node saved, in like's shape, off the tape; None if it saved none or it was overwritten."""
     cdef Node n = node
-    if n.result == NULL or n.result.version != n.result_version or n.dual is not None:
+    if result_of(n) == NULL or n.result.version != n.result_version or n.more.dual is not None:
         return None
     return detached(saved_result(n, like))

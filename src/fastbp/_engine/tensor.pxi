@@ -49,44 +49,66 @@ class Size(tuple):
 cdef object SIZE = Size
 
 
+@cython.final
+cdef class Aside:
+    """What few tensors have."""
+    cdef dict hooks                 # "grad", "post": hooks on the gradient, post-accumulation hooks
+    cdef object rows                # .grad where it is row-sparse: a RowSparse, and g is None
+
+
+cdef inline object hooks_of(Tensor t):
+    return None if t.aside is None else t.aside.hooks
+
+
+cdef inline object row_gradient(Tensor t):
+    return None if t.aside is None else t.aside.rows
+
+
+cdef dict open_hooks(Tensor t):
+    """Its hooks, to be added to."""
+    if t.aside is None:
+        t.aside = Aside.__new__(Aside)
+    if t.aside.hooks is None:
+        t.aside.hooks = {"grad": [], "post": []}
+    return t.aside.hooks
+
+
+cdef int set_rows(Tensor t, object rows) except -1:
+    """Its row-sparse gradient, or None."""
+    if t.aside is None:
+        if rows is None:
+            return 0
+        t.aside = Aside.__new__(Aside)
+    t.aside.rows = rows
+    return 0
+
+
 cdef class Tensor:
     """An n-dimensional array that can be differentiated through."""
+    # 128 bytes with what Python puts before them, two cache lines, for all that is not a dimension (objects.pxi)
     cdef Storage* st
     cdef char* ptr                  # first element
     cdef int64_t n                  # number of elements
-    cdef int32_t code               # dtype
-    cdef int32_t nd
-    cdef uint32_t bits
-    cdef int32_t slot               # which output of its node
-    cdef uint32_t epoch             # counts changes of shape or dtype by `t.data = other`
-    cdef uint32_t base_epoch        # the epoch of `base` when the view was made
+    cdef int8_t code                # dtype
+    cdef int8_t nd
+    cdef uint8_t bits
+    cdef uint8_t epoch              # counts changes of shape or dtype by `t.data = other`
+    cdef uint8_t base_epoch         # the epoch of `base` when the view was made
+    cdef int16_t slot               # which output of its node
+    cdef PyObject* attributes       # the instance dict, made when a program sets an attribute (Cython's would be made always)
     cdef Node node                  # what made it; None: a leaf
     cdef Tensor base                # the tensor this is a view of
     cdef Node base_node             # base's node when the view was made
     cdef Tensor g                   # .grad
-    cdef object rows                # .grad where it is row-sparse: a RowSparse, and g is None
-    cdef object hooks               # dict: hooks on the gradient, post-accumulation hooks
+    cdef Aside aside
     cdef Dual dual
-    cdef PyObject* attributes       # the instance dict, made when a program sets an attribute (Cython's would be made always)
     cdef object __weakref__
-    # not zeroed in a new tensor (claim, tape.pxi): cache lines that nobody writes cost nothing
+    # not set in a new tensor: cache lines that nobody writes cost nothing
     cdef int64_t dims[MAXDIM]
     cdef int64_t steps[MAXDIM]      # strides, in elements
 
     def __dealloc__(self):
-        global LIVE_TENSORS
-        LIVE_TENSORS -= 1
-        if self.st != NULL:
-            storage_release(self.st)
-        if self.g is not None:          # gradients of gradients may be a long chain: not by recursion
-            Py_INCREF(self.g)
-            later(<PyObject*>self.g)
-            self.g = None
-            drain()
-        if self.attributes != NULL:
-            later(self.attributes)
-            self.attributes = NULL
-            drain()
+        tensor_drop(self)           # of a subclass; else tensor_dealloc does
 
     def __init__(self, *data, device=None):
         if self.bits & B_NEW:       # Tensor(...) called from Python: PyTorch's constructor
@@ -153,7 +175,7 @@ cdef class Tensor:
         """Gradient accumulated by backward; None before."""
         if WATCH:
             note_grad(self, False)
-        return self.g if self.g is not None else self.rows
+        return self.g if self.g is not None else row_gradient(self)
 
     @grad.setter
     def grad(self, value):
@@ -174,14 +196,14 @@ cdef class Tensor:
         if WATCH:
             note_grad(self, True)
         self.g = value
-        self.rows = None
+        set_rows(self, None)
 
     @grad.deleter
     def grad(self):
         if WATCH:
             note_grad(self, True)
         self.g = None
-        self.rows = None
+        set_rows(self, None)
 
     @property
     def data(self):
@@ -503,10 +525,8 @@ cdef class Tensor:
             raise TypeError(f"register_post_accumulate_grad_hook: expected a function of the tensor, got {describe(hook)}.")
         if not tracked(self):
             raise GraphError("register_post_accumulate_grad_hook: this tensor requires no grad, so nothing will be accumulated.")
-        if self.hooks is None:
-            self.hooks = {"grad": [], "post": []}
-        self.hooks["post"].append(hook)
-        return RemovableHandle(self.hooks["post"], hook)
+        open_hooks(self)["post"].append(hook)
+        return RemovableHandle(open_hooks(self)["post"], hook)
 
     # ---- to Python and NumPy ----------------------------------------------------------------------------------------
 
@@ -742,24 +762,3 @@ cdef extern from *:
     """
     void fbp_set_dictoffset(object, Py_ssize_t) noexcept
     object PyObject_GenericGetDict(object, void*)
-
-cdef fbp_traverse TENSOR_TRAVERSE = NULL
-
-
-cdef int tensor_traverse(PyObject* o, fbp_visit visit, void* arg) noexcept:
-    cdef Tensor t = <Tensor>o
-    cdef int r
-    if t.attributes != NULL:
-        r = visit(t.attributes, arg)
-        if r:
-            return r
-    return TENSOR_TRAVERSE(o, visit, arg)
-
-
-cdef _install_attributes():
-    """Give Tensor an instance dict that costs nothing until it is used."""
-    global TENSOR_TRAVERSE
-    cdef Tensor t = blank()
-    fbp_set_dictoffset(Tensor, <char*>&t.attributes - <char*><void*>t)
-    TENSOR_TRAVERSE = fbp_get_traverse(Tensor)
-    fbp_set_traverse(Tensor, tensor_traverse)

@@ -61,6 +61,7 @@ cdef inline bint must_record(Tensor x) noexcept:
 
 
 cdef int64_t* node_aux(Node n, int words) except NULL:
+    rest_of(n)
     if words <= SMALL:
         n.aux = n.small
     else:

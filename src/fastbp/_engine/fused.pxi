@@ -407,7 +407,7 @@ cdef Tensor c_ctc_rows(Tensor x, Tensor labels, Tensor times, Tensor sizes, int6
     execute(&I)
     if must_record(<Tensor>args[0]):
         n = record_rule(OP_ctc_rows, loss, args)
-        n.extra = (sums, detached(loss))
+        more_of(n).extra = (sums, detached(loss))
     return loss
 
 
@@ -415,9 +415,9 @@ cdef object bw_ctc_rows(Node n, Tensor v, int i):
     """v (p - the share of the paths that pass there)."""
     cdef Instr I
     cdef Tensor g, x, labels, times, sizes
-    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.more.dual is not None):
         return composition_backward(n, v, i)
-    if n.extra is None:
+    if n.more.extra is None:
         fail_freed(n)
     x, labels, times, sizes = [whole(saved_input(n, k)) for k in range(4)]
     v = whole(v)
@@ -426,12 +426,12 @@ cdef object bw_ctc_rows(Node n, Tensor v, int i):
     set_operand(&I.arg[0], g)
     set_operand(&I.arg[1], v)
     set_operand(&I.arg[2], x)
-    set_operand(&I.arg[3], <Tensor>n.extra[0])
-    set_operand(&I.arg[4], <Tensor>n.extra[1])
+    set_operand(&I.arg[3], <Tensor>n.more.extra[0])
+    set_operand(&I.arg[4], <Tensor>n.more.extra[1])
     set_operand(&I.arg[5], labels)
     set_operand(&I.arg[6], times)
     set_operand(&I.arg[7], sizes)
-    set_ctc(&I, x, labels, n.args[4])
+    set_ctc(&I, x, labels, n.more.args[4])
     execute(&I)
     return g
 

@@ -388,7 +388,7 @@ cdef object bw_euclidean(Node n, Tensor v, int i):
     """v / y times the differences: of argument i, its own rows, to the rows of the other."""
     cdef Instr I
     cdef Tensor own, other, y, g
-    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.dual is not None):
+    if GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.more.dual is not None):
         return composition_backward(n, v, i)
     own, other = whole(saved_input(n, i)), whole(saved_input(n, 1 - i))
     y, v = whole(saved_result(n, v)), whole(v)

@@ -7,10 +7,9 @@ import sys
 import weakref
 from pathlib import Path
 
+import fastbp
 import numpy as np
 import pytest
-
-import fastbp
 from fastbp import _core
 
 ENGINE = Path(fastbp.__file__).parent / "_engine"
@@ -152,8 +151,8 @@ def test_a_large_graph_is_walked_in_either_order():
 @pytest.mark.skipif(not ENGINE.is_dir(), reason="the installed package has no .pxi files")
 def test_no_field_of_a_node_is_looked_up_by_name():
     """Cython looks for a field that a class has not at run time; these were fields of Node once."""
-    old = re.compile(r"\bn\.(edge|saved|version|slots|args|hooks|watchers|dual|extra|notes|packed|nout|born|wanted|wall|aim|lists|"
-                     r"freed)\b")
+    old = re.compile(r"\bn\.(edge|saved|version|slots|args|hooks|watchers|dual|extra|notes|packed|nout|born|wanted|wall|aim|"
+                     r"lists|freed)\b")
     found = [f"{p.name}: {line.strip()}" for p in ENGINE.glob("*.pxi") for line in p.read_text(encoding="utf-8").splitlines()
              if old.search(line)]
     assert found == []

@@ -393,3 +393,28 @@ def test_what_is_around_a_function_is_visited_once(monkeypatch):
 
     around = _conditions.Surroundings(reads)
     assert visits[0] <= 4 and len(around.attributes) == 300
+
+
+def test_an_argument_with_a_graph_is_written_in_place():
+    """The first layer of a model is ReLU(inplace=True): eager, since the writing belongs to the argument's own graph."""
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 3))
+
+        def forward(self, x):
+            return x + self.layers(x)
+
+    fastbp.manual_seed(0)
+    block, before = Block(), nn.Linear(3, 3)
+    compiled = fastbp.compile(block)
+    with pytest.warns(UserWarning, match="an argument that has a graph is written in place"):
+        for k in range(4):
+            found = []
+            for f in (block, compiled):
+                before.zero_grad()
+                h = before(fastbp.ones(2, 3) * (k - 1.5))
+                y = f(h)
+                y.square().sum().backward()
+                found.append([y, h, before.weight.grad])
+            assert all(a.equal(b) for a, b in zip(*found))

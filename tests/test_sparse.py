@@ -159,3 +159,35 @@ def test_a_sparse_tensor_is_saved_for_backward():
     dense = fastbp.arange(6.0).reshape(3, 2).requires_grad_()
     Product.apply(values, dense).sum().backward()
     assert values.grad.tolist() == [5, 1, 9] and dense.grad.tolist() == [[2, 2], [1, 1], [3, 3]]
+
+
+def test_sparse_buffers():
+    """A graph's adjacency is a module's buffer: converted, copied, saved by state_dict, followed by compile."""
+    class Graph(fastbp.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = fastbp.nn.Linear(3, 2)
+            self.register_buffer("a", fastbp.eye(4).to_sparse())
+            self.register_buffer("b", None)
+            self.b = fastbp.ones(4, 4).to_sparse()
+
+        def forward(self, x):
+            h = self.linear(x)
+            return sparse.mm(self.a, h) + sparse.mm(self.b, h)
+
+    model, x = Graph(), fastbp.arange(12.0).reshape(4, 3)
+    assert list(model.state_dict()) == ["a", "b", "linear.weight", "linear.bias"] and fastbp.is_tensor(model.a)
+    assert model.double().a.dtype is fastbp.float64 and model.float().a.dtype is fastbp.float32
+    other = copy.deepcopy(model)
+    other.a = fastbp.zeros(4, 4).to_sparse()
+    assert not other(x).equal(model(x))
+    other.load_state_dict(model.state_dict())
+    assert other(x).equal(model(x)) and other.a is not model.a
+    with pytest.raises(RuntimeError, match=r"copy_: expected a sparse tensor of shape \[4, 4\], got Tensor"):
+        other.load_state_dict({**model.state_dict(), "a": fastbp.eye(4)})
+    compiled = fastbp.compile(model)
+    assert all(compiled(x).equal(model(x)) for _ in range(4)) and "replays: 0" not in compiled.explain()
+    model.a = 2 * fastbp.eye(4).to_sparse()
+    assert compiled(x).equal(model(x)) and not compiled(x).equal(other(x))
+    with pytest.raises(TypeError, match="cannot assign"):
+        model.a = [1.0]

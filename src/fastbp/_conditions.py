@@ -12,6 +12,7 @@ import types
 from fastbp import _core
 from fastbp._core import Tensor
 from fastbp.nn.module import Module
+from fastbp.nn.parameter import is_dense_or_sparse
 from fastbp.optim.optimizer import Optimizer
 
 SIMPLE = (int, float, bool, str, bytes, type(None))
@@ -72,7 +73,9 @@ def die(value):
 
 
 def tensor_state(t):
-    return (id(t), t.data_ptr(), t.requires_grad)
+    if isinstance(t, Tensor):
+        return (id(t), t.data_ptr(), t.requires_grad)
+    return (id(t), *map(tensor_state, t.parts()))       # sparse
 
 
 def module_state(module):
@@ -85,7 +88,7 @@ def module_state(module):
             state.append([(key, id(m)) for key, m in value.items()])
         elif isinstance(value, SIMPLE):
             state.append((name, value))
-        elif isinstance(value, Tensor):
+        elif is_dense_or_sparse(value):
             if name not in module._parameters and name not in module._buffers:
                 state.append((name, tensor_state(value)))
         elif isinstance(value, dict) and "hooks" in name:
@@ -281,8 +284,9 @@ class Conditions:
 
     def tensors(self):
         """All that the function knows of: parameters, buffers, tensors around it."""
-        return [*self.around.tensors, *(t for m in self.modules for room in (m._parameters, m._buffers)
-                                        for t in room.values() if t is not None)]
+        return [*self.around.tensors, *(part for m in self.modules for room in (m._parameters, m._buffers)
+                                        for t in room.values() if t is not None
+                                        for part in ((t,) if isinstance(t, Tensor) else t.parts()))]
 
 
 class Calls:

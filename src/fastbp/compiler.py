@@ -381,6 +381,7 @@ class Compiled(Standin):
         objects = _objects_of(args, kwargs)
         before = Conditions(self._function, objects)
         variant = _Variant()
+        joined = [(t, t._version) for t in tensors if t.requires_grad and not t.is_leaf]
         with Calls() as calls:
             options = before.read_options()
             result, variant.recording, tape = self._recorded(args, kwargs, tensors, True, before.around.optimizers, varying)
@@ -406,7 +407,10 @@ class Compiled(Standin):
         variant.conditions = Conditions(self._function, objects, calls.modules)
         if variant.recording.sets or variant.conditions.options is not None:
             variant.conditions.options = options
-        if spec is None or (reason and "made before the call" in reason):
+        written = any(t._version != then for t, then in joined)         # its stand-in in a recording would be a leaf
+        if written and reason is None:
+            reason = "an argument that has a graph is written in place"
+        if spec is None or written or (reason and "made before the call" in reason):
             self._refuse(variant, reason, place)
         elif kind.missed >= _MISSES:
             was = kind[0].conditions.changed() if kind else None

@@ -102,6 +102,10 @@ class SparseTensor:
         self._must_be_coalesced("values")
         return self._what
 
+    def parts(self):
+        """The dense tensors that it consists of: indices and values."""
+        return self._at, self._what
+
     def _must_be_coalesced(self, what):
         if not self._coalesced:
             raise RuntimeError(f"Cannot get {what} on an uncoalesced tensor, please call .coalesce() first")
@@ -175,6 +179,14 @@ class SparseTensor:
 
     def clone(self):
         return self._like(self._at.clone(), self._what.clone())
+
+    def copy_(self, src, non_blocking=False):
+        """Becomes what another sparse tensor of its shape is, in its own dtype; returns self."""
+        if not isinstance(src, SparseTensor) or tuple(src.shape) != tuple(self.shape):
+            raise _core.ShapeError(f"copy_: expected a sparse tensor of shape {list(self.shape)}, got {type(src).__name__} "
+                                   f"{list(src.shape)}.")
+        self._at, self._what, self._coalesced = src._at.clone(), src._what.detach().to(self.dtype, copy=True), src._coalesced
+        return self
 
     def detach(self):
         return self._like(values=self._what.detach())

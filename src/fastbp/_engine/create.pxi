@@ -447,8 +447,8 @@ def eye(int64_t n, m=None, *, dtype=None, device=None, requires_grad=False, out=
 
 
 def is_tensor(obj):
-    """Whether obj is a Tensor."""
-    return isinstance(obj, Tensor)
+    """Whether obj is a Tensor, or a sparse one."""
+    return isinstance(obj, Tensor) or getattr(type(obj), "is_sparse", False) is True
 
 
 def is_floating_point(Tensor input not None):

@@ -15,7 +15,7 @@ from fastbp._core import dtype as _dtype
 from fastbp.autograd.grad_mode import no_grad
 from fastbp.nn import global_hooks
 from fastbp.nn._watch import BackwardWatch
-from fastbp.nn.parameter import Buffer, Parameter
+from fastbp.nn.parameter import Buffer, Parameter, is_dense_or_sparse
 from fastbp.utils.hooks import RemovableHandle
 
 __all__ = ["Module"]
@@ -281,7 +281,7 @@ class Module:
                                 "(torch.nn.Module or None expected)")
             here["_modules"][name] = None
         elif isinstance(value, Buffer) or name in here["_buffers"]:
-            if value is not None and not isinstance(value, Tensor):
+            if value is not None and not is_dense_or_sparse(value):
                 raise TypeError(f"cannot assign '{_type_name(value)}' as buffer '{name}' "
                                 "(torch.nn.Buffer, torch.Tensor or None expected)")
             if isinstance(value, Buffer):
@@ -368,7 +368,7 @@ class Module:
         Errors: KeyError for a name that is empty, taken or has a dot; TypeError for what is no Tensor.
         """
         self._check_name("buffer", name, "_buffers")
-        if tensor is not None and not isinstance(tensor, Tensor):
+        if tensor is not None and not is_dense_or_sparse(tensor):
             raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' "
                             "(torch Tensor or None required)")
         self._buffers[name] = global_hooks.registered("buffer", self, name, tensor)
@@ -764,7 +764,7 @@ class Module:
                     missing_keys.append(key)
                 continue
             value = state_dict[key]
-            if not isinstance(value, Tensor):
+            if not is_dense_or_sparse(value):
                 error_msgs.append(f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like '
                                   f"object from checkpoint but received {type(value)}")
                 continue

@@ -79,3 +79,8 @@ class Buffer(Tensor):
         copy = type(self)(self.detach().clone(), persistent=self.persistent)
         memo[id(self)] = copy
         return copy
+
+
+def is_dense_or_sparse(value):
+    """Whether a value is a tensor that a module may hold as a buffer."""
+    return isinstance(value, Tensor) or getattr(type(value), "is_sparse", False) is True

@@ -137,6 +137,39 @@ def test_comparisons_are_conditions():
     same_as_eager(lambda x, b: x * b if b else x, [(x32, b) for b in [0.5, 0.2, 0.0, 0.7, 0.3, -0.0, 0.4, 0.0, 0.1] * 2], None)
 
 
+@pytest.mark.parametrize("n", [1, 7, 5000])
+@pytest.mark.parametrize("native", [True, False])
+def test_numbers_of_strips(n, native):
+    """Beside arrays of any length they are operands of strips, which run block by block or as machine code."""
+    def f(x, b, c):
+        y = x.exp() * b + c
+        z = (x * (b - c) / c).tanh() - b
+        w = x.sum() * b * c + y.sum()
+        return y * z + w, x.clone().mul_(c).sub_(b) * (x > b)
+    before = fastbp._core._set_native(native)
+    try:
+        x = fastbp.linspace(-1, 2, n)
+        g = same_as_eager(f, [(x, b, 1 - b * b) for b in OTHERS], len(OTHERS) - 3, fullgraph=True)
+        same_as_eager(f, [(x.double(), b, 1 - b * b) for b in OTHERS], len(OTHERS) - 3, fullgraph=True)
+        same_as_eager(f, [(fastbp.stack([x, x], 1)[:, 0], b, b + 1) for b in OTHERS], len(OTHERS) - 3, fullgraph=True)
+    finally:
+        fastbp._core._set_native(before)
+    assert "for any value of the numbers at 1, 2" in g.explain()
+    if n == 5000:
+        assert g.explain().count(", given)  strip float32 n=5000") == 5, g.explain()
+
+
+def test_two_calls_before_their_backward_passes():
+    """A backward half has the numbers of its forward half, also as operands of strips."""
+    g = fastbp.compile(lambda x, b: ((x * b).exp() * x / b).sum())
+    x = fastbp.linspace(-1, 1, 3000).requires_grad_()
+    for b, c in zip(OTHERS, OTHERS[1:]):
+        results = [h(x, b) - 2 * h(x, c) for h in (g, lambda x, b: ((x * b).exp() * x / b).sum())]
+        grads = [fastbp.autograd.grad(r, x)[0] for r in results]
+        assert bits(results[0]) == bits(results[1]) and bits(grads[0]) == bits(grads[1])
+    assert g._replays() > 10
+
+
 looks = [
     lambda x, b: x * math.exp(b), lambda x, b: x * float(b), lambda x, b: x[: int(3 * b)], lambda x, b: x * np.exp(b),
     lambda x, b: x * float(np.clip(b, 0.2, 0.6)), lambda x, b: x + float(f"{b:.1f}"), lambda x, b: x + float("%.1f" % b),  # noqa: UP031

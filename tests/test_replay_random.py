@@ -3,6 +3,7 @@
 import warnings
 
 import fastbp
+import pytest
 from fastbp import nn, optim
 from fastbp.nn import functional as F
 from hypothesis import HealthCheck, given, settings
@@ -187,3 +188,69 @@ def test_signs_of_nan():
             for f in (lambda x, y: x + y, lambda x, y: x * y):
                 g = fastbp.compile(f, fullgraph=True)
                 assert {bits(g(x, y)) for _ in range(4)} == {bits(f(x, y))}
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+@pytest.mark.parametrize("kind", ["step", "module"])
+def test_checkpoint_with_dropout(kind):
+    """The numbers of the second run are those of the first; the generator goes on as it would."""
+    from fastbp.utils.checkpoint import checkpoint
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x):
+            x = F.dropout(x, 0.3)
+            for part in (self.a, self.b):
+                x = checkpoint(lambda x, part=part: F.dropout(part(x).tanh(), 0.4), x, use_reentrant=False)
+                x = F.dropout(x, 0.1)
+            return x
+    traces = []
+    for compiled in (False, True):
+        fastbp.manual_seed(4)
+        net = Net()
+        opt = fastbp.optim.SGD(net.parameters(), lr=0.1)
+        model = fastbp.compile(net) if compiled and kind == "module" else net
+
+        def step(x, model=model, opt=opt):
+            opt.zero_grad()
+            loss = model(x).square().sum()
+            loss.backward()
+            opt.step()
+            return loss.detach()
+        if compiled and kind == "step":
+            step = fastbp.compile(step, fullgraph=True)
+        trace = []
+        for k in range(8):
+            x = fastbp.full((3, 6), 0.1 * k).requires_grad_(kind == "module")
+            trace.append([step(x).item(), fastbp.rand(2).tolist(), *(p.tolist() for p in net.parameters())])
+        traces.append(trace)
+        if compiled and kind == "step":
+            assert "replays: 7 so far" in step.explain()
+        elif compiled:
+            assert "runs another one (checkpoint)" in model.explain()
+    assert traces[0] == traces[1]
+
+
+@pytest.mark.filterwarnings("ignore:compile")
+@pytest.mark.parametrize("f", [
+    lambda x, old, g: (fastbp.set_rng_state(old), fastbp.rand(2) + x)[1],
+    lambda x, old, g: (fastbp.set_rng_state(fastbp.tensor([5, 7])), fastbp.rand(2) + x)[1],
+    lambda x, old, g: x + fastbp.get_rng_state().tolist()[1], lambda x, old, g: x + fastbp.get_rng_state()[1],
+    lambda x, old, g: fastbp.get_rng_state() + 1, lambda x, old, g: fastbp.get_rng_state(),
+    lambda x, old, g: (g.set_state(fastbp.get_rng_state()), fastbp.rand(2, generator=g) + x)[1],
+    lambda x, old, g: [s := fastbp.get_rng_state(), fastbp.rand(2), fastbp.set_rng_state(s), fastbp.rand(2) + x][-1],
+    lambda x, old, g: [s := fastbp.get_rng_state(), fastbp.rand(2), fastbp.set_rng_state(s.add_(1)), fastbp.rand(2) + x][-1],
+    lambda x, old, g: [s := fastbp.get_rng_state(), fastbp.rand(2), fastbp.set_rng_state(s.clone()), fastbp.rand(2) + x][-1],
+], ids=range(10))
+def test_states_of_generators(f):
+    """A function may go back to a state that it asked for; whatever else it does with states is as ever."""
+    traces = []
+    for compiled in (False, True):
+        fastbp.manual_seed(4)
+        old, g = fastbp.get_rng_state(), fastbp.Generator()
+        h = fastbp.compile(f) if compiled else f
+        traces.append([[h(fastbp.full((2,), float(k)), old, g).tolist(), fastbp.rand(1).item()] for k in range(8)])
+    assert traces[0] == traces[1]

@@ -329,7 +329,8 @@ def explain(core, instructions, limit):
     r, n = d["report"], len(instructions)
     groups = len({i.group for i in instructions})
     flops, moved = sum(i.flops or 0 for i in instructions), sum(i.bytes or 0 for i in instructions)
-    lines = [f"recorded {r['recorded']} instructions; without dead code {r['recorded'] - r['dead']}; "
+    lines = [f"recorded {r['recorded']} instructions; without dead code {r['recorded'] - r['dead']}"
+             f"{', of which ' + str(r['same']) + ' computed what others had' if r.get('same') else ''}; "
              f"in {groups} groups ({n - groups} strips run with those before them)",
              f"arena {d['arena']} bytes for {r.get('temporaries', 0)} bytes of temporaries"
              + (f", of which the eager call held {r['eager_peak']} at its peak" if "eager_peak" in r else "")
@@ -346,7 +347,8 @@ def explain(core, instructions, limit):
                      + ", ".join(f"{count} {op} of {_amount(size)}B" for (op, size), count in alive))
     for k, i in enumerate(instructions[:limit]):
         fused = k > 0 and instructions[k - 1].group == i.group
-        operands = ", ".join(f"{a.number:g}" if a.slot is None else f"{a.kind}{a.slot}" for a in i.operands if not a.writes)
+        operands = ", ".join(f"{a.kind}{a.slot}" if a.slot is not None else "given" if a.number != a.number and r.get("cells")
+                             else f"{a.number:g}" for a in i.operands if not a.writes)
         results = ", ".join(f"{a.kind}{a.slot}" for a in i.operands if a.writes)
         cost = "" if i.flops is None else f"; {_amount(i.flops)}flop"
         cost += "" if i.bytes is None else f", {_amount(i.bytes)}B"

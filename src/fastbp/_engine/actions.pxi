@@ -113,3 +113,31 @@ cdef int act(action, list given) except -1:
     REC.actions.append((action, REC.length, [] if REC.light else given))
     run_live(action, tuple(given))
     return 0
+
+
+cdef int note_state(Tensor t, Generator g) except -1:
+    """The recorded function has asked for the state of a generator.
+
+    It may go back to it (checkpoint does): counters are noted relative to where the generator was at the start.  It may not look.
+    """
+    cdef Slot* s
+    if REC is not None and REC.reason is None and here() and REC.host < 0:
+        s = &REC.slots[slot_of(REC, t.st)]
+        s.written = True
+        s.content = <uint64_t><size_t><void*>g
+    return 0
+
+
+cdef bint goes_back(Tensor t, Generator g) except -1:
+    """Whether t is a state of g that the recorded function has asked for, as it was; the generator will be there."""
+    cdef Slot* s
+    if REC is None or REC.reason is not None or not here() or REC.host >= 0 or t.st.seen != REC.id:
+        return False
+    s = &REC.slots[t.st.slot]
+    if s.kind != S_TEMP or s.first >= 0 or s.content != <uint64_t><size_t><void*>g or t.ptr != t.st.data or t.steps[0] != 1 \
+            or (<int64_t*>t.ptr)[0] != g.key:
+        return False
+    if REC.ahead is None:
+        REC.ahead = {}
+    REC.ahead[g] = py_max(g.offset, REC.ahead.get(g, g.offset))
+    return True

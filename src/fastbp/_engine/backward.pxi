@@ -109,7 +109,7 @@ cdef int deliver(Node n, Tensor g, int slot, bint create) except -1:
 cdef int accumulate(Tensor leaf, Tensor g, bint create) except -1:
     """leaf.grad += g.  The first gradient is taken over when nobody else holds it."""
     cdef Tensor old
-    if PAIRS is not None:
+    if PAIRS is not None and here():
         PAIRS.append((leaf, g))
         return 0
     if WATCH:
@@ -363,7 +363,7 @@ cdef int to_leaf(Tensor t, Tensor g, bint create, dict targets, list captured, d
             old = captured[at]
             captured[at] = g if old is None else plus(<Tensor>old, g, create, 2)      # the list and this function
         return 0
-    if PAIRS is not None:
+    if PAIRS is not None and here():
         return accumulate(t, g, create)
     if t.aside is not None and t.aside.hooks is not None:
         entry = late.get(id(t))
@@ -680,6 +680,9 @@ cdef backward_from(list tensors, object grads, bint retain, bint create, object 
     cdef list adjoints = adjoints_of("backward", tensors, grads)
     cdef list found
     if inputs is None:
+        if PAIRS is not None and here():
+            spoil("its backward pass runs another one (checkpoint): compile the whole step")
+            return
         walk(tensors, adjoints, retain, create, None, None)
         return
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)

@@ -6,6 +6,12 @@
 # is one for that number.  Before the program is linked, the arguments become numbers of strips again (`cell_numbers`), which a
 # replay fills in.
 
+cdef struct Fill:       # where a number is written that is another one in each call, n times
+    char* at
+    int64_t n
+    int32_t item
+    int32_t index       # the argument
+
 cdef class Cell:
     """A number that a recorded function was given, or computed from such."""
     cdef readonly object value
@@ -87,4 +93,80 @@ cdef int undo(Recording r) except -1:
     for leaf, before, *_ in r.leaves:
         if before is not ...:
             (<Tensor>leaf).g = before
+    return 0
+
+
+# ---- in programs ----------------------------------------------------------------------------------------------------
+
+cdef int cell_numbers(Program p, Py_ssize_t first) except -1:
+    """Pass: arguments that are cells, from number `first` on, are numbers where pointwise records broadcast them.
+
+    The records are then strips, which run in groups and as machine code; a replay fills the numbers in (`fill_numbers`).
+    """
+    cdef Py_ssize_t k
+    cdef int j, d, place
+    cdef Step* s
+    cdef Slot* t
+    cdef Instr* I
+    cdef bint plain
+    if first == p.narguments:
+        return 0
+    for k in range(p.nsteps):
+        s = &p.steps[k]
+        I = s.I
+        if I == NULL or I.opcode != K_pointwise or I.flags & (F_ACCUMULATE | F_FLUSH | F_FLAT) or s.nout != 1 \
+                or I.dtype > DT_F64 or s.narg > 5:
+            continue
+        for j in range(1, s.narg):
+            t = &p.slots[s.slot[j]] if s.slot[j] >= 0 else NULL
+            if t == NULL or t.kind != S_INPUT or not first <= t.index < p.narguments or I.arg[j].dtype != I.dtype:
+                continue
+            plain = True
+            for d in range(I.ndim):
+                plain = plain and I.arg[j].stride[d] == 0
+            for place in range(4):              # a place for it at the end of the record's constants
+                if plain and not constant_named(s, &I.c[MAXCONST - 1 - place]):
+                    I.c[MAXCONST - 1 - place].i = -1        # no number that another pass could know: NaN
+                    I.arg[j].data = <char*>&I.c[MAXCONST - 1 - place]
+                    I.arg[j].owner = NULL
+                    s.slot[j] = -1
+                    s.cell[j - 1] = t.index + 1
+                    break
+        if as_strip(I) and not has_constants(I):
+            become_strip(s, I.strip)
+    p.report["cells"] = p.narguments - first
+    return 0
+
+
+cdef int note_fill(Program p, char* at, int64_t n, const Step* s, int j) except -1:
+    """Operand j of a step is a number that each replay writes to these n places."""
+    cdef Fill* more = <Fill*>realloc(p.fills, (p.nfills + 1) * sizeof(Fill))
+    if more == NULL:
+        raise MemoryError()
+    p.fills = more
+    more[p.nfills].at = at
+    more[p.nfills].n = n
+    more[p.nfills].item = s.item if s.I == NULL else 4 if s.I.dtype == DT_F32 else 8
+    more[p.nfills].index = s.cell[j - 1] - 1
+    p.nfills += 1
+    return 0
+
+
+cdef int fill_numbers(Program p, list inputs) except -1:
+    """Write the numbers of this call."""
+    cdef Py_ssize_t k
+    cdef int64_t i
+    cdef Fill* f
+    cdef const char* number
+    for k in range(p.nfills):
+        f = &p.fills[k]
+        number = (<Tensor>inputs[f.index]).ptr
+        if memcmp(f.at, number, f.item) == 0:           # there already
+            continue
+        if f.item == 4:
+            for i in range(f.n):
+                (<uint32_t*>f.at)[i] = (<const uint32_t*>number)[0]
+        else:
+            for i in range(f.n):
+                (<uint64_t*>f.at)[i] = (<const uint64_t*>number)[0]
     return 0

@@ -27,6 +27,8 @@ cdef class Program:
     cdef Storage* arena             # that the code names now
     cdef int64_t arena_bytes
     cdef char* pool                 # blocks of numbers
+    cdef Fill* fills                # where those go that are other ones in each call
+    cdef Py_ssize_t nfills
     cdef char* workspace
     cdef int64_t workspace_each
     cdef int64_t over_at            # a block of it, for results that are put over operands
@@ -84,6 +86,7 @@ cdef class Program:
         free(self.patches)
         free(self.patch_at)
         free(self.pool)
+        free(self.fills)
         free(self.updates)
         free(self.update_slots)
         free(self.draws)
@@ -207,6 +210,8 @@ def _program(Recording r not None, list results, int forward=-1):
         m = t.st.slot
         p.input_slots.append(m if p.slots[m].index == k else -1)    # -1: it shares the memory of an argument before it
     known_numbers(p)
+    share_results(p)
+    cell_numbers(p, p.narguments - r.ncells)
     fill_parts(p)
     separate_sums(p)
     drop_dead(p)
@@ -654,6 +659,8 @@ cdef int link(Program p, list generators) except -1:
                 if s.slot[j] < 0:
                     (<uint64_t*>block)[0] = s.number[j - 1]
                     tiny.x[j - 1] = block
+                    if s.cell[j - 1]:
+                        note_fill(p, block, 1, s, j)
                     block += 8
                     continue
                 at = p.patch_at[s.slot[j]] + fill[s.slot[j]]
@@ -670,6 +677,9 @@ cdef int link(Program p, list generators) except -1:
         if s.I != NULL:
             I = s.I
             x.I = I
+            for j in range(1, 5):
+                if s.cell[j - 1]:
+                    note_fill(p, I.arg[j].data, 1, s, j)
             each = I.workspace if I.workspace > each else each
             for j in range(s.narg):
                 if s.slot[j] >= 0:
@@ -826,6 +836,8 @@ cdef dict number_blocks(Program p, char** pool):
                 else:
                     (<uint64_t*>block)[i] = s.number[j - 1]
             found[k, j] = <size_t>block
+            if s.cell[j - 1]:
+                note_fill(p, block, n, s, j)
             block += (n * s.item + 63) // 64 * 64 if n > 1 else 8
     pool[0] = block
     return found

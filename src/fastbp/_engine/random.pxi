@@ -31,12 +31,21 @@ cdef class Generator:
 
     def get_state(self):
         """State as an int64 tensor [seed, offset]."""
-        return tensor([self.key, self.offset], dtype=int64)
+        cdef int64_t n = 2
+        cdef Tensor t = fresh(DT_I64, 1, &n)
+        (<int64_t*>t.ptr)[0] = self.key
+        (<int64_t*>t.ptr)[1] = self.offset
+        if WATCH:
+            note_state(t, self)
+        return t
 
     def set_state(self, Tensor state not None):
         """Go on from a state of get_state(); returns self."""
         if state.n != 2 or state.code != DT_I64:
             raise ValueError(f"set_state: {describe(state)} is no state; pass what get_state() returned.")
+        if WATCH and goes_back(state, self):
+            self.offset = (<int64_t*>state.ptr)[1]
+            return self
         if WATCH:
             spoil("set_state: the state of a generator is set inside the function; set it outside")
         self.key, self.offset = state.tolist()

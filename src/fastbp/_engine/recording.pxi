@@ -54,6 +54,7 @@ cdef struct Step:       # one instruction
     int64_t counter     # of random numbers, from where the generator was
     Const* c            # constants of a strip, owned
     uint64_t number[4]  # bits of the numbers among a strip's operands
+    int32_t cell[4]     # of those that are others in each call: 1 + the argument that holds it; else 0
 
 cdef struct Exec:       # what the loop runs: one strip, the head of a group of strips, a record, or `count` tiny ones at x[0]
     Strip strip         # NULL: tiny
@@ -159,6 +160,8 @@ cdef class Recording:
     cdef int host                   # the action that runs, or -1
     cdef int drawing                # the generator that the next instruction draws from, or -1
     cdef int64_t drawn
+    cdef bint repeats               # it has drawn these numbers before, and went back (actions.pxi)
+    cdef dict ahead                 # {generator: where it was when it went back}
     cdef readonly object reason     # why it cannot be replayed
     cdef readonly object place      # "file:line" of it
     cdef list actions               # (function, number of the step that it comes before, tensors that it is given or None)
@@ -325,6 +328,7 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
     s.host = r.host if is_update(I) else -1
     s.generator = drawing
     s.counter = r.drawn
+    s.again = drawing >= 0 and r.repeats
     for k in range(I.narg):
         a = &I.arg[k]
         s.slot[k] = -1
@@ -570,6 +574,7 @@ cdef int note_random(Generator g, int64_t offset) except -1:
         REC.generators.append((g, offset))
     REC.drawing = k
     REC.drawn = offset - <int64_t>REC.generators[k][1]
+    REC.repeats = REC.ahead is not None and offset < <int64_t>REC.ahead.get(g, offset)
     return 0
 
 

@@ -385,6 +385,8 @@ def _replay(Program p not None, list inputs, bint actions=True):
         if two:
             frame = open_frame(p)
         bind_inputs(p, inputs, 0)
+        if p.nfills:
+            fill_numbers(p, inputs)
         if p.leaves and not two:
             bind_grads(p)                   # first: what is added to may be dropped, and another one take its place
             place_grads(p)
@@ -458,6 +460,8 @@ def _replay_backward(Program p not None, Frame frame not None, list adjoints):
                 raise GraphError("backward of a compiled function: an argument, result or parameter that it saved was "
                                  "overwritten by an in-place operation. clone() it before writing to it.")
         bind_inputs(p, adjoints, len(frame.inputs))
+        if p.nfills:
+            fill_numbers(p, frame.inputs)
         return run_half(p, p.split, p.ncode, p.nforward, len(p.outputs), False)
     finally:
         p.busy = False

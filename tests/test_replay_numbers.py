@@ -150,3 +150,67 @@ def test_a_program_that_returns_numbers_in_a_file(tmp_path):
     for p in (program, fastbp.load_program(tmp_path / "p.program")):
         total, doubled, where = p(fastbp.tensor([1.0, 5.0, 2.0]))
         assert (total, doubled.tolist(), where) == (8.0, [2.0, 10.0, 4.0], 1) and type(where) is int
+
+
+# ---- lists and arrays --------------------------------------------------------------------------------------------------
+
+W = fastbp.linspace(-1, 1, 6).reshape(3, 2)
+
+
+def plain(value):
+    """Results as what can be compared."""
+    import numpy
+    if isinstance(value, numpy.ndarray):
+        return "array", value.dtype.name, value.shape, value.strides, value.tobytes()
+    if isinstance(value, (tuple, list)):
+        return type(value), [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return value.tolist() if isinstance(value, fastbp.Tensor) else repr(value)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: (x @ W).tolist(), lambda x: (x @ W).argmax(1).tolist(), lambda x: (x > 1).tolist(), lambda x: x.sum().tolist(),
+    lambda x: (x @ W).numpy(), lambda x: (x @ W).t().numpy(), lambda x: (x.double() @ W.double()).cpu().numpy(),
+    lambda x: {"p": (x @ W).softmax(1).detach().numpy(), "k": (x @ W).argmax(1).tolist(), "s": x.sum().item()},
+    lambda x: (lambda y: (y, y.numpy(), y[1:].numpy(), y.tolist()))(x @ W), lambda x: x.numpy(), lambda x: (x.tolist(), x * 2),
+    lambda x: {"a": [x.exp().tolist()]}, lambda x: (x[:, :1] * 2).squeeze(1).tolist(), lambda x: (x.half() * 2).numpy(),
+    lambda x: (x.mul_(2).tolist(), x.add_(1).numpy(), x.tolist()),
+], ids=range(15))
+def test_lists_and_arrays_that_are_returned(f):
+    """`return y.tolist()`, `return y.numpy()`: read when the program has run; arrays are of memory of their own."""
+    g = fastbp.compile(f, fullgraph=True)
+    kept = []
+    for k in range(7):
+        x, y = (fastbp.tensor([[k % 3 + 1.0, 2.0, 5.0 - k], [0.5 * k, 1.0, -1.0]]) for _ in range(2))
+        got, want = g(x), f(y)
+        assert plain(got) == plain(want) and x.tolist() == y.tolist()
+        kept.append((got, plain(want)))
+    assert all(plain(got) == want for got, want in kept[:1] + kept[3:])
+    assert "replays: 6 so far" in g.explain()
+
+
+def test_arrays_share_memory_with_results():
+    """An array of a result's memory, of an argument's and of a parameter's is what it is in an eager call."""
+    g = fastbp.compile(lambda x: (lambda y: (y, y.numpy()))(x * 2), fullgraph=True)
+    for k in range(5):
+        y, a = g(fastbp.full((3,), float(k)))
+        a[0] = 7.0
+        assert y.tolist() == [7.0, 2.0 * k, 2.0 * k]
+    h = fastbp.compile(lambda x: x.numpy(), fullgraph=True)
+    for k in range(5):
+        x = fastbp.full((3,), float(k))
+        h(x)[1] = -1.0
+        assert x.tolist() == [k, -1.0, k]
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: (x @ W).numpy() + 1, lambda x: sum((x @ W).sum(1).tolist()), lambda x: x * (x @ W).tolist()[0][0],
+    lambda x: len((x @ W).tolist()) + max(x[0].tolist()), lambda x: (x * 2).numpy().copy(), lambda x: (x * 2).numpy().sum(),
+], ids=range(6))
+def test_lists_and_arrays_that_are_looked_at(f):
+    g = fastbp.compile(f)
+    with pytest.warns(UserWarning, match="reads a value|type ndarray"):
+        for k in range(6):
+            x = fastbp.tensor([[k % 3 + 1.0, 2.0, 5.0 - k], [0.5 * k, 1.0, -1.0]])
+            assert plain(g(x)) == plain(f(x))

@@ -19,7 +19,7 @@
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   native      runs of strips as loops of machine code
-#   recording actions cells prepare cse passes replay   a function recorded through the door, made a program, run again without Python
+#   recording actions results cells prepare cse passes replay   a function recorded through the door, made a program, run again without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
@@ -104,6 +104,7 @@ include "_engine/random.pxi"
 include "_engine/optim.pxi"
 include "_engine/recording.pxi"
 include "_engine/actions.pxi"
+include "_engine/results.pxi"
 include "_engine/cells.pxi"
 include "_generated/microcode.pxi"
 include "_engine/native.pxi"

@@ -1,4 +1,4 @@
-"""Floor 3: where the value of a call goes: whether a number is returned and nothing else.
+"""Floor 3: where the value of a call goes: whether a number, list or array is returned and nothing else.
 
 A function that ends with `return loss.item()` can be replayed, if its number is read when the program has run; one that looks
 at the number on its way cannot.  Which of the two it is stands in its bytecode: from the call that is running, all ways to
@@ -22,7 +22,7 @@ _MOVES = {      # name -> values taken off the stack, values put on it
     **dict.fromkeys(("BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "BINARY_SUBSCR"), (2, 1)),
     **dict.fromkeys(("STORE_GLOBAL", "STORE_NAME", "STORE_DEREF"), (1, 0)),
     "STORE_ATTR": (2, 0), "STORE_SUBSCR": (3, 0), "BEFORE_WITH": (1, 2), "LOAD_METHOD": (1, 2), "LOAD_SPECIAL": (1, 2),
-    "POP_ITER": (1, 0),
+    "POP_ITER": (1, 0), "BINARY_SLICE": (3, 1), "STORE_SLICE": (4, 0),
 }
 _CALLS = {"CALL": 2, "CALL_FUNCTION": 1, "CALL_METHOD": 2, "CALL_KW": 3, "CALL_FUNCTION_KW": 2}     # operands besides arguments
 
@@ -37,6 +37,8 @@ def _moves(name, arg):
         return 0, 1 + (arg & 1 if sys.version_info >= (3, 11) else 0)
     if name == "LOAD_ATTR":
         return 1, 1 + (arg & 1 if _NEW else 0)
+    if name == "BUILD_SLICE":
+        return arg, 1
     if name == "UNPACK_SEQUENCE":
         return 1, arg
     return _MOVES.get(name)

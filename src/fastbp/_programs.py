@@ -22,6 +22,7 @@ Instruction.__doc__ = """One step of a program: operation, kernel, operands (res
 
 _OF_STEP = ("op", "kernel", "strip", "dtype", "n", "nout", "c", "cost", "shape", "ndim", "flags", "grain")     # kept in files
 _OF_OPERAND = ("slot", "offset", "dtype", "strides", "number", "constant")
+_READS = ("item", "tolist", "numpy")         # results that are read from a tensor
 _SIMPLE = (int, float, bool, str, type(None))
 
 
@@ -46,7 +47,7 @@ def _to_tree(value, tensors):
 def _spec_tree(spec, count):
     """The tree of what `compiler._flatten` makes; count: of results."""
     kind = spec[0]
-    if kind == "item":
+    if kind in _READS:
         return [kind, count + spec[1]]
     if kind in ("tensor", "value"):
         return [kind, spec[1]]
@@ -59,11 +60,11 @@ def _spec_tree(spec, count):
 
 def _from_tree(tree, tensors, depth=0):
     kind = tree[0]
-    if kind in ("tensor", "item"):
+    if kind == "tensor" or kind in _READS:
         if type(tree[1]) is not int or not 0 <= tree[1] < len(tensors):
             raise ValueError("a tensor that is not there")
         t = tensors[tree[1]]
-        return t if t is None or kind == "tensor" else t.item()
+        return t if t is None or kind == "tensor" else getattr(t, kind)()
     if kind == "value" and isinstance(tree[1], _SIMPLE):
         return tree[1]
     if kind in ("list", "tuple", "dict") and depth < 50:

@@ -33,6 +33,7 @@ _SEEN = 256             # calls seen once that are remembered
 _TRIES = 4              # recordings that do not agree, before a function runs eagerly for good
 _MISSES = 24            # calls in a row of one key that no program could stand in for, likewise
 _VALUES = 24            # values of the numbers and objects among the arguments, if hardly any comes again
+READS = ("item", "tolist", "numpy")     # methods that read a tensor, and may be called when a program has run
 _FIXED = (*SIMPLE, complex, range, numpy.number, numpy.bool_, _core.Size, type(_core.float32), _core.device)     # never change
 _LIVE: list = []        # weak references to all compiled functions, for reset()
 _RECORDER = threading.Lock()        # one call is recorded at a time; all others, also those inside it, run eagerly meanwhile
@@ -46,10 +47,10 @@ if hasattr(os, "register_at_fork"):
 def _flatten(value, tensors, later=None):
     """The structure of a result with tensors replaced by their numbers; None where it cannot be built again.
 
-    later: of numbers that are read from a tensor when a program has run: {id: number of the tensor, from the end}.
+    later: of what is read from a tensor when a program has run: {id: (by which method, number of the tensor from the end)}.
     """
     if later and id(value) in later:
-        return ("item", later[id(value)])
+        return later[id(value)]
     if isinstance(value, Tensor):
         tensors.append(value)
         return ("tensor", len(tensors) - 1)
@@ -74,8 +75,8 @@ def _results(result, recording):
     Tensors that numbers are read from come last, the first of them at the end; lost: whether a number is not in the result.
     """
     found: list = []
-    spec = _flatten(result, found, {id(number): -1 - k for k, (number, _) in enumerate(recording.later)})
-    found += [t for _, t in reversed(recording.later)]
+    spec = _flatten(result, found, {id(x): (how, -1 - k) for k, (x, _, how) in enumerate(recording.later)})
+    found += [t for _, t, _ in reversed(recording.later)]
     lost = spec is not None and len(_items(spec)) < len(recording.later)
     recording.later.clear()
     return spec, found, lost
@@ -83,7 +84,7 @@ def _results(result, recording):
 
 def _items(spec):
     """The numbers of tensors whose values a result holds."""
-    if spec[0] == "item":
+    if spec[0] in READS:
         return {spec[1]}
     return set().union(*map(_items, spec[-1])) if spec[0] in ("list", "tuple", "named", "dict") else set()
 
@@ -103,8 +104,8 @@ def _build(spec, tensors):
         return tensors[spec[1]]
     if kind == "value":
         return spec[1]
-    if kind == "item":
-        return tensors[spec[1]].item()
+    if kind in READS:
+        return getattr(tensors[spec[1]], kind)()
     if kind == "tuple":
         return tuple([_build(s, tensors) for s in spec[1]])
     if kind == "list":

@@ -250,7 +250,7 @@ cdef int lower_peak(Program p) except -1:
     cdef Slot* t
     cdef double ns = 0
     cdef list sizes, reads_, writes_, still, light, costs, pure, over, unsure, order
-    if -1 in p.input_slots:                             # arguments that share memory: nobody knows what is read where
+    if p.nsteps == 0 or -1 in p.input_slots:            # arguments that share memory: nobody knows what is read where
         return 0
     fit_slots(p)
     for k in range(p.nslots):

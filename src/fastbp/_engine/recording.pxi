@@ -176,7 +176,7 @@ cdef class Recording:
     cdef list before                # (slot, bytes before the first write)
     cdef readonly list inputs
     cdef object returned            # whether the number that is read now is returned, and nothing else
-    cdef readonly list later        # (number, copy of the tensor that it was read from)
+    cdef readonly list later        # (number, list or array; the tensor that it is read from; by which method)
     cdef int64_t held               # bytes that lived when it began
     cdef int64_t peak               # and how many more at most while it ran
     cdef Py_ssize_t split           # where the backward half begins, or -1
@@ -442,29 +442,6 @@ cdef int note_read(Tensor t, str what) except -1:
         return 0
     spoil(f"{what} reads a value that the step computes or is given; replay would not see another one")
     return 0
-
-
-class _Later(int):
-    """An integer that is delivered after a replay: an object of its own, unlike a small int."""
-
-
-cdef object note_item(Tensor t):
-    """The program reads a number; one that it computes and does nothing with but to return it is kept in a copy, for later."""
-    cdef Slot* s
-    cdef Tensor kept
-    if REC is None or REC.reason is not None or not here() or REC.host >= 0 or t.code == DT_BOOL or t.st.seen != REC.id:
-        note_read(t, "item()")
-        return element(t.ptr, t.code)
-    s = &REC.slots[t.st.slot]
-    if (s.kind == S_OUTER or s.kind == S_TEMP) and not s.written or REC.returned is None or not REC.returned():
-        note_read(t, "item()")
-        return element(t.ptr, t.code)
-    kept = copied(t, t.code)
-    value = element(kept.ptr, kept.code)
-    if not isinstance(value, float):
-        value = _Later(value)
-    REC.later.append((value, kept))
-    return value
 
 
 cdef int note_host(Tensor t) except -1:

@@ -549,7 +549,7 @@ cdef class Tensor:
         if BATCHING:
             check_concrete("tolist", self)
         if WATCH:
-            note_read(self, "tolist()")
+            return note_list(self)
         return to_list(self, 0, self.ptr)
 
     def numpy(self, *, bint force=False):
@@ -561,6 +561,10 @@ cdef class Tensor:
             raise GraphError("numpy: this tensor requires grad; use tensor.detach().numpy().")
         if self.code == DT_BF16:
             raise DTypeError("numpy: NumPy has no bfloat16; convert with .float() first.")
+        if WATCH:
+            array = note_numpy(self)
+            if array is not None:
+                return array
         return numpy.asarray(memoryview(detached(self)))
 
     def __array__(self, dtype=None, copy=None):

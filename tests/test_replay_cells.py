@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import deque
 
 import fastbp
 import numpy as np
@@ -188,6 +189,8 @@ looks = [
     lambda x, b: x.eq(b) + x,
     lambda x, b: fastbp.linspace(0, b, 3) * x, lambda x, b: F.softplus(x, beta=b), lambda x, b: x.sub(x, alpha=b),
     lambda x, b: x.addcmul(x, x, value=b), lambda x, b: F.gelu(x) * (b or 1), lambda x, b: x * (b and 2.0),
+    lambda x, b: x * abs((b - 0.5) ** 0.5), lambda x, b: x * abs((b - 0.5) ** (b - 0.2)), lambda x, b: x * 0.9 ** b,
+    lambda x, b: x * abs((-2) ** b), lambda x, b: x * (b + 1) ** 3 + b ** -1,
     lambda x, b: x.quantile(b), lambda x, b: x.numpy() * b, lambda x, b: np.multiply(x.numpy(), b),
     lambda x, b: x.float() @ (x.t() * b),
     lambda x, b: x.remainder(b), lambda x, b: x // b, lambda x, b: x.fmod(b),
@@ -225,18 +228,30 @@ def test_numbers_that_are_kept():
     """A list, an attribute or a variable that the number is put into holds a float."""
     class Keeper:
         last = None
-    keeper, seen, outer = Keeper(), [], None
+    keeper, seen, outer, pairs = Keeper(), [], None, deque()
 
     def f(x, b):
         nonlocal outer
         outer = keeper.last = b
         seen.append({"b": b})
+        pairs.append(("b", (b, 1)))
         return x * b
     g = fastbp.compile(f)
     for b in OTHERS * 3:
         assert bits(g(x32, b)) == bits(x32 * b)
         assert type(keeper.last) is type(outer) is type(seen[-1]["b"]) is float and keeper.last == b == outer
-    assert [s["b"] for s in seen] == OTHERS * 3
+    assert [s["b"] for s in seen] == OTHERS * 3 and [p[1][0] for p in pairs] == OTHERS * 3
+    assert {type(p[1][0]) for p in pairs} == {float}
+
+
+def test_types_that_are_told_apart_out_of_sight():
+    """Code that looks at the type of a number, where nobody would find it: it has run in the call before."""
+    class Picky:
+        def scale(self, b):
+            return b if type(b) is float else 0.0
+    hidden = {"a": [[[[[[Picky()]]]]]]}
+    f = lambda x, b: x * hidden["a"][0][0][0][0][0][0].scale(b)
+    same_as_eager(f, [(x32, b) for b in OTHERS], 0)
 
 
 def test_an_exception_because_of_it():

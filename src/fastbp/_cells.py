@@ -11,11 +11,14 @@ A Number is no float, so that nothing can look at it unnoticed; isinstance says 
 import gc
 import operator
 import sys
+from collections import deque
+from types import CellType, FrameType
 
 from fastbp import _core
+from fastbp._conditions import HOME
 from fastbp._core import Tensor
 
-__all__ = ["Number", "Tape", "find", "split"]
+__all__ = ["Number", "Tape", "find", "split", "suits", "watched"]
 
 _STANDINS = {float: type("AnyFloat", (), {})(), int: type("AnyInt", (), {})()}     # in the place of numbers, in keys
 _PLAIN = (float, int, bool)
@@ -104,7 +107,7 @@ class Tape:
             number = self._made.pop()
             if sys.getrefcount(number) > alone:
                 self.reads(number._place)
-                _replace(number)
+                _replace(number, number.value)
         return result
 
 
@@ -129,21 +132,24 @@ def _without(value):
     return value
 
 
-def _replace(number):
-    """Put the plain number where somebody has kept a Number: in lists, dicts, attributes and variables."""
-    for owner in gc.get_referrers(number):
-        if type(owner) is list:
-            owner[:] = [number.value if x is number else x for x in owner]
-        elif type(owner) is type(_replace.__code__) or isinstance(owner, type(sys._getframe())):
-            continue
-        elif type(owner).__name__ == "cell":
-            owner.cell_contents = number.value
-        else:
+def _replace(old, new, depth=0):
+    """Put the plain number where somebody has kept a Number: in containers, attributes and variables."""
+    for owner in gc.get_referrers(old):
+        if type(owner) in (list, deque):
+            for k, x in enumerate(owner):
+                if x is old:
+                    owner[k] = new
+        elif type(owner) is tuple and depth < 4:
+            if any(x is old for x in owner):
+                _replace(owner, tuple([new if x is old else x for x in owner]), depth + 1)
+        elif type(owner) is CellType:
+            owner.cell_contents = new
+        elif not isinstance(owner, FrameType):
             room = owner if isinstance(owner, dict) else getattr(owner, "__dict__", None)
             if isinstance(room, dict):
                 for name, x in list(room.items()):
-                    if x is number:
-                        room[name] = number.value
+                    if x is old:
+                        room[name] = new
 
 
 def _operand(tape, other):
@@ -162,9 +168,11 @@ def _binary(function, name):
         if not tape.open:
             x, y = self.value, other.value if isinstance(other, _core.Cell) else other
             return function(y, x) if swapped else function(x, y)
-        whole = function is operator.pow and isinstance(self, Integer) and isinstance(other, int)
-        place = -1 if whole else _operand(tape, other)      # 2 ** n is no integer where n is negative
         plain = other.value if isinstance(other, _core.Cell) else other
+        place = -1
+        if function is not operator.pow or (type(other) is float and other > 0 if swapped else
+                                            type(other) is int and type(self.value) is float):
+            place = _operand(tape, other)       # other powers may be complex for other values, or no integers
         try:
             value = function(plain, self.value) if swapped else function(self.value, plain)
         except TypeError:
@@ -330,3 +338,19 @@ def find(args, kwargs):
 def suits(names):
     """Whether code with these names can be given Numbers: it does not tell them from floats."""
     return _PICKY.isdisjoint(names)
+
+
+def watched(function, args, kwargs):
+    """(result of the call, names that are mentioned in all Python code that ran, outside this package)."""
+    names: set = set()
+    if sys.getprofile() is not None:
+        return function(*args, **kwargs), _PICKY
+
+    def look(frame, event, _):
+        if event == "call" and not frame.f_code.co_filename.startswith(HOME):
+            names.update(frame.f_code.co_names)
+    sys.setprofile(look)
+    try:
+        return function(*args, **kwargs), names
+    finally:
+        sys.setprofile(None)

@@ -324,7 +324,11 @@ class Compiled(Standin):
     def _call(self, key, kind, variant, tensors, args, kwargs, varying):
         """A call that no program stands in for: eager, listened to, or recorded."""
         if kind is None and self._vary(args, kwargs):
-            return self._function(*args, **kwargs)
+            result, names = _cells.watched(self._function, args, kwargs)
+            if not _cells.suits(names):
+                self._settled.update(self._varying)
+                self._varying = ()
+            return result
         if kind is None and not self._too_many(key):
             kind = _Kind()
         if kind is None or kind.reason:

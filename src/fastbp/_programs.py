@@ -331,7 +331,7 @@ def explain(core, instructions, limit):
     groups = len({i.group for i in instructions})
     flops, moved = sum(i.flops or 0 for i in instructions), sum(i.bytes or 0 for i in instructions)
     lines = [f"recorded {r['recorded']} instructions; without dead code {r['recorded'] - r['dead']}"
-             f"{', of which ' + str(r['same']) + ' computed what others had' if r.get('same') else ''}; "
+             f"{', ' + str(r['same']) + ' results are those of others before' if r.get('same') else ''}; "
              f"in {groups} groups ({n - groups} strips run with those before them)",
              f"arena {d['arena']} bytes for {r.get('temporaries', 0)} bytes of temporaries"
              + (f", of which the eager call held {r['eager_peak']} at its peak" if "eager_peak" in r else "")

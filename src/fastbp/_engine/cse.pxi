@@ -3,7 +3,7 @@
 # had computed already.
 #
 # The pass decides on plain lists (`_duplicates`), and is tested on them; `share_results` takes a program apart and names slots
-# anew, and dead code goes afterwards.  Memory: the first result must live until the second is computed anyway, or be small, so
+# anew, and dead code goes afterwards, with what only led to a result that is shared.  Memory: the first result must live until the second is computed anyway, or be small, so
 # that no more lives at any time than before: what a program computes again to save memory (checkpoint) stays as it is.
 
 cdef int64_t SHARE_BYTES = 1 << 14      # results so small are kept until they are computed for the second time
@@ -16,11 +16,12 @@ def _duplicates(list keys, list reads, list writes, list sizes, unsure=(), cuts=
     that are added to); reads, writes: of each step, the slots in the order of its operands; sizes: bytes of each slot, 0 for
     what is no temporary; unsure: steps that may write to more memory from outside than they name; cuts: steps before which
     somebody else may write to it.
-    Returns: (for each slot the one that holds the same value; the number of steps that need not run).
+    Returns: (for each slot the one to be read in its place; how many are another one).
     """
     cdef Py_ssize_t k, m, first
     cdef list names = list(range(len(sizes))), version = [0] * len(sizes), written = [0] * len(sizes), last = [-1] * len(sizes)
-    cdef dict seen = {}                 # (key, slots and versions that are read) -> step
+    cdef list value = list(range(len(sizes)))       # the first slot that holds the same value, whoever is read
+    cdef dict seen = {}                 # (key, values and versions that are read) -> the last step that computes this
     cdef int outside = 0                # times that memory from outside may have changed
     cdef Py_ssize_t found = 0
     for k in range(len(keys)):
@@ -32,17 +33,18 @@ def _duplicates(list keys, list reads, list writes, list sizes, unsure=(), cuts=
         if k in cuts:
             outside += 1
         if keys[k] is not None and py.all([sizes[m] and written[m] == 1 for m in <tuple>writes[k]]):
-            full = (keys[k], tuple([(names[m], version[<Py_ssize_t>names[m]], 0 if sizes[m] else outside)
-                                    for m in <tuple>reads[k]]))
+            full = (keys[k], tuple([(value[m], version[m], 0 if sizes[m] else outside) for m in <tuple>reads[k]]))
             first = seen.setdefault(full, k)
             if first < k:
-                if py.all([last[m] >= k or sizes[m] <= SHARE_BYTES for m in <tuple>writes[first]]):
-                    found += 1
-                    for m, twin in zip(<tuple>writes[k], <tuple>writes[first]):
+                shared = py.all([last[m] >= k or sizes[m] <= SHARE_BYTES for m in <tuple>writes[first]])
+                for m, twin in zip(<tuple>writes[k], <tuple>writes[first]):
+                    value[m] = value[<Py_ssize_t>twin]
+                    if shared:
                         names[m] = twin
                         last[<Py_ssize_t>twin] = py.max(last[<Py_ssize_t>twin], last[m])
-                else:
-                    seen[full] = k      # the next one may be near
+                found += shared
+                if not shared:
+                    seen[full] = k      # it lives longer
         for m in <tuple>writes[k]:
             version[m] += 1
         outside += k in unsure

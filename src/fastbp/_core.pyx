@@ -19,7 +19,7 @@
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   native      runs of strips as loops of machine code
-#   recording actions results cells prepare cse passes replay   a function recorded through the door, made a program, run again without Python
+#   recording actions results cells prepare cse passes follow replay   a function recorded through the door, made a program, run again without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3
@@ -39,7 +39,7 @@ from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM, PyTuple_CheckExact
 from libc.math cimport floor as c_floor, INFINITY, NAN
 from libc.stdlib cimport malloc, calloc, realloc, free
-from libc.string cimport memcpy, memset, memcmp
+from libc.string cimport memcpy, memmove, memset, memcmp
 
 from fastbp._kernels.abi cimport *
 
@@ -111,6 +111,7 @@ include "_engine/native.pxi"
 include "_engine/cse.pxi"
 include "_engine/recompute.pxi"
 include "_engine/passes.pxi"
+include "_engine/follow.pxi"
 include "_engine/prepare.pxi"
 include "_engine/replay.pxi"
 include "_engine/program_io.pxi"

@@ -340,7 +340,8 @@ def explain(core, instructions, limit):
              f"{r.get('over', 0)} write over what they read; "
              f"{r.get('parts', 0)} write to a part of what would be zeros first",
              f"{r.get('native', 0)} strips are {r.get('loops', 0)} loops of machine code ({r.get('codes', 0)} different), "
-             f"and hand on in registers",
+             f"and hand on in registers; {r.get('followed', 0)} steps (marked +) run on each part of the product before them, "
+             f"while it is in the cache",
              f"about {_amount(flops)}flop, {_amount(moved)}B read and written where it is known"]
     if d["arena"]:
         at, alive = at_peak(d)
@@ -353,7 +354,7 @@ def explain(core, instructions, limit):
         results = ", ".join(f"{a.kind}{a.slot}" for a in i.operands if a.writes)
         cost = "" if i.flops is None else f"; {_amount(i.flops)}flop"
         cost += "" if i.bytes is None else f", {_amount(i.bytes)}B"
-        lines.append(f"{k:5d} {'|' if fused else ' '} {results} = {i.op}({operands})  {i.kernel} {i.dtype} n={i.n}{cost}")
+        lines.append(f"{k:5d} {'|' if fused else '+' if d['steps'][k]['follow'] else ' '} {results} = {i.op}({operands})  {i.kernel} {i.dtype} n={i.n}{cost}")
         pointwise = ("strip", "pointwise")
         if k and not fused and i.kernel in pointwise and instructions[k - 1].kernel in pointwise:
             lines.append(f"        not with the one before: {_why_apart(instructions[k - 1], i, k == d['split'])}")

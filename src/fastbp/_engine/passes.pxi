@@ -217,6 +217,7 @@ def _program(Recording r not None, list results, int forward=-1):
     drop_dead(p)
     lower_peak(p)
     group_strips(p)
+    follow_products(p)
     keep_local(p)
     plan_memory(p)
     link(p, [(g, end - start) for g, start, end in r.generators])
@@ -372,8 +373,8 @@ cdef bint once_written(Program p, int slot, Py_ssize_t first, Py_ssize_t end) no
 cdef int plan_memory(Program p) except -1:
     """Pass: places in one arena; two slots share bytes only when their lives do not meet.  In order of time, best fit.
 
-    The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last.  A strip's
-    result may take the place of an operand that dies there.
+    The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last, and so with
+    a product and what follows it.  A strip's result may take the place of an operand that dies there.
     """
     cdef Py_ssize_t k, m
     cdef int j
@@ -401,7 +402,7 @@ cdef int plan_memory(Program p) except -1:
         for j in range(1, s.narg):
             m = s.slot[j]
             if m >= 0 and s.offset[j] == 0 and p.slots[m].kind == S_TEMP and p.slots[m].last == k \
-                    and p.slots[m].nbytes == p.slots[s.slot[0]].nbytes:
+                    and p.slots[m].nbytes == p.slots[s.slot[0]].nbytes and not read_beside(p, m, heads[k], ends[k]):
                 m = root.get(m, m)
                 root[s.slot[0]] = m
                 until.setdefault(m, p.slots[m].last)
@@ -459,19 +460,6 @@ cdef int fit_slots(Program p) except -1:
             t.nbytes = 8 if extent[k] <= 8 else 32 if extent[k] <= 32 else (extent[k] + 63) // 64 * 64
     free(extent)
     return 0
-
-
-cdef tuple group_bounds(Program p):
-    """The first and the last step of each step's group, which run side by side."""
-    cdef Py_ssize_t k
-    cdef list heads = list(range(p.nsteps)), ends = list(range(p.nsteps))
-    for k in range(1, p.nsteps):
-        if p.steps[k].group:
-            heads[k] = heads[k - 1]
-    for k in range(p.nsteps - 2, -1, -1):
-        if p.steps[k + 1].group:
-            ends[k] = ends[k + 1]
-    return heads, ends
 
 
 cdef int64_t small_places(Program p, list temps, int64_t top, list heads, list tails) except -1:
@@ -759,7 +747,7 @@ cdef int link(Program p, list generators) except -1:
             p.patches[at].where = &x.out if j == 0 else &x.x[j - 1]
             p.patches[at].offset = s.offset[j]
     free(fill)
-    p.workspace_each = (py.max(each, p.workspace_each) + 127) // 64 * 64
+    p.workspace_each = (py.max(each, p.workspace_each, link_followers(p)) + 127) // 64 * 64
     p.generators = generators
     p.touched = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))
     p.grads = <int32_t*>calloc(p.nslots + 1, sizeof(int32_t))

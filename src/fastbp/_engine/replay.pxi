@@ -127,7 +127,7 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
             if status != ST_OK:
                 failed[0] = k
                 return status
-            k += 1
+            k += x.count
         ns += x.ns
         if ns > 2e7:
             failed[0] = k

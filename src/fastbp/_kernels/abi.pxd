@@ -53,6 +53,10 @@ ctypedef struct Instr
 # ws: this thread's workspace of at least Instr.workspace bytes, 64-byte aligned, uninitialised
 ctypedef int (*Kernel)(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil
 
+# What a program lets follow (F_FOLLOWED): called for each part of the result when it is finished, and still in the cache.  The
+# part is `rows` runs of n elements, the first from element number `at` on, ld from one to the next; ws: behind Instr.workspace.
+ctypedef void (*Follow)(const void* what, int64_t at, int64_t rows, int64_t n, int64_t ld, char* ws) noexcept nogil
+
 ctypedef struct Instr:
     Kernel run
     Strip strip         # pointwise instructions only
@@ -70,6 +74,8 @@ ctypedef struct Instr:
     int64_t shape[MAXDIM]
     Operand arg[MAXARG]
     Const c[MAXCONST]
+    Follow follow       # F_FOLLOWED only
+    const void* what
 
 cdef enum Flags:
     F_FLAT = 1          # every operand is contiguous, of the compute dtype, and of n elements
@@ -77,6 +83,7 @@ cdef enum Flags:
     F_FLUSH = 4         # denormal numbers count as zero while the kernel runs (states of optimizers decay into them)
     F_ZEROS_1 = 8       # products: where the first factor is zero the product is, be the other infinite or NaN; no bias then,
     F_ZEROS_2 = 16      # and no F_ACCUMULATE; the same for the second factor
+    F_FOLLOWED = 32     # products: `follow` is called
 
 ctypedef struct KernelTable:
     const char* isa

@@ -71,7 +71,7 @@ cdef inline void att_product(int64_t M, int64_t N, int64_t K, const real* a, int
     w.swapped = False
     w.unit = 64
     if add: start = c
-    mm_product(&w, 0, M, 0, N, a, b, start, ldc, c, ws)
+    mm_product(&w, 0, M, 0, N, a, b, start, ldc, c, ws, NULL)
 
 # bytes that mm_product needs to pack a tile of at most 64 columns
 cdef inline int64_t att_packing(int64_t k, int64_t itemsize) noexcept nogil:

@@ -31,6 +31,14 @@ cdef enum:
     MM_FEW = 64             # multiply-adds, at most, of a tiny product
     MM_LINES = 512          # bytes of a row of B that need no packing: a few lines, read one after the other
 
+# What is done with a part of C when its sums are finished: NaN that strong zeros must not make, then what a program lets follow.
+ctypedef struct MmDone:
+    bint first          # whose zeros are strong, as the job has the factors; none: nothing to mend
+    bint second
+    const Instr* I      # NULL: nothing follows
+    int64_t at          # the number of the element that C begins with
+    char* ws
+
 cdef enum MmWay:
     MM_DIRECT = 0       # A and B are read in place
     MM_PACK = 1         # B packed, A if its rows are far apart
@@ -237,11 +245,28 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
         i += m
 
 
-# Rows [i0, i1) and columns [j0, j1) of a product; `start` is added to it, row by row lds apart.
+# Rows [i0, i1) and columns [j0, j1) of C have their sums: mend them, and let follow what follows.
+cdef void mm_done(const MmJob* w, const MmDone* d, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
+                  const real* b, real* c) noexcept nogil:
+    if d.first or d.second:
+        mm_mend(w, d.first, d.second, i0, i1, j0, j1, a, b, c)
+    if d.I == NULL:
+        return
+    if w.swapped:
+        d.I.follow(d.I.what, d.at + j0 * w.csc + i0 * w.rsc, j1 - j0, i1 - i0, w.csc, d.ws)
+    else:
+        d.I.follow(d.I.what, d.at + i0 * w.rsc + j0 * w.csc, i1 - i0, j1 - j0, w.rsc, d.ws)
+
+
+# Rows [i0, i1) and columns [j0, j1) of a product; `start` is added to it, row by row lds apart.  done: NULL, or what is done
+# with each slice of some rows, 16 kB or more, when it is finished.
 cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
                      const real* start,
-                     int64_t lds, real* c, char* ws) noexcept nogil:
+                     int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count
+    cdef const real* a0 = a
+    cdef const real* b0 = b
+    cdef real* c0 = c
     cdef real* bp = <real*>ws
     cdef real* ap
     cdef const real* s
@@ -309,9 +334,19 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                 si = NULL
                 if s != NULL:
                     si = s + i * ls
-                mm_block(m, n, k, ai, w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb, packed,
-                         fill and i == 0, si, ls,
-                         c + i * w.rsc + j, w.rsc)
+                q = 0
+                while q < m:
+                    t = m - q
+                    if done != NULL and p + k >= K:     # slices end where tiles do
+                        count = 2 * MM_MR * max(<int64_t>1, 16384 // (2 * MM_MR * n * <int64_t>sizeof(real)))
+                        if t >= count + MM_MR:
+                            t = count
+                    mm_block(t, n, k, ai + q * (k if pa else w.rsa), w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb,
+                             packed, fill and i == 0 and q == 0, si + q * ls if si != NULL else si, ls,
+                             c + (i + q) * w.rsc + j, w.rsc)
+                    if done != NULL and p + k >= K:
+                        mm_done(w, done, i0 + i + q, i0 + i + q + t, j0 + j, j0 + j + n, a0, b0, c0)
+                    q += t
                 i += m
             p += k
             if K == 0:
@@ -361,11 +396,18 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef int64_t u, r, i, batch, rss, css, rows = I.c[3].i, cols = I.c[4].i, sb, i0, i1, j0, j1, j, inner = 0
     cdef const real* a = NULL
     cdef const real* b = NULL
+    cdef const real* x
+    cdef const real* y
     cdef const real* s
     cdef real* c = NULL
     cdef real* copy
     cdef bint acc = I.flags & F_ACCUMULATE, zeros_1, zeros_2
+    cdef MmDone done
     mm_job(I, &w, sizeof(real))
+    done.I = I if I.flags & F_FOLLOWED else NULL
+    done.ws = ws + ((I.workspace + 63) & ~<int64_t>63)
+    zeros_1 = I.flags & (F_ZEROS_2 if w.swapped else F_ZEROS_1) != 0
+    zeros_2 = I.flags & (F_ZEROS_1 if w.swapped else F_ZEROS_2) != 0
     for u in range(lo, hi):
         batch = u
         i = 0
@@ -413,25 +455,22 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             s = c
             rss = w.rsc
             css = w.csc
-        zeros_1 = I.flags & F_ZEROS_1 != 0
-        zeros_2 = I.flags & F_ZEROS_2 != 0
+        x = b if w.swapped else a           # the factors as the job has them
+        y = a if w.swapped else b
+        done.at = c - <real*>I.arg[0].data
+        done.first = done.second = False
         if w.way == MM_TINY:
-            if w.swapped:
-                mm_tiny(&w, zeros_2, zeros_1, i0, i1, j0, j1, b, a, s, rss, css, c)
-            else:
-                mm_tiny(&w, zeros_1, zeros_2, i0, i1, j0, j1, a, b, s, rss, css, c)
-            continue
-        if w.way < MM_DOTS:
-            mm_product(&w, i0, i1, j0, j1, a, b, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)))
-        elif w.swapped:
-            mm_few(&w, i0, i1, j0, j1, b, a, s, rss, css, c, ws)
+            mm_tiny(&w, zeros_1, zeros_2, i0, i1, j0, j1, x, y, s, rss, css, c)
         else:
-            mm_few(&w, i0, i1, j0, j1, a, b, s, rss, css, c, ws)
-        if (zeros_1 or zeros_2) and w.K > 0:
-            if w.swapped:
-                mm_mend(&w, zeros_2, zeros_1, i0, i1, j0, j1, b, a, c)
-            else:
-                mm_mend(&w, zeros_1, zeros_2, i0, i1, j0, j1, a, b, c)
+            if (zeros_1 or zeros_2) and mm_doubtful(&w, zeros_1, zeros_2, i0, i1, j0, j1, x, y):
+                done.first = zeros_1
+                done.second = zeros_2
+            if w.way < MM_DOTS:
+                mm_product(&w, i0, i1, j0, j1, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)),
+                           &done if done.first or done.second or done.I != NULL else NULL)
+                continue
+            mm_few(&w, i0, i1, j0, j1, x, y, s, rss, css, c, ws)
+        mm_done(&w, &done, i0, i1, j0, j1, x, y, c)
 
 
 # Whether any of n rows of m values is infinite or NaN.
@@ -453,18 +492,24 @@ cdef bint mm_not_finite(const real* x, int64_t n, int64_t rs, int64_t m, int64_t
     return False
 
 
-# Strong zeros (F_ZEROS_1, F_ZEROS_2).  A NaN of the part of C may come of a zero times what is not finite: it is added up
-# again without the terms whose strong factor is zero.  What is looked through first is the smaller of C and the factor that
-# could be infinite: a share of the product's work that vanishes with its size.
+# Strong zeros (F_ZEROS_1, F_ZEROS_2).  A NaN of C may come of a zero times what is not finite.  Whether C has to be looked
+# through for it: not if the factor that could be infinite is smaller, and is finite.  Either way the look is a share of the
+# product's work that vanishes with its size.
+cdef bint mm_doubtful(const MmJob* w, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
+                      const real* b) noexcept nogil:
+    if first and not second and w.K < i1 - i0:
+        return mm_not_finite(b + j0 * w.csb, w.K, w.rsb, j1 - j0, w.csb)
+    if second and not first and w.K < j1 - j0:
+        return mm_not_finite(a + i0 * w.rsa, i1 - i0, w.rsa, w.K, w.csa)
+    return w.K > 0
+
+
+# What is NaN in a part of C is added up again without the terms whose strong factor is zero.
 cdef void mm_mend(const MmJob* w, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
                   const real* b, real* c) noexcept nogil:
     cdef int64_t i, j, p
     cdef real x, y, s
-    if first and not second and w.K < i1 - i0:
-        if not mm_not_finite(b + j0 * w.csb, w.K, w.rsb, j1 - j0, w.csb): return
-    elif second and not first and w.K < j1 - j0:
-        if not mm_not_finite(a + i0 * w.rsa, i1 - i0, w.rsa, w.K, w.csa): return
-    elif not mm_not_finite(c + i0 * w.rsc + j0 * w.csc, i1 - i0, w.rsc, j1 - j0, w.csc):
+    if not mm_not_finite(c + i0 * w.rsc + j0 * w.csc, i1 - i0, w.rsc, j1 - j0, w.csc):
         return
     for i in range(i0, i1):
         for j in range(j0, j1):

@@ -19,7 +19,7 @@
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
 #   native      runs of strips as loops of machine code
-#   recording actions results cells prepare cse passes follow replay   a function recorded through the door, made a program, run again without Python
+#   recording actions results cells prepare cse passes follow replay   a function recorded, made a program, run without Python
 #   program_io  programs listed, checked, described and assembled
 #   create memory random optim           tensors from numbers; storages, other sizes; Philox; one-pass updates
 # cython: language_level=3

@@ -152,9 +152,19 @@ def layers(draw):
     return [draw.choice(ops) for _ in range(draw.randint(1, 5))]
 
 
+def product_and(chain, turned):
+    def f(x, w, r, v):
+        a = x.transpose(-2, -1).contiguous().transpose(-2, -1) if turned else x * 1
+        y = a @ w.transpose(-2, -1)
+        for op in chain:
+            y = op(y, r, v)
+        return y, y.sum(-1)
+    return f
+
+
 # rows, columns, k of every way of the kernel: tiny, dots, few rows and columns, read in place, packed, blocks of k
-SIZES = [(2, 2, 3), (1, 700, 33), (2, 300, 50), (5, 40, 900), (33, 1, 20), (300, 2, 64), (40, 17, 21), (29, 65, 130), (130, 70, 450),
-         (57, 700, 41), (500, 33, 410), (60, 700, 900), (1, 1, 5)]
+SIZES = [(2, 2, 3), (1, 700, 33), (2, 300, 50), (5, 40, 900), (33, 1, 20), (300, 2, 64), (40, 17, 21), (29, 65, 130),
+         (130, 70, 450), (57, 700, 41), (500, 33, 410), (60, 700, 900), (1, 1, 5)]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -172,12 +182,7 @@ def test_every_way(size, threads, all_products):
             r, v = fastbp.randn(*batch, m, n, dtype=dtype), fastbp.randn(n, dtype=dtype)
             turned, chain = draw.random() < 0.3, layers(draw)
 
-            def f(x, w, r, v):
-                a = x.transpose(-2, -1).contiguous().transpose(-2, -1) if turned else x * 1
-                y = a @ w.transpose(-2, -1)
-                for op in chain:
-                    y = op(y, r, v)
-                return y, y.sum(-1)
+            f = product_and(chain, turned)
             calls = [f(x, w, r, v) for _ in range(4)]
             fastbp.manual_seed(seed)
             calls = [f(x, w, r, v) for _ in range(4)]

@@ -354,7 +354,8 @@ def explain(core, instructions, limit):
         results = ", ".join(f"{a.kind}{a.slot}" for a in i.operands if a.writes)
         cost = "" if i.flops is None else f"; {_amount(i.flops)}flop"
         cost += "" if i.bytes is None else f", {_amount(i.bytes)}B"
-        lines.append(f"{k:5d} {'|' if fused else '+' if d['steps'][k]['follow'] else ' '} {results} = {i.op}({operands})  {i.kernel} {i.dtype} n={i.n}{cost}")
+        mark = "|" if fused else "+" if d["steps"][k]["follow"] else " "
+        lines.append(f"{k:5d} {mark} {results} = {i.op}({operands})  {i.kernel} {i.dtype} n={i.n}{cost}")
         pointwise = ("strip", "pointwise")
         if k and not fused and i.kernel in pointwise and instructions[k - 1].kernel in pointwise:
             lines.append(f"        not with the one before: {_why_apart(instructions[k - 1], i, k == d['split'])}")

@@ -1,5 +1,6 @@
 """PyTorch's smaller rooms: torch.testing, torch.signal.windows, adaptive softmax, questions about modes."""
 
+import importlib
 import subprocess
 import sys
 
@@ -268,6 +269,58 @@ print(torch.__version__, version("torch"), torch.version.__version__, version("n
     assert run(code) == [own, "True", "torch.nothing", mirrored, mirrored, mirrored, "True"]
     assert run("import sys, types\nsys.modules['torch'] = types.ModuleType('torch')\nimport fastbp\nprint(fastbp.__version__)\n"
                "try: fastbp.as_torch()\nexcept RuntimeError as e: print('PyTorch' in str(e))") == [own, "True"]
+
+
+ROOMS = """
+    nn.modules.conv:_ConvNd,_ConvTransposeNd nn.modules.pooling:_MaxPoolNd,_AvgPoolNd nn.modules.dropout:_DropoutNd
+    nn.modules.transformer:_get_clones,_get_activation_fn nn.common_types:_size_2_t nn.parameter:UninitializedParameter,is_lazy
+    nn.init:_no_grad_uniform_,_no_grad_trunc_normal_ optim.rmsprop:RMSprop optim.sparse_adam:SparseAdam optim.optimizer:ParamsT
+    distributions.normal:Normal distributions.one_hot_categorical:OneHotCategorical distributions.constraint_registry:biject_to
+    amp.autocast_mode:autocast amp.grad_scaler:GradScaler utils.data._utils.collate:default_collate types:Number,Device
+    utils.data.dataset:T_co utils.data.dataloader:_BaseDataLoaderIter utils.dlpack:from_dlpack utils.model_zoo:load_url
+    utils.checkpoint:get_device_states,set_device_states cpu:is_available _utils:_flatten_dense_tensors
+"""
+
+
+@pytest.mark.parametrize("room", ROOMS.split())
+def test_pytorchs_finer_rooms(room):
+    """Programs import from PyTorch's files, private names among them."""
+    name, names = room.split(":")
+    module = importlib.import_module("fastbp." + name)
+    assert all(hasattr(module, n) for n in names.split(","))
+
+
+def test_what_is_in_the_finer_rooms():
+    from fastbp._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+    from fastbp.nn.modules.conv import _ConvNd, _ConvTransposeNd
+    from fastbp.nn.modules.pooling import _MaxPoolNd
+    from fastbp.nn.parameter import UninitializedParameter, is_lazy
+    from fastbp.optim.optimizer import _default_to_fused_or_foreach, _dispatch_sqrt, _get_value, _use_grad_for_differentiable
+    from fastbp.utils import checkpoint, dlpack
+    assert isinstance(nn.Conv1d(1, 1, 1), _ConvNd) and isinstance(nn.ConvTranspose2d(1, 1, 1), _ConvTransposeNd)
+    assert not isinstance(nn.Conv2d(1, 1, 1), _ConvTransposeNd) and isinstance(nn.MaxPool2d(2), _MaxPoolNd)
+    assert is_lazy(UninitializedParameter()) and not is_lazy(nn.Parameter(fastbp.ones(1)))
+    a, b = fastbp.arange(6.0).reshape(2, 3), fastbp.ones(2)
+    flat = _flatten_dense_tensors((a, b))
+    assert flat.shape == (8,) and all(x.equal(y) for x, y in zip(_unflatten_dense_tensors(flat, (a, b)), (a, b)))
+    assert dlpack.from_dlpack(dlpack.to_dlpack(a)).equal(a)
+    assert (_get_value(fastbp.tensor(2.0)), _dispatch_sqrt(4.0), _dispatch_sqrt(fastbp.tensor(9.0)).item()) == (2.0, 2.0, 3.0)
+    assert _default_to_fused_or_foreach([a], False) == (False, False)
+    assert checkpoint.get_device_states(a) == ([], []) and checkpoint.set_device_states([], []) is None
+    leaf, n = checkpoint.detach_variable(((a * 1).requires_grad_() * 2, 3))
+    assert leaf.is_leaf and leaf.requires_grad and n == 3
+    with pytest.raises(RuntimeError, match="tuple"):
+        checkpoint.detach_variable([a])
+    with pytest.warns(UserWarning, match="None of the inputs"):
+        checkpoint.check_backward_validity((a,))
+
+    class Descent(fastbp.optim.Optimizer):
+        @_use_grad_for_differentiable
+        def step(self):
+            return fastbp.is_grad_enabled()
+
+    p = nn.Parameter(fastbp.ones(1))
+    assert Descent([p], {"differentiable": True}).step() and not Descent([p], {}).step() and fastbp.is_grad_enabled()
 
 
 def test_a_program_with_fastbp_in_pytorchs_place(tmp_path):

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 # imported when a program first names them: modules, and names that live in one of them
 _MODULES = """
-    _dynamo accelerator amp backends compiler cuda distributed distributions fft func functional hub insight jit legacy linalg mps
-    multiprocessing nn onnx optim profiler serialization settings signal sparse special testing torch_version training utils
-    version xpu
+    _dynamo accelerator amp backends compiler cpu cuda distributed distributions fft func functional hub insight jit legacy linalg
+    mps multiprocessing nn onnx optim profiler serialization settings signal sparse special testing torch_version training types
+    utils version xpu
 """.split()
 _PLACES = {
     "amp": """

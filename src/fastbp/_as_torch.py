@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder
+from types import ModuleType
 
 __all__ = ["as_torch"]
 
@@ -50,7 +51,10 @@ class _Finder(MetaPathFinder):
         except ModuleNotFoundError as error:
             if error.name != own:           # it is there and lacks something itself
                 raise
-            raise ModuleNotFoundError(f"No module named {name!r}: torch is fastbp here, without {own}", name=name) from None
+            parent, _, last = own.rpartition(".")
+            module = getattr(sys.modules.get(parent), last, None)       # a room that has no file
+        if not isinstance(module, ModuleType):
+            raise ModuleNotFoundError(f"No module named {name!r}: torch is fastbp here, without {own}", name=name)
         return ModuleSpec(name, _There(module), is_package=hasattr(module, "__path__"))
 
     def find_distributions(self, context=None):

@@ -5,6 +5,7 @@ import functools
 import warnings
 
 from fastbp._core import bfloat16, float16
+from fastbp._rooms import rooms
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "get_autocast_cpu_dtype", "get_autocast_dtype",
            "is_autocast_available", "is_autocast_cpu_enabled", "is_autocast_enabled"]
@@ -143,3 +144,6 @@ class GradScaler:
 
     def load_state_dict(self, state_dict):
         """Does nothing."""
+
+
+rooms(__name__, "autocast_mode grad_scaler")

@@ -14,6 +14,9 @@ __all__ = [
 ]
 
 
+_initialized = False        # reversible networks ask whether there are generators to keep
+
+
 class OutOfMemoryError(RuntimeError):
     """Never raised: there is no memory but the machine's."""
 

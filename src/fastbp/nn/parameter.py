@@ -81,6 +81,13 @@ class Buffer(Tensor):
         return copy
 
 
+def __getattr__(name):
+    if name in ("UninitializedBuffer", "UninitializedParameter", "is_lazy"):        # PyTorch has them here
+        from fastbp.nn import lazy
+        return getattr(lazy, name)
+    raise AttributeError(f"module 'fastbp.nn.parameter' has no attribute {name!r}")
+
+
 def is_dense_or_sparse(value):
     """Whether a value is a tensor that a module may hold as a buffer."""
     return isinstance(value, Tensor) or getattr(type(value), "is_sparse", False) is True

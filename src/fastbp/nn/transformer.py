@@ -104,11 +104,11 @@ class MultiheadAttention(Module):
         return (y.transpose(1, 0) if swap else y), weights
 
 
-def _copies(module, n):
-    return ModuleList([copy.deepcopy(module) for _ in range(n)])
+def _get_clones(module, N):
+    return ModuleList([copy.deepcopy(module) for _ in range(N)])
 
 
-def _activation(activation):
+def _get_activation_fn(activation):
     """A function from its name; anything else is one already."""
     if not isinstance(activation, str):
         return activation
@@ -135,7 +135,7 @@ class _Layer(Module):
             self.add_module(f"norm{k}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place))
         for k in range(1, norms + 1):
             self.add_module(f"dropout{k}", Dropout(dropout))
-        self.activation = _activation(activation)
+        self.activation = _get_activation_fn(activation)
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -230,7 +230,7 @@ class TransformerEncoder(Module):
 
     def __init__(self, encoder_layer, num_layers, norm=None, enable_nested_tensor=True, mask_check=True):
         super().__init__()
-        self.layers = _copies(encoder_layer, num_layers)
+        self.layers = _get_clones(encoder_layer, num_layers)
         self.num_layers = num_layers
         self.norm = norm
         self.enable_nested_tensor = self.use_nested_tensor = enable_nested_tensor
@@ -253,7 +253,7 @@ class TransformerDecoder(Module):
 
     def __init__(self, decoder_layer, num_layers, norm=None):
         super().__init__()
-        self.layers = _copies(decoder_layer, num_layers)
+        self.layers = _get_clones(decoder_layer, num_layers)
         self.num_layers = num_layers
         self.norm = norm
 

@@ -1,6 +1,7 @@
 """Floor 3: optimizers with PyTorch's names.  This file only gathers the rooms of the package; `lr_scheduler`, `swa_utils` and
 `minimize` are imported when a program first names them."""
 
+from fastbp._rooms import rooms
 from fastbp.optim.adam import Adam
 from fastbp.optim.adamw import AdamW
 from fastbp.optim.lbfgs import LBFGS
@@ -27,3 +28,6 @@ def __getattr__(name):
     if name == "minimize":
         return import_module("fastbp.optim._minimize").minimize
     return import_module("fastbp.optim." + name)
+
+
+rooms(__name__, "adadelta adagrad adamax asgd nadam radam rmsprop rprop sparse_adam")

@@ -6,6 +6,7 @@ brought up to date, and the plans are dropped, whenever somebody looks at it.
 """
 
 import functools
+import math
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from copy import deepcopy
 from itertools import chain
 
 from fastbp._core import RowSparse, Tensor, _changed, _host, _live, _recording, gradients_of, rows_into
-from fastbp.autograd.grad_mode import enable_grad, no_grad
+from fastbp.autograd.grad_mode import enable_grad, no_grad, set_grad_enabled
 from fastbp.utils.hooks import RemovableHandle
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required"]
@@ -27,6 +28,36 @@ class _Required:
 
 
 required = _Required()
+
+
+# ---- what optimizers written for PyTorch import from here -------------------------------------------------------------
+
+ParamsT = _params_t = Iterable          # of tensors, of (name, tensor), or of groups; for annotations
+
+
+def _use_grad_for_differentiable(step):
+    """A decorator of `step`: what it computes is on the tape if the optimizer is made with differentiable=True, else not."""
+    @functools.wraps(step)
+    def call(self, *args, **kwargs):
+        with set_grad_enabled(bool(self.defaults.get("differentiable", False))):
+            return step(self, *args, **kwargs)
+    return call
+
+
+def _get_value(x):
+    """A number, from a number or a tensor of one."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _dispatch_sqrt(x):
+    """The root of a number, or of a tensor."""
+    return x.sqrt() if isinstance(x, Tensor) else math.sqrt(x)
+
+
+def _default_to_fused_or_foreach(params, differentiable, use_fused=False):
+    """(fused, foreach): neither, each parameter by itself."""
+    return False, False
+
 
 _HOOKS = (
     "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks",

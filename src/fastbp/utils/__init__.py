@@ -41,7 +41,7 @@ def swap_tensors(t1, t2):
 
 
 def __getattr__(name):
-    if name not in ("_pytree", "benchmark", "checkpoint", "data"):
+    if name not in ("_pytree", "benchmark", "checkpoint", "data", "dlpack", "model_zoo", "tensorboard"):
         raise AttributeError(f"module 'fastbp.utils' has no attribute {name!r}")
     from importlib import import_module
     return import_module("fastbp.utils." + name)

@@ -3,6 +3,7 @@ not kept for the backward pass but computed again when it is needed, with the sa
 
 import math
 import time
+import warnings
 import weakref
 from contextlib import nullcontext
 
@@ -11,12 +12,39 @@ from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import enable_grad
 from fastbp.random import get_rng_state, set_rng_state
 
-__all__ = ["checkpoint", "checkpoint_sequential", "checkpoint_within", "noop_context_fn"]
+__all__ = ["check_backward_validity", "checkpoint", "checkpoint_sequential", "checkpoint_within", "detach_variable",
+           "get_device_states", "noop_context_fn", "set_device_states"]
 
 
 def noop_context_fn():
     """The contexts of the forward and of the repeated forward: none."""
     return nullcontext(), nullcontext()
+
+
+def get_device_states(*args):
+    """The devices of tensors and the states of their generators, two lists: none, since the CPU's is `get_rng_state`.  Reversible
+    networks keep them beside it.  Source: torch.utils.checkpoint.get_device_states"""
+    return [], []
+
+
+def set_device_states(devices, states, *, device_type=None):
+    """Sets what `get_device_states` returned: nothing."""
+
+
+def detach_variable(inputs):
+    """A tuple in which each tensor is a leaf of the same values, with its requires_grad.
+
+    Source: torch.utils.checkpoint.detach_variable
+    """
+    if not isinstance(inputs, tuple):
+        raise RuntimeError(f"detach_variable: expected a tuple of tensors, got {type(inputs).__name__}")
+    return tuple(x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)
+
+
+def check_backward_validity(inputs):
+    """Warns where no argument requires a gradient, so that a checkpoint that makes leaves of them gives none."""
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
 
 
 class _Checkpoint(Function):

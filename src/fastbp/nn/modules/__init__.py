@@ -30,6 +30,11 @@ class _Alias(types.ModuleType):
             for room in self._rooms:
                 if hasattr(room, name):
                     return getattr(room, name)
+            if name[0] == "_" and name[-2:] == "Nd":        # `_ConvNd`, which programs ask modules for: _Conv here; Dropout
+                for short in (name[:-2], name[1:-2]):
+                    for room in self._rooms:
+                        if hasattr(room, short):
+                            return getattr(room, short)
             if hasattr(nn, name):
                 return getattr(nn, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Floor 3: data sets, samplers and the loader, with PyTorch's names.  This file only gathers the rooms of the
 package."""
 
+from fastbp._rooms import rooms
 from fastbp.utils.data import distributed
 from fastbp.utils.data.collate import default_collate, default_convert
 from fastbp.utils.data.dataloader import DataLoader
@@ -31,3 +32,6 @@ __all__ = [
     "WeightedRandomSampler", "default_collate", "default_convert", "distributed", "get_worker_info",
     "random_split",
 ]
+
+rooms(__name__, "_utils")                   # torch.utils.data._utils.collate and so on
+rooms(__name__ + "._utils", "collate worker")

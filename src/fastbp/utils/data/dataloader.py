@@ -290,6 +290,9 @@ class _Pass:
         return batch
 
 
+_BaseDataLoaderIter = _SingleProcessDataLoaderIter = _MultiProcessingDataLoaderIter = _Pass       # PyTorch's names
+
+
 def _drawn(sampler, skip):
     """What a sampler visits from number `skip` on.  It is asked for the first one now: samplers draw their order then."""
     if type(sampler) is BatchSampler and hasattr(sampler.sampler, "_order") and not getattr(sampler.sampler, "_endless", False):

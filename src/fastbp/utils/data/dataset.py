@@ -4,6 +4,7 @@ import math
 import warnings
 from bisect import bisect_right
 from itertools import accumulate
+from typing import TypeVar
 
 from fastbp._core import randperm
 
@@ -11,6 +12,8 @@ __all__ = [
     "ChainDataset", "ConcatDataset", "Dataset", "IterableDataset", "StackDataset", "Subset", "TensorDataset",
     "random_split",
 ]
+
+T_co = TypeVar("T_co", covariant=True)      # PyTorch's name, for annotations
 
 
 class Dataset:

@@ -1,0 +1,9 @@
+"""Floor 3, utils: torch.utils.tensorboard: the writer is tensorboardX's, which must be installed and writes the same files."""
+
+try:
+    from tensorboardX import SummaryWriter
+except ImportError:
+    raise ImportError("fastbp.utils.tensorboard needs tensorboardX, which writes TensorBoard's event files: "
+                      "pip install tensorboardX") from None
+
+__all__ = ["SummaryWriter"]

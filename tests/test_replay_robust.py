@@ -418,3 +418,23 @@ def test_an_argument_with_a_graph_is_written_in_place():
                 y.square().sum().backward()
                 found.append([y, h, before.weight.grad])
             assert all(a.equal(b) for a, b in zip(*found))
+
+
+def test_gradients_of_several_arguments_come_in_the_eager_order():
+    """One network gives both arguments of a compiled loss: its gradients are summed as in an eager pass, bit for bit."""
+    def both(a, b):
+        return F.relu(1 - a).mean() + F.relu(1 + b).mean()
+
+    fastbp.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 5))
+    for loss, count in ((both, 2), (nn.TripletMarginLoss(), 3)):
+        compiled = fastbp.compile(loss)
+        for _ in range(8):
+            inputs, found = [fastbp.randn(32, 6) for _ in range(count)], []
+            for f in (loss, compiled):
+                net.zero_grad()
+                outputs = [net(x) for x in inputs]
+                (f(*outputs) + 0.1 * (outputs[0] * outputs[1]).mean()).backward()
+                found.append([p.grad for p in net.parameters()])
+            assert all(a.equal(b) for a, b in zip(*found))
+        assert "replays: 0" not in compiled.explain()

@@ -164,6 +164,21 @@ class _Replay(Function):
         return (None, None, None, *_core._replay_backward(ctx.program, ctx.frame, adjoints))
 
 
+def _in_turn(pairs):
+    """(leaf, gradient) in the order in which one node hands them out, so that what lies behind the leaves runs as in an eager pass.
+
+    A walk goes on with the node that was completed last.  So leaves come the other way round than they were completed, those
+    that one node completed as they are.  pairs: in the order of delivery, None before those of each node.
+    """
+    step, complete = 0, {}
+    for k, pair in enumerate(pairs):
+        if pair is None:
+            step -= 1
+        else:
+            complete[id(pair[0])] = (step, k)
+    return sorted((p for p in pairs if p is not None), key=lambda p: complete[id(p[0])])
+
+
 def _replaced(value, new):
     """A tree of arguments with tensors replaced: new is a dict by id."""
     if isinstance(value, Tensor):
@@ -489,7 +504,7 @@ class Compiled(Standin):
         edges, grads = None, []
         result = t = None
         if any(live):
-            pairs = _core._record_backward(recording, [t for t, yes in zip(found, live) if yes])
+            pairs = _in_turn(_core._record_backward(recording, [t for t, yes in zip(found, live) if yes]))
             edges = [place_of.get(id(leaf), leaf) for leaf, _ in pairs]
             grads = [g for _, g in pairs]
             del pairs

@@ -302,6 +302,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             if n.acc != NULL and n.marks.wanted:
                 if LOGGING:
                     log_node(E_BACKWARD, <void*>n)
+                if PAIRS is not None and here():
+                    PAIRS.append(None)
                 run_node(n, create, targets, captured, late)
             elif n.acc != NULL:
                 drop_adjoint(n)

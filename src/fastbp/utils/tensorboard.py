@@ -1,9 +1,14 @@
 """Floor 3, utils: torch.utils.tensorboard: the writer is tensorboardX's, which must be installed and writes the same files."""
 
-try:
-    from tensorboardX import SummaryWriter
-except ImportError:
-    raise ImportError("fastbp.utils.tensorboard needs tensorboardX, which writes TensorBoard's event files: "
-                      "pip install tensorboardX") from None
+__all__: list = []
 
-__all__ = ["SummaryWriter"]
+
+def __getattr__(name):
+    if name != "SummaryWriter":
+        raise AttributeError(f"module 'fastbp.utils.tensorboard' has no attribute {name!r}")
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise ImportError("fastbp.utils.tensorboard needs tensorboardX, which writes TensorBoard's event files: "
+                          "pip install tensorboardX") from None
+    return SummaryWriter

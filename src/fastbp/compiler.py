@@ -165,7 +165,7 @@ class _Replay(Function):
 
 
 def _in_turn(pairs):
-    """(leaf, gradient) in the order in which one node hands them out, so that what lies behind the leaves runs as in an eager pass.
+    """(leaf, gradient) in the order in which one node hands them out, so that what lies behind runs as in an eager pass.
 
     A walk goes on with the node that was completed last.  So leaves come the other way round than they were completed, those
     that one node completed as they are.  pairs: in the order of delivery, None before those of each node.

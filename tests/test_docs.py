@@ -111,7 +111,7 @@ def lacks(text, parameters):
 
 def parameters(f):
     try:
-        return [p.name for p in inspect.signature(f).parameters.values()]
+        return [p.name for p in inspect.signature(f).parameters.values() if p.name[0] != "_"]       # hidden: an old form
     except (TypeError, ValueError):
         return []
 

@@ -132,27 +132,27 @@ def _check_product(name, a, b):
         raise F.ShapeError(f"{name}: {tell(a)} @ {tell(b)}: the sizes {a.shape[-1]} and {k} must be equal.")
 
 
-def _addmm(input, mat1, mat2, *more, beta=1, alpha=1):
-    if more:
-        input, mat1, mat2, beta, alpha = _numbers_first("addmm", input, mat1, mat2, *more)
+def _addmm(input, mat1, mat2, *_more, beta=1, alpha=1):
+    if _more:
+        input, mat1, mat2, beta, alpha = _numbers_first("addmm", input, mat1, mat2, *_more)
     check_same_dtype("addmm", mat1, mat2, input)
     check_ranks("addmm", (mat1, 2), (mat2, 2))
     _check_product("addmm", mat1, mat2)
     return _plus("addmm", input, F.matmul(mat1, mat2), beta, alpha)
 
 
-def _addmv(input, mat, vec, *more, beta=1, alpha=1):
-    if more:
-        input, mat, vec, beta, alpha = _numbers_first("addmv", input, mat, vec, *more)
+def _addmv(input, mat, vec, *_more, beta=1, alpha=1):
+    if _more:
+        input, mat, vec, beta, alpha = _numbers_first("addmv", input, mat, vec, *_more)
     check_same_dtype("addmv", mat, vec, input)
     check_ranks("addmv", (mat, 2), (vec, 1))
     _check_product("addmv", mat, vec)
     return _plus("addmv", input, F.matmul(mat, vec), beta, alpha)
 
 
-def _addr(input, vec1, vec2, *more, beta=1, alpha=1):
-    if more:
-        input, vec1, vec2, beta, alpha = _numbers_first("addr", input, vec1, vec2, *more)
+def _addr(input, vec1, vec2, *_more, beta=1, alpha=1):
+    if _more:
+        input, vec1, vec2, beta, alpha = _numbers_first("addr", input, vec1, vec2, *_more)
     check_tensors("addr", input, vec1, vec2)
     check_ranks("addr", (vec1, 1), (vec2, 1))
     dtype = F.result_type(vec1, vec2)
@@ -172,17 +172,17 @@ def _check_batches(name, a, b):
     _check_product(name, a, b)
 
 
-def _baddbmm(input, batch1, batch2, *more, beta=1, alpha=1):
-    if more:
-        input, batch1, batch2, beta, alpha = _numbers_first("baddbmm", input, batch1, batch2, *more)
+def _baddbmm(input, batch1, batch2, *_more, beta=1, alpha=1):
+    if _more:
+        input, batch1, batch2, beta, alpha = _numbers_first("baddbmm", input, batch1, batch2, *_more)
     check_same_dtype("baddbmm", batch1, batch2, input)
     _check_batches("baddbmm", batch1, batch2)
     return _plus("baddbmm", input, F.matmul(batch1, batch2), beta, alpha)
 
 
-def _addbmm(input, batch1, batch2, *more, beta=1, alpha=1):
-    if more:
-        input, batch1, batch2, beta, alpha = _numbers_first("addbmm", input, batch1, batch2, *more)
+def _addbmm(input, batch1, batch2, *_more, beta=1, alpha=1):
+    if _more:
+        input, batch1, batch2, beta, alpha = _numbers_first("addbmm", input, batch1, batch2, *_more)
     check_same_dtype("addbmm", batch1, batch2, input)
     _check_batches("addbmm", batch1, batch2)
     b, n, m = batch1.shape

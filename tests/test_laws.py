@@ -285,6 +285,24 @@ def test_same_bits(kernel, threads):
     assert_same_bits(PROGRAMS[kernel], threads, kernel)
 
 
+@pytest.mark.parametrize("f", [
+    lambda x: _core.softmax(x, 1), lambda x: _core.log_softmax(x, 1), lambda x: fastbp.nn.functional.layer_norm(x, (992,)),
+    lambda x: fastbp.nn.functional.layer_norm(x, (992,), fastbp.arange(992.0), fastbp.arange(992.0))],
+    ids=["softmax", "log_softmax", "layer_norm", "affine"])
+def test_rows_of_a_large_matrix_are_those_of_small_ones(f):
+    """Results that go past the caches have the same bits."""
+    x = floats(3300, 992, grad=False)
+    v = floats(3300, 992, grad=False)
+
+    def both(x, v):
+        x = x.clone().requires_grad_()
+        y = f(x)
+        return [y.detach(), *_core._grad([y], [x], [v])]
+
+    parts = [both(x[k:k + 300], v[k:k + 300]) for k in range(0, 3300, 300)]
+    assert bits(both(x, v)) == bits([fastbp.cat(part) for part in zip(*parts)])
+
+
 def test_same_bits_from_several_python_threads(threads):
     """One region at a time has the team; who finds it at work computes alone.  Nobody gets another's numbers."""
     x = [floats(700, 500, grad=False, seed=k) for k in range(4)]

@@ -183,8 +183,8 @@ cdef inline number red_peak_row(int op, const number* x, int64_t n) noexcept nog
         u[j] = red_nan(red_nan(<number>0, x[j]), t[j])
     i = RED_LANES
     while i + RED_LANES < n:
-        RED_AHEAD(x + i + 40 * RED_LANES)
-        RED_AHEAD(x + i + 40 * RED_LANES + RED_LANES // 2)
+        RED_AHEAD(x + i + 160 * RED_LANES)
+        RED_AHEAD(x + i + 160 * RED_LANES + RED_LANES // 2)
         for j in range(RED_LANES):
             s[j] = red_op(op, s[j], x[i + j])
             u[j] = red_nan(u[j], x[i + j])

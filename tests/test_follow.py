@@ -107,10 +107,13 @@ def test_what_the_product_reads_is_not_written(all_products):
     c = same(f, fastbp.randn(300, 64))
     assert len(followers(c, fastbp.randn(300, 64))) == 2
 
+    wide = fastbp.randn(900, 900)           # two panels of columns: the second reads all rows of x again
+
     def last(x):
         x = x.sin()
-        return (x + F.linear(x, w)).sum(0)
-    same(last, fastbp.randn(300, 64))
+        return (x + F.linear(x, wide)).sum(0)
+    c = same(last, fastbp.randn(60, 900))
+    assert followers(c, fastbp.randn(60, 900)) == [["add"]]
 
     def in_place(x, y):
         y.copy_(x)

@@ -1193,3 +1193,20 @@ def test_results_whose_graph_is_used_up():
     for k in range(5):
         x = fastbp.full((2, 3), float(k))
         assert [t.tolist() for t in g(x)] == [t.tolist() for t in f(x)]
+
+
+def test_squares_of_parameters_round_as_ever():
+    """x * x has one adjoint, 2 v x, where the forward pass was recorded too."""
+    traces = []
+    for compiled in (False, True):
+        fastbp.manual_seed(0)
+        net = nn.ParameterList([nn.Parameter(fastbp.randn(200))])
+        f = lambda x, net=net: net[0] * net[0] + net[0] + x
+        f = fastbp.compile(f) if compiled else f
+        trace = []
+        for _ in range(5):
+            net.zero_grad()
+            (f(fastbp.randn(200)) * fastbp.randn(200)).sum().backward()
+            trace.append(net[0].grad.tolist())
+        traces.append(trace)
+    assert traces[0] == traces[1]

@@ -48,7 +48,12 @@ cdef inline bint is_square(Node n, Tensor v) noexcept:
     """Whether the node is x * x, whose two products with the adjoint are one."""
     return (n.op == OP_mul and n.at[0].saved != NULL and n.at[0].saved == n.at[1].saved and n.at[0].edge == n.at[1].edge
             and n.at[0].slot == n.at[1].slot and not GRAD_MODE and not v.bits & B_DUAL and not is_packed(n, 0)
-            and not (<Tensor>n.at[0].saved).bits & B_DUAL and n.more is NOTHING and aux_of(n) == NULL)
+            and not (<Tensor>n.at[0].saved).bits & B_DUAL and (n.more is NOTHING or is_bare(n.more)) and aux_of(n) == NULL)
+
+
+cdef bint is_bare(More m) noexcept:
+    """Whether a derivative needs nothing of this (it may be there for the number of a recording, whose bits must be eager's)."""
+    return m.args is None and m.dual is None and m.extra is None and m.packed is None and m.nout <= 1
 
 
 cdef Tensor square_backward(Node n, Tensor v):

@@ -120,11 +120,13 @@ class Build(build_ext):
         else:
             # no exceptions pass through: tables to unwind the stack by would be 0.2 MB
             common = ["-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-g0"]
+            # what GCC 14 and Clang 16 refuse, older ones shall refuse too
+            common += ["-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration"]
             core, kernel = ["-O0" if QUICK else "-O2"], ["-O3", "-fno-math-errno", "-fno-trapping-math"]
             openmp = ["-fopenmp"]
         link = ["-Wl,-s"] if sys.platform == "linux" and not DEBUG else []      # no symbol table: 0.5 MB less
         if DEBUG and not msvc:
-            common, core = [*common[:-1], "-g"], ["-O1"]
+            common, core = [*common, "-g"], ["-O1"]
             kernel = ["-O1", *kernel[1:]]
             common.remove("-fno-asynchronous-unwind-tables")
         if SANITIZE:

@@ -37,7 +37,7 @@ include "../_generated/table.pxi"
 cdef KernelTable TABLE
 fill_table(&TABLE)
 if FBP_GELU_TABLE:             # a strip that the compiler does not find by itself
-    TABLE.strip[S_gelu_erf][0] = fbp_gelu
+    TABLE.strip[S_gelu_erf][0] = <Strip>fbp_gelu
 TABLE.isa = ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan

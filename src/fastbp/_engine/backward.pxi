@@ -43,15 +43,15 @@ cdef inline void fetch_ahead(Node n) noexcept:
     cdef PyObject* e
     cdef PyObject* m
     cdef int i
-    fetch_object(<PyObject*>(<char*><void*>n - 9 * NODE_BYTES))
-    m = node_before(n, 5)
+    fetch_object(<PyObject*>(<char*><void*>n - 16 * NODE_BYTES))
+    m = node_before(n, 10)
     for i in range(2 if m != NULL else 0):
         e = (<Node>m).near[i].edge
         if e != NULL:
             fetch_object(e)
         if (<Node>m).near[i].saved != NULL and (<Node>m).near[i].saved != e:
             fetch_object((<Node>m).near[i].saved)
-    m = node_before(n, 3)
+    m = node_before(n, 6)
     for i in range(2 if m != NULL else 0):
         e = (<Node>m).near[i].saved
         if e != NULL and e.ob_type != <PyTypeObject*>Packed:
@@ -59,7 +59,7 @@ cdef inline void fetch_ahead(Node n) noexcept:
         e = (<Node>m).near[i].edge
         if e != NULL and e.ob_type != <PyTypeObject*>Node:
             fetch_object(<PyObject*>(<Tensor>e).g)
-    m = node_before(n, 2)
+    m = node_before(n, 3)
     for i in range(2 if m != NULL else 0):
         e = (<Node>m).near[i].edge
         if e != NULL and e.ob_type != <PyTypeObject*>Node and (<Tensor>e).g is not None:

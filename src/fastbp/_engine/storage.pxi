@@ -39,6 +39,14 @@ cdef extern from *:
     #define fbp_allow(p, n) ((void)(p), (void)(n))
     #endif
 
+    #if defined(__GNUC__) || defined(__clang__)
+    #define fbp_fetch(p) __builtin_prefetch(p)
+    #define fbp_fetch_to_write(p) __builtin_prefetch(p, 1)
+    #else
+    #define fbp_fetch(p) ((void)(p))
+    #define fbp_fetch_to_write(p) ((void)(p))
+    #endif
+
     /* Blocks of one size, cut from slabs of 2 MB, which lie at multiples of their size: a block knows its slab.  From the second
        slab on these are huge pages.  A slab that is empty begins anew, so that what is made together lies together. */
     enum { FBP_SLAB = 2 << 20, FBP_SLAB_HEAD = 64, FBP_SLABS_KEPT = 64 };
@@ -96,8 +104,13 @@ cdef extern from *:
         fbp_slab* s = p->open ? p->open : fbp_slab_new(p);
         if (!s) return NULL;
         void* b = s->spare;
-        if (b) s->spare = *(void**)b;
-        else { b = s->fresh; s->fresh += p->size; }
+        if (b) { s->spare = *(void**)b; fbp_fetch(s->spare); }
+        else {
+            b = s->fresh;
+            s->fresh += p->size;
+            fbp_fetch_to_write(s->fresh + 6 * p->size);         /* what is taken one after the other is written so */
+            fbp_fetch_to_write(s->fresh + 6 * p->size + 64);
+        }
         s->live++;
         if (!s->spare && s->fresh + p->size > (char*)s + FBP_SLAB) fbp_slab_unlink(p, s);
         return b;
@@ -135,6 +148,7 @@ cdef extern from *:
     void* fbp_pool_take(fbp_pool* p) noexcept nogil
     void fbp_pool_give(void* block) noexcept nogil
     void fbp_pools_trim() noexcept nogil
+    void fbp_fetch(const void* p) noexcept          # bring the cache line of p; any address will do
     Py_ssize_t PyGC_Collect()
     const bint EXACT "FBP_EXACT"                                # a build with AddressSanitizer
     void fbp_forbid(void* p, size_t n) noexcept nogil           # for that build alone: no one may touch these bytes

@@ -10,16 +10,6 @@ cdef enum:
     SMALL = 7                   # words of aux that live in the node itself
     NODE_BYTES = 256            # from one node to the next that was made (objects.pxi)
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define fbp_fetch(p) __builtin_prefetch(p)
-    #else
-    #define fbp_fetch(p) ((void)(p))
-    #endif
-    """
-    void fbp_fetch(const void* p) noexcept          # bring the cache line of p; any address will do
-
 cdef int64_t SEQUENCE = 0
 cdef int64_t WALK = 0
 

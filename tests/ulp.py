@@ -102,6 +102,7 @@ BOUND = 2.0
 BOUNDS = {(name, "float64"): 4.0 for name in ("ndtri", "i0", "i0e", "i1", "i1e", "polygamma_1", "polygamma_4", "zeta", "erfcx",
                                               "igammac", "ndtr", "log_ndtr", "lgamma", "digamma")}
 BOUNDS["gelu", "float32"] = 3.6
+BOUNDS["sigmoid", "float32"] = 2.5
 
 
 def ulp_error(got, want, dtype):

@@ -605,15 +605,16 @@ cdef inline real k_exp_down(real x) noexcept nogil:
         p = (p * r + 0.16666666666666677) * r + 0.5
         return kd_of(<int64_t>(<uint64_t>kd_bits(t) << 52)) * (p * (r * r) + r + 1) * 7.4583407312002067e-155
 
-# s (1 + q) / (1 + s (1 + q)), or 1 / (1 + s (1 + q)), with exp(-|x|) = s (1 + q), neither factor rounded: s is a power of 2,
-# read off the rounding sum, 2**64 too large, as in k_exp_down (0.18 ns)
-# 1.9 ulp (f32), 1.9 ulp (f64)
+# float32: c / (c + s (1 + q)) with exp(-x) = 2**n (1 + q), c = 2**-64 and s = 2**(n - 64), read off the rounding sum: nothing
+# over- or underflows before the quotient does.  0.12 ns; with what the roundings lost 0.22 ns and 1.9 ulp.
+# float64: s (1 + q) / (1 + s (1 + q)), or 1 / (1 + s (1 + q)), with exp(-|x|) = s (1 + q)
+# 2.5 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_sigmoid(real x) noexcept nogil:
     cdef real r, q, h, s, d, e, y, fn, a, t
     cdef int64_t m
     if real is float:
-        a = kf_sel(kf_abs(x) > kf(104), kf(104), kf_abs(x))
-        e = kf(12582912.0 + 127 + 64)
+        a = kx_clamp(x, kf(-104), kf(30))
+        e = kf(12582912.0 + 127 - 64)
         t = a * kf(-1.44269504088896341) + e
         fn = t - e
         r = (-a - fn * kf(0.693359375)) - fn * kf(-2.12194440054690583e-4)
@@ -622,11 +623,7 @@ cdef inline real k_sigmoid(real x) noexcept nogil:
         q = (q * r + kf(0.16666541104516536)) * r + kf(0.49999998024499914)
         q = q * (r * r) + r
         s = kf_of(<int32_t>(<uint32_t>kf_bits(t) << 23))
-        e = s * kf(5.42101086242752217e-20)
-        d = e * q + (kf(1) + e)
-        y = kf_sel(x < 0, s, kf(18446744073709551616.0)) / d
-        t = kf_sel(x < 0, q, 0) - kf(0.7) * (e * q + ((kf(1) + e) - d))  # less what d lost in its rounding; 1 / d: 0.5 ... 1
-        return (y + y * t) * kf(5.42101086242752217e-20)
+        return kf(5.42101086242752217e-20) / (s * q + (kf(5.42101086242752217e-20) + s))
     else:
         m = kd_expk(-kd_sel(kd_abs(x) > 746, 746, kd_abs(x)), &r, &q)
         h = 1 + (r + q)

@@ -184,16 +184,44 @@ def test_what_is_not_finite_stays_where_it_is(value):
             np.testing.assert_allclose(np.nan_to_num(a), np.nan_to_num(b.astype("float32")), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("shape", [(3, 40, 12, 13, 17), (2, 24, 40, 30, 33)])
+def test_what_is_not_finite_stays_where_it_is_in_filters(value, shape):
+    """A filter with a tap that is not finite is computed once more by the definition: its other taps are right."""
+    n, c, h, width, o = shape
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((n, c, h, width)).astype("float32"), rng.standard_normal((o, c, 3, 3)).astype("float32")
+    v = rng.uniform(0.01, 0.02, (n, o, h, width)).astype("float32")
+    x[1, 7, 4, 6] = x[0, 0, h - 1, 1] = value       # the last row: the upper taps do not see it
+    v[1, 5, 0, 3] = value                           # the first row: sees zeros of the padding above
+    got = []
+    for threads in (1, 2):
+        before = fastbp.get_num_threads()
+        fastbp.set_num_threads(threads)
+        try:
+            tw = fastbp.tensor(w, requires_grad=True)
+            F.conv2d(fastbp.tensor(x), tw, None, 1, 1).backward(fastbp.tensor(v))
+        finally:
+            fastbp.set_num_threads(before)
+        got.append(tw.grad.numpy())
+    assert got[0].tobytes() == got[1].tobytes()
+    with np.errstate(all="ignore"):
+        gw = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (1, 1), (1, 1), 1)[2].astype("float32")
+    np.testing.assert_array_equal(np.isnan(got[0]), np.isnan(gw))
+    assert np.isfinite(got[0][0, 0, 0]).all() and not (np.abs(got[0][0, 0, 1:]) < 1e30).any()
+    np.testing.assert_allclose(np.nan_to_num(got[0]), np.nan_to_num(gw), rtol=1e-4, atol=2e-5 if value != 3e38 else 1e32)
+
+
 def test_winograd_is_as_accurate_as_the_sum():
     rng = np.random.default_rng(0)
-    for n, c, o, h, width, p in ((4, 64, 32, 16, 16, 1), (3, 32, 64, 9, 7, 2), (2, 128, 48, 12, 10, 0)):
+    for n, c, o, h, width, p in ((4, 64, 32, 16, 16, 1), (3, 32, 64, 9, 7, 2), (2, 128, 48, 12, 10, 0), (5, 20, 9, 13, 17, 1)):
         x, w = (rng.standard_normal(s).astype("float32") for s in ((n, c, h, width), (o, c, 3, 3)))
-        tx = fastbp.tensor(x, requires_grad=True)
-        y = F.conv2d(tx, fastbp.tensor(w), None, 1, p)
+        tx, tw = fastbp.tensor(x, requires_grad=True), fastbp.tensor(w, requires_grad=True)
+        y = F.conv2d(tx, tw, None, 1, p)
         v = rng.standard_normal(y.shape).astype("float32")
         y.backward(fastbp.tensor(v))
-        want, gx, _ = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (p, p), (1, 1), 1)
-        for a, b in ((y.detach().numpy(), want), (tx.grad.numpy(), gx)):
+        want, gx, gw = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (p, p), (1, 1), 1)
+        for a, b in ((y.detach().numpy(), want), (tx.grad.numpy(), gx), (tw.grad.numpy(), gw)):
             assert np.abs(a - b).max() < 1e-6 * np.abs(b).max() and np.linalg.norm(a - b) < 4e-7 * np.linalg.norm(b)
 
 

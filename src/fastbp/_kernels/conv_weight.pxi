@@ -2,9 +2,8 @@
 #
 # The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order.  Rows of the product are
 # taps, or outputs by vectors of channels or by runs of taps, or there is no product but sums along the pixels: whatever wastes
-# fewest lanes (cv_way).  **Law**: blocks
-# depend on the shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in
-# cv_way.
+# fewest lanes (cv_way); 3 x 3 taps of many channels go to Winograd's tiles (winograd.pxi).  **Law**: blocks depend on the
+# shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in cv_way.
 
 # ---- the adjoint by the weight --------------------------------------------------------------------------------------
 
@@ -356,6 +355,7 @@ cdef enum CvWay:
     CV_TURN = 1
     CV_DOTS = 2
     CV_RUN = 3
+    CV_TILES = 4
 
 
 # The way of a shape: cycles for a tap and a vector of pixels.
@@ -375,6 +375,8 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     runs = 0.55 * v.Og * ((v.K + V - 1) // V * V) + 1.9 * V * (v.T // v.KW) * ((v.KW * v.Cg + V - 1) // V)
     runs += (1.5 if v.Cg <= 3 else 5.0) * ((v.Cg + V - 1) // V) * V * v.H * v.W / max(v.OH * v.OW, 1) + v.Og
     runs /= max(v.K, 1)
+    if wn_weight_use(v, itemsize, min(min(unfolded, turned), min(dots, runs))):
+        return CV_TILES
     if V > 1 and v.dw == 1 and v.KD == 1 and runs < min(min(unfolded, turned), dots):
         return CV_RUN
     if v.Og * v.KD * v.T * V * itemsize <= CV_SUMS and dots <= unfolded and dots <= turned:
@@ -769,6 +771,10 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
             I.workspace = (16 * turned.images * turned.band + 8 * turned.columns + 512
                            + (v.Og * turned.columns * V + v.Og * (turned.block + V) * turned.copy
                               + v.KD * turned.images * turned.plane + 4 * V) * itemsize)
+        elif way == CV_TILES:
+            I.n = v.O
+            I.workspace = wn_weight_bytes(&v)
+            work *= 0.5
         elif way == CV_RUN:
             cv_runs_layout(&v, itemsize, &runs)
             I.n = v.O
@@ -855,6 +861,8 @@ cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
         cv_weight_dots(t, I, lo, hi, ws)
     elif way == CV_TURN:
         cv_weight_turned(t, I, lo, hi, ws)
+    elif way == CV_TILES:
+        wn_weight(I, lo, hi, ws)
     elif way == CV_RUN:
         cv_weight_runs(t, I, lo, hi, ws)
     else:

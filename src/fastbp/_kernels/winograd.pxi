@@ -1,4 +1,4 @@
-# Floor 1, the room of Winograd's convolution: 3 x 3 taps, stride 1, float32, forward and the adjoint by the data.
+# Floor 1, the room of Winograd's convolution: 3 x 3 taps, stride 1, float32, all three passes.
 #
 # F(2 x 2, 3 x 3) of Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016:  Y = At ((G g Gt) * (Bt d B)) A
 # for each tile d of 4 x 4 pixels gives 2 x 2 results from 16 products instead of 36.  The products of all tiles and channels
@@ -14,6 +14,8 @@
 cdef enum:
     WN_BLOCK = 400 << 10    # bytes of transformed tiles at a time
     WN_CHAIN = 96           # channels of a chain, at most: its roundings grow with its length
+    WN_SUMS = 384 << 10     # bytes of sums of the adjoint by the weight that stay in L2
+    WN_PLANE = 8 << 10      # elements of a padded plane
 
 ctypedef struct Wino:
     int64_t C           # channels, and outputs of a pixel, and both in whole vectors
@@ -293,3 +295,186 @@ cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) n
                             2 * (i + r), min(2 * (i + r) + 2, w.OH), <float*>I.arg[0].data + n * w.O * w.OH * w.OW)
             u += rows
         lo += count
+
+
+# ---- the adjoint by the weight --------------------------------------------------------------------------------------
+
+# The adjoint of the above by g: Gt (sum over tiles of (A gy At) * (Bt d B)) G, 16 products for a tile's 36.  A unit is an output;
+# rows of tiles are taken as many at a time as the shapes say, whatever the units.  Errors are 2e-7 to 4e-7 of the norm.
+
+# Whether the shape is one, and wins.  Cycles: for a tile 1.7 products of vectors in one, 60 for a vector that is turned and
+# transformed, 20 for sums that become filters; another way takes `direct` of them for a tap of a vector of pixels.
+cdef bint wn_weight_use(const Conv* v, int64_t itemsize, double direct) noexcept nogil:
+    cdef Wino w
+    cdef double tiles
+    cdef int64_t V = MM_WIDTH(4)
+    if (itemsize != 4 or MM_WIDTH(4) == 1 or v.D != 1 or v.OD != 1 or v.KD != 1 or v.KH != 3 or v.KW != 3 or v.sh != 1
+            or v.sw != 1 or v.dh != 1 or v.dw != 1 or v.pd != 0 or v.ph > 2 or v.pw > 2 or v.groups != 1):
+        return False
+    wn_shape(v, False, &w)
+    tiles = w.th * w.tw * (16.0 * w.O * w.Cp / V / 1.7 + 60.0 * (w.Cp + w.Op) / V) + 20.0 * w.O * w.Cp / max(v.N, 1)
+    return w.C >= 8 and w.O >= 8 and tiles < direct * w.OH * w.OW * 9 * w.C / V
+
+
+# Outputs at a time: their sums stay in L2, if there is more than one block of tiles.
+cdef inline int64_t wn_outputs(const Conv* v, const Wino* w) noexcept nogil:
+    if w.rows == v.N * w.th:
+        return w.O
+    return min(w.O, max(WN_SUMS // (64 * w.Cp), 16))
+
+
+cdef int64_t wn_weight_bytes(const Conv* v) noexcept nogil:
+    cdef Wino w
+    cdef int64_t V = MM_WIDTH(4), far
+    wn_shape(v, False, &w)
+    far = (wn_outputs(v, &w) * w.Cp // V | 1) * V
+    return 4 * (16 * (w.far + w.farm + far) + max((2 * w.rows + 2) * w.Wp * max(w.Cp, w.Op), WN_PLANE + 4 * (v.OW + 2))
+                + 16 * V + 128) + 1024
+
+
+# A row of tiles of gradients: A gy At of two padded rows x, to 16 matrices.
+cdef void wn_grads(const Wino* w, const float* x, int64_t Op, float* out) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float)), t, c
+    cdef int i, j
+    cdef mm_vf d[8]
+    for t in range(w.tw):
+        c = 0
+        while c < Op:
+            for j in range(2):
+                MM_LOAD(d[j], x + (2 * t + j) * Op + c)
+                MM_LOAD(d[6 + j], x + (2 * (w.tw + t) + j) * Op + c)
+                d[2 + j] = d[j] + d[6 + j]
+                d[4 + j] = d[j] - d[6 + j]
+                d[6 + j] = -d[6 + j]
+            for i in range(4):
+                MM_STORE(out + t * w.ldm + c + 4 * i * w.farm, d[2 * i])
+                MM_STORE(out + t * w.ldm + c + (4 * i + 1) * w.farm, d[2 * i] + d[2 * i + 1])
+                MM_STORE(out + t * w.ldm + c + (4 * i + 2) * w.farm, d[2 * i] - d[2 * i + 1])
+                MM_STORE(out + t * w.ldm + c + (4 * i + 3) * w.farm, -d[2 * i + 1])
+            c += V
+
+
+# The filters of a vector of channels: Gt m G, taps one after another.  Returns whether all of them are finite.
+cdef bint wn_filters(const Wino* w, const float* m, float* out) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float))
+    cdef int i, j
+    cdef mm_vf d[16]
+    cdef mm_vf a
+    cdef mm_vf b
+    cdef MmF32 r
+    cdef float total = 0
+    MM_ZERO(r.b1)
+    for i in range(16):
+        MM_LOAD(d[i], m + i * w.faru)
+    for j in range(4):
+        a = (d[4 + j] + d[8 + j]) * <float>0.5
+        b = (d[4 + j] - d[8 + j]) * <float>0.5
+        d[j] = d[j] + a
+        d[4 + j] = b
+        d[8 + j] = a + d[12 + j]
+    for i in range(3):
+        a = (d[4 * i + 1] + d[4 * i + 2]) * <float>0.5
+        b = (d[4 * i + 1] - d[4 * i + 2]) * <float>0.5
+        d[4 * i] = d[4 * i] + a
+        a = a + d[4 * i + 3]
+        r.b1 = r.b1 + (d[4 * i] + (a + b)) * <float>0
+        MM_STORE(out + 3 * i * V, d[4 * i])
+        MM_STORE(out + (3 * i + 1) * V, b)
+        MM_STORE(out + (3 * i + 2) * V, a)
+    MM_SUM(total, r.b1)
+    return total == 0
+
+
+# One filter by the definition: sums along the rows.
+cdef void wn_filter(const Conv* v, const float* gy, const float* x, int64_t o, int64_t c, float* ws, float* out) noexcept nogil:
+    cdef int64_t n, r, rows, i, Wp = v.OW + 2, first, V = MM_WIDTH(sizeof(float))
+    cdef float* acc = ws
+    cdef float* total = ws + 9 * V
+    cdef float* padded = total + 16
+    memset(ws, 0, (9 * V + 16) * sizeof(float))
+    for n in range(v.N):
+        first = (n * v.C + c) * v.H * v.W
+        r = 0
+        while r < v.OH:
+            rows = min(max(WN_PLANE // Wp - 2, <int64_t>1), v.OH - r)
+            cv_planes(x, &first, 1, v.H, v.W, v, 1, 1, v.ph, v.pw, r, rows + 2, Wp, 0, padded)
+            cv_nine(<MmF32*>NULL, padded, Wp, gy + ((n * v.O + o) * v.OH + r) * v.OW, v.OW, rows, acc)
+            r += rows
+        cv_sum(<MmF32*>NULL, 9, acc, total)
+    for i in range(9):
+        out[i] = total[i]
+
+
+# Units: outputs.
+cdef void wn_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Conv v
+    cdef Wino w
+    cdef int64_t V = MM_WIDTH(sizeof(float)), u, n, i, r, y, c, o, t, at, count, rows, right, last, Op, k
+    cdef float* tiles
+    cdef float* grads
+    cdef float* acc
+    cdef float* taps
+    cdef float* padded
+    cdef float* gw
+    cdef bint fine
+    cdef const float* gy = <const float*>I.arg[1].data
+    cdef const float* x = <const float*>I.arg[2].data
+    cv_shape(I, &v)
+    wn_shape(&v, False, &w)
+    w.faru = (wn_outputs(&v, &w) * w.Cp // V | 1) * V
+    tiles = <float*>cv_take(&ws, 16 * w.far * sizeof(float))
+    grads = <float*>cv_take(&ws, 16 * w.farm * sizeof(float))
+    acc = <float*>cv_take(&ws, 16 * w.faru * sizeof(float))
+    padded = <float*>ws
+    right = min(w.left + w.W, w.Wp)
+    while lo < hi:
+        last = min(lo + wn_outputs(&v, &w), hi)
+        Op = (last - lo + V - 1) // V * V
+        at = 0
+        while at < v.N * w.th:
+            count = min(w.rows, v.N * w.th - at)
+            u = 0
+            while u < count:                # rows of tiles of one image
+                n = (at + u) // w.th
+                i = (at + u) % w.th
+                rows = min(count - u, w.th - i)
+                c = 0
+                while c < w.C:
+                    for r in range(2 * rows + 2):
+                        y = 2 * i - w.top + r
+                        cv_turn_row(<MmF32*>NULL, min(w.C - c, V), x + ((n * w.C + c) * w.H + y) * w.W, w.H * w.W,
+                                    min(w.left, w.Wp), right if 0 <= y < w.H else 0, w.Wp, padded + r * w.Wp * w.Cp + c, w.Cp)
+                    c += V
+                for r in range(rows):
+                    wn_tiles(&w, padded + 2 * r * w.Wp * w.Cp, tiles + (u + r) * w.tw * w.ld)
+                o = lo
+                while o < last:
+                    for r in range(2 * rows):
+                        y = 2 * i + r
+                        cv_turn_row(<MmF32*>NULL, min(last - o, V), gy + ((n * w.O + o) * w.OH + y) * w.OW, w.OH * w.OW, 0,
+                                    w.OW if y < w.OH else 0, 2 * w.tw, padded + r * 2 * w.tw * Op + (o - lo), Op)
+                    o += V
+                for r in range(rows):
+                    wn_grads(&w, padded + 4 * r * w.tw * Op, Op, grads + (u + r) * w.tw * w.ldm)
+                u += rows
+            for t in range(16):
+                mm_block(last - lo, w.Cp, count * w.tw, <const float*>grads + t * w.farm, 1, w.ldm, False,
+                         <const float*>tiles + t * w.far, w.ld, <float*>NULL, False,
+                         <const float*>(acc + t * w.faru if at > 0 else NULL), w.Cp, acc + t * w.faru, w.Cp)
+            at += count
+        taps = padded
+        for o in range(lo, last):
+            c = 0
+            while c < w.C:
+                fine = wn_filters(&w, acc + (o - lo) * w.Cp + c, taps)
+                gw = <float*>I.arg[0].data + (o * w.C + c) * 9
+                if V > 9:
+                    mm_turn(<MmF32*>NULL, 9, V, taps, V, taps + 9 * V, 9)
+                    memcpy(gw, taps + 9 * V, 9 * min(V, w.C - c) * sizeof(float))
+                for k in range(0 if V > 9 else 9):
+                    for i in range(min(V, w.C - c)):
+                        gw[i * 9 + k] = taps[k * V + i]
+                for i in range(0 if fine else min(V, w.C - c)):
+                    wn_filter(&v, gy, x, o, c + i, padded, gw + 9 * i)
+                c += V
+        lo = last

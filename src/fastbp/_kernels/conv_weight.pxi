@@ -753,7 +753,10 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     I.c[22].i = 1
     I.c[23].i = 1
     I.grain = 1
-    if dw_use(&v, itemsize) and I.opcode != K_conv_backward_weight and dw_flat_use(&v, I.opcode != K_conv):
+    if dw_use(&v, itemsize) and nr_use(&v, I.opcode == K_conv_backward_data):
+        I.n = v.C * (1 if I.opcode == K_conv_backward_weight else v.N)
+        I.workspace = 0
+    elif dw_use(&v, itemsize) and I.opcode != K_conv_backward_weight and dw_flat_use(&v, I.opcode != K_conv):
         I.n = v.N * v.C
         I.workspace = dw_flat_bytes(&v, I.opcode != K_conv)
     elif dw_use(&v, itemsize) and (I.opcode != K_conv_backward_weight or not dw_dots(&v)):
@@ -820,7 +823,9 @@ cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32 and wn_use(&v, False, sizeof(float)):
         wn_conv(I, False, lo, hi, ws)
     elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
-        if dw_flat_use(&v, False):
+        if nr_use(&v, False):
+            nr_conv(I, False, lo, hi)
+        elif dw_flat_use(&v, False):
             dw_rows(I, False, lo, hi, ws)
         else:
             dw_conv(I, False, lo, hi, ws)
@@ -839,7 +844,9 @@ cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) no
     if I.dtype == DT_F32 and wn_use(&v, True, sizeof(float)):
         wn_conv(I, True, lo, hi, ws)
     elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
-        if dw_flat_use(&v, True):
+        if nr_use(&v, True):
+            nr_conv(I, True, lo, hi)
+        elif dw_flat_use(&v, True):
             dw_rows(I, True, lo, hi, ws)
         else:
             dw_conv(I, True, lo, hi, ws)
@@ -872,7 +879,9 @@ cdef void cv_weight_any(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
 cdef int conv_backward_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cv_shape(I, &v)
-    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)) and not dw_dots(&v):
+    if I.dtype == DT_F32 and dw_use(&v, sizeof(float)) and nr_use(&v, False):
+        nr_weight(I, lo, hi)
+    elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)) and not dw_dots(&v):
         dw_weight(I, lo, hi, ws)
     elif I.dtype == DT_F32:
         cv_weight_any(<float*>NULL, I, lo, hi, ws)

@@ -54,7 +54,7 @@ cdef extern from *:
       #define MM_ZERO(v) ((v) = 0)
       #define MM_ADD(v, x) ((v) += (x))
       #define MM_LOAD(v, p) memcpy(&(v), (p), sizeof(v))
-      #define MM_STORE(p, v) memcpy((p), &(v), sizeof(v))
+      #define MM_STORE(p, v) (*(p) = (v))
       #define MM_PREFETCH(p) ((void)(p))
       #define MM_PREFETCH1(p) ((void)(p))
       #define MM_PREFETCH2(p) ((void)(p))

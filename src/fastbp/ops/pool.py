@@ -206,17 +206,9 @@ def _even(x, sizes):
 
 def _mean_along(x, dim, out):
     """Means of adaptive windows along one dimension."""
-    size = x.shape[dim]
-    if out == size:
+    if out == x.shape[dim]:
         return x
-    windows = _spread(size, out)
-    longest = max(map(len, windows), default=0)
-    tail = (1,) * (x.ndim - dim - 1)
-    index = F.tensor([min(w.start + k, size - 1) for w in windows for k in range(longest)], dtype=F.int64)
-    seen = F.index_select(x, dim, index).reshape(*x.shape[:dim], out, longest, *x.shape[dim + 1:])
-    keep = F.tensor([[k < len(w) for k in range(longest)] for w in windows], dtype=F.bool_).reshape(out, longest, *tail)
-    count = F.tensor([len(w) for w in windows], dtype=x.dtype).reshape(out, *tail)
-    return F.where(keep, seen, 0.0).sum(dim + 1) / count
+    return F.stack([x.narrow(dim, w.start, len(w)).mean(dim) for w in _spread(x.shape[dim], out)], dim)
 
 
 def _adaptive_avg_pool(name, n, input, output_size):
@@ -242,6 +234,9 @@ def _adaptive_max_pool(name, n, input, output_size, return_indices):
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[n - 1]
 
     def run(x):
+        if sizes == (1,) * n:
+            pair = [t.reshape(*x.shape[:2], *sizes) for t in F.max(x.flatten(2), 2)]
+            return tuple(pair) if return_indices else pair[0]
         even = _even(x, sizes)
         if even is not None:
             return pool(x, even, even, 0, 1, False, return_indices)

@@ -199,6 +199,29 @@ def test_printing():
         assert text.startswith("tensor([")
 
 
+@pytest.mark.parametrize("name, value, error", [
+    ("precision", len, TypeError), ("precision", 2000, ValueError), ("threshold", -1, ValueError), ("edgeitems", 1.5, TypeError),
+    ("linewidth", "wide", TypeError), ("sci_mode", 3, TypeError), ("precision", float("nan"), TypeError),
+])
+def test_printing_options_are_checked(name, value, error):
+    x = fastbp.arange(7.0) / 3
+    before = repr(x)
+    with pytest.raises(error, match=f"set_printoptions: {name} "):
+        fastbp.set_printoptions(**{"precision": 1, "edgeitems": 1, name: value})
+    assert repr(x) == before
+
+
+def test_printing_options():
+    try:
+        fastbp.set_printoptions(precision=1, edgeitems=np.int64(1), threshold=3, linewidth=float("inf"), sci_mode=False)
+        assert repr(fastbp.arange(7.0) / 4) == "tensor([0.0,  ..., 1.5])"
+        fastbp.set_printoptions(threshold=float("inf"))
+        assert repr(fastbp.arange(100)).count(",") == 99 and "\n" not in repr(fastbp.arange(100))
+    finally:
+        fastbp.set_printoptions(profile="default")
+    assert "\n" in repr(fastbp.arange(100))
+
+
 # ---- NumPy, buffers, DLPack -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", ALL)

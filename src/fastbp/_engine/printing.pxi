@@ -47,17 +47,33 @@ cdef dict PROFILES = {"default": dict(PRINTING), "short": {**PRINTING, "precisio
                       "full": {**PRINTING, "threshold": INFINITY}}
 
 
+cdef object printing_number(str name, object value):
+    """A number among the options: of digits at most 1,100 (no float64 has more), of all else as many as there can be."""
+    from operator import index
+    try:
+        value = 2 ** 31 if isinstance(value, py.float) and value == INFINITY else index(value)
+    except TypeError:
+        raise TypeError(f"set_printoptions: {name} {describe(value)} must be an int.") from None
+    if value < 0 or (name == "precision" and value > 1100):
+        raise ValueError(f"set_printoptions: {name} {value} must be from 0{' to 1,100' if name == 'precision' else ' on'}.")
+    return py.min([value, 2 ** 31])
+
+
 def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None):
     """How tensors are printed: digits, elements before a summary, elements at its ends, columns, scientific notation.
 
     profile: "default", "short" or "full", which the other arguments then change.
+    Errors: TypeError and ValueError for what is no number from 0 on (precision: to 1,100); nothing is changed then.
     """
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    given = {name: printing_number(name, value) for name, value in given.items() if value is not None}
+    if sci_mode is not None and type(sci_mode) is not py.bool:
+        raise TypeError(f"set_printoptions: sci_mode {describe(sci_mode)} must be True, False or None.")
     if profile is not None:
         if profile not in PROFILES:
             raise ValueError(f"set_printoptions: profile {profile!r} is none of 'default', 'short', 'full'.")
         PRINTING.update(PROFILES[profile])
-    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
-    PRINTING.update({name: value for name, value in given.items() if value is not None})
+    PRINTING.update(given)
     PRINTING["sci_mode"] = sci_mode
 
 
@@ -67,7 +83,7 @@ cdef object form_of(object a):
     digits, sci = PRINTING["precision"], PRINTING["sci_mode"]
     values = a.ravel().tolist()
     if a.dtype.kind != "f":
-        return str, py.max([len(str(x)) for x in values])
+        return str, py.max([len(str(x)) for x in values], default=1)
     seen = [x for x in values if x and isfinite(x)]             # zeros, infinities and NaN have no say
     whole_numbers = py.all([x == floor(x) for x in seen])
     sizes = [py.abs(x) for x in seen] or [1.0]

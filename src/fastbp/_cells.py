@@ -238,7 +238,7 @@ class Number(_core.Cell):
         _core.Cell.__init__(self, value)
         self._tape, self._place = tape, place
 
-    @property
+    @property           # type: ignore[misc]
     def __class__(self):
         return type(self.value)
 

@@ -333,7 +333,7 @@ cdef object max_pool(str op, Tensor x, object kernel_size, object stride, object
     if must_record(x):
         n = record_shape(OP_max_pool_values, x, y)
         more_of(n).extra = (index, (each_of(q.nd, q.w + 2), each_of(q.nd, q.stride), each_of(q.nd, q.padding),
-                           each_of(q.nd, q.dilation), ceil_mode))
+                                    each_of(q.nd, q.dilation), ceil_mode))
     return y, index
 
 

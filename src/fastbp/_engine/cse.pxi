@@ -3,8 +3,9 @@
 # had computed already.
 #
 # The pass decides on plain lists (`_duplicates`), and is tested on them; `share_results` takes a program apart and names slots
-# anew, and dead code goes afterwards, with what only led to a result that is shared.  Memory: the first result must live until the second is computed anyway, or be small, so
-# that no more lives at any time than before: what a program computes again to save memory (checkpoint) stays as it is.
+# anew, and dead code goes afterwards, with what only led to a result that is shared.  Memory: the first result must live until
+# the second is computed anyway, or be small, so that no more lives at any time than before: what a program computes again to
+# save memory (checkpoint) stays as it is.
 
 cdef int64_t SHARE_BYTES = 1 << 14      # results so small are kept until they are computed for the second time
 
@@ -62,7 +63,8 @@ cdef object key_of_step(Program p, const Step* s):
             return None
     places = tuple([(s.slot[j] >= 0, s.offset[j]) for j in range(s.narg)])
     if s.I == NULL:
-        return (s.op, <size_t>s.strip, s.n, s.item, places, None if s.c == NULL else (<const char*>s.c)[:MAXCONST * sizeof(Const)],
+        return (s.op, <size_t>s.strip, s.n, s.item, places,
+                None if s.c == NULL else (<const char*>s.c)[:MAXCONST * sizeof(Const)],
                 tuple([s.number[j - 1] for j in range(1, s.narg) if s.slot[j] < 0]))
     memcpy(&I, s.I, sizeof(Instr))
     for j in range(MAXARG):

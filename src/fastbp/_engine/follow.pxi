@@ -8,11 +8,12 @@
 # writes at the same elements only, and must not write what the product reads.  `chain_end` knows; the checker asks it too.
 
 #
-# Where it pays, one thread, time with followers by time without: x[M, 64] by w[64, 1024], then relu and a sum, 0.87 for M = 16,384,
-# 0.93 for 3,072 to 4,096, 0.96 for 2,048 (8 MB); a residual 0.92 and 0.99; four operations 0.93 and 0.96; gelu, which computes
-# more than it moves, 1.00; a step of two layers over 16,384 rows 0.92; relu behind [16384, 256] by [256, 1024] 0.98, 0.93 on two
-# threads.  Below 8 MB the last cache gives the result back at no cost (1.00 for 1 MB, 1.03 for four operations over 4 MB), and
-# a second factor that is not packed at once leaves the second cache no room for what follows (1.00 to 1.03 for k = 400 to 1,024).
+# Where it pays, one thread, time with followers by time without: x[M, 64] by w[64, 1024], then relu and a sum, 0.87 for M =
+# 16,384, 0.93 for 3,072 to 4,096, 0.96 for 2,048 (8 MB); a residual 0.92 and 0.99; four operations 0.93 and 0.96; gelu, which
+# computes more than it moves, 1.00; a step of two layers over 16,384 rows 0.92; relu behind [16384, 256] by [256, 1024] 0.98,
+# 0.93 on two threads.  Below 8 MB the last cache gives the result back at no cost (1.00 for 1 MB, 1.03 for four operations over
+# 4 MB), and a second factor that is not packed at once leaves the second cache no room for what follows (1.00 to 1.03 for k =
+# 400 to 1,024).
 
 cdef int64_t FOLLOW_FROM = 8 << 20          # bytes of a product's result from which on steps follow it
 cdef int64_t FOLLOW_MOST = 1 << 20          # bytes of its second factor, at most
@@ -111,7 +112,7 @@ cdef bint may_follow(Program p, const Step* s, int64_t n, dict made, dict seen) 
 
 
 cdef Py_ssize_t chain_end(Program p, Py_ssize_t product, Py_ssize_t first) except -1:
-    """The step behind the last one from `first` on that may follow the product: whole groups, of which the last needs the result."""
+    """The step behind the last one from `first` on that may follow the product: whole groups; the last needs the result."""
     cdef Step* s = &p.steps[product]
     cdef Py_ssize_t k = first, end = first, last
     cdef int64_t n = product_elements(s)
@@ -141,7 +142,7 @@ cdef Py_ssize_t chain_end(Program p, Py_ssize_t product, Py_ssize_t first) excep
 
 
 cdef bint may_sink(Program p, Py_ssize_t product, Py_ssize_t to) except -1:
-    """Whether a product may run just before step `to` instead: what lies between neither touches its result nor writes what it reads."""
+    """Whether a product may run just before step `to`: what lies between neither touches its result nor writes what it reads."""
     cdef Step* a = &p.steps[product]
     cdef Step* s
     cdef Py_ssize_t k

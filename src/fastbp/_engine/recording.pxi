@@ -832,7 +832,7 @@ def _held_elsewhere(Recording r not None, list results):
 
 # ---- the backward half ----------------------------------------------------------------------------------------------
 
-cdef list PAIRS = None          # gathers (leaf, gradient) in the order of delivery, in place of adding to .grad; None: the next node
+cdef list PAIRS = None          # gathers (leaf, gradient) as delivered, in place of adding to .grad; None: the next node
 
 
 def _record_backward(Recording r not None, list outputs):

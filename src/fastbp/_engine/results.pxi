@@ -58,5 +58,3 @@ cdef object note_numpy(Tensor t):
         WATCH_THREAD = thread
     REC.later.append((value, t, "numpy"))
     return value
-
-

@@ -23,7 +23,8 @@ cdef inline real ctc_add(real a, real b, real c) noexcept nogil:
     return k_log(k_exp_down(a - top) + k_exp_down(b - top) + k_exp_down(c - top)) + top
 
 # classes of the states, and 0 where a path may come from two states before, else an impossible event
-cdef inline void ctc_states(real* jump, int64_t* at, const int64_t* labels, int64_t size, int64_t blank, int64_t w) noexcept nogil:
+cdef inline void ctc_states(real* jump, int64_t* at, const int64_t* labels, int64_t size, int64_t blank,
+                            int64_t w) noexcept nogil:
     cdef int64_t s
     for s in range(w):
         at[s] = blank if s & 1 == 0 or s > 2 * size else labels[s // 2]

@@ -6,7 +6,6 @@
 # An element's sums are finished before anything follows, and then it meets the same strips in the same order: the bits are
 # those of eager.  The parts come in any order and on any thread, so followers may touch what the product or another follower
 # writes at the same elements only, and must not write what the product reads.  `chain_end` knows; the checker asks it too.
-
 #
 # Where it pays, one thread, time with followers by time without: x[M, 64] by w[64, 1024], then relu and a sum, 0.87 for M =
 # 16,384, 0.93 for 3,072 to 4,096, 0.96 for 2,048 (8 MB); a residual 0.92 and 0.99; four operations 0.93 and 0.96; gelu, which

@@ -64,23 +64,26 @@ def test_transposed_convolution_is_the_adjoint(sizes, kernel, stride, padding, d
 
 
 def by_taps(x, w, v, stride, padding, dilation, groups):
-    """A convolution and its adjoints on v, tap by tap; exact for small integers."""
-    n = w.ndim - 2
-    padded = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]])
-    out = [(padded.shape[2 + k] - dilation[k] * (w.shape[2 + k] - 1) - 1) // stride[k] + 1 for k in range(n)]
-    parts = padded.reshape(x.shape[0], groups, w.shape[1], *padded.shape[2:])
+    """A convolution and its adjoints on v, tap by tap; exact for small integers.  Padding meets nothing."""
+    out = v.shape[2:]
+    xs = x.reshape(x.shape[0], groups, w.shape[1], *x.shape[2:])
     ws = w.reshape(groups, -1, *w.shape[1:])
     vs = v.reshape(x.shape[0], groups, -1, *out)
-    y, gx, gw = np.zeros_like(vs), np.zeros_like(parts), np.zeros_like(ws)
+    y, gx, gw = np.zeros_like(vs), np.zeros_like(xs), np.zeros_like(ws)
     for place in np.ndindex(w.shape[2:]):
-        at = (slice(None),) * 3 + tuple(slice(i * d, i * d + (o - 1) * s + 1, s)
-                                        for i, d, o, s in zip(place, dilation, out, stride))
+        # the results whose windows have this tap inside the input, and where it is there
+        first = [k * d - p for k, d, p in zip(place, dilation, padding)]
+        lo = [max(-(f // s), 0) for f, s in zip(first, stride)]
+        hi = [min((size - 1 - f) // s + 1, o) for f, s, size, o in zip(first, stride, x.shape[2:], out)]
+        if any(a >= b for a, b in zip(lo, hi)):
+            continue
+        of = (slice(None),) * 3 + tuple(slice(a, b) for a, b in zip(lo, hi))
+        at = (slice(None),) * 3 + tuple(slice(a * s + f, (b - 1) * s + f + 1, s) for a, b, s, f in zip(lo, hi, stride, first))
         tap = (..., *place)
-        y += np.einsum("ngc...,goc->ngo...", parts[at], ws[tap])
-        gx[at] += np.einsum("ngo...,goc->ngc...", vs, ws[tap])
-        gw[tap] += np.einsum("ngcp,ngop->goc", parts[at].reshape(*parts.shape[:3], -1), vs.reshape(*vs.shape[:3], -1))
-    inside = (slice(None), slice(None), *(slice(p, p + size) for p, size in zip(padding, x.shape[2:])))
-    return y.reshape(v.shape), gx.reshape(padded.shape)[inside], gw.reshape(w.shape)
+        y[of] += np.einsum("ngc...,goc->ngo...", xs[at], ws[tap])
+        gx[at] += np.einsum("ngo...,goc->ngc...", vs[of], ws[tap])
+        gw[tap] += np.einsum("ngcp,ngop->goc", xs[at].reshape(*xs.shape[:3], -1), vs[of].reshape(*vs.shape[:3], -1))
+    return y.reshape(v.shape), gx.reshape(x.shape), gw.reshape(w.shape)
 
 
 SHAPES = [      # input, weight, stride, padding, dilation, groups: each way that the kernels take, with odd ends
@@ -157,10 +160,43 @@ def test_nan_reaches_what_sees_it(x, w, stride, padding, dilation, groups):
             np.testing.assert_array_equal(np.isnan(y.detach().numpy()), seen[0][0] > 0)
         else:
             np.testing.assert_array_equal(np.isnan(tx.grad.numpy()), seen[1][1] > 0)
-        # padding counts as zeros, and 0 * NaN is NaN: a NaN of the gradient reaches all taps of its output
-        want = seen[0][2] > 0 if k == 0 else np.broadcast_to((first.sum((0, *range(2, first.ndim))) > 0).reshape(
-            -1, *[1] * (len(w) - 1)), w)
-        np.testing.assert_array_equal(np.isnan(tw.grad.numpy()), want)
+        np.testing.assert_array_equal(np.isnan(tw.grad.numpy()), seen[k][2] > 0)
+
+
+@pytest.mark.parametrize("x, w, stride, padding, dilation, groups", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_padding_meets_no_infinity(x, w, stride, padding, dilation, groups, dtype):
+    """Infinite weights, or gradients, reach what sees them inside the input: padding is no zero to be multiplied."""
+    rng = np.random.default_rng(len(x) + x[1])
+    out = [(x[2 + k] + 2 * padding[k] - dilation[k] * (w[2 + k] - 1) - 1) // stride[k] + 1 for k in range(len(stride))]
+    xs, ws, vs, b = (rng.integers(1, 5, s).astype(dtype) for s in (x, w, (x[0], w[0], *out), w[0]))
+    infinite, steep = ws.copy(), vs.copy()
+    infinite.reshape(-1)[0] = -np.inf
+    infinite.reshape(-1)[-1] = np.inf
+    steep.reshape(-1)[0] = np.inf
+    with np.errstate(all="ignore"):
+        y, gx, _ = by_taps(xs, infinite, vs, stride, padding, dilation, groups)
+        gw = by_taps(xs, ws, steep, stride, padding, dilation, groups)[2]
+    assert np.isfinite(y).any() or not any(padding)
+    n = len(stride)
+    conv, back = getattr(F, f"conv{n}d"), getattr(F, f"conv_transpose{n}d")
+    extra = tuple(a - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
+                  for a, o, s, p, d, k in zip(x[2:], out, stride, padding, dilation, w[2:]))
+    before = fastbp.get_num_threads()
+    try:
+        for threads in (1, 3):
+            fastbp.set_num_threads(threads)
+            tx, tw = fastbp.tensor(xs, requires_grad=True), fastbp.tensor(infinite)
+            ty = conv(tx, tw, fastbp.tensor(b), stride, padding, dilation, groups)
+            np.testing.assert_array_equal(ty.detach().numpy(), y + b.reshape(-1, *[1] * n))
+            ty.backward(fastbp.tensor(vs))
+            np.testing.assert_array_equal(tx.grad.numpy(), gx)
+            np.testing.assert_array_equal(back(fastbp.tensor(vs), tw, None, stride, padding, extra, groups, dilation).numpy(), gx)
+            tw = fastbp.tensor(ws, requires_grad=True)
+            conv(fastbp.tensor(xs), tw, None, stride, padding, dilation, groups).backward(fastbp.tensor(steep))
+            np.testing.assert_array_equal(tw.grad.numpy(), gw)
+    finally:
+        fastbp.set_num_threads(before)
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan, 3e38])

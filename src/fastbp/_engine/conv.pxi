@@ -79,17 +79,17 @@ cdef int run_conv(int kernel, int op, Tensor first, Tensor second, Tensor third,
     if bias is not None:
         set_operand(&I.arg[3], bias)
     set_geometry(&I, q)
+    I.flags = zeros
     K.conv_plan(&I, THREADS)
     execute(&I)
-    if zeros:
+    if kernel == K_conv_backward_weight:        # what came out NaN because of padding or a strong zero
         start(&I, K_conv_mend, op, first.code, 1, 3)
         set_operand(&I.arg[0], first)
         set_operand(&I.arg[1], second)
         set_operand(&I.arg[2], third)
         set_geometry(&I, q)
         I.flags = F_ACCUMULATE | zeros
-        I.c[22].i = 0 if kernel == K_conv else 1 if kernel == K_conv_backward_data else 2
-        I.n = q.w[0] if kernel == K_conv_backward_weight else q.x[0] * (q.w[0] if kernel == K_conv else q.x[1])
+        I.n = q.w[0]
         I.cost = 5 + 0.1 * first.n / I.n
         execute(&I)
     return 0

@@ -817,43 +817,41 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     I.cost = work / (I.n if I.n else 1)
 
 
-cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+# Forward, or the adjoint by the data.
+cdef void cv_images(real* t, const Instr* I, bint data, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cv_shape(I, &v)
-    if I.dtype == DT_F32 and wn_use(&v, False, sizeof(float)):
-        wn_conv(I, False, lo, hi, ws)
-    elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
-        if nr_use(&v, False):
-            nr_conv(I, False, lo, hi)
-        elif dw_flat_use(&v, False):
-            dw_rows(I, False, lo, hi, ws)
+    if wn_use(&v, data, sizeof(real)):
+        wn_conv(I, data, lo, hi, ws)
+    elif dw_use(&v, sizeof(real)):
+        if nr_use(&v, data):
+            nr_conv(I, data, lo, hi)
+        elif dw_flat_use(&v, data):
+            dw_rows(I, data, lo, hi, ws)
         else:
-            dw_conv(I, False, lo, hi, ws)
-    elif I.dtype == DT_F32:
-        cv_forward(<float*>NULL, I, lo, hi, ws)
+            dw_conv(I, data, lo, hi, ws)
+    elif data:
+        cv_data(t, I, lo, hi, ws)
+    else:
+        cv_forward(t, I, lo, hi, ws)
+    mend_images(<real*>I.arg[0].data, I, data, lo, hi)
+
+
+cdef int conv(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32:
+        cv_images(<float*>NULL, I, False, lo, hi, ws)
     elif I.dtype == DT_F64:
-        cv_forward(<double*>NULL, I, lo, hi, ws)
+        cv_images(<double*>NULL, I, False, lo, hi, ws)
     else:
         return ST_UNSUPPORTED
     return ST_OK
 
 
 cdef int conv_backward_data(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    cdef Conv v
-    cv_shape(I, &v)
-    if I.dtype == DT_F32 and wn_use(&v, True, sizeof(float)):
-        wn_conv(I, True, lo, hi, ws)
-    elif I.dtype == DT_F32 and dw_use(&v, sizeof(float)):
-        if nr_use(&v, True):
-            nr_conv(I, True, lo, hi)
-        elif dw_flat_use(&v, True):
-            dw_rows(I, True, lo, hi, ws)
-        else:
-            dw_conv(I, True, lo, hi, ws)
-    elif I.dtype == DT_F32:
-        cv_data(<float*>NULL, I, lo, hi, ws)
+    if I.dtype == DT_F32:
+        cv_images(<float*>NULL, I, True, lo, hi, ws)
     elif I.dtype == DT_F64:
-        cv_data(<double*>NULL, I, lo, hi, ws)
+        cv_images(<double*>NULL, I, True, lo, hi, ws)
     else:
         return ST_UNSUPPORTED
     return ST_OK

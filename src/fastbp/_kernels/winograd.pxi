@@ -189,7 +189,7 @@ cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* ou
     return total == 0
 
 
-# Rows [y, y1) of an image's results, by the definition; zeros of the padding count.
+# Rows [y, y1) of an image's results, by the definition.
 cdef void wn_rows(const Wino* w, bint back, const float* x, const float* weight, const float* bias, int64_t y, int64_t y1,
                   float* out) noexcept nogil:
     cdef int64_t o, c, k, r, t, x0, x1, shift
@@ -211,12 +211,8 @@ cdef void wn_rows(const Wino* w, bint back, const float* x, const float* weight,
                     at = x + (c * w.H + r) * w.W + shift
                     if not 0 <= r < w.H:
                         x1 = x0
-                    for t in range(x0):
-                        row[t] += g * 0
                     for t in range(x0, x1):
                         row[t] += g * at[t]
-                    for t in range(x1, w.OW):
-                        row[t] += g * 0
             if bias != NULL:
                 for t in range(w.OW):
                     row[t] += bias[o]

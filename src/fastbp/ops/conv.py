@@ -82,7 +82,7 @@ def _other(zeros):
 
 fused("conv_forward(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups, "
       "int zeros=0)",
-      ("conv", "conv_mend"), _conv,
+      ("conv",), _conv,
       {"input": lambda v, weight, input_shape, stride, padding, dilation, groups, zeros:
        F.conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups, FIRST | (zeros & SECOND)),
        "weight": lambda v, input, weight_shape, stride, padding, dilation, groups, zeros:
@@ -100,7 +100,7 @@ fused("conv_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] s
       doc="Adjoint of a convolution with respect to its input: the transposed convolution.")
 fused("conv_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, "
       "int groups, int zeros=0)",
-      ("conv_backward_weight",), _conv_backward_weight,
+      ("conv_backward_weight", "conv_mend"), _conv_backward_weight,
       {"grad": lambda v, input, grad_shape, stride, padding, dilation, groups, zeros:
        _cut(F.conv_forward(input, v, None, stride, padding, dilation, groups, (FIRST if zeros & SECOND else 0) | SECOND),
             grad_shape),

@@ -58,6 +58,11 @@ cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogi
     return min(max(MM_NB // (kc * itemsize), 64), N + 63) & ~<int64_t>63
 
 
+# The distance of A's rows when they are copied: an odd number of cache lines, so that the rows of a tile share no set of L1.
+cdef inline int64_t mm_ka(int64_t kc, int64_t itemsize) noexcept nogil:
+    return ((kc * itemsize + 63) // 64 | 1) * (64 // itemsize)
+
+
 # Transposes the product, C' = B' A', so that the few rows come first.
 cdef inline void mm_swap(MmJob* j) noexcept nogil:
     j.M, j.N = j.N, j.M
@@ -264,6 +269,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                      const real* start,
                      int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count
+    cdef int64_t ka = mm_ka(kc, sizeof(real)), rs
     cdef const real* a0 = a
     cdef const real* b0 = b
     cdef real* c0 = c
@@ -271,7 +277,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
     cdef real* ap
     cdef const real* s
     cdef int64_t ls
-    cdef int pa = w.pack_a
+    cdef bint pa = w.pack_a != 0, strips
     cdef bint fill = w.way == MM_PACK and w.csb == 1 and M >= 2 * MM_MR and w.rsb * <int64_t>sizeof(real) % 4096 != 0
     cdef real* packed = NULL
     cdef const real* ai
@@ -292,6 +298,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         nc = N
         mc = M
         pa = 0
+    strips = pa and w.csa != 1          # of A's columns; rows that are contiguous are only moved
     if K == 0:
         kc = 1
     j = 0
@@ -317,11 +324,14 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
             i = 0
             while i < M:
                 m = min(mc, M - i)
-                if pa and w.rsa == 1:
+                if strips and w.rsa == 1:
                     if real is float:
                         mm_strips(<MmF32*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
                     else:
                         mm_strips(<MmF64*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
+                elif pa and not strips:
+                    for q in range(m):
+                        memcpy(ap + q * ka, a + (i + q) * w.rsa + p, k * sizeof(real))
                 elif pa:
                     q = 0
                     while q < m:
@@ -329,8 +339,10 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                         mm_pack(t, k, a + (i + q) * w.rsa + p * w.csa, w.rsa, w.csa, ap + q * k, t)
                         q += t
                 ai = a + i * w.rsa + p * w.csa
+                rs = w.rsa
                 if pa:
                     ai = ap
+                    rs = k if strips else ka
                 si = NULL
                 if s != NULL:
                     si = s + i * ls
@@ -341,7 +353,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                         count = 2 * MM_MR * max(<int64_t>1, 16384 // (2 * MM_MR * n * <int64_t>sizeof(real)))
                         if t >= count + MM_MR:
                             t = count
-                    mm_block(t, n, k, ai + q * (k if pa else w.rsa), w.rsa, w.csa, pa != 0, b + p * w.rsb + j * w.csb, w.rsb,
+                    mm_block(t, n, k, ai + q * rs, rs, w.csa, strips, b + p * w.rsb + j * w.csb, w.rsb,
                              packed, fill and i == 0 and q == 0, si + q * ls if si != NULL else si, ls,
                              c + (i + q) * w.rsc + j, w.rsc)
                     if done != NULL and p + k >= K:
@@ -619,8 +631,8 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     I.cost = 30 + work / (I.c[3].i * I.c[4].i) * (1.0 if I.dtype == DT_I64 else itemsize * 0.006)
     I.workspace = 0
     if w.way == MM_PACK and I.dtype != DT_I64:
-        I.workspace = kc * itemsize * (mm_nc(kc, w.N,
-                                       itemsize) + MM_VB // itemsize * 2 + (MM_MC + 16 if w.pack_a else 0)) + 64
+        I.workspace = itemsize * (kc * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2)
+                                  + ((MM_MC + 16) * mm_ka(kc, itemsize) if w.pack_a else 0)) + 64
     if w.way == MM_DOTS and w.csa != 1:
         I.workspace = w.M * w.K * itemsize
     I.workspace += mm_bias_bytes(I, itemsize) + 256

@@ -754,13 +754,27 @@ def test_module_argument_overwritten_before_backward():
             out.sum().backward()
 
 
-def test_module_backward_twice_raises():
-    model = fastbp.compile(mlp())
+def test_module_backward_twice():
+    net = mlp()
+    model = fastbp.compile(net)
     x = fastbp.ones(2, 7)
     for _ in range(4):
         loss = model(x).sum()
         loss.backward(retain_graph=True)
-    with pytest.raises(fastbp.GraphError, match="compile"):
+    net.zero_grad()
+    with pytest.warns(UserWarning, match="runs a second time"):
+        loss.backward()
+    with pytest.raises(fastbp.GraphError, match="freed"):
+        loss.backward()
+    found = [p.grad.tolist() for p in net.parameters()]
+    net.zero_grad()
+    net(x).sum().backward()
+    assert [p.grad.tolist() for p in net.parameters()] == found
+    model = fastbp.compile(net)
+    for _ in range(4):
+        loss = model(x).sum()
+        loss.backward()
+    with pytest.raises(fastbp.GraphError, match="freed"):
         loss.backward()
 
 

@@ -20,7 +20,6 @@ import numpy
 from fastbp import _cells, _core, _flow
 from fastbp._conditions import HOME, SIMPLE, Calls, Conditions, Standin, dice, same
 from fastbp._core import ReplayError, Tensor
-from fastbp.autograd import grad
 from fastbp.autograd.function import Function
 from fastbp.autograd.grad_mode import set_grad_enabled
 from fastbp.nn.module import WATCHERS, Module
@@ -34,6 +33,7 @@ _TRIES = 4              # recordings that do not agree, before a function runs e
 _MISSES = 24            # calls in a row of one key that no program could stand in for, likewise
 _VALUES = 24            # values of the numbers and objects among the arguments, if hardly any comes again
 READS = ("item", "tolist", "numpy")     # methods that read a tensor, and may be called when a program has run
+_AGAIN = "its backward pass is differentiated again (create_graph=True)"
 _FIXED = (*SIMPLE, complex, range, numpy.number, numpy.bool_, _core.Size, type(_core.float32), _core.device)     # never change
 _LIVE: list = []        # weak references to all compiled functions, for reset()
 _RECORDER = threading.Lock()        # one call is recorded at a time; all others, also those inside it, run eagerly meanwhile
@@ -130,11 +130,12 @@ class _Variant:
     """One recorded program of a function, and when it holds."""
 
     __slots__ = ("conditions", "differs", "edges", "fixed", "kept", "program", "ready", "reason", "recording", "spec", "tape",
-                 "tracked", "tries")
+                 "tracked", "tries", "turns", "used")
 
     def __init__(self):
         self.recording = self.program = self.conditions = self.spec = self.reason = self.differs = None
-        self.tries = 0
+        self.tries = self.turns = 0
+        self.used = None                        # which results get adjoints; None: it is not known yet, perhaps all
         self.kept, self.fixed = {}, ()          # results that are tensors from before, by number: what they were; what they are
         self.edges = self.tracked = None        # of a program in two halves: who gets its gradients; which results are tracked
         self.tape = None                        # of the numbers among the arguments that may be others in each call
@@ -149,19 +150,54 @@ class _Replay(Function):
     """A program in two halves as one node of the tape."""
 
     @staticmethod
-    def forward(ctx, variant, tensors, again, *edges):
-        ctx.offsets = _core._offsets(variant.program)
-        results, ctx.frame = _core._replay(variant.program, tensors)
-        ctx.variant, ctx.program, ctx.again, ctx.edges = variant, variant.program, again, edges
-        ctx.mark_non_differentiable(*[r for r, tracked in zip(results, variant.tracked) if not tracked])
+    def forward(ctx, fold, tensors, *edges):
+        results, fold.frame = _core._replay(fold.program, tensors)
+        fold.edges = len(edges)
+        _core._fold(ctx, fold)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*[r for r, tracked in zip(results, fold.variant.tracked) if not tracked])
         return tuple(results)
 
     @staticmethod
     def backward(ctx, *adjoints):
-        if _core.is_grad_enabled():
-            return (None, None, None, *ctx.again(ctx, adjoints))
-        adjoints = [a.contiguous() for a, tracked in zip(adjoints, ctx.variant.tracked) if tracked]
-        return (None, None, None, *_core._replay_backward(ctx.program, ctx.frame, adjoints))
+        fold = ctx.fold
+        grads = _core._replay_backward(fold.program, fold.frame, [a.contiguous() for a in adjoints if a is not None])
+        fold.spent = True
+        return (None, None, *grads, *[None] * (fold.edges - len(grads)))
+
+
+class _Fold:
+    """The call that a `_Replay` stands for, which can be made once more, on the tape (`_engine/unfold.pxi`)."""
+
+    __slots__ = ("args", "compiled", "edges", "frame", "kwargs", "program", "spent", "stays", "used", "variant")
+
+    def __init__(self, compiled, variant, args, kwargs):
+        self.compiled, self.variant, self.args, self.kwargs = compiled, variant, args, kwargs
+        self.program, self.used, self.spent = variant.program, variant.used, False
+        self.stays = variant.used != variant.tracked        # other results may have their backward pass later
+
+    def opens(self, create, given):
+        """The call's results with their graph (None for those without), if the program's backward half does not do."""
+        if not create and not self.spent and given == self.used:
+            return None
+        before = _core._before(self.frame) if self.variant.conditions.hold() else None
+        if before is None:
+            raise _core.GraphError("backward of a compiled function with create_graph=True, or a second time: what the function "
+                                   "read was written to since it was called, or it writes to large buffers. Compile the whole "
+                                   "step, with the backward pass inside, or do not compile the function.")
+        now = _core._put_back(before)
+        try:
+            with set_grad_enabled(True):
+                found = _tensors_of(self.compiled._function(*self.args, **self.kwargs))
+        finally:
+            _core._put_back(now)
+        tracked = self.variant.tracked
+        if create or self.spent:
+            self.compiled._refuse(self.variant, _AGAIN if create else "its backward pass runs a second time (retain_graph=True)",
+                                  None)
+        elif self.variant.program is self.program:
+            self.compiled._turn(self.variant, given)
+        return [t if yes else None for t, yes in zip(found, tracked)]
 
 
 def _in_turn(pairs):
@@ -310,31 +346,18 @@ class Compiled(Standin):
             results = _core._replay(variant.program, tensors)
         else:
             edges = [tensors[e] if isinstance(e, int) else e for e in variant.edges]
-            results = list(_Replay.apply(variant, tensors, functools.partial(self._again, args, kwargs), *edges))
+            results = list(_Replay.apply(_Fold(self, variant, args, kwargs), tensors, *edges))
         for k, source in variant.fixed:
             results[k] = tensors[source] if isinstance(source, int) else source
         return _build(variant.spec, results)
 
-    def _again(self, args, kwargs, ctx, adjoints):
-        """Gradients that can be differentiated again: of the function, run once more on the tape."""
-        if ctx.offsets is None:
-            raise _core.GraphError("backward of a compiled function with create_graph=True: it writes to buffers, and cannot be "
-                                   "run a second time. Compile the whole step, with the backward pass inside.")
-        leaves = list({id(e): e for e in ctx.edges}.values())
-        same = {id(e): e if e.is_leaf else e.view_as(e) for e in leaves}
-        now = _core._set_offsets(ctx.offsets)
-        walls = [same[id(e)] for e in leaves if not e.is_leaf]
-        try:
-            found = _tensors_of(self._function(*_replaced(args, same), **_replaced(kwargs, same)))
-            pairs = [(t, a) for t, a, yes in zip(found, adjoints, ctx.variant.tracked) if yes and a is not None]
-            _core._walls(walls, True)           # the walk outside goes on where this one ends
-            grads = grad([t for t, _ in pairs], list(same.values()), [a for _, a in pairs], create_graph=True, allow_unused=True)
-        finally:
-            _core._walls(walls, False)
-            _core._set_offsets(now)
-        self._refuse(ctx.variant, "its backward pass is differentiated again (create_graph=True)", None)
-        left = {id(e): g for e, g in zip(leaves, grads)}
-        return [left.pop(id(e), None) for e in ctx.edges]
+    def _turn(self, variant, given):
+        """Adjoints have come for other results than the program's backward half was recorded with: it is recorded anew."""
+        variant.turns += 1
+        if variant.turns >= _TRIES:
+            self._refuse(variant, "other ones of its results get gradients, from call to call", None)
+        else:
+            variant.used, variant.ready, variant.program, variant.tries = given, False, None, 0
 
     def _call(self, key, kind, variant, tensors, args, kwargs, varying):
         """A call that no program stands in for: eager, listened to, or recorded."""
@@ -444,7 +467,7 @@ class Compiled(Standin):
     def _record(self, variant, tensors, args, kwargs, varying):
         """The second call of its kind: recorded, made a program, and compared with the first."""
         if _core._twice(variant.recording):
-            self._refuse(variant, "its backward pass is differentiated again (create_graph=True)", None)
+            self._refuse(variant, _AGAIN, None)
             return self._function(*args, **kwargs)
         inputs, stands, originals = tensors, {}, {}
         if _core.is_grad_enabled():                     # arguments with a graph are cut off it; their place is taken by leaves
@@ -498,15 +521,18 @@ class Compiled(Standin):
         live = [_core._live_graph(t) for t in found]
         for k, _ in fixed:
             live[k] = False
+        used = [yes and (variant.used is None or variant.used[k:k + 1] == (True,)) for k, yes in enumerate(live)]
+        used = used if any(used) else live
         if any(live) and any(found[k].requires_grad for k, _ in fixed):     # its gradient would be summed in another order
             return self._eager(variant, "a parameter or argument is returned together with results that depend on it", None, None,
                                spec, found, originals)
         edges, grads = None, []
         result = t = None
         if any(live):
-            pairs = _in_turn(_core._record_backward(recording, [t for t, yes in zip(found, live) if yes]))
-            edges = [place_of.get(id(leaf), leaf) for leaf, _ in pairs]
+            pairs = _in_turn(_core._record_backward(recording, [t for t, yes in zip(found, used) if yes]))
             grads = [g for _, g in pairs]
+            edges = [place_of.get(id(leaf), leaf) for leaf, _ in pairs]
+            edges += [k for k, t in enumerate(inputs) if id(t) in originals and not any(t is leaf for leaf, _ in pairs)]
             del pairs
         else:
             passed = {k for k, _ in fixed}
@@ -539,7 +565,8 @@ class Compiled(Standin):
             self._refuse(variant, wrong, recording.place)
             return self._function(*args, **kwargs)
         variant.recording, variant.program, variant.spec, variant.conditions = recording, program, spec, conditions
-        variant.edges, variant.tracked, variant.differs, variant.fixed = edges, live, differs, fixed
+        variant.edges, variant.tracked, variant.used = edges, tuple(live), tuple(used)
+        variant.differs, variant.fixed = differs, fixed
         variant.kept = {k: t for k, t in enumerate(found) if _core._outer(recording, t)}
         variant.ready = differs is None
         if edges is None:
@@ -759,7 +786,8 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mo
     dropout's p) has a program for each value, up to a few dozen.
     Of a function whose results have a graph, forward and backward are replayed apart, as one node of the tape: there is no
     gradient from one result to another, and where several results that depend on each other get gradients, these are
-    summed in an order that may round otherwise than eager's.
+    summed in an order that may round otherwise than eager's.  Where that backward pass runs a second time, is differentiated
+    again (create_graph=True), or reaches other results than before, the function is called once more, on the tape.
     Source: torch.compile
 
     >>> import fastbp

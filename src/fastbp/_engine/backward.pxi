@@ -232,6 +232,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
     cdef Py_ssize_t k
     cdef int i
     cdef bint others = False    # leaves that are no targets
+    cdef bint ran
     cdef dict late = {}         # leaves with hooks: their gradient is delivered whole, at the end
     todo.at = order.at = NULL
     todo.length = todo.room = order.length = order.room = 0
@@ -259,8 +260,6 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             push(&order, <PyObject*>n)
             if WATCH:
                 note_walk(n)
-            elif create and n.more.born:
-                TWICE.add(n.more.born)
             if n.marks.wall:
                 others = True
                 continue
@@ -299,11 +298,17 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
             k += 1
             if k & 15 == 0:             # often: a node may be a product of large matrices
                 PyErr_CheckSignals()
+            ran = False
             if n.acc != NULL and n.marks.wanted:
+                ran = targets is None or leads_on(n, targets)
                 if LOGGING:
                     log_node(E_BACKWARD, <void*>n)
                 if PAIRS is not None and here():
                     PAIRS.append(None)
+                if create and n.more.born and n.more.born != REC_ID and ran:
+                    TWICE.add(n.more.born)
+                if FOLDS and n.op == OP_custom_function and (<FunctionCtx>n.more.extra).fold is not None:
+                    open_fold(n, create, targets, &order)
                 run_node(n, create, targets, captured, late)
             elif n.acc != NULL:
                 drop_adjoint(n)
@@ -318,7 +323,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     m.pending -= 1
                     if m.pending == 0:
                         push(&todo, e)
-            if not retain and keeps_values(n):  # what was used is freed at once; edges stay: a second pass says what is missing
+            if ran and not retain and keeps_values(n):      # what was used is freed at once; edges stay: a second pass says so
                 n.marks.freed = True
                 if ANOMALY:
                     note_freed(n, line)
@@ -557,7 +562,7 @@ cdef int run_several(Node n, list adjoints, bint create, dict targets, list capt
             at = targets.get((id(n), i))
             if at is not None and adjoints[i] is not None:
                 captured[at] = adjoints[i]
-    if n.marks.wall:
+    if n.marks.wall or not (targets is None or leads_on(n, targets)):
         return 0
     if n.more.watchers is not None or ANOMALY:
         return run_watched(n, adjoints, create, targets, captured, late)

@@ -17,6 +17,9 @@ cdef class FunctionCtx:
     cdef list shapes                # (shape, dtype) of each result, None where it is no tensor
     cdef list places                # positions of the tensors among the arguments
     cdef int count                  # arguments
+    cdef public object fold         # of a compiled function: what decides whether the node gives way to the graph (`open_fold`)
+    cdef bint folded                # whether it is one
+    cdef bint open                  # that graph was made: adjoints are passed on to its results
     cdef int level                  # under vmap: its level, and the number of examples
     cdef Py_ssize_t size
 
@@ -250,6 +253,10 @@ cdef list custom_gradients(Node n, list adjoints):
     cdef Tensor g, x
     cdef int k
     cdef bint opened = False
+    if ctx.open:
+        return adjoints
+    if ctx.folded and ctx.fold is None:
+        fail_freed(n)
     if ctx.level:
         if len(BATCH_SIZES) < -ctx.level:       # backward outside the vmap that forward ran in
             _enter_vmap(ctx.size, "error")

@@ -394,6 +394,8 @@ def _replay(Program p not None, list inputs, bint actions=True):
             g = <Generator>(<tuple>p.generators[p.draw_from[k]])[0]
             p.draws[k].c[0].i = g.key
             p.draws[k].c[1].i = g.offset + p.draw_counter[k]
+        if two:
+            frame.before = before_run(p)
         results = run_half(p, 0, p.split if two else p.ncode, 0, p.nforward, actions)
         for k in range(p.ntouched):
             p.slots[p.touched[k]].st.version += 1
@@ -410,6 +412,7 @@ def _replay(Program p not None, list inputs, bint actions=True):
             for k in range(p.nlate):
                 s = &p.slots[p.late[k]]
                 frame.versions.append(s.st.version if s.st != NULL and not of_backward(p, s, len(inputs)) else 0)
+            frame.writes = count_writes(p, frame.inputs)
             return results, frame
         return results
     except BaseException:
@@ -534,6 +537,10 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
             storage_release(p.slots[<int>k].st)
 
 
+cdef enum:
+    FRAME_BYTES = 1 << 20       # of buffers that a forward half writes to: no more are kept as they were
+
+
 cdef class Frame:
     """The memory of one forward half, until its backward half has run."""
     cdef Program program
@@ -541,6 +548,8 @@ cdef class Frame:
     cdef list inputs
     cdef list results
     cdef list versions
+    cdef list before                # what the run changed, as it was (`before_run`)
+    cdef int64_t writes             # to what it read, when it had run
     cdef bint used
 
     def __dealloc__(self):
@@ -680,31 +689,56 @@ def _twice(Recording r not None):
     return False
 
 
-def _walls(list tensors, bint up):
-    """Let walks stop at these tensors, or go on."""
-    cdef Node n
-    for t in tensors:
-        n = node_of(<Tensor>t)
-        if n is not None:
-            n.marks.wall = up
-
-
-def _offsets(Program p not None):
-    """Where the generators are that the program draws from; None when it writes to memory from outside."""
+cdef list before_run(Program p):
+    """The state that a run changes: [(generator, offset) or (memory, content)]; None where it is too much to be kept."""
     cdef list out = []
-    if p.ntouched:
-        return None
+    cdef Py_ssize_t k
+    cdef int64_t n, room = FRAME_BYTES
+    cdef Storage* st
     for g, _ in p.generators:
         out.append((g, (<Generator>g).offset))
+    for k in range(p.ntouched):
+        st = p.slots[p.touched[k]].st
+        n = st.nbytes
+        room -= n
+        if room < 0:
+            return None
+        out.append((tensor_of(st, st.data, DT_U8, 1, &n), (<char*>st.data)[:n]))
     return out
 
 
-def _set_offsets(list offsets):
-    """Put generators back to where they were; returns where they are now."""
-    now = [(g, (<Generator>g).offset) for g, _ in offsets]
-    for g, offset in offsets:
-        (<Generator>g).offset = offset
+def _put_back(list state):
+    """Generators and memory as they were; returns what they are now."""
+    cdef list now = []
+    cdef Tensor t
+    for what, was in state:
+        if isinstance(what, Generator):
+            now.append((what, (<Generator>what).offset))
+            (<Generator>what).offset = was
+        else:
+            t = what
+            now.append((what, (<char*>t.ptr)[:t.n]))
+            memcpy(t.ptr, <char*>was, t.n)
     return now
+
+
+cdef int64_t count_writes(Program p, list inputs) noexcept:
+    """A number that is another one when somebody has written to what the program reads and does not write itself."""
+    cdef int64_t n = 0
+    cdef Py_ssize_t k
+    cdef Slot* s
+    for k in range(p.nslots):
+        s = &p.slots[k]
+        if s.kind == S_OUTER and not s.written and s.st != NULL:
+            n += s.st.version + s.st.quiet
+    for t in inputs:
+        n += (<Tensor>t).st.version + (<Tensor>t).st.quiet
+    return n
+
+
+def _before(Frame frame not None):
+    """The state from before this forward half, for `_put_back`; None: it is gone."""
+    return frame.before if frame.writes == count_writes(frame.program, frame.inputs) else None
 
 
 def _rewind(Recording r not None):

@@ -301,6 +301,7 @@ cdef void node_release(Node n, bint edges) noexcept:
         if n.op == OP_custom_function:
             if more.extra is not None:
                 (<FunctionCtx>more.extra).saved = None
+                (<FunctionCtx>more.extra).fold = None
         else:                       # results and numbers that a rule keeps
             more.extra = None
             more.args = None
@@ -324,7 +325,7 @@ cdef bint more_keeps(Node n) noexcept:
     if n.more.extra is None:
         return False
     if n.op == OP_custom_function:
-        return True if (<FunctionCtx>n.more.extra).saved else False
+        return True if (<FunctionCtx>n.more.extra).saved or fold_ends(<FunctionCtx>n.more.extra) else False
     if not isinstance(n.more.extra, tuple):
         return True
     for x in <tuple>n.more.extra:

@@ -1,0 +1,97 @@
+# Nodes that stand for a graph.  What a compiled function computed is one node of the tape (`_Replay` in compiler.py); its backward
+# half is a program, which runs once, for adjoints of the results that got some when it was recorded.  Wherever something else is
+# asked for (a second run, the gradient's own graph, adjoints of other results), the node gives way to the graph that it stands
+# for: the function runs once more, on the tape, and the walk goes on through what it made.  So such a walk, and all later ones,
+# add the same numbers in the same order as if nothing had been compiled.
+
+cdef bint FOLDS = False         # whether there ever was such a node
+
+
+def _fold(ctx, fold):
+    """The node whose context this is stands for a graph.
+
+    fold.opens(create, given): None, or the function's results with their graph, as a list, if the backward half does not do
+    where adjoints of the results `given` have come; fold.stays: whether it is needed when that half has run.
+    """
+    global FOLDS
+    (<FunctionCtx?>ctx).fold = fold
+    (<FunctionCtx>ctx).folded = True
+    FOLDS = True
+
+
+cdef bint fold_ends(FunctionCtx ctx):
+    """Whether what a node stands for is freed when it has run."""
+    return ctx.fold is not None and not ctx.fold.stays
+
+
+cdef bint leads_on(Node n, dict targets):
+    """Whether a target lies behind the node."""
+    cdef int i
+    for i in range(n.nin):
+        if n.at[i].edge != NULL and edge_wanted(n.at[i].edge, targets):
+            return True
+    return False
+
+
+cdef int open_fold(Node n, bint create, dict targets, Stack* order) except -1:
+    """Before a node that stands for a graph runs: perhaps it gives way to it.  Then its edges lead to the function's results."""
+    cdef FunctionCtx ctx = n.more.extra
+    cdef Input* old
+    cdef Input near[INLINE]
+    cdef Stack todo
+    cdef Node m
+    cdef PyObject* e
+    cdef int i, nin = n.nin
+    cdef dict leads = None
+    if targets is not None and not leads_on(n, targets):
+        return 0
+    results = ctx.fold.opens(create, tuple([v is not None for v in <list>n.acc]))
+    if results is None:
+        return 0
+    ctx.open = True
+    ctx.fold = None
+    old = n.at
+    if old == n.near:
+        memcpy(near, old, nin * sizeof(Input))
+        old = near
+    n.at = n.near
+    n.nin = <int>len(results)
+    memset(n.near, 0, 2 * sizeof(Input))
+    if n.nin > 2:
+        many_inputs(n)
+    for i in range(n.nin):
+        if results[i] is not None:
+            set_edge(n, i, <Tensor>results[i])
+    if targets is not None:
+        leads = leading([t for t in results if t is not None], targets)
+    # what the first pass does for the nodes that it comes to, for the new ones
+    todo.at = NULL
+    todo.length = todo.room = 0
+    try:
+        push(&todo, <PyObject*>n)
+        while todo.length:
+            todo.length -= 1
+            m = <Node>todo.at[todo.length]
+            if m is not n:
+                push(order, <PyObject*>m)
+            for i in range(m.nin if not m.marks.wall else 0):
+                e = m.at[i].edge
+                if e == NULL or (<PyObject*>e).ob_type != <PyTypeObject*>Node:
+                    continue
+                if (<Node>e).walk != CURRENT:
+                    if leads is not None and not leads[id(<object>e)]:
+                        continue
+                    open_node(<Node>e, CURRENT)
+                    push(&todo, e)
+                (<Node>e).pending += 1
+    finally:
+        free(todo.at)
+        for i in range(nin):                    # they wait for this node no longer, but for those behind it
+            if old[i].edge != NULL:
+                if (<PyObject*>old[i].edge).ob_type == <PyTypeObject*>Node and (<Node>old[i].edge).walk == CURRENT:
+                    (<Node>old[i].edge).pending -= 1
+                later(old[i].edge)
+        if old != near:
+            PyMem_Free(old)
+        drain()
+    return 0

@@ -357,7 +357,7 @@ cdef object bw_max_pool(Node n, Tensor v, int i):
             return c_reshape(flat, tuple_of(v.nd, dims))
         return c_reshape(c_scatter_add(flat, 1, c_reshape(index, (planes, -1)), c_reshape(v, (planes, -1))),
                          tuple_of(v.nd, dims))
-    g = zeros_of(v.code, v.nd, dims)
+    g = fresh(v.code, v.nd, dims)
     pool_geometry("max_pool", g, shape[0], shape[1], shape[2], shape[3], shape[4], &q)
     vc = whole(v)
     if v.n:
@@ -453,7 +453,7 @@ cdef Tensor c_avg_pool_backward(Tensor v, object input_shape, object kernel_size
     if v.bits & B_DUAL:
         return lift(OP_avg_pool_backward, (v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor))
     read_sizes("avg_pool", input_shape, dims)
-    g = zeros_of(v.code, v.nd, dims)
+    g = fresh(v.code, v.nd, dims)
     pool_geometry("avg_pool", g, kernel_size, stride, padding, 1, ceil_mode, &q)
     vc = whole(v)
     if v.n:

@@ -241,6 +241,9 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef real* row
     cdef bint near
     cv_shape(I, &v)
+    if pl_fits(&v, sizeof(real), False) and not pool_is_pairs(&v):
+        pl_pool(&v, I, <real*>I.arg[0].data, <int64_t*>I.arg[1].data, <const real*>I.arg[2].data, lo, hi, ws)
+        return
     pool_layout(&v, sizeof(real), &q)
     taps = v.KD * v.T
     far = <int64_t*>cv_take(&ws, 8 * (taps + 1))
@@ -403,6 +406,9 @@ cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef const real* plane
     cdef real lines, one = 1, divisor = <real>I.c[23].i
     cv_shape(I, &v)
+    if pl_fits(&v, sizeof(real), False):
+        pl_pool(&v, I, <real*>I.arg[0].data, NULL, <const real*>I.arg[1].data, lo, hi, ws)
+        return
     pool_layout(&v, sizeof(real), &q)
     wide = <real*>cv_take(&ws, v.OW * sizeof(real))
     first = <int64_t*>cv_take(&ws, 8 * v.KD)
@@ -492,6 +498,9 @@ cdef void pool_avg_back(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef const real* gy
     cdef real lines, divisor = <real>I.c[23].i
     cv_shape(I, &v)
+    if pl_fits(&v, sizeof(real), True):
+        pl_avg_back(t, &v, I, lo, hi, ws)
+        return
     part = wide + ((v.OW + 127) & ~<int64_t>63)
     spread = part + ((v.OW + 127) & ~<int64_t>63)
     pool_widths(&v, pad, wide)
@@ -593,5 +602,5 @@ cdef int64_t pool_workspace(const Instr* I) noexcept nogil:
     cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8
     cv_shape(I, &v)
     pool_layout(&v, itemsize, &p)
-    return (8 * (v.KD + 4 * v.KD * v.T + 1) + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize
+    return max(pl_bytes(&v, itemsize, False), pl_bytes(&v, itemsize, True)) + (8 * (v.KD + 4 * v.KD * v.T + 1) + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize
             + max(p.planes, (POOL_BLOCK + (v.W + v.KW) * (v.KH + 1)) * itemsize + 16 * v.T) + 1024)

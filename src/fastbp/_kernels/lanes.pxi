@@ -1,0 +1,288 @@
+# Floor 1, the room of pooling many planes at once: each is a lane of vectors, so that no window wastes lanes, however small
+# the planes and whatever the windows.
+#
+# Rows of a vector's width of planes are turned into a stack, a vector for each pixel; a window is then a few loads of whole
+# vectors, and results are turned back.  Lanes do not see one another: the bits depend on no cut.  Safe to tune: PL_BAND.
+
+cdef enum:
+    PL_BAND = 96 << 10      # bytes of a stack at a time: it stays in L2
+    PL_MOST = 512 << 10     # and at most
+
+ctypedef struct Lanes:
+    int64_t rows        # of results (adjoint: of the image) at a time
+    int64_t lines       # rows of the image (adjoint: of results) that they reach
+    int64_t deep        # planes that a result reads
+    int64_t stack       # elements: rows of the image, of results
+    int64_t results
+
+# A row of results: places x[o] .. of `across[o]` taps, `line` and `plane` elements from tap to tap along y and z.
+ctypedef struct LanesRow:
+    int64_t n
+    int64_t ny
+    int64_t nz
+    int64_t dw
+    int64_t line
+    int64_t plane
+    int64_t at          # position in the image of the window's first row, and steps of it
+    int64_t py
+    int64_t pz
+    const int64_t* x
+    const int64_t* across
+
+cdef extern from *:
+    """
+    #define PL_OVER(v, x) ((v) = (v) / (__typeof__((v)[0]))(x))
+    """
+    void PL_OVER(...) noexcept nogil
+
+
+# The places of window o that lie inside an image, `dilation` apart: how many, and the first.
+cdef inline int64_t pl_inside(int64_t o, int64_t step, int64_t padding, int64_t k, int64_t dilation, int64_t size,
+                              int64_t* first) noexcept nogil:
+    cdef int64_t at = o * step - padding, last = min(at + (k - 1) * dilation, size - 1)
+    first[0] = pool_first(at, dilation)
+    return (last - first[0]) // dilation + 1 if last >= first[0] else 0
+
+
+cdef void pl_layout(const Conv* v, int64_t itemsize, bint back, Lanes* p) noexcept nogil:
+    cdef int64_t room, span = (v.KH - 1) * v.dh + 1
+    p.deep = 1 if back else min(v.KD, v.D)
+    room = PL_BAND // (v.W * MM_VB * p.deep)
+    if back:
+        p.rows = min(max(room, 1), v.H)
+        p.lines = min((p.rows + v.KH - 2) // v.sh + 1, v.OH)
+        p.stack = p.rows * v.W
+        p.results = p.lines * v.OW
+    else:
+        p.rows = min(max((room - span) // v.sh + 1 if room >= span else 1, 1), v.OH)
+        p.lines = min((p.rows - 1) * v.sh + span, v.H)
+        p.stack = p.deep * p.lines * v.W
+        p.results = p.rows * v.OW
+
+
+# Whether planes are lanes: there are enough of them, and positions are exact values of the type.
+cdef inline bint pl_fits(const Conv* v, int64_t itemsize, bint back) noexcept nogil:
+    cdef Lanes p
+    if MM_WIDTH(itemsize) == 1 or 2 * v.N * v.C < MM_WIDTH(itemsize) or v.D * v.H * v.W >= 1 << 24:
+        return False
+    pl_layout(v, itemsize, back, &p)
+    return p.stack * MM_VB <= PL_MOST
+
+
+cdef inline int64_t pl_bytes(const Conv* v, int64_t itemsize, bint back) noexcept nogil:
+    cdef Lanes p
+    if not pl_fits(v, itemsize, back):
+        return 0
+    pl_layout(v, itemsize, back, &p)
+    return (p.stack + 3 * p.results) * MM_VB + (16 + itemsize) * v.OW + 512
+
+
+cdef inline void pl_turn(int64_t n, int64_t k, const real* a, int64_t lane, real* out) noexcept nogil:
+    if real is float:
+        mm_turn(<MmF32*>NULL, n, k, a, lane, out, MM_WIDTH(sizeof(real)))
+    else:
+        mm_turn(<MmF64*>NULL, n, k, a, lane, out, MM_WIDTH(sizeof(real)))
+
+
+cdef inline void pl_return(int64_t n, int64_t k, const real* a, real* out, int64_t lane) noexcept nogil:
+    if real is float:
+        cv_return(<MmF32*>NULL, k, n, a, MM_WIDTH(sizeof(real)), out, lane)
+    else:
+        cv_return(<MmF64*>NULL, k, n, a, MM_WIDTH(sizeof(real)), out, lane)
+
+
+cdef void pl_max(MmRegs* regs, const LanesRow* w, const void* stack, void* best, void* place) noexcept nogil:
+    cdef MmRegs r
+    cdef MmRegs s
+    cdef int64_t o, k, i, j, x, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, stack)
+    MM_PTR(r.c, best)
+    MM_PTR(s.c, place)
+    for o in range(w.n):
+        x = w.x[o]
+        MM_ZERO(r.b0)
+        MM_ADD(r.b0, -INFINITY)
+        MM_ZERO(r.b1)
+        MM_ADD(r.b1, w.at + x if w.nz > 0 and w.ny > 0 and w.across[o] > 0 else -1)
+        for k in range(w.nz):
+            for i in range(w.ny):
+                r.s = r.a + (k * w.plane + i * w.line + x * V)
+                MM_ZERO(s.b0)
+                MM_ADD(s.b0, w.at + k * w.pz + i * w.py + x)
+                for j in range(w.across[o]):
+                    MM_LOAD(r.b2, r.s)
+                    POOL_LARGER(r.b0, r.b1, r.b2, s.b0)
+                    MM_ADD(s.b0, w.dw)
+                    r.s = r.s + w.dw * V
+        MM_STORE(r.c + o * V, r.b0)
+        MM_STORE(s.c + o * V, r.b1)
+
+
+# Sums of windows, each divided by over[o].
+cdef void pl_sum(MmRegs* regs, const LanesRow* w, const void* stack, const void* over, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t o, k, i, j, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, stack)
+    MM_PTR(r.b, over)
+    MM_PTR(r.c, out)
+    for o in range(w.n):
+        MM_ZERO(r.b0)
+        for k in range(w.nz):
+            for i in range(w.ny):
+                r.s = r.a + (k * w.plane + i * w.line + w.x[o] * V)
+                for j in range(w.across[o]):
+                    MM_LOAD(r.b1, r.s)
+                    r.b0 = r.b0 + r.b1
+                    r.s = r.s + V
+        PL_OVER(r.b0, r.b[o])
+        MM_STORE(r.c + o * V, r.b0)
+
+
+# The transpose: values, each divided by over[o], are added to all places of their windows.
+cdef void pl_spread(MmRegs* regs, const LanesRow* w, const void* values, const void* over, void* stack) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t o, i, j, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, values)
+    MM_PTR(r.b, over)
+    MM_PTR(r.f, stack)
+    for o in range(w.n):
+        MM_LOAD(r.b0, r.a + o * V)
+        PL_OVER(r.b0, r.b[o])
+        for i in range(w.ny):
+            r.c = r.f + (i * w.line + w.x[o] * V)
+            for j in range(w.across[o]):
+                MM_LOAD(r.b1, r.c)
+                r.b1 = r.b1 + r.b0
+                MM_STORE(r.c, r.b1)
+                r.c = r.c + V
+
+
+# What the sums of a row of windows are divided by; 1 where no place counts, for their sum is zero.
+cdef void pl_counts(const Conv* v, bint pad, int64_t divisor, int64_t oz, int64_t oy, real* over) noexcept nogil:
+    cdef int64_t ox, lines = (pool_span(pad, oz, v.sd, v.pd, v.KD, v.D) * pool_span(pad, oy, v.sh, v.ph, v.KH, v.H))
+    for ox in range(v.OW):
+        over[ox] = <real>divisor
+        if divisor == 0:
+            over[ox] = <real>lines * <real>pool_span(pad, ox, v.sw, v.pw, v.KW, v.W)
+            if over[ox] == 0:
+                over[ox] = 1
+
+
+cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const real* x, int64_t lo, int64_t hi,
+                  char* ws) noexcept nogil:
+    cdef Lanes p
+    cdef LanesRow w
+    cdef int64_t V = MM_WIDTH(sizeof(real)), size = v.D * v.H * v.W, outs = v.OD * v.OH * v.OW
+    cdef int64_t g = lo, n, oz, r, m, oy, ox, k, z, y0, y1, row, i, area
+    cdef int64_t* first
+    cdef int64_t* across
+    cdef int64_t* position
+    cdef real* stack
+    cdef real* best
+    cdef real* place
+    cdef real* flat
+    cdef real* over
+    pl_layout(v, sizeof(real), False, &p)
+    area = p.lines * v.W
+    stack = <real*>cv_take(&ws, p.stack * MM_VB)
+    best = <real*>cv_take(&ws, p.results * MM_VB)
+    place = <real*>cv_take(&ws, p.results * MM_VB)
+    flat = <real*>cv_take(&ws, p.results * MM_VB)
+    first = <int64_t*>cv_take(&ws, 8 * v.OW)
+    across = <int64_t*>cv_take(&ws, 8 * v.OW)
+    over = <real*>cv_take(&ws, v.OW * sizeof(real))
+    for ox in range(v.OW):
+        across[ox] = pl_inside(ox, v.sw, v.pw, v.KW, v.dw, v.W, first + ox)
+    w.n = v.OW
+    w.dw = v.dw
+    w.line = v.dh * v.W * V
+    w.plane = area * V
+    w.py = v.dh * v.W
+    w.pz = v.dd * v.H * v.W
+    w.x = first
+    w.across = across
+    while g < hi:
+        n = min(V, hi - g)
+        for oz in range(v.OD):
+            w.nz = pl_inside(oz, v.sd, v.pd, v.KD, v.dd, v.D, &z)
+            r = 0
+            while r < v.OH:
+                m = min(p.rows, v.OH - r)
+                y0 = max(r * v.sh - v.ph, 0)
+                y1 = min((r + m - 1) * v.sh - v.ph + (v.KH - 1) * v.dh + 1, v.H)
+                for k in range(w.nz):
+                    pl_turn(n, (y1 - y0) * v.W, x + g * size + ((z + k * v.dd) * v.H + y0) * v.W, size, stack + k * area * V)
+                for oy in range(m):
+                    w.ny = pl_inside(r + oy, v.sh, v.ph, v.KH, v.dh, v.H, &row)
+                    w.at = (z * v.H + row) * v.W
+                    row = (row - y0) * v.W * V if w.ny > 0 else 0
+                    if at != NULL:
+                        if real is float:
+                            pl_max(<MmF32*>NULL, &w, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
+                        else:
+                            pl_max(<MmF64*>NULL, &w, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
+                    else:
+                        pl_counts(v, I.c[22].i != 0, I.c[23].i, oz, r + oy, over)
+                        if real is float:
+                            pl_sum(<MmF32*>NULL, &w, stack + row, over, best + oy * v.OW * V)
+                        else:
+                            pl_sum(<MmF64*>NULL, &w, stack + row, over, best + oy * v.OW * V)
+                k = (oz * v.OH + r) * v.OW
+                pl_return(n, m * v.OW, best, y + g * outs + k, outs)
+                if at != NULL:
+                    pl_return(n, m * v.OW, place, flat, m * v.OW)
+                    for i in range(n):
+                        position = at + (g + i) * outs + k
+                        for ox in range(m * v.OW):
+                            position[ox] = <int32_t>flat[i * m * v.OW + ox]
+                r += m
+        g += V
+
+
+cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef Lanes p
+    cdef LanesRow w
+    cdef int64_t V = MM_WIDTH(sizeof(real)), size = v.D * v.H * v.W, outs = v.OD * v.OH * v.OW
+    cdef int64_t g = lo, n, z, r, m, o0, o1, oz, oy, ox, y, y1, front
+    cdef int64_t* first
+    cdef int64_t* across
+    cdef real* stack
+    cdef real* values
+    cdef real* over
+    pl_layout(v, sizeof(real), True, &p)
+    stack = <real*>cv_take(&ws, p.stack * MM_VB)
+    values = <real*>cv_take(&ws, p.results * MM_VB)
+    first = <int64_t*>cv_take(&ws, 8 * v.OW)
+    across = <int64_t*>cv_take(&ws, 8 * v.OW)
+    over = <real*>cv_take(&ws, v.OW * sizeof(real))
+    for ox in range(v.OW):
+        across[ox] = pl_inside(ox, v.sw, v.pw, v.KW, 1, v.W, first + ox)
+    w.n = v.OW
+    w.line = v.W * V
+    w.x = first
+    w.across = across
+    while g < hi:
+        n = min(V, hi - g)
+        for z in range(v.D):
+            r = 0
+            while r < v.H:
+                m = min(p.rows, v.H - r)
+                memset(stack, 0, m * v.W * MM_VB)
+                o0 = max(cv_ceil(r + v.ph - v.KH + 1, v.sh), 0)
+                o1 = min((r + m - 1 + v.ph) // v.sh + 1, v.OH)
+                for oz in range(max(cv_ceil(z + v.pd - v.KD + 1, v.sd), 0), min((z + v.pd) // v.sd + 1, v.OD)):
+                    if o1 <= o0:
+                        break
+                    pl_turn(n, (o1 - o0) * v.OW, <const real*>I.arg[1].data + g * outs + (oz * v.OH + o0) * v.OW, outs, values)
+                    for oy in range(o0, o1):
+                        y = max(oy * v.sh - v.ph, r)
+                        w.ny = min(oy * v.sh - v.ph + v.KH, r + m) - y
+                        pl_counts(v, I.c[22].i != 0, I.c[23].i, oz, oy, over)
+                        front = (oy - o0) * v.OW * V
+                        if real is float:
+                            pl_spread(<MmF32*>NULL, &w, values + front, over, stack + (y - r) * v.W * V)
+                        else:
+                            pl_spread(<MmF64*>NULL, &w, values + front, over, stack + (y - r) * v.W * V)
+                pl_return(n, m * v.W, stack, <real*>I.arg[0].data + g * size + (z * v.H + r) * v.W, size)
+                r += m
+        g += V

@@ -356,6 +356,11 @@ POOLS = [       # input, kernel, stride, padding, dilation of the maximum
     ((2, 2, 9, 40), (2, 3), (3, 4), (0, 0), (2, 3)), ((2, 3, 50), (4,), (2,), (2,), (1,)),
     ((2, 2, 5, 7, 18), (2, 3, 3), (2, 1, 2), (1, 1, 0), (1, 1, 1)), ((2, 3, 9, 71), (2, 2), (2, 2), (0, 0), (1, 1)),
     ((1, 2, 130, 66), (2, 2), (2, 2), (0, 0), (1, 1)), ((2, 1, 3, 2), (2, 2), (2, 2), (0, 0), (1, 1)),
+    # planes enough to be lanes
+    ((3, 7, 13, 13), (3, 3), (2, 2), (1, 1), (1, 1)), ((2, 9, 7, 7), (3, 2), (3, 2), (1, 0), (1, 1)),
+    ((2, 9, 9, 11), (3, 2), (2, 1), (1, 0), (2, 3)), ((3, 6, 5, 7, 6), (2, 3, 3), (2, 1, 2), (1, 1, 0), (1, 1, 1)),
+    ((1, 17, 50, 60), (3, 3), (2, 2), (1, 1), (1, 1)), ((2, 9, 8, 12), (2, 2), (2, 2), (0, 0), (1, 1)),
+    ((4, 4, 33), (5,), (3,), (2,), (1,)), ((1, 16, 3, 3), (3, 3), (1, 1), (0, 0), (1, 1)),
 ]
 
 
@@ -396,14 +401,16 @@ def test_pooling_window_by_window(shape, kernel, stride, padding, dilation, dtyp
     np.testing.assert_allclose(fastbp.autograd.grad(y, t, fastbp.tensor(u))[0].numpy(), spread, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 14, 39), (3, 6, 6, 7)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_maxima_of_pairs_of_anything(dtype):
+def test_maxima_of_pairs_of_anything(dtype, shape):
     """The first of equal values, a later one if it is larger or NaN."""
-    x = np.random.default_rng(3).choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0], (2, 2, 14, 39)).astype(dtype)
+    x = np.random.default_rng(3).choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0], shape).astype(dtype)
     y, index = F.max_pool2d(fastbp.tensor(x), 2, return_indices=True)
-    for n, c, i, j in np.ndindex(2, 2, 7, 19):
+    W = shape[3]
+    for n, c, i, j in np.ndindex(*shape[:2], shape[2] // 2, W // 2):
         best = at = None
-        for k in (78 * i + 2 * j, 78 * i + 2 * j + 1, 78 * i + 39 + 2 * j, 78 * i + 40 + 2 * j):
+        for k in (2 * (W * i + j), 2 * (W * i + j) + 1, W * (2 * i + 1) + 2 * j, W * (2 * i + 1) + 2 * j + 1):
             value = x[n, c].reshape(-1)[k]
             if best is None or value > best or value != value:
                 best, at = value, k

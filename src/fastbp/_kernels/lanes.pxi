@@ -7,6 +7,7 @@
 cdef enum:
     PL_BAND = 96 << 10      # bytes of a stack at a time: it stays in L2
     PL_MOST = 512 << 10     # and at most
+    PL_SHORT = 16           # rows as long waste lanes where windows are dense; longer ones are better read in place
 
 ctypedef struct Lanes:
     int64_t rows        # of results (adjoint: of the image) at a time
@@ -18,8 +19,10 @@ ctypedef struct Lanes:
 # A row of results: places x[o] .. of `across[o]` taps, `line` and `plane` elements from tap to tap along y and z.
 ctypedef struct LanesRow:
     int64_t n
+    int64_t most        # taps of a window that lies inside
     int64_t ny
     int64_t nz
+    int64_t lines       # sums are divided by lines * over[o]
     int64_t dw
     int64_t line
     int64_t plane
@@ -31,7 +34,7 @@ ctypedef struct LanesRow:
 
 cdef extern from *:
     """
-    #define PL_OVER(v, x) ((v) = (v) / (__typeof__((v)[0]))(x))
+    #define PL_OVER(v, x, y) ((v) = (v) / ((__typeof__((v)[0]))(x) * (y)))
     """
     void PL_OVER(...) noexcept nogil
 
@@ -60,10 +63,11 @@ cdef void pl_layout(const Conv* v, int64_t itemsize, bint back, Lanes* p) noexce
         p.results = p.rows * v.OW
 
 
-# Whether planes are lanes: there are enough of them, and positions are exact values of the type.
+# Whether planes are lanes: there are enough of them, positions are exact values of the type, and turning them pays.
 cdef inline bint pl_fits(const Conv* v, int64_t itemsize, bint back) noexcept nogil:
     cdef Lanes p
-    if MM_WIDTH(itemsize) == 1 or 2 * v.N * v.C < MM_WIDTH(itemsize) or v.D * v.H * v.W >= 1 << 24:
+    if MM_WIDTH(itemsize) == 1 or 2 * v.N * v.C < MM_WIDTH(itemsize) or v.D * v.H * v.W >= 1 << 24 \
+            or (v.sw == 1 and v.W > PL_SHORT):
         return False
     pl_layout(v, itemsize, back, &p)
     return p.stack * MM_VB <= PL_MOST
@@ -91,54 +95,89 @@ cdef inline void pl_return(int64_t n, int64_t k, const real* a, real* out, int64
         cv_return(<MmF64*>NULL, k, n, a, MM_WIDTH(sizeof(real)), out, lane)
 
 
-cdef void pl_max(MmRegs* regs, const LanesRow* w, const void* stack, void* best, void* place) noexcept nogil:
+# Windows of a row, from number o on, that are as wide as the next and as far from it: at most four are done at once.
+cdef inline int64_t pl_alike(const LanesRow* w, int64_t o) noexcept nogil:
+    return 4 if o + 4 <= w.n and w.across[o] == w.most and w.across[o + 3] == w.most else 1
+
+
+# Largest values and where they are, V windows apart; `step` elements lie between windows.
+cdef inline void pl_max_of(MmRegs* regs, MmRows* rows, const LanesRow* w, int64_t o, int64_t step, const void* stack, void* best,
+                           void* place) noexcept nogil:
     cdef MmRegs r
     cdef MmRegs s
-    cdef int64_t o, k, i, j, x, V = MM_WIDTH(sizeof(r.a[0]))
+    cdef int t
+    cdef int64_t k, i, j, V = MM_WIDTH(sizeof(r.a[0])), n = w.across[o]
     MM_PTR(r.a, stack)
     MM_PTR(r.c, best)
     MM_PTR(s.c, place)
-    for o in range(w.n):
-        x = w.x[o]
-        MM_ZERO(r.b0)
-        MM_ADD(r.b0, -INFINITY)
-        MM_ZERO(r.b1)
-        MM_ADD(r.b1, w.at + x if w.nz > 0 and w.ny > 0 and w.across[o] > 0 else -1)
-        for k in range(w.nz):
-            for i in range(w.ny):
-                r.s = r.a + (k * w.plane + i * w.line + x * V)
-                MM_ZERO(s.b0)
-                MM_ADD(s.b0, w.at + k * w.pz + i * w.py + x)
-                for j in range(w.across[o]):
-                    MM_LOAD(r.b2, r.s)
-                    POOL_LARGER(r.b0, r.b1, r.b2, s.b0)
-                    MM_ADD(s.b0, w.dw)
-                    r.s = r.s + w.dw * V
-        MM_STORE(r.c + o * V, r.b0)
-        MM_STORE(s.c + o * V, r.b1)
+    for t in range(<int>sizeof(MmRows)):
+        MM_ZERO(r.c0[t])
+        MM_ADD(r.c0[t], -INFINITY)
+        MM_ZERO(r.c1[t])
+    for k in range(w.nz):
+        for i in range(w.ny):
+            r.s = r.a + (k * w.plane + i * w.line + w.x[o] * V)
+            MM_ZERO(r.b1)
+            MM_ADD(r.b1, k * w.pz + i * w.py)
+            for j in range(n):
+                for t in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b0, r.s + t * step)
+                    POOL_LARGER(r.c0[t], r.c1[t], r.b0, r.b1)
+                MM_ADD(r.b1, w.dw)
+                r.s = r.s + w.dw * V
+    for t in range(<int>sizeof(MmRows)):
+        MM_ADD(r.c1[t], w.at + w.x[o + t] if w.nz > 0 and w.ny > 0 and n > 0 else -1)
+        MM_STORE(r.c + (o + t) * V, r.c0[t])
+        MM_STORE(s.c + (o + t) * V, r.c1[t])
 
 
-# Sums of windows, each divided by over[o].
-cdef void pl_sum(MmRegs* regs, const LanesRow* w, const void* stack, const void* over, void* out) noexcept nogil:
+cdef void pl_max(MmRegs* regs, const LanesRow* w, int64_t step, const void* stack, void* best, void* place) noexcept nogil:
+    cdef int64_t o = 0, n
+    while o < w.n:
+        n = pl_alike(w, o)
+        if n == 4:
+            pl_max_of(regs, <mm_4*>NULL, w, o, step, stack, best, place)
+        else:
+            pl_max_of(regs, <mm_1*>NULL, w, o, step, stack, best, place)
+        o += n
+
+
+# Sums of windows, each divided by lines * over[o].
+cdef inline void pl_sum_of(MmRegs* regs, MmRows* rows, const LanesRow* w, int64_t o, int64_t step, const void* stack,
+                           const void* over, void* out) noexcept nogil:
     cdef MmRegs r
-    cdef int64_t o, k, i, j, V = MM_WIDTH(sizeof(r.a[0]))
+    cdef int t
+    cdef int64_t k, i, j, V = MM_WIDTH(sizeof(r.a[0])), n = w.across[o]
     MM_PTR(r.a, stack)
     MM_PTR(r.b, over)
     MM_PTR(r.c, out)
-    for o in range(w.n):
-        MM_ZERO(r.b0)
-        for k in range(w.nz):
-            for i in range(w.ny):
-                r.s = r.a + (k * w.plane + i * w.line + w.x[o] * V)
-                for j in range(w.across[o]):
-                    MM_LOAD(r.b1, r.s)
-                    r.b0 = r.b0 + r.b1
-                    r.s = r.s + V
-        PL_OVER(r.b0, r.b[o])
-        MM_STORE(r.c + o * V, r.b0)
+    for t in range(<int>sizeof(MmRows)):
+        MM_ZERO(r.c0[t])
+    for k in range(w.nz):
+        for i in range(w.ny):
+            r.s = r.a + (k * w.plane + i * w.line + w.x[o] * V)
+            for j in range(n):
+                for t in range(<int>sizeof(MmRows)):
+                    MM_LOAD(r.b0, r.s + t * step)
+                    r.c0[t] = r.c0[t] + r.b0
+                r.s = r.s + V
+    for t in range(<int>sizeof(MmRows)):
+        PL_OVER(r.c0[t], w.lines, r.b[o + t])
+        MM_STORE(r.c + (o + t) * V, r.c0[t])
 
 
-# The transpose: values, each divided by over[o], are added to all places of their windows.
+cdef void pl_sum(MmRegs* regs, const LanesRow* w, int64_t step, const void* stack, const void* over, void* out) noexcept nogil:
+    cdef int64_t o = 0, n
+    while o < w.n:
+        n = pl_alike(w, o)
+        if n == 4:
+            pl_sum_of(regs, <mm_4*>NULL, w, o, step, stack, over, out)
+        else:
+            pl_sum_of(regs, <mm_1*>NULL, w, o, step, stack, over, out)
+        o += n
+
+
+# The transpose: values, each divided by lines * over[o], are added to all places of their windows.
 cdef void pl_spread(MmRegs* regs, const LanesRow* w, const void* values, const void* over, void* stack) noexcept nogil:
     cdef MmRegs r
     cdef int64_t o, i, j, V = MM_WIDTH(sizeof(r.a[0]))
@@ -147,7 +186,7 @@ cdef void pl_spread(MmRegs* regs, const LanesRow* w, const void* values, const v
     MM_PTR(r.f, stack)
     for o in range(w.n):
         MM_LOAD(r.b0, r.a + o * V)
-        PL_OVER(r.b0, r.b[o])
+        PL_OVER(r.b0, w.lines, r.b[o])
         for i in range(w.ny):
             r.c = r.f + (i * w.line + w.x[o] * V)
             for j in range(w.across[o]):
@@ -157,15 +196,18 @@ cdef void pl_spread(MmRegs* regs, const LanesRow* w, const void* values, const v
                 r.c = r.c + V
 
 
-# What the sums of a row of windows are divided by; 1 where no place counts, for their sum is zero.
-cdef void pl_counts(const Conv* v, bint pad, int64_t divisor, int64_t oz, int64_t oy, real* over) noexcept nogil:
-    cdef int64_t ox, lines = (pool_span(pad, oz, v.sd, v.pd, v.KD, v.D) * pool_span(pad, oy, v.sh, v.ph, v.KH, v.H))
+# What the sums of a row of windows are divided by: lines * wide[o].  Where no place counts the sum is zero.
+cdef inline int64_t pl_lines(const Conv* v, const Instr* I, int64_t oz, int64_t oy) noexcept nogil:
+    cdef bint pad = I.c[22].i != 0
+    if I.c[23].i != 0:
+        return I.c[23].i
+    return max(pool_span(pad, oz, v.sd, v.pd, v.KD, v.D), 1) * max(pool_span(pad, oy, v.sh, v.ph, v.KH, v.H), 1)
+
+
+cdef void pl_widths(const Conv* v, const Instr* I, real* wide) noexcept nogil:
+    cdef int64_t ox
     for ox in range(v.OW):
-        over[ox] = <real>divisor
-        if divisor == 0:
-            over[ox] = <real>lines * <real>pool_span(pad, ox, v.sw, v.pw, v.KW, v.W)
-            if over[ox] == 0:
-                over[ox] = 1
+        wide[ox] = 1 if I.c[23].i != 0 else <real>max(pool_span(I.c[22].i != 0, ox, v.sw, v.pw, v.KW, v.W), 1)
 
 
 cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const real* x, int64_t lo, int64_t hi,
@@ -194,6 +236,8 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
     for ox in range(v.OW):
         across[ox] = pl_inside(ox, v.sw, v.pw, v.KW, v.dw, v.W, first + ox)
     w.n = v.OW
+    pl_widths(v, I, over)
+    w.most = v.KW
     w.dw = v.dw
     w.line = v.dh * v.W * V
     w.plane = area * V
@@ -218,15 +262,15 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
                     row = (row - y0) * v.W * V if w.ny > 0 else 0
                     if at != NULL:
                         if real is float:
-                            pl_max(<MmF32*>NULL, &w, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
+                            pl_max(<MmF32*>NULL, &w, v.sw * V, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
                         else:
-                            pl_max(<MmF64*>NULL, &w, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
+                            pl_max(<MmF64*>NULL, &w, v.sw * V, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
                     else:
-                        pl_counts(v, I.c[22].i != 0, I.c[23].i, oz, r + oy, over)
+                        w.lines = pl_lines(v, I, oz, r + oy)
                         if real is float:
-                            pl_sum(<MmF32*>NULL, &w, stack + row, over, best + oy * v.OW * V)
+                            pl_sum(<MmF32*>NULL, &w, v.sw * V, stack + row, over, best + oy * v.OW * V)
                         else:
-                            pl_sum(<MmF64*>NULL, &w, stack + row, over, best + oy * v.OW * V)
+                            pl_sum(<MmF64*>NULL, &w, v.sw * V, stack + row, over, best + oy * v.OW * V)
                 k = (oz * v.OH + r) * v.OW
                 pl_return(n, m * v.OW, best, y + g * outs + k, outs)
                 if at != NULL:
@@ -258,6 +302,8 @@ cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_
     for ox in range(v.OW):
         across[ox] = pl_inside(ox, v.sw, v.pw, v.KW, 1, v.W, first + ox)
     w.n = v.OW
+    pl_widths(v, I, over)
+    w.most = v.KW
     w.line = v.W * V
     w.x = first
     w.across = across
@@ -277,7 +323,7 @@ cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_
                     for oy in range(o0, o1):
                         y = max(oy * v.sh - v.ph, r)
                         w.ny = min(oy * v.sh - v.ph + v.KH, r + m) - y
-                        pl_counts(v, I.c[22].i != 0, I.c[23].i, oz, oy, over)
+                        w.lines = pl_lines(v, I, oz, oy)
                         front = (oy - o0) * v.OW * V
                         if real is float:
                             pl_spread(<MmF32*>NULL, &w, values + front, over, stack + (y - r) * v.W * V)

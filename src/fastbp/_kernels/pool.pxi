@@ -93,7 +93,18 @@ cdef void pool_larger(int64_t n, bint first, bint four, const real* a, const rea
 cdef extern from *:
     """
     /* LARGER: x takes the place of m, and k that of w, where it is larger, or NaN.  ONLY: x where w is k, else 0. */
-    #if MM_VB > 8
+    #if MM_VB == 64
+      #define POOL_LARGER(m, w, x, k) do { if (sizeof((m)[0]) == 4) { \
+        const __mmask16 t_ = _mm512_cmp_ps_mask((__m512)(x), (__m512)(m), _CMP_GT_OQ) \
+          | _mm512_cmp_ps_mask((__m512)(x), (__m512)(x), _CMP_UNORD_Q); \
+        (m) = (__typeof__(m))_mm512_mask_mov_ps((__m512)(m), t_, (__m512)(x)); \
+        (w) = (__typeof__(w))_mm512_mask_mov_ps((__m512)(w), t_, (__m512)(k)); } else { \
+        const __mmask8 t_ = _mm512_cmp_pd_mask((__m512d)(x), (__m512d)(m), _CMP_GT_OQ) \
+          | _mm512_cmp_pd_mask((__m512d)(x), (__m512d)(x), _CMP_UNORD_Q); \
+        (m) = (__typeof__(m))_mm512_mask_mov_pd((__m512d)(m), t_, (__m512d)(x)); \
+        (w) = (__typeof__(w))_mm512_mask_mov_pd((__m512d)(w), t_, (__m512d)(k)); } } while (0)
+      #define POOL_ONLY(v, x, w, k) ((v) = (__typeof__(v))(((w) == (k)) & (__typeof__((w) == (k)))(x)))
+    #elif MM_VB > 8
       #define POOL_PICK(v, t, x) ((v) = (__typeof__(v))(((t) & (__typeof__(t))(x)) | (~(t) & (__typeof__(t))(v))))
       #define POOL_LARGER(m, w, x, k) do { __typeof__((x) > (m)) t_ = ((x) > (m)) | ((x) != (x)); \
         POOL_PICK(m, t_, x); POOL_PICK(w, t_, k); } while (0)
@@ -241,7 +252,7 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef real* row
     cdef bint near
     cv_shape(I, &v)
-    if pl_fits(&v, sizeof(real), False) and not pool_is_pairs(&v):
+    if pl_fits(&v, sizeof(real), False) and not (pool_is_pairs(&v) and v.W > PL_SHORT):
         pl_pool(&v, I, <real*>I.arg[0].data, <int64_t*>I.arg[1].data, <const real*>I.arg[2].data, lo, hi, ws)
         return
     pool_layout(&v, sizeof(real), &q)

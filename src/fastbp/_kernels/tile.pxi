@@ -107,6 +107,29 @@ cdef extern from *:
       #define MM_SUM(x, v) ((x) = (v))
       #define MM_SWAP(x, y, s) ((void)(x))
     #endif
+    /* Turns 16 lanes of 4 * Q floats, `lane` floats apart, into vectors `ld` apart: lanes of four rows are brought together by
+       loads, which are cheaper than shuffles. */
+    #if MM_VB == 64
+      #define MM_TURNS 1
+      #define MM_PIECE(v, p, l) ((v) = _mm512_mask_broadcast_f32x4((v), 15 << (4 * (l)), _mm_loadu_ps(p)))
+      #define MM_TURN(Q, a, lane, out, ld) do { \
+        const float* a_ = (const float*)(a); float* o_ = (float*)(out); __m512 t_[Q][4]; \
+        for (int q_ = 0; q_ < (Q); q_++) for (int j_ = 0; j_ < 4; j_++) \
+          t_[q_][j_] = _mm512_castps128_ps512(_mm_loadu_ps(a_ + 4 * q_ + j_ * (lane))); \
+        for (int l_ = 1; l_ < 4; l_++) for (int j_ = 0; j_ < 4; j_++) for (int q_ = 0; q_ < (Q); q_++) \
+          MM_PIECE(t_[q_][j_], a_ + 4 * q_ + (4 * l_ + j_) * (lane), l_); \
+        for (int q_ = 0; q_ < (Q); q_++) { \
+          const __m512d u0_ = (__m512d)_mm512_unpacklo_ps(t_[q_][0], t_[q_][1]), u1_ = (__m512d)_mm512_unpackhi_ps(t_[q_][0], \
+            t_[q_][1]), u2_ = (__m512d)_mm512_unpacklo_ps(t_[q_][2], t_[q_][3]), \
+            u3_ = (__m512d)_mm512_unpackhi_ps(t_[q_][2], t_[q_][3]); \
+          _mm512_storeu_pd((double*)(o_ + 4 * q_ * (ld)), _mm512_unpacklo_pd(u0_, u2_)); \
+          _mm512_storeu_pd((double*)(o_ + (4 * q_ + 1) * (ld)), _mm512_unpackhi_pd(u0_, u2_)); \
+          _mm512_storeu_pd((double*)(o_ + (4 * q_ + 2) * (ld)), _mm512_unpacklo_pd(u1_, u3_)); \
+          _mm512_storeu_pd((double*)(o_ + (4 * q_ + 3) * (ld)), _mm512_unpackhi_pd(u1_, u3_)); } } while (0)
+    #else
+      #define MM_TURNS 0
+      #define MM_TURN(Q, a, lane, out, ld) ((void)(a))
+    #endif
     /* EVEN, ODD: the lanes 0, 2, 4, ... (1, 3, 5, ...) of x and then of y, into x.  ZIP: lanes of x and y in turn, into x
        and then y. */
     #if defined(MM_AS) && !defined(__clang__)
@@ -178,7 +201,9 @@ cdef extern from *:
     ctypedef double mm_vd
     int MM_MR
     int MM_VB
+    int MM_TURNS
     int MM_WIDTH(size_t bytes) noexcept nogil
+    void MM_TURN(...) noexcept nogil
     void MM_ZERO(...) noexcept nogil
     void MM_ADD(...) noexcept nogil
     void MM_LOAD(...) noexcept nogil
@@ -494,6 +519,15 @@ cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lan
     cdef int64_t p = 0, q
     MM_PTR(r.a, a)
     MM_PTR(r.c, out)
+    if MM_TURNS and MmRegs is MmF32 and n == MM_WIDTH(4) and k >= 4:
+        while p + 16 <= k:
+            MM_TURN(4, r.a + p, lane, r.c + p * ld, ld)
+            p += 16
+        while p < k:                # the last four may overlap those before
+            p = min(p, k - 4)
+            MM_TURN(1, r.a + p, lane, r.c + p * ld, ld)
+            p += 4
+        return
     for i in range(16):
         MM_ZERO(r.c0[i])
     if MM_TURNS:

@@ -325,6 +325,18 @@ def at_peak(d):
     return at, sorted(kinds.items(), key=lambda kind: (-kind[0][1] * kind[1], kind))[:12]
 
 
+def _stages(steps):
+    """{first instruction: where each of its parts begins} of the stages.  A part: an instruction, its group, what follows it."""
+    found, begin, group = {}, 0, -1
+    for k, step in enumerate(steps):
+        if step["stage"]:
+            found.setdefault(begin, [begin]).append(k)
+        elif step["group"] != group and not step["follow"]:
+            begin = k
+        group = step["group"]
+    return found
+
+
 def explain(core, instructions, limit):
     d = _core._describe(core)
     r, n = d["report"], len(instructions)
@@ -347,14 +359,20 @@ def explain(core, instructions, limit):
         at, alive = at_peak(d)
         lines.append(f"at the peak, instruction {at}, live: "
                      + ", ".join(f"{count} {op} of {_amount(size)}B" for (op, size), count in alive))
+    stages = _stages(d["steps"])
+    if stages:
+        lines.append(f"with several threads {r['staged']} parts run side by side in {r['stages']} stages (marked =)")
     for k, i in enumerate(instructions[:limit]):
+        beside = stages.get(k)
+        if beside:
+            lines.append("        runs side by side: " + ", ".join(f"{n} {d['steps'][n]['op']}" for n in beside))
         fused = k > 0 and instructions[k - 1].group == i.group
         operands = ", ".join(f"{a.kind}{a.slot}" if a.slot is not None else "given" if a.number != a.number and r.get("cells")
                              else f"{a.number:g}" for a in i.operands if not a.writes)
         results = ", ".join(f"{a.kind}{a.slot}" for a in i.operands if a.writes)
         cost = "" if i.flops is None else f"; {_amount(i.flops)}flop"
         cost += "" if i.bytes is None else f", {_amount(i.bytes)}B"
-        mark = "|" if fused else "+" if d["steps"][k]["follow"] else " "
+        mark = "|" if fused else "+" if d["steps"][k]["follow"] else "=" if beside or d["steps"][k]["stage"] else " "
         lines.append(f"{k:5d} {mark} {results} = {i.op}({operands})  {i.kernel} {i.dtype} n={i.n}{cost}")
         pointwise = ("strip", "pointwise")
         if k and not fused and i.kernel in pointwise and instructions[k - 1].kernel in pointwise:

@@ -210,24 +210,31 @@ cdef Py_ssize_t first_reader(Program p, Py_ssize_t product) except -2:
 
 
 cdef tuple group_bounds(Program p):
-    """The first and the last of the steps that run side by side with each: its group, and the product that it follows."""
+    """The first and the last of the steps that run side by side with each: its group, the product that it follows, its stage."""
     cdef Py_ssize_t k
     cdef list heads = list(range(p.nsteps)), ends = list(range(p.nsteps))
     for k in range(1, p.nsteps):
-        if p.steps[k].group or p.steps[k].follow:
+        if p.steps[k].group or p.steps[k].follow or p.steps[k].stage:
             heads[k] = heads[k - 1]
     for k in range(p.nsteps - 2, -1, -1):
-        if p.steps[k + 1].group or p.steps[k + 1].follow:
+        if p.steps[k + 1].group or p.steps[k + 1].follow or p.steps[k + 1].stage:
             ends[k] = ends[k + 1]
     return heads, ends
 
 
-cdef bint read_beside(Program p, int m, Py_ssize_t head, Py_ssize_t end) noexcept:
-    """Whether a record among steps head ... end reads slot m, maybe at elements that a strip beside it has left already."""
-    cdef Py_ssize_t k
+cdef bint read_beside(Program p, int m, Py_ssize_t strip, Py_ssize_t head, Py_ssize_t end) noexcept:
+    """Whether slot m is read among steps head ... end at elements that the strip beside may have left already.
+
+    By a record, or by another item of the strip's stage.
+    """
+    cdef Py_ssize_t k, first = strip, last = strip
     cdef int j
+    while first > head and not p.steps[first].stage:
+        first -= 1
+    while last < end and not p.steps[last + 1].stage:
+        last += 1
     for k in range(head, end + 1):
-        if p.steps[k].I != NULL:
+        if p.steps[k].I != NULL or not first <= k <= last:
             for j in range(p.steps[k].nout, p.steps[k].narg):
                 if p.steps[k].slot[j] == m:
                     return True

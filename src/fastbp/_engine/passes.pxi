@@ -13,6 +13,10 @@ cdef class Program:
     cdef Exec* code
     cdef Py_ssize_t ncode
     cdef Tiny* tiny
+    cdef Stage* stages
+    cdef Share* shares              # of the stages' items, chunk by chunk
+    cdef int32_t* share_at
+    cdef int dealt_for              # threads; 0: nothing is dealt out
     cdef void* native               # machine code, read and executed only
     cdef size_t native_bytes
     cdef char** native_at           # what it finds its arrays and numbers by
@@ -80,6 +84,9 @@ cdef class Program:
         free(self.slots)
         free(self.code)
         free(self.tiny)
+        free(self.stages)
+        free(self.shares)
+        free(self.share_at)
         free(self.native_at)
         if self.native != NULL:
             fbp_code_close(self.native, self.native_bytes)
@@ -219,7 +226,7 @@ def _program(Recording r not None, list results, int forward=-1):
     group_strips(p)
     follow_products(p)
     keep_local(p)
-    plan_memory(p)
+    plan_stages(p, True)
     link(p, [(g, end - start) for g, start, end in r.generators])
     return p
 
@@ -374,7 +381,7 @@ cdef int plan_memory(Program p) except -1:
     """Pass: places in one arena; two slots share bytes only when their lives do not meet.  In order of time, best fit.
 
     The strips of a group run side by side: for its memory a slot lives from the first strip of a group to its last, and so with
-    a product and what follows it.  A strip's result may take the place of an operand that dies there.
+    a product and what follows it, and with a stage.  A strip's result may take the place of an operand that dies there.
     """
     cdef Py_ssize_t k, m
     cdef int j
@@ -402,7 +409,7 @@ cdef int plan_memory(Program p) except -1:
         for j in range(1, s.narg):
             m = s.slot[j]
             if m >= 0 and s.offset[j] == 0 and p.slots[m].kind == S_TEMP and p.slots[m].last == k \
-                    and p.slots[m].nbytes == p.slots[s.slot[0]].nbytes and not read_beside(p, m, heads[k], ends[k]):
+                    and p.slots[m].nbytes == p.slots[s.slot[0]].nbytes and not read_beside(p, m, k, heads[k], ends[k]):
                 m = root.get(m, m)
                 root[s.slot[0]] = m
                 until.setdefault(m, p.slots[m].last)

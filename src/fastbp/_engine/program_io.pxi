@@ -332,7 +332,7 @@ def _verify(Program p not None, bint strict=False):
 
     Every slot is written before it is read; operands stay inside their slots; slots whose lives meet have no byte of the
     arena in common; what a step names lives then; results are no temporaries; groups are strips over as many elements, which
-    meet in the same elements only, and so do a product and what follows it.
+    meet in the same elements only, and so do a product and what follows it; no member of a stage names what another one writes.
     """
     cdef char* written = <char*>calloc(p.nslots + 1, 1)
     cdef int64_t unit = 8 if p.arena_bytes < 1 << 26 else 64        # of a large arena the small slots are not looked at
@@ -373,7 +373,7 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
     cdef int64_t hi[MAXARG]
     cdef str wrong
     cdef Py_ssize_t head = 0
-    rooms, at = {}, {}
+    rooms, at, beside = {}, {}, [set(), set(), set(), set(), False]
     heads, ends = group_bounds(p)
     for a in range(p.arena_bytes // unit + 2):
         owner[a] = -1
@@ -390,6 +390,8 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
         wrong = touches(p, k, lo, hi, strict)
         if wrong is None and s.follow:
             wrong = wrong_follower(p, k)
+        if wrong is None:
+            wrong = wrong_stage(p, k, beside)
         if wrong is not None:
             return where + wrong
         for j in range(s.narg):
@@ -424,7 +426,7 @@ cdef str verified(Program p, bint strict, char* written, int32_t* owner, int64_t
                     continue
                 for a in range(t.offset // unit, (t.offset + t.nbytes + unit - 1) // unit):
                     if owner[a] >= 0 and ends[p.slots[owner[a]].last] >= heads[k] and owner[a] != m \
-                            and not (takes_over(p, k, owner[a]) and not read_beside(p, owner[a], heads[k], ends[k])):
+                            and not (takes_over(p, k, owner[a]) and not read_beside(p, owner[a], k, heads[k], ends[k])):
                         return where + f"slots {owner[a]} and {m} share memory while both live"
                     owner[a] = m
         for j in range(s.narg):
@@ -514,7 +516,7 @@ def _describe(Program p not None):
             else:
                 args.append(None)
         step = {"op": op_name(s.op) if s.op >= 0 else "?", "kernel": kernel, "strip": strip, "dtype": (<dtype>DTYPES[code]).name,
-                "n": s.n, "nout": s.nout, "args": args, "c": c, "cost": s.cost, "group": group, "follow": s.follow != 0,
+                "n": s.n, "nout": s.nout, "args": args, "c": c, "cost": s.cost, "group": group, "follow": s.follow != 0, "stage": s.stage != 0,
                 "host": s.host >= 0, "random": s.generator >= 0, "shape": [], "ndim": 0, "flags": 0, "grain": 1}
         if I != NULL:
             step["flags"] = I.flags & ~F_FOLLOWED
@@ -810,7 +812,7 @@ def _assemble(dict d not None, list blobs not None):
     group_strips(p)
     follow_products(p)
     keep_local(p)
-    plan_memory(p)
+    plan_stages(p, False)           # a file keeps the order that it has
     wrong = _verify(p, True)
     if wrong is not None:
         raise ValueError(wrong)

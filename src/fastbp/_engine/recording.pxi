@@ -47,6 +47,7 @@ cdef struct Step:       # one instruction
     int32_t item        # bytes of an element (strips)
     int32_t group       # strips run block by block with those before them
     bint follow         # runs on parts of the result of the product before it (follow.pxi)
+    bint stage          # its item runs beside the one before it (stages.pxi)
     int32_t host        # the action that sets its constants, or -1
     int32_t generator   # the generator whose numbers it draws, or -1
     bint again          # a second run of another step (recompute.pxi)
@@ -66,6 +67,7 @@ cdef struct Exec:       # what the loop runs: one strip, the head of a group of 
     char* over          # where the result is put, block by block, when an operand lies there; else NULL
     const Const* c
     int32_t count       # strips in the group that begins here; a product: 1 + the steps that follow it
+    int32_t stage       # 1 + the number of the stage that begins here; else 0
     int32_t still       # bit k: operand k (0: the result) does not move from block to block
     int32_t local       # bit k: its place is relative to the thread's workspace
     int32_t narg

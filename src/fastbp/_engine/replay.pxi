@@ -111,7 +111,13 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
     cdef int64_t slab = p.workspace_each
     while k < end:
         x = &p.code[k]
-        if x.I == NULL:
+        if x.stage and threads > 1:
+            status = run_stage(p, &p.stages[x.stage - 1], threads, ws, slab, failed)
+            if status != ST_OK:
+                return status
+            k = p.stages[x.stage - 1].end
+            ns += p.stages[x.stage - 1].ns
+        elif x.I == NULL:
             if x.strip == NULL:
                 run_tiny(<const Tiny*>x.x[0], x.count)
             elif x.ns > PARALLEL_NS and threads > 1 and x.n > BLOCK:
@@ -119,6 +125,7 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
             else:
                 run_strips(x, 0, x.n, ws)
             k += x.count
+            ns += x.ns
         else:
             if x.ns > PARALLEL_NS and threads > 1 and x.I.n > x.I.grain:
                 status = run_team(x.I, threads, ws, slab)
@@ -128,7 +135,7 @@ cdef int run_code(Program p, Py_ssize_t begin, Py_ssize_t end, int threads, char
                 failed[0] = k
                 return status
             k += x.count
-        ns += x.ns
+            ns += x.ns
         if ns > 2e7:
             failed[0] = k
             return -1
@@ -503,6 +510,8 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
         p.workspace_threads = threads if p.workspace != NULL else 0
         if p.workspace == NULL:
             raise MemoryError()
+    if threads > 1 and p.dealt_for != threads and p.report.get("stages"):
+        deal_out(p, threads)
     for k in range(first, last if p.split >= 0 else len(p.outputs)):        # behind the results: what actions are given
         spec = p.outputs[k]
         if isinstance(spec, Tensor):

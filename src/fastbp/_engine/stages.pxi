@@ -15,7 +15,7 @@ cdef double STAGE_GAIN = 1000.0         # ns of wall time that a stage must save
 cdef double STAGE_LEAST = 500.0         # ns of an item's serial time, for others to come to it, or to move itself
 cdef double STAGE_MOST = 100000.0       # beyond, the team has enough of it alone, if it can be cut
 cdef double STAGE_REGION = 500.0        # ns of a region: its barrier, and caches that another thread's results must come from
-cdef int64_t STAGE_FREE = 256 << 10     # bytes of temporaries at once that cost nothing: they stay in the second cache
+cdef int64_t STAGE_FREE = 1 << 20       # bytes of temporaries at once that cost nothing: they stay in the cache
 cdef enum:
     STAGE_SPAN = 48                     # items that are looked through for a stage
     STAGE_NAMES = 256                   # slots of an item, at most, that others may pass
@@ -103,6 +103,24 @@ cdef double wall_alone(double cost, units, grain, int threads) except? -1:
     return _shares([cost], [units], [grain], threads)[1] + STAGE_REGION
 
 
+cdef list lifted(Py_ssize_t j, list light, set heavy, set heavy_made, list names, list made):
+    """The light items that must move up for item j to pass all others, in their order; None: it cannot.
+
+    heavy, heavy_made: slots that the other items to be passed name and write.
+    """
+    cdef set want = names[j], want_made = made[j]
+    cdef list found = []
+    for q in reversed(light):
+        if want.isdisjoint(made[q]) and want_made.isdisjoint(names[q]):
+            continue
+        want = want | names[q]
+        want_made = want_made | made[q]
+        found.append(q)
+    if want.isdisjoint(heavy_made) and want_made.isdisjoint(heavy):
+        return found[::-1]
+    return None
+
+
 def _stages(list reads, list writes, list sizes, list costs, list units, list grains, list member, list still, list outside,
             list doubtful, cuts, int threads, double gain, int64_t most):
     """Pass: independent items are gathered into stages where that saves time and memory stays within `most` bytes.
@@ -111,12 +129,17 @@ def _stages(list reads, list writes, list sizes, list costs, list units, list gr
     still: items that neither move nor are passed; outside: write to memory from outside; doubtful: read memory that may be such
     under another name; cuts: items that begin a part of the program; gain: ns.
     Returns: [[item, ...], ...] in their new order, one list for each stage or single item.
+
+    From each item on, those behind it are looked through: an independent one comes to it, past the others, and what it needs of
+    light ones goes before.
     """
     cdef Py_ssize_t n = len(reads), i, j, q
     cdef int64_t need, more
-    cdef bint doubt, writes_outside
+    cdef bint doubt, writes_outside, rigid
     cdef double now, then
-    cdef list taken = [False] * n, order = [], alive, born = [0] * n, stage, skipped, first
+    cdef list taken = [False] * n, order = [], alive, born = [0] * n, stage, skipped, light, first, before
+    cdef list made = [set(x) for x in writes], names = [{*x, *y} for x, y in zip(reads, writes)]
+    cdef set heavy, heavy_made, all_names, all_made
     alive = _alive(reads, writes, sizes, [False] * n)       # grows where results are born earlier
     first, _ = _lives(reads, writes, sizes)
     for i in range(len(sizes)):
@@ -126,48 +149,61 @@ def _stages(list reads, list writes, list sizes, list costs, list units, list gr
         if taken[i]:
             continue
         stage = [i]
-        order.append(stage)
         if not member[i] or <double>costs[i] < STAGE_LEAST:
+            order.append(stage)
             continue
-        made, names = set(writes[i]), {*reads[i], *writes[i]}
-        passed_made, passed_names, skipped, earlier = set(), set(), [], []
+        all_made, all_names = set(made[i]), set(names[i])
+        heavy, heavy_made, light, skipped, earlier, before = set(), set(), [], [], [], []
         need = alive[i]
-        writes_outside, doubt = outside[i], doubtful[i]
+        writes_outside, doubt, rigid = outside[i], doubtful[i], still[i]
         for j in range(i + 1, py.min(n, i + 1 + STAGE_SPAN)):
             if taken[j]:
                 continue
             if j in cuts:
                 break
-            more = born[j]
-            if (member[j] and not (skipped and (still[j] or <double>costs[j] < STAGE_LEAST)) and made.isdisjoint(reads[j]) and names.isdisjoint(writes[j])
-                    and passed_made.isdisjoint(reads[j]) and passed_names.isdisjoint(writes[j])
-                    and not (outside[j] and doubt) and not (doubtful[j] and writes_outside) and need + more <= most
-                    and py.all([<int64_t>alive[q] + more <= most for q in skipped])):
-                stage.append(j)
-                made.update(writes[j])
-                names.update(reads[j], writes[j])
-                need += more
-                writes_outside, doubt = writes_outside or outside[j], doubt or doubtful[j]
-                if more and skipped:
-                    earlier.append((more, list(skipped)))
-                    for q in skipped:
-                        alive[q] += more
-                continue
+            if (member[j] and not (skipped and (still[j] or <double>costs[j] < STAGE_LEAST))
+                    and all_made.isdisjoint(names[j]) and all_names.isdisjoint(made[j])
+                    and not (outside[j] and doubt) and not (doubtful[j] and writes_outside)):
+                up = lifted(j, light, heavy, heavy_made, names, made)
+                if up is not None and not (up and rigid):
+                    more = <int64_t>born[j] + py.sum([born[q] for q in up])
+                    if (need + more <= most and py.all([<int64_t>alive[q] + more <= most for q in skipped if q not in up])
+                            and py.all([all_made.isdisjoint(names[q]) and all_names.isdisjoint(made[q]) for q in up])):
+                        for q in up:
+                            light.remove(q)
+                            skipped.remove(q)
+                        before += up
+                        stage.append(j)
+                        all_made |= made[j]
+                        all_names |= names[j]
+                        need += more
+                        rigid = rigid or still[j]
+                        writes_outside, doubt = writes_outside or outside[j], doubt or doubtful[j]
+                        if more and skipped:
+                            earlier.append((more, list(skipped)))
+                            for q in skipped:
+                                alive[q] += more
+                        continue
             if still[j]:
                 break
             skipped.append(j)
-            passed_made.update(writes[j])
-            passed_names.update(reads[j], writes[j])
-        if len(stage) == 1:
-            continue
-        now = py.sum([wall_alone(costs[q], units[q], grains[q], threads) for q in stage])
-        then = _shares([costs[q] for q in stage], [units[q] for q in stage], [grains[q] for q in stage], threads)[1] + STAGE_REGION
-        if now - then < py.max(gain, 0.1 * now):
-            for more, passed in earlier:
-                for q in passed:
-                    alive[q] -= more
-            del stage[1:]
-            continue
+            if <double>costs[j] < STAGE_LEAST:
+                light.append(j)
+            else:
+                heavy_made |= made[j]
+                heavy |= names[j]
+        if len(stage) > 1:
+            now = py.sum([wall_alone(costs[q], units[q], grains[q], threads) for q in stage])
+            then = _shares([costs[q] for q in stage], [units[q] for q in stage], [grains[q] for q in stage], threads)[1]
+            if now - then - STAGE_REGION < py.max(gain, 0.1 * now):
+                for more, passed in earlier:
+                    for q in passed:
+                        alive[q] -= more
+                stage, before = [i], []
+        for q in sorted(before):
+            order.append([q])
+            taken[q] = True
+        order.append(stage)
         for q in stage:
             taken[q] = True
     return order
@@ -191,7 +227,8 @@ cdef inline bint has_names(const Slot* t) noexcept:
 cdef int plan_stages(Program p, bint moves) except -1:
     """Passes `_stages` and `plan_memory`, carried out.  moves: whether others than neighbours may come together.
 
-    The arena must not grow: what lives at once is kept within its peak, and where the plan takes more all the same, less is tried.
+    The peak must not grow, beyond STAGE_FREE: what lives at once stays within it, and where the plan takes a 64th more all the
+    same, for what lies between, less is tried.
     """
     cdef Py_ssize_t k, begin, end, members = 0
     cdef int j, m
@@ -262,7 +299,7 @@ cdef int plan_stages(Program p, bint moves) except -1:
         places = put_stages(p, bounds, stages)
         p.workspace_each = each
         plan_memory(p)
-        if p.arena_bytes <= least:
+        if p.arena_bytes <= least + least // 64:
             break
         put_steps(p, [(k, {}, False) for k in places])      # as it was
         for k in range(p.nsteps):

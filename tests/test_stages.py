@@ -19,7 +19,7 @@ MANY = 1 << 60
 @pytest.fixture
 def eager_stages():
     """Two threads, and every stage that saves anything by its estimate."""
-    threads, before = fastbp.get_num_threads(), _core._set_stages(1.0, 0.0)
+    threads, before = fastbp.get_num_threads(), _core._set_stages(1.0, 0.0, 0.0)
     fastbp.set_num_threads(2)
     yield
     fastbp.set_num_threads(threads)
@@ -343,12 +343,34 @@ def test_one_thread_has_no_stages(eager_stages):
     d = described(c, *args)
     assert d["report"]["stages"] == 0 and not any(s["stage"] for s in d["steps"])
     assert "side by side" not in c.explain()
-    _core._set_stages(-1.0, 0.0)
+    _core._set_stages(-1.0, 0.0, 0.0)
     fastbp.set_num_threads(2)
     _, step, args = case("layers")
     c, _ = compiled(step, *args)
     without = described(c, *args)
     assert [s["op"] for s in without["steps"]] == [s["op"] for s in d["steps"]] and without["arena"] == d["arena"]
+
+
+def test_the_team_is_woken_for_enough():
+    """Two short products save too little of a step to have a second thread look for work; beside a long one it is awake."""
+    w, big = rand(40, 40), rand(200, 200)
+
+    def step(x, big=None):
+        chain = x
+        for _ in range(30):
+            chain = chain @ w
+        return x @ w, x.cos() @ w, chain, None if big is None else big @ big
+    threads, before = fastbp.get_num_threads(), _core._set_stages(1.0, 0.0, 0.2)
+    try:
+        fastbp.set_num_threads(2)
+        x = rand(30, 40)
+        assert described(compiled(step, x)[0], x)["report"]["stages"] == 0
+        assert described(compiled(step, x, big)[0], x, big)["report"]["stages"] > 0
+        _core._set_stages(1.0, 0.0, 0.0)
+        assert described(compiled(step, x)[0], x)["report"]["stages"] > 0
+    finally:
+        fastbp.set_num_threads(threads)
+        _core._set_stages(*before)
 
 
 def test_checker_refuses_dependent_members(eager_stages):
@@ -441,7 +463,7 @@ def test_memory_does_not_grow(eager_stages):
     arenas = []
     with fastbp.no_grad():
         for gain in (-1.0, 1.0):
-            _core._set_stages(gain, 0.0)
+            _core._set_stages(gain, 0.0, 0.0)
             c, _ = compiled(f, x)
             arenas.append(described(c, x)["arena"])
     assert arenas[1] <= arenas[0] * 65 // 64 and arenas[0] > 2 << 20

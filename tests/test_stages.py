@@ -261,8 +261,8 @@ CASES = {
     "lstm": (lambda: Directions(nn.LSTM), (12, 16, 8), (12, 16, 3)),
     "gru": (lambda: Directions(nn.GRU), (12, 16, 8), (12, 16, 3)),
     "attention": (Heads, None, (4, 16)),
-    "convolution": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(),
-                                          nn.Linear(288, 3)), (16, 3, 8, 8), (16, 3)),
+    "convolution": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3),
+                                          nn.Flatten(), nn.Linear(288, 3)), (16, 3, 8, 8), (16, 3)),
 }
 
 
@@ -380,7 +380,8 @@ def test_checker_refuses_dependent_members(eager_stages):
     def make():
         return compiled(lambda x: ((x @ w).cumsum(0) @ w, (x @ w.t()).sum(0), x.cumsum(1).sum(0)), x)[0].program(x)._core
     steps, found = _core._describe(make())["steps"], []
-    slots = [[{a["slot"] for a in s["args"] if a and "slot" in a and a["writes"] >= wrote} for wrote in (False, True)] for s in steps]
+    slots = [[{a["slot"] for a in s["args"] if a and "slot" in a and a["writes"] >= wrote} for wrote in (False, True)]
+             for s in steps]
     for k in range(1, len(steps)):
         p = make()
         assert _core._verify(p) is None

@@ -1,15 +1,15 @@
-# Stages: independent instructions that are too short for the team one by one, and long enough together, run side by side.  The two
-# products of a layer's backward half, a bias's sum beside them, queries, keys and values, the two directions of a recurrent layer,
+# Stages: independent instructions that are too short for the team one by one, and long enough together, run side by side: the two
+# products of a layer's backward half, a bias's sum beside them, queries, keys and values, both directions of a recurrent layer,
 # branches of a network, an optimizer's updates.  A stage is one region of the team (team.pxi): its units are dealt out to the
-# threads by estimated time, whole instructions where that is even, and one barrier ends it.  Between stages the threads stay awake,
-# and the next one begins within 0.3 us.
+# threads by estimated time, whole instructions where that is even, and one barrier ends it.  Between stages the threads stay
+# awake, and the next one begins within 0.3 us.
 #
 # What runs at once is an item: a record with what follows it, or a group of strips.  An instruction's units and what they compute
 # are what they were: the bits do not depend on who runs them, nor beside what.  For its memory a slot lives from a stage's first
 # step to its last (`group_bounds`), and nothing that one member writes may be named by another; the checker asks for it again.
 #
-# May be touched: which items are gathered, and how they are dealt out.  Must stay: checks, draws of random numbers and what writes
-# to memory from outside neither move nor are passed; a lower count of threads runs the same list one item after the other.
+# May be touched: which items are gathered, and how they are dealt out.  Must stay: checks, draws of random numbers and what
+# writes to memory from outside neither move nor are passed; with one thread the same list runs one item after the other.
 
 cdef double STAGE_GAIN = 1000.0         # ns of wall time that a stage must save by its estimate; negative: no stages
 cdef double STAGE_SHARE = 0.1           # of a program's time that its stages must save, if nothing else in it wakes the team
@@ -133,7 +133,7 @@ def _stages(list reads, list writes, list sizes, list costs, list units, list gr
             list doubtful, cuts, int threads, double gain, int64_t most):
     """Pass: independent items are gathered into stages where that saves time and memory stays within `most` bytes.
 
-    reads, writes: of each item, tuples of slots; sizes: bytes of each slot, 0 for what is no temporary; member: may be in a stage;
+    reads, writes: of each item, tuples of slots; sizes: bytes of each slot, 0 for what is no temporary; member: may be in one;
     still: items that neither move nor are passed; outside: write to memory from outside; doubtful: read memory that may be such
     under another name; cuts: items that begin a part of the program; gain: ns.
     Returns: [[item, ...], ...] in their new order, one list for each stage or single item.
@@ -298,8 +298,8 @@ cdef int plan_stages(Program p, bint moves) except -1:
     least = py.max(STAGE_FREE, p.arena_bytes)
     most = py.max(STAGE_FREE, py.max(_alive(all_reads, all_writes, sizes, over)))
     for part in (1, 0.9, 0.7, 0):
-        stages = _stages(reads_, writes_, sizes, costs, units, grains, member, still, outside, doubtful, cuts, THREADS, STAGE_GAIN,
-                         <int64_t>(most * part))
+        stages = _stages(reads_, writes_, sizes, costs, units, grains, member, still, outside, doubtful, cuts, THREADS,
+                         STAGE_GAIN, <int64_t>(most * part))
         if not worth_waking(stages, costs, units, grains):
             stages = [[number] for number in range(len(bounds))]
         places = put_stages(p, bounds, stages)

@@ -158,7 +158,7 @@ def described(c, *args):
 
 def members(d):
     """Of each stage: for each member its instructions' numbers."""
-    found, alone = [], True
+    found, alone, last = [], True, []
     for k, s in enumerate(d["steps"]):
         fresh = k == 0 or (not s["follow"] and s["group"] != d["steps"][k - 1]["group"])
         if s["stage"]:
@@ -301,7 +301,7 @@ def test_any_number_of_threads_runs_it(eager_stages):
     f = Branches(4)
     x = rand(64, 32)
     with fastbp.no_grad():
-        c, got = compiled(lambda x: f(x), x)
+        c, _ = compiled(lambda x: f(x), x)
         assert described(c, x)["report"]["stages"] > 0
         want = f(x).numpy().tobytes()
         for threads in (2, 1, 3, 7, 2):

@@ -18,12 +18,13 @@ MANY = 1 << 60
 
 @pytest.fixture
 def eager_stages():
-    """Two threads, and every stage that saves anything by its estimate."""
-    threads, before = fastbp.get_num_threads(), _core._set_stages(1.0, 0.0, 0.0)
+    """Two threads, and every stage that saves anything by its estimate, whatever is measured."""
+    threads, before, pace = fastbp.get_num_threads(), _core._set_stages(1.0, 0.0), _core._set_pace(1 << 62, 1)
     fastbp.set_num_threads(2)
     yield
     fastbp.set_num_threads(threads)
     _core._set_stages(*before)
+    _core._set_pace(*pace)
 
 
 # ---- who runs what ----------------------------------------------------------------------------------------------------------
@@ -343,7 +344,7 @@ def test_one_thread_has_no_stages(eager_stages):
     d = described(c, *args)
     assert d["report"]["stages"] == 0 and not any(s["stage"] for s in d["steps"])
     assert "side by side" not in c.explain()
-    _core._set_stages(-1.0, 0.0, 0.0)
+    _core._set_stages(-1.0, 0.0)
     fastbp.set_num_threads(2)
     _, step, args = case("layers")
     c, _ = compiled(step, *args)
@@ -351,26 +352,57 @@ def test_one_thread_has_no_stages(eager_stages):
     assert [s["op"] for s in without["steps"]] == [s["op"] for s in d["steps"]] and without["arena"] == d["arena"]
 
 
-def test_the_team_is_woken_for_enough():
-    """Two short products save too little of a step to have a second thread look for work; beside a long one it is awake."""
-    w, big = rand(40, 40), rand(200, 200)
-
-    def step(x, big=None):
-        chain = x
-        for _ in range(30):
-            chain = chain @ w
-        return x @ w, x.cos() @ w, chain, None if big is None else big @ big
-    threads, before = fastbp.get_num_threads(), _core._set_stages(1.0, 0.0, 0.2)
+def paced(runs, window=100, turns=8):
+    before = _core._set_pace(window, turns)
     try:
-        fastbp.set_num_threads(2)
-        x = rand(30, 40)
-        assert described(compiled(step, x)[0], x)["report"]["stages"] == 0
-        assert described(compiled(step, x, big)[0], x, big)["report"]["stages"] > 0
-        _core._set_stages(1.0, 0.0, 0.0)
-        assert described(compiled(step, x)[0], x)["report"]["stages"] > 0
+        return "".join("A" if alone else "T" for alone in _core._pace(runs))
     finally:
-        fastbp.set_num_threads(threads)
-        _core._set_stages(*before)
+        _core._set_pace(*before)
+
+
+def test_the_way_that_takes_less():
+    """A window (here: a run) of each, then what takes less, and the other one again in its turn."""
+    assert paced([(100, 200)] * 22) == "TA" + "T" * 8 + "A" + "T" * 8 + "ATT"
+    assert paced([(200, 100)] * 22) == "T" + "A" * 8 + "T" + "A" * 8 + "TAAA"
+    assert paced([(40, 90)] * 9) == "TTTAATTTT"                         # windows of several runs
+
+
+def test_a_core_that_becomes_busy():
+    assert paced([(100, 200)] * 6 + [(500, 200)] * 8) == "TATTTT" + "T" + "A" * 7      # seen at the next window
+    assert paced([(100, 200)] * 6 + [(250, 200)] + [(100, 200)] * 5) == "TATTTT" + "T" * 4 + "AT"   # one that is late now and then
+    assert paced([(500, 200)] * 6 + [(100, 200)] * 31) == "T" + "A" * 8 + "T" + "A" * 8 + "T" * 8 + "A" + "T" * 8 + "AT"   # free
+
+
+def test_measured_ways_have_the_same_bits(eager_stages):
+    """Runs go with the team and on one thread in turn; explain() says how long they took."""
+    eager, step, args = case("two branches")
+    losses = [step(*args).item() for _ in range(40)]
+    model, step, _ = case("two branches")
+    _core._set_pace(1, 2)
+    c, got = compiled(step, *args, calls=40)
+    assert [y.item() for y in got] == losses
+    for a, b in zip(eager.parameters(), model.parameters()):
+        assert a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+    (team, alone, _), other = described(c, *args)["pace"]
+    assert team > 0 and alone > 0 and other == (0.0, 0.0, False)
+    assert "measured, a run: " in c.explain() and c.explain().count(" now\n") == 1
+
+
+def test_halves_have_their_own_pace(eager_stages):
+    model = Branches(2)
+    c = fastbp.compile(model, fullgraph=True)
+    x = rand(64, 32)
+    want = model(x).sum()
+    want.backward()
+    grads = [p.grad.tolist() for p in model.parameters()]
+    _core._set_pace(1, 2)
+    for _ in range(12):
+        for p in model.parameters():
+            p.grad = None
+        y = c(x).sum()
+        y.backward()
+        assert y.item() == want.item() and [p.grad.tolist() for p in model.parameters()] == grads
+    assert "measured, forward: " in c.explain() and "measured, backward: " in c.explain()
 
 
 def test_checker_refuses_dependent_members(eager_stages):
@@ -464,7 +496,7 @@ def test_memory_does_not_grow(eager_stages):
     arenas = []
     with fastbp.no_grad():
         for gain in (-1.0, 1.0):
-            _core._set_stages(gain, 0.0, 0.0)
+            _core._set_stages(gain, 0.0)
             c, _ = compiled(f, x)
             arenas.append(described(c, x)["arena"])
     assert arenas[1] <= arenas[0] * 65 // 64 and arenas[0] > 2 << 20

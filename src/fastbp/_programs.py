@@ -362,6 +362,10 @@ def explain(core, instructions, limit):
     stages = _stages(d["steps"])
     if stages:
         lines.append(f"with several threads {r['staged']} parts run side by side in {r['stages']} stages (marked =)")
+    for half, (team, alone, is_alone) in zip(("forward", "backward") if d["split"] >= 0 else ("a run",), d["pace"]):
+        if alone:
+            lines.append(f"measured, {half}: {team / 1000:.1f} us on several threads, {alone / 1000:.1f} us on one; "
+                         f"runs on {'one' if is_alone else 'several'} now")
     for k, i in enumerate(instructions[:limit]):
         beside = stages.get(k)
         if beside:

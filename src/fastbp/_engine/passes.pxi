@@ -17,6 +17,7 @@ cdef class Program:
     cdef Share* shares              # of the stages' items, chunk by chunk
     cdef int32_t* share_at
     cdef int dealt_for              # threads; 0: nothing is dealt out
+    cdef Pace pace[2]               # of the forward half, or the whole, and of the backward half
     cdef void* native               # machine code, read and executed only
     cdef size_t native_bytes
     cdef char** native_at           # what it finds its arrays and numbers by

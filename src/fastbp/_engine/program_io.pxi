@@ -516,8 +516,8 @@ def _describe(Program p not None):
             else:
                 args.append(None)
         step = {"op": op_name(s.op) if s.op >= 0 else "?", "kernel": kernel, "strip": strip, "dtype": (<dtype>DTYPES[code]).name,
-                "n": s.n, "nout": s.nout, "args": args, "c": c, "cost": s.cost, "group": group, "follow": s.follow != 0, "stage": s.stage != 0,
-                "host": s.host >= 0, "random": s.generator >= 0, "shape": [], "ndim": 0, "flags": 0, "grain": 1}
+                "n": s.n, "nout": s.nout, "args": args, "c": c, "cost": s.cost, "group": group, "follow": s.follow != 0,
+                "stage": s.stage != 0, "host": s.host >= 0, "random": s.generator >= 0, "shape": [], "ndim": 0, "flags": 0, "grain": 1}
         if I != NULL:
             step["flags"] = I.flags & ~F_FOLLOWED
             step["grain"] = I.grain
@@ -540,7 +540,8 @@ def _describe(Program p not None):
     for (code, dims, strides), slot in zip(p.input_specs, p.input_slots):
         inputs.append({"slot": slot, "dtype": (<dtype>DTYPES[code]).name, "shape": list(dims), "strides": list(strides)})
     return {"slots": slots, "steps": steps, "inputs": inputs, "outputs": outputs, "arena": p.arena_bytes, "split": p.split,
-            "actions": len(p.actions), "leaves": len(p.leaves), "draws": p.ndraws, "report": dict(p.report)}
+            "actions": len(p.actions), "leaves": len(p.leaves), "draws": p.ndraws, "report": dict(p.report),
+            "pace": [(p.pace[k].mean[0], p.pace[k].mean[1], p.pace[k].alone != 0) for k in range(2)]}
 
 
 def _slot_bytes(Program p not None, int m, int64_t n):

@@ -502,6 +502,8 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
     cdef Py_ssize_t k
     cdef Storage* st
     cdef int m, threads = THREADS
+    cdef int64_t began = 0
+    cdef Pace* pace = &p.pace[begin > 0]
     cdef list results = [], made = []
     if p.workspace_threads < threads:
         if p.workspace != NULL:
@@ -512,6 +514,10 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
             raise MemoryError()
     if threads > 1 and p.dealt_for != threads and p.report.get("stages"):
         deal_out(p, threads)
+    if threads > 1 and is_paced(p):
+        began = fbp_clock()
+        if pace.alone:
+            threads = 1
     for k in range(first, last if p.split >= 0 else len(p.outputs)):        # behind the results: what actions are given
         spec = p.outputs[k]
         if isinstance(spec, Tensor):
@@ -538,6 +544,8 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
                 begin = p.reached = <Py_ssize_t>p.stops[k]
                 memcpy(p.slots[m].st.data, <char*><bytes>was, len(<bytes>was))
         run_all(p, begin, end, threads)
+        if began:
+            keep_pace(pace, fbp_clock() - began)
         for k in range(first, last):
             results.append(output_of(p, p.outputs[k]))
         return results

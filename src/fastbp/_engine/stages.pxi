@@ -1,18 +1,21 @@
 # Stages: independent instructions that are too short for the team one by one, and long enough together, run side by side: the two
 # products of a layer's backward half, a bias's sum beside them, queries, keys and values, both directions of a recurrent layer,
 # branches of a network, an optimizer's updates.  A stage is one region of the team (team.pxi): its units are dealt out to the
-# threads by estimated time, whole instructions where that is even, and one barrier ends it.  Between stages the threads stay
-# awake, and the next one begins within 0.3 us.
+# threads by estimated time, whole instructions where that is even.  Threads claim parts by a counter: a thread that has lost its
+# core holds up nobody before it has begun.  Between stages the threads stay awake, and the next one begins within 0.3 us.
 #
 # What runs at once is an item: a record with what follows it, or a group of strips.  An instruction's units and what they compute
 # are what they were: the bits do not depend on who runs them, nor beside what.  For its memory a slot lives from a stage's first
 # step to its last (`group_bounds`), and nothing that one member writes may be named by another; the checker asks for it again.
 #
+# Whether the team pays at all for a short program is measured (`keep_pace`): that depends on who else wants the cores and on
+# how far they are from each other.  The same step took 0.62 of its time with a second core that shares the cache, 1.35 with one
+# that does not (a cache line there and back: 0.36 us), up to 1.34 with another process on it.
+#
 # May be touched: which items are gathered, and how they are dealt out.  Must stay: checks, draws of random numbers and what
 # writes to memory from outside neither move nor are passed; with one thread the same list runs one item after the other.
 
 cdef double STAGE_GAIN = 1000.0         # ns of wall time that a stage must save by its estimate; negative: no stages
-cdef double STAGE_SHARE = 0.1           # of a program's time that its stages must save, if nothing else in it wakes the team
 cdef double STAGE_LEAST = 500.0         # ns of an item's serial time, for others to come to it, or to move itself
 cdef double STAGE_MOST = 100000.0       # beyond, the team has enough of it alone, if it can be cut
 cdef double STAGE_REGION = 500.0        # ns of a region: its barrier, and caches that another thread's results must come from
@@ -20,6 +23,10 @@ cdef int64_t STAGE_FREE = 1 << 20       # bytes of temporaries at once that cost
 cdef enum:
     STAGE_SPAN = 48                     # items that are looked through for a stage
     STAGE_NAMES = 256                   # slots of an item, at most, that others may pass
+
+cdef int64_t PACE_WINDOW = 10000000     # ns of runs that are looked at together: a thread that loses its core is back after 3 ms
+cdef int64_t PACE_TURNS = 32            # windows until the other way is tried again: 3 % of the time
+cdef double PACE_MOST = 5e6             # estimated ns of a program; beyond, the team pays, and to try would cost
 
 cdef struct Share:                      # units lo ... hi of an item
     const Exec* x
@@ -34,6 +41,13 @@ cdef struct Stage:
     const int32_t* at                   # of each chunk the first of its shares; one more
     double ns                           # estimated, serial
 
+cdef struct Pace:                       # of a program, or of half of one
+    double mean[2]                      # ns of a run: with the team, on one thread; 0: not known yet
+    int64_t ns                          # of this window so far
+    int64_t runs
+    int64_t windows                     # of this way, one after the other
+    bint alone                          # this way: on one thread
+
 cdef struct StageJob:
     Share* shares
     const int32_t* at
@@ -42,14 +56,14 @@ cdef struct StageJob:
     int failed
 
 
-def _set_stages(double gain, double region, double share):
-    """How many ns a stage must save by its estimate, how many its region takes, and which part of a program's time all must save.
+def _set_stages(double gain, double region):
+    """How many ns a stage must save by its estimate, and how many its region takes, in programs made from now on.
 
-    In programs made from now on.  A negative gain: no stages.  Returns: what was set.
+    A negative gain: no stages.  Returns: what was set.
     """
-    global STAGE_GAIN, STAGE_REGION, STAGE_SHARE
-    before = STAGE_GAIN, STAGE_REGION, STAGE_SHARE
-    STAGE_GAIN, STAGE_REGION, STAGE_SHARE = gain, region, share
+    global STAGE_GAIN, STAGE_REGION
+    before = STAGE_GAIN, STAGE_REGION
+    STAGE_GAIN, STAGE_REGION = gain, region
     return before
 
 
@@ -300,8 +314,6 @@ cdef int plan_stages(Program p, bint moves) except -1:
     for part in (1, 0.9, 0.7, 0):
         stages = _stages(reads_, writes_, sizes, costs, units, grains, member, still, outside, doubtful, cuts, THREADS,
                          STAGE_GAIN, <int64_t>(most * part))
-        if not worth_waking(stages, costs, units, grains):
-            stages = [[number] for number in range(len(bounds))]
         places = put_stages(p, bounds, stages)
         p.workspace_each = each
         plan_memory(p)
@@ -318,23 +330,6 @@ cdef int plan_stages(Program p, bint moves) except -1:
     p.report["stages"] = py.sum([len(stage) > 1 for stage in stages])
     p.report["staged"] = py.sum([len(stage) for stage in stages if len(stage) > 1])
     return 0
-
-
-cdef bint worth_waking(list stages, list costs, list units, list grains) except -1:
-    """Whether the team is awake anyway, or the stages save their part.
-
-    A thread that looks for work takes from a core that it shares: a step of 20 us, 4 % of it saved, took 1.2 of its time.
-    """
-    cdef double wall = 0, saved = 0
-    cdef Py_ssize_t k
-    for k in range(len(costs)):
-        if costs[k] > PARALLEL_NS and units[k] > grains[k]:
-            return True
-        wall += costs[k]
-    for stage in stages:
-        if len(stage) > 1:
-            saved += saves(stage, costs, units, grains, THREADS)
-    return saved >= STAGE_SHARE * wall
 
 
 cdef list put_stages(Program p, list bounds, list stages):
@@ -489,3 +484,47 @@ cdef int run_stage(Program p, const Stage* stage, int threads, char* ws, int64_t
             p.shares[a].status = ST_OK
         failed[0] = first - p.code
     return status
+
+
+# ---- whether the team pays, as measured -----------------------------------------------------------------------------
+
+def _set_pace(int64_t window, int64_t turns):
+    """ns of a window, and windows until the other way is tried again.  Returns: what was set."""
+    global PACE_WINDOW, PACE_TURNS
+    before = PACE_WINDOW, PACE_TURNS
+    PACE_WINDOW, PACE_TURNS = window, turns
+    return before
+
+
+def _pace(list runs):
+    """Which of these runs are on one thread; runs: (ns with the team, ns on one thread)."""
+    cdef Pace pace
+    cdef list ways = []
+    memset(&pace, 0, sizeof(pace))
+    for team, alone in runs:
+        ways.append(pace.alone != 0)
+        keep_pace(&pace, alone if pace.alone else team)
+    return ways
+
+
+cdef inline bint is_paced(Program p) noexcept:
+    """Whether it is measured if the team pays: programs that are for the team, but not surely so."""
+    return p.ns < PACE_MOST and (p.ns > PARALLEL_NS or p.dealt_for > 0)
+
+
+cdef void keep_pace(Pace* pace, int64_t ns) noexcept:
+    """A run took so long.  After a window of runs the way that takes less goes on; the other one is tried in its turn."""
+    cdef double mean
+    pace.ns += ns
+    pace.runs += 1
+    if pace.ns < PACE_WINDOW:
+        return
+    mean = <double>pace.ns / pace.runs
+    if pace.mean[pace.alone] > 0:
+        mean = 0.5 * (mean + pace.mean[pace.alone])
+    pace.mean[pace.alone] = mean
+    pace.windows += 1
+    if mean > pace.mean[not pace.alone] or pace.windows >= PACE_TURNS:
+        pace.alone = not pace.alone
+        pace.windows = 0
+    pace.ns = pace.runs = 0

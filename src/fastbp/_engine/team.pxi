@@ -26,7 +26,14 @@ cdef extern from *:
     #endif
     #define FBP_TEAM 255                /* threads, the caller among them */
     /* Of the region: threads that may take part (8 bits), chunks (24), the next chunk to be taken (32).  One word, so that
-       who takes a chunk takes it of the region whose numbers he has seen; a region ends when its last chunk is done. */
+       who takes a chunk takes it of the region whose numbers he has seen; a region ends when its last chunk is done.
+
+       Orders.  `body` and `job` are written while no chunk is open, before the word (release), and read by who has taken a
+       chunk: his exchange is an acquire, and reads the caller's store or exchanges that go on from it.  A thread that slept over
+       regions between its look and its exchange fails, or takes a chunk of the region that is there now: equal words mean an
+       open region, and its body is read afterwards.  What a chunk writes is there for the caller when `done` (release) is
+       complete (acquire); nobody touches a job without a chunk of it, so it may lie on the caller's stack.  `asleep` and the word
+       are written and read crosswise (a thread falls asleep, a region opens): both in the one order of SEQ_CST, or a wake is lost. */
     static struct {
         uint64_t word __attribute__((aligned(64)));
         int64_t done __attribute__((aligned(64)));

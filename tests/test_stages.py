@@ -369,7 +369,7 @@ def test_the_way_that_takes_less():
 
 def test_a_core_that_becomes_busy():
     assert paced([(100, 200)] * 6 + [(500, 200)] * 8) == "TATTTT" + "T" + "A" * 7      # seen at the next window
-    assert paced([(100, 200)] * 6 + [(250, 200)] + [(100, 200)] * 5) == "TATTTT" + "T" * 4 + "AT"   # one that is late now and then
+    assert paced([(100, 200)] * 6 + [(250, 200)] + [(100, 200)] * 5) == "TATTTT" + "T" * 4 + "AT"   # late once
     assert paced([(500, 200)] * 6 + [(100, 200)] * 31) == "T" + "A" * 8 + "T" + "A" * 8 + "T" * 8 + "A" + "T" * 8 + "AT"   # free
 
 

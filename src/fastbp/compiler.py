@@ -692,7 +692,7 @@ class Compiled(Standin):
 
         For each kind of call: how many instructions there were before and after the passes, the bytes of the arena against
         those of all temporaries, and the instructions with estimates of their work: operation, kernel, results and operands,
-        "|" where a strip runs block by block with the one before, "=" where instructions run side by side; at most `limit` of them.
+        "|" where a strip runs block by block with the one before, "=" where it runs beside others; at most `limit` of them.
         Of short programs on several threads: how long a run took with them, how long on one, and which it is now.
 
         >>> import fastbp

@@ -517,7 +517,8 @@ def _describe(Program p not None):
                 args.append(None)
         step = {"op": op_name(s.op) if s.op >= 0 else "?", "kernel": kernel, "strip": strip, "dtype": (<dtype>DTYPES[code]).name,
                 "n": s.n, "nout": s.nout, "args": args, "c": c, "cost": s.cost, "group": group, "follow": s.follow != 0,
-                "stage": s.stage != 0, "host": s.host >= 0, "random": s.generator >= 0, "shape": [], "ndim": 0, "flags": 0, "grain": 1}
+                "stage": s.stage != 0, "host": s.host >= 0, "random": s.generator >= 0, "shape": [], "ndim": 0, "flags": 0,
+                "grain": 1}
         if I != NULL:
             step["flags"] = I.flags & ~F_FOLLOWED
             step["grain"] = I.grain

@@ -32,8 +32,9 @@ cdef extern from *:
        chunk: his exchange is an acquire, and reads the caller's store or exchanges that go on from it.  A thread that slept over
        regions between its look and its exchange fails, or takes a chunk of the region that is there now: equal words mean an
        open region, and its body is read afterwards.  What a chunk writes is there for the caller when `done` (release) is
-       complete (acquire); nobody touches a job without a chunk of it, so it may lie on the caller's stack.  `asleep` and the word
-       are written and read crosswise (a thread falls asleep, a region opens): both in the one order of SEQ_CST, or a wake is lost. */
+       complete (acquire); nobody touches a job without a chunk of it, so it may lie on the caller's stack.  `asleep` and the
+       word are written and read crosswise (a thread falls asleep, a region opens): in the one order of SEQ_CST, or a wake is
+       lost. */
     static struct {
         uint64_t word __attribute__((aligned(64)));
         int64_t done __attribute__((aligned(64)));

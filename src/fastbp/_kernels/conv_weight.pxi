@@ -360,7 +360,7 @@ cdef enum CvWay:
 
 # The way of a shape: cycles for a tap and a vector of pixels.
 cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
-    cdef int64_t V = MM_WIDTH(itemsize), vectors = (v.OW + V - 1) // V
+    cdef int64_t V = MM_WIDTH(itemsize)
     cdef double unfolded, turned, dots, runs
     if v.Og == 1:
         return CV_DOTS
@@ -370,7 +370,7 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     unfolded = (v.Og + V - 1) // V * V * (0.6 if v.Og <= V else 0.5) + (8 if V * itemsize >= 64 else 2.5)
     turned = <double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
     turned += 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1))
-    dots = (0.8 * v.Og + 1.6) * vectors * V / v.OW * (1 + 5.0 / (v.OH * vectors))
+    dots = dt_cost(v, itemsize)
     # rows of taps: multiplied, written run by run, and made of pixels that were brought together
     runs = 0.55 * v.Og * ((v.K + V - 1) // V * V) + 1.9 * V * (v.T // v.KW) * ((v.KW * v.Cg + V - 1) // V)
     runs += (1.5 if v.Cg <= 3 else 5.0) * ((v.Cg + V - 1) // V) * V * v.H * v.W / max(v.OH * v.OW, 1) + v.Og
@@ -517,223 +517,6 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
         u = q * w.vectors * T + last
 
 
-# acc[o, i, :] += lanes of row o of gy * tap i, over lines of n values, for `count` times one row (MmOne) or two (MmTwo) of
-# gy, gs apart; taps from off[0] on, sums of a row ss after those of the one before.
-cdef void cv_dots(MmRegs* regs, MmRows* taps, MmCols* two, int64_t count, const int64_t* off, const void* plane, int64_t Wp,
-                  const void* gy, int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
-    cdef MmRegs r
-    cdef int64_t j, y, q, V = MM_WIDTH(sizeof(r.a[0]))
-    cdef int i
-    for q in range(count):
-        MM_PTR(r.a, plane)
-        MM_PTR(r.b, gy)
-        MM_PTR(r.c, acc)
-        r.b = r.b + q * (2 if MmCols is MmTwo else 1) * gs
-        r.c = r.c + q * (2 if MmCols is MmTwo else 1) * ss
-        for i in range(<int>sizeof(MmRows)):
-            MM_LOAD(r.c0[i], r.c + i * V)
-            if MmCols is MmTwo:
-                MM_LOAD(r.c1[i], r.c + ss + i * V)
-        for y in range(lines):
-            j = 0
-            while j + V <= n:
-                MM_LOAD(r.b0, r.b + j)
-                if MmCols is MmTwo:
-                    MM_LOAD(r.b2, r.b + gs + j)
-                for i in range(<int>sizeof(MmRows)):
-                    MM_LOAD(r.b1, r.a + off[i] + j)
-                    r.c0[i] = r.c0[i] + r.b0 * r.b1
-                    if MmCols is MmTwo:
-                        r.c1[i] = r.c1[i] + r.b2 * r.b1
-                j += V
-            if j < n:
-                MM_LOADN(r.b0, r.b + j, n - j)
-                if MmCols is MmTwo:
-                    MM_LOADN(r.b2, r.b + gs + j, n - j)
-                for i in range(<int>sizeof(MmRows)):
-                    MM_LOADN(r.b1, r.a + off[i] + j, n - j)
-                    r.c0[i] = r.c0[i] + r.b0 * r.b1
-                    if MmCols is MmTwo:
-                        r.c1[i] = r.c1[i] + r.b2 * r.b1
-            r.a = r.a + Wp
-            r.b = r.b + n
-        for i in range(<int>sizeof(MmRows)):
-            MM_STORE(r.c + i * V, r.c0[i])
-            if MmCols is MmTwo:
-                MM_STORE(r.c + ss + i * V, r.c1[i])
-
-
-# acc[kh, kw, :] += lanes of gy * x for the nine taps of one filter, steps of one: a row of x, read at three places, meets the
-# three rows of gy that see it, which stay in registers.
-cdef void cv_nine(MmRegs* regs, const void* plane, int64_t Wp, const void* gy, int64_t n, int64_t lines,
-                  void* acc) noexcept nogil:
-    cdef MmRegs r
-    cdef int64_t t = 0, j, q, V = MM_WIDTH(sizeof(r.a[0]))
-    cdef int i
-    MM_PTR(r.c, acc)
-    for i in range(9):
-        MM_LOAD(r.c0[i], r.c + i * V)
-    while t < n:
-        q = min(n - t, V)
-        MM_PTR(r.a, plane)
-        MM_PTR(r.b, gy)
-        r.a = r.a + t
-        r.b = r.b + t
-        MM_ZERO(r.c1[0])
-        MM_ZERO(r.c1[1])
-        for j in range(lines + 2):
-            r.c1[2] = r.c1[1]
-            r.c1[1] = r.c1[0]
-            if q == V:
-                MM_LOAD(r.b0, r.a)
-                MM_LOAD(r.b1, r.a + 1)
-                MM_LOAD(r.b2, r.a + 2)
-                if j < lines:
-                    MM_LOAD(r.c1[0], r.b)
-            else:
-                MM_LOADN(r.b0, r.a, q)
-                MM_LOADN(r.b1, r.a + 1, q)
-                MM_LOADN(r.b2, r.a + 2, q)
-                if j < lines:
-                    MM_LOADN(r.c1[0], r.b, q)
-            if j < lines:
-                r.c0[0] = r.c0[0] + r.c1[0] * r.b0
-                r.c0[1] = r.c0[1] + r.c1[0] * r.b1
-                r.c0[2] = r.c0[2] + r.c1[0] * r.b2
-            if 1 <= j <= lines:
-                r.c0[3] = r.c0[3] + r.c1[1] * r.b0
-                r.c0[4] = r.c0[4] + r.c1[1] * r.b1
-                r.c0[5] = r.c0[5] + r.c1[1] * r.b2
-            if j >= 2:
-                r.c0[6] = r.c0[6] + r.c1[2] * r.b0
-                r.c0[7] = r.c0[7] + r.c1[2] * r.b1
-                r.c0[8] = r.c0[8] + r.c1[2] * r.b2
-            r.a = r.a + Wp
-            r.b = r.b + n
-        t += V
-    for i in range(9):
-        MM_STORE(r.c + i * V, r.c0[i])
-
-
-cdef void cv_all_dots(MmRegs* R, MmCols* two, int64_t count, int64_t K, const int64_t* off, const void* plane, int64_t Wp,
-                      const void* gy, int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
-    cdef MmRegs r
-    cdef int64_t i = 0, V = MM_WIDTH(sizeof(r.a[0]))
-    MM_PTR(r.c, acc)
-    while i < K and count > 0:
-        if K - i >= 9 and MM_MR > 8:
-            cv_dots(R, <mm_9*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
-            i += 9
-        elif K - i >= 5:
-            cv_dots(R, <mm_5*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
-            i += 5
-        elif K - i >= 3:
-            cv_dots(R, <mm_3*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
-            i += 3
-        else:
-            cv_dots(R, <mm_1*>NULL, two, count, off + i, plane, Wp, gy, gs, n, lines, r.c + i * V, ss)
-            i += 1
-
-
-# All outputs of a group.
-cdef void cv_group_dots(MmRegs* R, int64_t outputs, int64_t K, const int64_t* off, const void* plane, int64_t Wp, const void* gy,
-                        int64_t gs, int64_t n, int64_t lines, void* acc, int64_t ss) noexcept nogil:
-    cdef MmRegs r
-    MM_PTR(r.b, gy)
-    MM_PTR(r.c, acc)
-    cv_all_dots(R, <MmTwo*>NULL, outputs >> 1, K, off, plane, Wp, r.b, gs, n, lines, r.c, ss)
-    outputs -= 1
-    if not outputs & 1:
-        cv_all_dots(R, <MmOne*>NULL, 1, K, off, plane, Wp, r.b + outputs * gs, gs, n, lines, r.c + outputs * ss, ss)
-
-
-cdef void cv_sum(MmRegs* regs, int64_t K, void* acc, void* out) noexcept nogil:
-    cdef MmRegs r
-    cdef int64_t i, V = MM_WIDTH(sizeof(r.a[0]))
-    cdef MmRegs s
-    MM_PTR(r.c, acc)
-    MM_PTR(s.c, out)
-    MM_ZERO(r.b1)
-    for i in range(K):
-        MM_LOAD(r.b0, r.c + i * V)
-        MM_SUM(s.c[K], r.b0)
-        s.c[i] = s.c[i] + s.c[K]
-        MM_STORE(r.c + i * V, r.b1)
-
-
-# Groups of few output channels leave little to tile: there a tap is a dot product over rows of pixels, kept in lanes over as
-# many images as their number of pixels allows.  Units: input channels.
-cdef void cv_weight_dots(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    cdef Conv v
-    cdef Weight w
-    cdef int64_t n, od, r, rows, c, kd, i, j, d0, d1, q, m, o, K, since, first, gs, V = MM_WIDTH(sizeof(real))
-    cdef int64_t* off
-    cdef real* acc
-    cdef real* total
-    cdef real* padded
-    cdef const real* x
-    cdef const real* at
-    cdef const real* gy
-    cv_shape(I, &v)
-    cv_weight_layout(&v, sizeof(real), &w)
-    K = v.KD * v.T
-    off = <int64_t*>cv_take(&ws, 8 * v.T)
-    acc = <real*>cv_take(&ws, v.Og * K * V * sizeof(real))
-    total = <real*>cv_take(&ws, (v.Og * K + 1) * sizeof(real))
-    gs = v.OD * v.OH * v.OW
-    padded = <real*>ws
-    m = (w.p.band + w.p.more) * w.p.Wp
-    for i in range(v.KH):
-        for j in range(v.KW):
-            off[i * v.KW + j] = i * v.dh // v.sh * w.p.Wp + j * v.dw // v.sw
-            if not w.p.plain:
-                off[i * v.KW + j] += (i * v.dh % v.sh * v.sw + j * v.dw % v.sw) * (m + CV_GAP)
-    for c in range(lo, hi):
-        q = c // v.Cg
-        since = 0
-        for i in range(v.Og * K * V):
-            acc[i] = 0
-        for i in range(v.Og * K):
-            total[i] = 0
-        for n in range(v.N):
-            for od in range(v.OD):
-                cv_depth(&v, od, &d0, &d1)
-                gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW
-                for kd in range(d0, d1):
-                    x = <const real*>I.arg[2].data + ((n * v.C + c) * v.D + od * v.sd - v.pd + kd * v.dd) * v.H * v.W
-                    r = 0
-                    while r < v.OH:
-                        rows = min(w.p.band, v.OH - r)
-                        at = x + r * v.W
-                        if not w.p.plain:
-                            first = 0
-                            cv_planes(x, &first, 1, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r, w.p.band + w.p.more, w.p.Wp,
-                                      0, padded)
-                            at = padded
-                        if v.Og == 1 and v.KH == v.KW == 3 and v.sh == v.sw == v.dh == v.dw == 1:
-                            if real is float:
-                                cv_nine(<MmF32*>NULL, at, w.p.Wp, gy + r * v.OW, v.OW, rows, acc + kd * 9 * V)
-                            else:
-                                cv_nine(<MmF64*>NULL, at, w.p.Wp, gy + r * v.OW, v.OW, rows, acc + kd * 9 * V)
-                        elif real is float:
-                            cv_group_dots(<MmF32*>NULL, v.Og, v.T, off, at, w.p.Wp, gy + r * v.OW, gs, v.OW, rows,
-                                          acc + kd * v.T * V, K * V)
-                        else:
-                            cv_group_dots(<MmF64*>NULL, v.Og, v.T, off, at, w.p.Wp, gy + r * v.OW, gs, v.OW, rows,
-                                          acc + kd * v.T * V, K * V)
-                        r += rows
-                since += v.OH * ((v.OW + V - 1) // V)
-                if since >= 1024 or (n == v.N - 1 and od == v.OD - 1):
-                    if real is float:
-                        cv_sum(<MmF32*>NULL, v.Og * K, acc, total)
-                    else:
-                        cv_sum(<MmF64*>NULL, v.Og * K, acc, total)
-                    since = 0
-        for o in range(v.Og):
-            for i in range(K):
-                (<real*>I.arg[0].data)[(q * v.Og + o) * v.K + c % v.Cg * K + i] = total[o * K + i]
-
-
 # ---- the plan -------------------------------------------------------------------------------------------------------
 
 # Cuts the work of an instruction, and says what it needs.  Nothing here changes a result's bits: rows and outputs may be cut
@@ -765,9 +548,8 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     elif I.opcode == K_conv_backward_weight:
         way = cv_way(&v, itemsize)
         if way == CV_DOTS:
-            I.n = v.C
-            cv_weight_layout(&v, itemsize, &w)
-            I.workspace = 8 * v.T + (v.Og * v.KD * v.T * (V + 1) + w.p.phases * (w.p.size + CV_GAP) + 4 * V) * itemsize + 512
+            I.n = v.C * dt_blocks(&v)
+            I.workspace = dt_bytes(&v, itemsize)
         elif way == CV_TURN:
             cv_turned_layout(&v, itemsize, &turned)
             I.n = v.groups * turned.vectors * v.KD * v.T

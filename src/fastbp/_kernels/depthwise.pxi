@@ -280,11 +280,6 @@ cdef int64_t dw_flat_bytes(const Conv* v, bint back) noexcept nogil:
             + 4 * MM_WIDTH(4) * (v.T + 4) + 4 * (w.phases * (w.size + CV_GAP) + w.pw * w.band * w.cols) + 1024)
 
 
-ctypedef fused DwTaps:
-    mm_3
-    mm_5
-
-
 # Rows of a stride of one: eight vectors of results below each other, each shifted row of x read once for the taps of a column.
 cdef void dw_down(DwTaps* taps, int64_t KW, int64_t dw, const float* weight, const float* x, int64_t xs, float* out, int64_t os,
                   int64_t count) noexcept nogil:

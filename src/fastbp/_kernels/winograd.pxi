@@ -387,6 +387,11 @@ cdef void wn_filter(const Conv* v, const float* gy, const float* x, int64_t o, i
     cdef float* acc = ws
     cdef float* total = ws + 9 * V
     cdef float* padded = total + 16
+    cdef Dots w
+    w.images = 1
+    w.n = v.OW
+    w.Wp = Wp
+    w.gs = w.gi = w.ps = w.ss = 0
     memset(ws, 0, (9 * V + 16) * sizeof(float))
     for n in range(v.N):
         first = (n * v.C + c) * v.H * v.W
@@ -394,7 +399,8 @@ cdef void wn_filter(const Conv* v, const float* gy, const float* x, int64_t o, i
         while r < v.OH:
             rows = min(max(WN_PLANE // Wp - 2, <int64_t>1), v.OH - r)
             cv_planes(x, &first, 1, v.H, v.W, v, 1, 1, v.ph, v.pw, r, rows + 2, Wp, 0, padded)
-            cv_nine(<MmF32*>NULL, padded, Wp, gy + ((n * v.O + o) * v.OH + r) * v.OW, v.OW, rows, acc)
+            w.lines = rows
+            dt_down(<MmF32*>NULL, <mm_3*>NULL, <DtOne*>NULL, &w, 1, padded, gy + ((n * v.O + o) * v.OH + r) * v.OW, acc)
             r += rows
         cv_sum(<MmF32*>NULL, 9, acc, total)
     for i in range(9):

@@ -73,6 +73,15 @@ cdef void cv_single(MmRegs* R, int64_t K, const void* a, const int64_t* off, con
         j += V
 
 
+# Taps [p0, p1) of a table, which see pixels [j0, j1) of a row inside the operand, and rows that meet a row of it `y` below
+# their own.  What they see of the padding is left out of the sums.
+ctypedef struct CvRun:
+    int64_t p0
+    int64_t p1
+    int64_t j0
+    int64_t j1
+    int64_t y
+
 # One of the products that a convolution is made of, for one group:
 # y[g, m, p] = bias[m] + sum over k of a[m * rsa + off[2 k]] * plane[off[2 k + 1] + place of pixel p of image g].
 ctypedef struct CvCore:
@@ -94,6 +103,11 @@ ctypedef struct CvCore:
     int64_t panel       # round; `panel` elements from one to the next
     int64_t down        # turned: steps in the planes from row to row and from pixel to pixel
     int64_t step
+    const CvRun* runs   # turned: taps that see the same columns and rows of the operand; NULL: all of them everywhere
+    int64_t nruns
+    int64_t top         # the operand's row that row 0 meets with a shift of 0, rows of it from row to row, and how many it has
+    int64_t sy
+    int64_t H
     # packed: P runs of 3 numbers, 2 K offsets, the panels, M * P values; in place: M * rows * Wp values
     # turned: a bias of whole vectors, two vectors for each pixel
     char* ws
@@ -259,74 +273,6 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
         at += n
 
 
-# n pixels of `count` adjacent outputs, which are at most a vector and ld apart, become rows of pixels.
-cdef void cv_return(MmRegs* regs, int64_t n, int64_t count, const void* a, int64_t ld, void* out, int64_t ldo) noexcept nogil:
-    cdef MmRegs r
-    cdef MmRegs s
-    cdef int64_t i, p = 0, V = MM_WIDTH(sizeof(r.a[0]))
-    MM_PTR(r.a, a)
-    MM_PTR(r.c, out)
-    while p + V <= n:
-        mm_turn(regs, V, count, r.a + p * ld, ld, r.c + p, ldo)
-        p += V
-    if p < n:                       # whole vectors would overwrite the next row
-        mm_turn(regs, n - p, count, r.a + p * ld, ld, s.c0, V)
-        for i in range(count):
-            MM_STOREN(r.c + p + i * ldo, s.c0[i], n - p)
-
-
-# Rows of the product are pixels, read in place whatever the row's length, and outputs are lanes: nothing is wasted where the
-# outputs fill vectors.
-cdef void cv_turned(const CvCore* w, const real* a, const real* plane, const real* bias, real* y) noexcept nogil:
-    cdef MmGeo g
-    cdef int64_t V = MM_WIDTH(sizeof(real)), i, o, r, j, n, q, k, p, lines = max(w.turned // w.cols, 1), some
-    cdef real* to
-    cdef int m
-    cdef real* start = <real*>w.ws
-    cdef real* out = start + 2 * V
-    cdef const real* begin = NULL
-    g.rs = w.step
-    g.ldc = 2 * V
-    g.count = 1
-    if bias != NULL:
-        begin = start
-    for i in range(w.images):
-        r = 0
-        while r < w.rows:
-            n = min(lines, w.rows - r)
-            o = 0
-            while o < w.M:
-                some = V if w.M - o <= V else 2 * V
-                if bias != NULL:
-                    for j in range(2 * V):
-                        start[j] = bias[o + j] if o + j < w.M else 0
-                p = 0
-                while p < w.K or p == 0:
-                    g.k = min(w.kc, w.K - p)
-                    g.off = w.off + 2 * p
-                    for q in range(n):
-                        j = 0
-                        while j < w.cols:
-                            m = mm_next_rows(w.cols - j, MM_MR)
-                            to = out + (q * w.cols + j) * 2 * V
-                            g.lds = 2 * V if p > 0 else 0
-                            mm_any_tile(<MmTaps*>NULL, m, <int>some, &g, plane + i * w.ps + (r + q) * w.down * w.Wp + j * w.step,
-                                        a + o // (2 * V) * w.panel, to if p > 0 else begin, to)
-                            j += m
-                    p += w.kc
-                k = 0
-                while k < min(some, w.M - o):
-                    if real is float:
-                        cv_return(<MmF32*>NULL, n * w.cols, min(V, w.M - o - k), out + k, 2 * V,
-                                  y + i * w.yn + (o + k) * w.ym + r * w.cols, w.ym)
-                    else:
-                        cv_return(<MmF64*>NULL, n * w.cols, min(V, w.M - o - k), out + k, 2 * V,
-                                  y + i * w.yn + (o + k) * w.ym + r * w.cols, w.ym)
-                    k += V
-                o += some
-            r += n
-
-
 # Where the vectors fit badly into a row, all rows are computed as one, and the columns in between are dropped.
 cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real* bias, real* y) noexcept nogil:
     cdef MmGeo g
@@ -440,6 +386,10 @@ ctypedef struct Layout:
     int64_t itemsize
     int64_t down        # steps in the planes from row to row, from column to column of the result: 1, if there are phases
     int64_t step
+    double rows_seen    # of all pairs of a row, a column and a tap: that lie inside the operand
+    double cols_seen
+    int64_t cols_taps   # taps in a row of a window
+    int skip            # turned: 1: rows of padding are left out of the sums, 2: columns too
     int64_t parts       # of the rows; of the outputs
     int64_t mparts
 
@@ -470,6 +420,7 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     p.down = 1
     p.step = 1
     p.itemsize = itemsize
+    p.skip = 0
     if not p.plain:
         p.size = (p.rows + p.more) * p.Wp
     lines = <double>p.rows * ((p.cols + V - 1) // V)
@@ -482,8 +433,14 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     plain *= p.M / 2.0 * single + (p.M + MM_MR - 1) // MM_MR * (1.0 if p.size * itemsize % 512 or p.K <= 48 else 3.0)
     vectors = (p.M + V - 1) // V
     turned = (vectors // 2 * 1.04 + (vectors & 1) * 0.8) * (1.0 if p.cols > 5 else 1.5) + vectors * 4.0 / max(p.K, 1)
+    if p.cols_seen < 0.85 and p.K // max(p.cols_taps, 1) >= 128:
+        p.skip = 2
+        turned *= 1.04 * p.rows_seen * p.cols_seen
+    elif p.rows_seen < 0.98:
+        p.skip = 1
+        turned *= p.rows_seen
     turned = turned * pixels + 0.35 * p.M / max(N, 1)
-    if p.K > 0 and V > 1 and turned < min(packed, plain) and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED:
+    if p.K > 0 and V > 1 and turned < min(packed, plain) and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED * (4 if p.skip > 0 else 1):
         p.turned = 64
     elif p.M > 2 and packed < plain and V > 1:
         p.P = min(max(CV_PACK // (p.kc * itemsize), 2 * V), 32 * V) // (2 * V) * (2 * V)
@@ -525,6 +482,12 @@ cdef void cv_forward_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept
     p.plain = v.plain
     p.y0 = 0
     p.x0 = 0
+    p.rows_seen = 1
+    p.cols_seen = 1
+    p.cols_taps = v.KW
+    if v.KD == 1 and v.D == 1 and v.pd == 0 and v.T > 0 and p.rows > 0 and p.cols > 0:
+        p.rows_seen = cv_pairs(v.OH, v.KH, v.H, v.sh, v.ph, v.dh) / <double>(v.KH * v.OH)
+        p.cols_seen = cv_pairs(v.OW, v.KW, v.W, v.sw, v.pw, v.dw) / <double>(v.KW * v.OW)
     if v.plain:
         p.Wp = v.W
         p.size = v.H * v.W
@@ -571,6 +534,12 @@ cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept no
     p.plain = p.more == 0 and p.Wp == p.cols == v.OW and p.rows == v.OH and p.y0 == 0 and p.x0 == 0
     p.size = v.OH * v.OW
     p.isize = v.O * v.OD * v.OH * v.OW
+    p.rows_seen = 1         # phases have short chains: nothing is left out there
+    p.cols_seen = 1
+    p.cols_taps = v.KW
+    if v.sh == 1 and v.sw == 1 and v.KD == 1 and v.D == 1 and v.pd == 0 and v.T > 0 and p.rows > 0 and p.cols > 0:
+        p.rows_seen = cv_pairs(v.OH, v.KH, v.H, v.sh, v.ph, v.dh) / <double>(v.KH * v.H)
+        p.cols_seen = cv_pairs(v.OW, v.KW, v.W, v.sw, v.pw, v.dw) / <double>(v.KW * v.W)
     cv_choose(p, v.Cg * v.sw, v.D == 1, v.N, itemsize)
 
 
@@ -590,26 +559,6 @@ cdef int64_t cv_unit(const Layout* p, int64_t N, int64_t Z, int64_t parts, int64
     if p.images > 1 and parts == 1:
         count[0] = min(min(p.images, N - n[0]), hi - u)
     return u + count[0]
-
-
-# Turns rows [m0, m1) of A into panels: `blocks` blocks of k columns, `far` apart, of rows `lane` apart.
-cdef void cv_panels(const Layout* p, int64_t m0, int64_t m1, int64_t blocks, int64_t k, const real* a, int64_t lane, int64_t far,
-                    real* out) noexcept nogil:
-    cdef int64_t i, V = MM_WIDTH(sizeof(real))
-    while m0 < m1:
-        for i in range(blocks):
-            mm_pack(min(m1 - m0, 2 * V), k, a + m0 * lane + i * far, lane, 1, out + i * k * 2 * V, 2 * V)
-        out += p.panel
-        m0 += 2 * V
-
-
-# The table of a turned product: planes first, then panels.
-cdef inline void cv_exchange(int64_t* off, int64_t n, int64_t far, int64_t k, int64_t ld) noexcept nogil:
-    cdef int64_t i, at
-    for i in range(n):
-        at = off[2 * i]
-        off[2 * i] = off[2 * i + 1]
-        off[2 * i + 1] = (at // far * k + at % far) * ld
 
 
 # ---- forward --------------------------------------------------------------------------------------------------------
@@ -654,6 +603,10 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
     cdef Layout p
     cdef CvCore w
     cdef int64_t u, n, od, q, r, rows, known = -1, planes = 0, count, r0, r1, m0, m1, g, m = -1, V = MM_WIDTH(sizeof(real))
+    cdef int64_t* sorted = NULL
+    cdef int64_t* nat
+    cdef CvRun* runs = NULL
+    cdef real* tmp = NULL
     cdef real* panels
     cdef const real* weight
     cdef int64_t* off
@@ -668,6 +621,16 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
     cv_forward_steps(&v, &p)
     off = <int64_t*>cv_take(&ws, 16 * v.K)
     first = <int64_t*>cv_take(&ws, 8 * v.Cg * v.KD)
+    nat = NULL
+    if p.skip > 0 and p.turned > 0:
+        sorted = <int64_t*>cv_take(&ws, 16 * v.K)
+        nat = <int64_t*>cv_take(&ws, 8 * v.K)
+        tmp = <real*>cv_take(&ws, (p.panel + V) * sizeof(real))
+        runs = <CvRun*>cv_take(&ws, sizeof(CvRun) * (v.T + v.K // p.kc + 2))
+    w.runs = runs
+    w.nruns = 0
+    w.sy = v.sh
+    w.H = v.H
     w.ws = cv_take(&ws, p.core)
     panels = <real*>cv_take(&ws, cv_panel_bytes(&p, v.groups, sizeof(real)))
     padded = <real*>ws
@@ -693,10 +656,14 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
             known = od
             if p.turned:
                 cv_exchange(off, planes * v.T, v.K, v.K, 2 * V)
+                if nat != NULL:
+                    w.off = sorted
+                    w.nruns = cv_sort(p.skip, off, 0, planes, v.KH, v.KW, 0, v.dh, v.sw, -v.pw, v.dw, v.W, v.OW, p.kc, 2 * V, sorted,
+                                      nat, runs)
         if p.turned and m != m0:
             m = m0
             for q in range(v.groups):
-                cv_panels(&p, m0, m1, 1, v.K, <const real*>I.arg[2].data + q * v.Og * v.K, v.K, 0,
+                cv_panels(&p, m0, m1, 1, v.K, <const real*>I.arg[2].data + q * v.Og * v.K, v.K, 0, nat, tmp,
                           panels + q * cv_panel_bytes(&p, 1, 1))
         w.K = planes * v.T
         w.images = count
@@ -723,6 +690,7 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
                         cv_planes(x + g * v.C * v.D * v.H * v.W, first, planes, v.H, v.W, &v, v.sh, v.sw, v.ph, v.pw, r,
                                   p.band + p.more, p.Wp, 0, padded + g * p.isize)
                 w.rows = rows
+                w.top = r * v.sh - v.ph
                 cv_core(&w, weight, at, bias, y + r * v.OW)
                 r += rows
 
@@ -766,6 +734,25 @@ cdef int64_t cv_data_taps(const Conv* v, const Layout* p, int64_t z, int64_t* fi
     return count * v.Og
 
 
+# The runs of phase (qy, qx), whose taps begin at p0 of the table.
+cdef void cv_data_runs(const Conv* v, const Layout* p, int64_t qy, int64_t qx, int64_t p0, const int64_t* off, int64_t* out,
+                       int64_t* nat, CvRun* runs, CvCore* w) noexcept nogil:
+    cdef int64_t i, I = 0, J = 0, y = 0, dy = 0, x = 0, dx = 0
+    for i in range(v.KH - 1, -1, -1):
+        if (qy + v.ph - i * v.dh) % v.sh == 0:
+            dy = y - (qy + v.ph - i * v.dh) // v.sh
+            y -= dy
+            I += 1
+    for i in range(v.KW - 1, -1, -1):
+        if (qx + v.pw - i * v.dw) % v.sw == 0:
+            dx = x - (qx + v.pw - i * v.dw) // v.sw
+            x -= dx
+            J += 1
+    w.runs = runs
+    w.nruns = cv_sort(p.skip, off, p0, v.Og, I, J, y, dy, 1, x, dx, v.OW, cv_ceil(v.W - qx, v.sw), p.kc,
+                      2 * MM_WIDTH(p.itemsize), out, nat, runs)
+
+
 # gx[ci, z, r * sh + qy, t * sw + qx] = sum of w[co, ci, kd, i, j] * gy[co, od, r + sy, t + sx] over the taps whose shifts
 # are whole numbers, od = (z + pd - kd * dd) / sd, sy = (qy + ph - i * dh) / sh.  Rows of a stride are computed phase by phase
 # and then interleaved.  Units: see cv_unit.
@@ -775,6 +762,10 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
     cdef CvCore w
     cdef int64_t u, n, z, q, r, rows, K, qy, qx, i, j, images, r0, r1, m0, m1, g, m, lines, cols, planes = 0, known = -1
     cdef int64_t packed = -1, V = MM_WIDTH(sizeof(real))
+    cdef int64_t* sorted = NULL
+    cdef int64_t* nat
+    cdef CvRun* runs = NULL
+    cdef real* tmp = NULL
     cdef real* panels
     cdef int64_t* off
     cdef int64_t* first
@@ -795,6 +786,15 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
     phases = NULL
     if v.sh != 1 or v.sw != 1:
         phases = <real*>cv_take(&ws, p.images * v.Cg * v.sw * p.band * p.cols * sizeof(real))
+    nat = NULL
+    if p.skip > 0 and p.turned > 0:
+        sorted = <int64_t*>cv_take(&ws, 16 * v.Og * v.T)
+        nat = <int64_t*>cv_take(&ws, 8 * v.Og * v.T)
+        tmp = <real*>cv_take(&ws, (p.panel + V) * sizeof(real))
+        runs = <CvRun*>cv_take(&ws, sizeof(CvRun) * (v.T + v.Og * v.T // p.kc + 2))
+    w.nruns = 0
+    w.sy = 1
+    w.H = v.OH
     w.ws = cv_take(&ws, p.core)
     panels = <real*>cv_take(&ws, cv_panel_bytes(&p, v.groups, sizeof(real)))
     padded = <real*>ws
@@ -818,8 +818,10 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
                 cv_exchange(off, start[v.sh * v.sw], v.Cg * v.KD * v.T, v.KD * v.T, 2 * V)
         if p.turned and packed != m0:
             packed = m0
+            for q in range(v.sh * v.sw if nat != NULL else 0):
+                cv_data_runs(&v, &p, q // v.sw, q % v.sw, start[q], off, sorted, nat, runs, &w)
             for q in range(v.groups):
-                cv_panels(&p, m0, m1, v.Og, v.KD * v.T, <const real*>I.arg[2].data + q * v.Og * v.K, v.KD * v.T, v.K,
+                cv_panels(&p, m0, m1, v.Og, v.KD * v.T, <const real*>I.arg[2].data + q * v.Og * v.K, v.KD * v.T, v.K, nat, tmp,
                           panels + q * cv_panel_bytes(&p, 1, 1))
         w.images = images
         w.M = m1 - m0
@@ -848,6 +850,10 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
                         w.off = off + 2 * start[qy * v.sw + qx]
                         K = start[qy * v.sw + qx + 1] - start[qy * v.sw + qx]
                         w.K = K
+                        w.top = r
+                        if nat != NULL:
+                            w.off = sorted
+                            cv_data_runs(&v, &p, qy, qx, start[qy * v.sw + qx], off, sorted, nat, runs, &w)
                         if phases == NULL:
                             w.yn = v.C * v.D * v.H * v.W
                             w.ym = v.D * v.H * v.W

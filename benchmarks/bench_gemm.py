@@ -1,4 +1,5 @@
-"""Matrix products: training shapes in all transposes, small and batched ones, against MKL (torch) and OpenBLAS (NumPy).
+"""Matrix products: training shapes in all transposes, small and batched ones, against MKL (torch), OpenBLAS (NumPy)
+and XLA (jax.jit).
 
     python benchmarks/bench_gemm.py [--threads 2] [--cases "NT f64"] [--peers fastbp,torch] [--json gemm.json]
 
@@ -69,7 +70,18 @@ def numpy_builder(case, threads) -> Job:
     return repeated(np.matmul, *operands(case))
 
 
-BUILDERS = {"fastbp": torch_like("fastbp"), "torch": torch_like("torch"), "numpy": numpy_builder}
+def jax_builder(case, threads) -> Job:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    first, second = (letter == "T" for letter in case["way"])
+    a, b = (jax.device_put(np.ascontiguousarray(x.swapaxes(-1, -2) if turned else x))
+            for x, turned in zip(operands(case), (first, second)))
+    product = jax.jit(lambda a, b: jax.numpy.matmul(a.mT if first else a, b.mT if second else b))
+    return repeated(lambda a, b: product(a, b).block_until_ready(), a, b)
+
+
+BUILDERS = {"fastbp": torch_like("fastbp"), "torch": torch_like("torch"), "numpy": numpy_builder, "jax": jax_builder}
 CASES = list(cases())
 
 if __name__ == "__main__":

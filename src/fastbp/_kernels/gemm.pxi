@@ -47,14 +47,19 @@ cdef enum MmWay:
     MM_TINY = 4         # a few dozen multiply-adds: strides as they are, no vectors
 
 
-# Blocks of k depend on K alone.
+# Blocks of k depend on K alone.  (The small ones first: a division is a share of the smallest products.)
 cdef inline int64_t mm_kc(int64_t K, int64_t itemsize) noexcept nogil:
-    cdef int64_t most = MM_KC if itemsize == 4 else MM_KC8, n = (K + most - 1) // most
-    return ((K + n - 1) // n + 7) & ~<int64_t>7 if n > 0 else 8
+    cdef int64_t most = MM_KC if itemsize == 4 else MM_KC8, n
+    if K <= most:
+        return (K + 7) & ~<int64_t>7 if K > 0 else 8
+    n = (K + most - 1) // most
+    return ((K + n - 1) // n + 7) & ~<int64_t>7
 
 
 # Columns of B packed at a time.
 cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogil:
+    if N * kc * itemsize <= MM_NB:
+        return (N + 63) & ~<int64_t>63
     return min(max(MM_NB // (kc * itemsize), 64), N + 63) & ~<int64_t>63
 
 
@@ -87,7 +92,8 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
                                and j.N * (j.K + 10 * width) < j.K * width or j.rsa == 1 and j.N <= 2)
     if j.swapped:
         mm_swap(j)
-    if j.rsb == 1 and (j.M <= 8 and j.csa == 1 or j.M <= 4 and j.K <= 8192):
+    # Short rows are faster turned than added up one by one: 1024 products of 8x8x8 88 us by dots, 30 by tiles.
+    if j.rsb == 1 and j.M * width <= j.K and (j.M <= 8 and j.csa == 1 or j.M <= 4 and j.K <= 8192):
         j.way = MM_DOTS
     elif j.csb == 1 and j.M <= 2:
         j.way = MM_WIDE
@@ -366,6 +372,20 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         j += n
 
 
+# A whole product of one block, after which nothing is to be done: mm_product without its preparations, which take a quarter
+# of the time of 8x8x8 and a tenth of that of 16x16x16.
+cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c, char* ws) noexcept nogil:
+    cdef real* packed = NULL
+    cdef int64_t q = 0, t, count, W = MM_WIDTH(sizeof(real))
+    if w.way == MM_PACK:
+        packed = <real*>ws
+        while q < w.N:
+            t = mm_next_cols(w.N - q, W, &count)
+            mm_pack(t, w.K, b + q * w.csb, w.csb, w.rsb, packed + q * w.K, W if t <= W else 2 * W)
+            q += t
+    mm_block(w.M, w.N, w.K, a, w.rsa, w.csa, False, b, w.rsb, packed, False, start, lds, c, w.rsc)
+
+
 cdef void mm_job(const Instr* I, MmJob* j, int64_t itemsize) noexcept nogil:
     cdef int d = I.ndim
     j.M = I.c[0].i
@@ -477,6 +497,10 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             if (zeros_1 or zeros_2) and mm_doubtful(&w, zeros_1, zeros_2, i0, i1, j0, j1, x, y):
                 done.first = zeros_1
                 done.second = zeros_2
+            if (w.way < MM_DOTS and 0 < w.K <= MM_KC8 and w.N <= 64 and rows * cols == 1 and not w.pack_a and not done.first
+                    and not done.second and done.I == NULL):
+                mm_single(&w, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)))
+                continue
             if w.way < MM_DOTS:
                 mm_product(&w, i0, i1, j0, j1, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)),
                            &done if done.first or done.second or done.I != NULL else NULL)

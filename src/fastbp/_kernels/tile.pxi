@@ -107,29 +107,6 @@ cdef extern from *:
       #define MM_SUM(x, v) ((x) = (v))
       #define MM_SWAP(x, y, s) ((void)(x))
     #endif
-    /* Turns 16 lanes of 4 * Q floats, `lane` floats apart, into vectors `ld` apart: lanes of four rows are brought together by
-       loads, which are cheaper than shuffles. */
-    #if MM_VB == 64
-      #define MM_TURNS 1
-      #define MM_PIECE(v, p, l) ((v) = _mm512_mask_broadcast_f32x4((v), 15 << (4 * (l)), _mm_loadu_ps(p)))
-      #define MM_TURN(Q, a, lane, out, ld) do { \
-        const float* a_ = (const float*)(a); float* o_ = (float*)(out); __m512 t_[Q][4]; \
-        for (int q_ = 0; q_ < (Q); q_++) for (int j_ = 0; j_ < 4; j_++) \
-          t_[q_][j_] = _mm512_castps128_ps512(_mm_loadu_ps(a_ + 4 * q_ + j_ * (lane))); \
-        for (int l_ = 1; l_ < 4; l_++) for (int j_ = 0; j_ < 4; j_++) for (int q_ = 0; q_ < (Q); q_++) \
-          MM_PIECE(t_[q_][j_], a_ + 4 * q_ + (4 * l_ + j_) * (lane), l_); \
-        for (int q_ = 0; q_ < (Q); q_++) { \
-          const __m512d u0_ = (__m512d)_mm512_unpacklo_ps(t_[q_][0], t_[q_][1]), u1_ = (__m512d)_mm512_unpackhi_ps(t_[q_][0], \
-            t_[q_][1]), u2_ = (__m512d)_mm512_unpacklo_ps(t_[q_][2], t_[q_][3]), \
-            u3_ = (__m512d)_mm512_unpackhi_ps(t_[q_][2], t_[q_][3]); \
-          _mm512_storeu_pd((double*)(o_ + 4 * q_ * (ld)), _mm512_unpacklo_pd(u0_, u2_)); \
-          _mm512_storeu_pd((double*)(o_ + (4 * q_ + 1) * (ld)), _mm512_unpackhi_pd(u0_, u2_)); \
-          _mm512_storeu_pd((double*)(o_ + (4 * q_ + 2) * (ld)), _mm512_unpacklo_pd(u1_, u3_)); \
-          _mm512_storeu_pd((double*)(o_ + (4 * q_ + 3) * (ld)), _mm512_unpackhi_pd(u1_, u3_)); } } while (0)
-    #else
-      #define MM_TURNS 0
-      #define MM_TURN(Q, a, lane, out, ld) ((void)(a))
-    #endif
     /* EVEN, ODD: the lanes 0, 2, 4, ... (1, 3, 5, ...) of x and then of y, into x.  ZIP: lanes of x and y in turn, into x
        and then y. */
     #if defined(MM_AS) && !defined(__clang__)
@@ -152,16 +129,18 @@ cdef extern from *:
       #define MM_ZIP(x, y) ((void)(x))
     #endif
     #define MM_PTR(d, s) ((d) = (void*)(s))
-    /* Turns n <= 16 (8) lanes of k steps, a multiple of four (two), lane apart, into k vectors ld apart; what stands in a vector
-       behind the n-th is of no meaning.  Four (two) steps of four lanes are loaded as a vector, so that half of the exchange
-       is done by the loads: 0.07 ns an element, 0.11 with shuffles alone (AMD EPYC, AVX-512). */
+    /* Turns n <= 16 (8) lanes of k >= 4 (2) steps, lane apart, into k vectors ld apart; what stands in a vector behind the n-th
+       is of no meaning, and the last steps may be done twice.  Four (two) steps of four lanes are loaded as a vector, so that
+       half of the exchange is done by the loads: 0.07 ns an element, 0.11 with shuffles alone (AMD EPYC, AVX-512). */
     #if defined(MM_VB) && MM_VB == 64
       #define MM_TURNS 1
       static inline void mm_turn_f32(const float* a, int64_t lane, int64_t n, int64_t k, float* out, int64_t ld) {
         const float* r[16];
         for (int i = 0; i < 16; i++) r[i] = a + (i < n ? i : n - 1) * lane;
-        for (int64_t p = 0; p < k; p += 4, out += 4 * ld) {
+        for (int64_t p = 0; p < k; p += 4) {
           __m512 x[4];
+          if (p > k - 4) p = k - 4;
+          float* o = out + p * ld;
           for (int q = 0; q < 4; q++) {
             x[q] = _mm512_castps128_ps512(_mm_loadu_ps(r[q] + p));
             x[q] = _mm512_insertf32x4(x[q], _mm_loadu_ps(r[q + 4] + p), 1);
@@ -170,25 +149,26 @@ cdef extern from *:
           }
           const __m512d a0 = (__m512d)_mm512_unpacklo_ps(x[0], x[1]), a1 = (__m512d)_mm512_unpackhi_ps(x[0], x[1]);
           const __m512d b0 = (__m512d)_mm512_unpacklo_ps(x[2], x[3]), b1 = (__m512d)_mm512_unpackhi_ps(x[2], x[3]);
-          _mm512_storeu_ps(out, (__m512)_mm512_unpacklo_pd(a0, b0));
-          _mm512_storeu_ps(out + ld, (__m512)_mm512_unpackhi_pd(a0, b0));
-          _mm512_storeu_ps(out + 2 * ld, (__m512)_mm512_unpacklo_pd(a1, b1));
-          _mm512_storeu_ps(out + 3 * ld, (__m512)_mm512_unpackhi_pd(a1, b1));
+          _mm512_storeu_ps(o, (__m512)_mm512_unpacklo_pd(a0, b0));
+          _mm512_storeu_ps(o + ld, (__m512)_mm512_unpackhi_pd(a0, b0));
+          _mm512_storeu_ps(o + 2 * ld, (__m512)_mm512_unpacklo_pd(a1, b1));
+          _mm512_storeu_ps(o + 3 * ld, (__m512)_mm512_unpackhi_pd(a1, b1));
         }
       }
       static inline void mm_turn_f64(const double* a, int64_t lane, int64_t n, int64_t k, double* out, int64_t ld) {
         const double* r[8];
         for (int i = 0; i < 8; i++) r[i] = a + (i < n ? i : n - 1) * lane;
-        for (int64_t p = 0; p < k; p += 2, out += 2 * ld) {
+        for (int64_t p = 0; p < k; p += 2) {
           __m512d x[2];
+          if (p > k - 2) p = k - 2;
           for (int q = 0; q < 2; q++) {
             x[q] = _mm512_castpd128_pd512(_mm_loadu_pd(r[q] + p));
             x[q] = _mm512_insertf64x2(x[q], _mm_loadu_pd(r[q + 2] + p), 1);
             x[q] = _mm512_insertf64x2(x[q], _mm_loadu_pd(r[q + 4] + p), 2);
             x[q] = _mm512_insertf64x2(x[q], _mm_loadu_pd(r[q + 6] + p), 3);
           }
-          _mm512_storeu_pd(out, _mm512_unpacklo_pd(x[0], x[1]));
-          _mm512_storeu_pd(out + ld, _mm512_unpackhi_pd(x[0], x[1]));
+          _mm512_storeu_pd(out + p * ld, _mm512_unpacklo_pd(x[0], x[1]));
+          _mm512_storeu_pd(out + (p + 1) * ld, _mm512_unpackhi_pd(x[0], x[1]));
         }
       }
     #else
@@ -201,9 +181,7 @@ cdef extern from *:
     ctypedef double mm_vd
     int MM_MR
     int MM_VB
-    int MM_TURNS
     int MM_WIDTH(size_t bytes) noexcept nogil
-    void MM_TURN(...) noexcept nogil
     void MM_ZERO(...) noexcept nogil
     void MM_ADD(...) noexcept nogil
     void MM_LOAD(...) noexcept nogil
@@ -517,27 +495,16 @@ cdef void mm_turn(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t lan
     cdef MmRegs r
     cdef int i
     cdef int64_t p = 0, q
+    if MM_TURNS and k >= 16 // <int>sizeof(r.a[0]):
+        if MmRegs is MmF32:
+            mm_turn_f32(a, lane, n, k, out, ld)
+        else:
+            mm_turn_f64(a, lane, n, k, out, ld)
+        return
     MM_PTR(r.a, a)
     MM_PTR(r.c, out)
-    if MM_TURNS and MmRegs is MmF32 and n == MM_WIDTH(4) and k >= 4:
-        while p + 16 <= k:
-            MM_TURN(4, r.a + p, lane, r.c + p * ld, ld)
-            p += 16
-        while p < k:                # the last four may overlap those before
-            p = min(p, k - 4)
-            MM_TURN(1, r.a + p, lane, r.c + p * ld, ld)
-            p += 4
-        return
     for i in range(16):
         MM_ZERO(r.c0[i])
-    if MM_TURNS:
-        p = k & ~<int64_t>(16 // sizeof(r.a[0]) - 1)
-        if MmRegs is MmF32:
-            mm_turn_f32(a, lane, n, p, out, ld)
-        else:
-            mm_turn_f64(a, lane, n, p, out, ld)
-        r.a = r.a + p
-        r.c = r.c + p * ld
     while p < k:
         q = min(k - p, <int64_t>MM_WIDTH(sizeof(r.a[0])))
         if n == MM_WIDTH(sizeof(r.a[0])) == q:

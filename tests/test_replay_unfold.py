@@ -141,7 +141,7 @@ def test_what_was_written_to_since():
             y.backward()
     with fastbp.no_grad():
         net[0].bias.add_(1)
-    with pytest.raises(fastbp.GraphError, match="written to since"):
+    with pytest.raises(fastbp.GraphError, match="overwritten since"):
         fastbp.autograd.grad(y, x, create_graph=True)
 
 
@@ -162,3 +162,55 @@ def test_what_no_target_lies_behind_is_not_freed():
     fastbp.autograd.grad((h * 2).sum(), h)
     h.sum().backward()
     assert x.grad.tolist() == fastbp.autograd.grad(x.tanh().exp().sum(), x)[0].tolist()
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(fastbp.randn(4, 4, dtype=fastbp.float64))
+
+    def forward(self, x):
+        return nn.functional.linear((x @ self.w.t()).tanh(), self.w.t()) + x @ self.w
+
+
+def test_strides_of_adjoints():
+    """A product of a few numbers adds in another order where an operand is expanded: the backward half is for such adjoints."""
+    def step(k, model):
+        x = fastbp.randn(3, 4, dtype=fastbp.float64)
+        loss = model(x).sum() * 1.7 + (model(x) ** 2).mean() if k < 6 else (model(x).t() * x.t()).sum() + model(x).mean()
+        loss.backward()
+        return loss,
+    as_eager(lambda: [Tied()], step, 12)
+
+
+def test_batch_norm_in_evaluation_writes_nothing():
+    net = nn.BatchNorm1d(4).eval()
+    model = fastbp.compile(net)
+    before = net.running_mean._version, net.running_var._version
+    for _ in range(5):
+        model(fastbp.randn(3, 4, requires_grad=True)).sum().backward()
+    assert (net.running_mean._version, net.running_var._version) == before
+
+
+@pytest.mark.parametrize("how", ["hook", "removed", "kept", "target"])
+def test_hooks_on_the_result(how):
+    """They see the whole gradient: what comes from outside and, through the penalty, from inside."""
+    def step(k, model, other):
+        x = fastbp.randn(2, 3, requires_grad=True)
+        y = model(other(x))
+        seen = []
+        if how == "hook" or how == "removed":
+            handle = y.register_hook(lambda g: seen.append(g.clone()) or g * 0.5)
+        if how == "kept":
+            y.retain_grad()
+        loss = (y * x.sum().cos()).sum()
+        if k % 4 == 3:
+            g, = fastbp.autograd.grad(y.square().sum(), x, create_graph=True)
+            if how == "removed":
+                handle.remove()
+            loss = loss + g.square().sum()
+        if how == "target":
+            return fastbp.autograd.grad(loss, [y, x])
+        loss.backward()
+        return [*seen, x.grad] + [y.grad] * (how == "kept")
+    as_eager(lambda: [nn.Sequential(nn.Linear(3, 3), nn.Sigmoid()), nn.Linear(3, 3)], step, 12)

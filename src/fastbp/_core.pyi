@@ -936,6 +936,12 @@ class Program:
 class Frame:
     ...
 
+class MovedHook:
+    def __init__(self, hooks: Any, hook: Any) -> None: ...
+    hooks: Any
+    hook: Any
+    def __call__(self, gradient: Any) -> Any: ...
+
 float32: dtype
 float64: dtype
 int64: dtype
@@ -1199,12 +1205,13 @@ def _changed() -> None: ...
 def _transforming() -> _Bool: ...
 def _record(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any], light: _Bool, returned: Any = ..., optimizers: Any = ..., cells: _Bool = ...) -> Any: ...
 def _same_recording(a: Recording, b: Recording) -> Any: ...
+def _same_forward(a: Recording, b: Recording) -> Any: ...
 def _note_escapes(r: Recording, results: list[Any]) -> None: ...
 def _finish() -> None: ...
 def _escapes_alive(r: Recording) -> _Bool: ...
 def _escapes(r: Recording, results: list[Any]) -> _Bool: ...
 def _held_elsewhere(r: Recording, results: list[Any]) -> _Bool: ...
-def _record_backward(r: Recording, outputs: list[Any]) -> Any: ...
+def _record_backward(r: Recording, outputs: list[Any], layouts: list[Any]) -> Any: ...
 def _options_of(optimizers: Any) -> Tensor: ...
 def _set_options(optimizer: Any, number: Any, options: Any) -> Tensor: ...
 def _host(action: Any) -> Any: ...
@@ -1677,32 +1684,32 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = ...) -> 
 
 __all__ = [
     "AccumulateGrad", "Aside", "BatchError", "CPU", "Cell", "DTypeError", "Dual", "Frame", "FunctionCtx", "Generator",
-    "GraphError", "KeepGrad", "Loop", "More", "Node", "Packed", "Program", "Recording", "RemovableHandle", "ReplayBusy",
-    "ReplayError", "Results", "RowSparse", "SavedTensor", "ShapeError", "Size", "SlotHook", "Tensor", "TypedStorage",
-    "UntypedStorage", "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step", "adaptive_avg_pool1d", "add",
-    "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "allocations",
-    "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "anywhere", "arange", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere", "as_strided",
-    "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d",
-    "atleast_3d", "attention_keep", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "batched",
-    "bernoulli", "bfloat16", "bilinear", "bin_counts", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize",
-    "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul", "channel_shuffle", "cholesky",
-    "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack",
-    "combinations", "concat", "concatenate", "conj", "constant_pad_nd", "conv1d", "conv2d", "conv3d",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos", "cosh",
-    "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu", "cross", "cross_entropy", "ctc_loss",
-    "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "default_generator", "deg2rad", "det",
-    "detach", "device", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "differentiated",
-    "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit", "dstack", "dtype", "each_example", "einsum", "elu",
-    "embedding", "embedding_bag", "empty", "empty_cache", "empty_like", "empty_permuted", "empty_strided", "eq",
-    "equal", "erf", "erfc", "erfinv", "every_example", "executed", "exp", "exp2", "expand_as", "expm1", "eye",
-    "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift",
-    "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud", "float16", "float32",
-    "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack",
-    "from_numpy", "frombuffer", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger",
-    "get_default_dtype", "get_num_threads", "get_rng_state", "glu", "gradient", "gradients_of", "greater",
+    "GraphError", "KeepGrad", "Loop", "More", "MovedHook", "Node", "Packed", "Program", "Recording", "RemovableHandle",
+    "ReplayBusy", "ReplayError", "Results", "RowSparse", "SavedTensor", "ShapeError", "Size", "SlotHook", "Tensor",
+    "TypedStorage", "UntypedStorage", "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step",
+    "adaptive_avg_pool1d", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all",
+    "allclose", "allocations", "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "anywhere", "arange",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere",
+    "as_strided", "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d",
+    "atleast_2d", "atleast_3d", "attention_keep", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm",
+    "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not",
+    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors",
+    "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul",
+    "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min",
+    "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj", "constant_pad_nd", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos",
+    "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cpu", "cross", "cross_entropy",
+    "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "default_generator", "deg2rad",
+    "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff",
+    "differentiated", "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit", "dstack", "dtype", "each_example",
+    "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache", "empty_like", "empty_permuted",
+    "empty_strided", "eq", "equal", "erf", "erfc", "erfinv", "every_example", "executed", "exp", "exp2", "expand_as",
+    "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift", "fft_hfft", "fft_hfft2", "fft_hfftn",
+    "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix", "flatten", "flip", "fliplr", "flipud",
+    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp",
+    "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu", "gradient", "gradients_of", "greater",
     "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
     "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "histogram", "histogram_counts", "hsplit", "hstack",
     "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order", "in_vmap", "index_add", "index_copy", "index_fill",

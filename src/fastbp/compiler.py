@@ -129,13 +129,14 @@ class _Kind(list):
 class _Variant:
     """One recorded program of a function, and when it holds."""
 
-    __slots__ = ("conditions", "differs", "edges", "fixed", "kept", "program", "ready", "reason", "recording", "spec", "tape",
-                 "tracked", "tries", "turns", "used")
+    __slots__ = ("conditions", "differs", "edges", "fixed", "halves", "kept", "program", "ready", "reason", "recording", "spec",
+                 "tape", "tracked", "tries", "turns", "used")
 
     def __init__(self):
         self.recording = self.program = self.conditions = self.spec = self.reason = self.differs = None
         self.tries = self.turns = 0
-        self.used = None                        # which results get adjoints; None: it is not known yet, perhaps all
+        self.used = None                        # of each result False, or its adjoint's strides (True: contiguous); None: unknown
+        self.halves = {}                        # what is replayed for adjoints like those: (program, edges)
         self.kept, self.fixed = {}, ()          # results that are tensors from before, by number: what they were; what they are
         self.edges = self.tracked = None        # of a program in two halves: who gets its gradients; which results are tracked
         self.tape = None                        # of the numbers among the arguments that may be others in each call
@@ -152,7 +153,6 @@ class _Replay(Function):
     @staticmethod
     def forward(ctx, fold, tensors, *edges):
         results, fold.frame = _core._replay(fold.program, tensors)
-        fold.edges = len(edges)
         _core._fold(ctx, fold)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*[r for r, tracked in zip(results, fold.variant.tracked) if not tracked])
@@ -161,20 +161,21 @@ class _Replay(Function):
     @staticmethod
     def backward(ctx, *adjoints):
         fold = ctx.fold
-        grads = _core._replay_backward(fold.program, fold.frame, [a.contiguous() for a in adjoints if a is not None])
+        grads = _core._replay_backward(fold.program, fold.frame, [a for a in adjoints if a is not None])
         fold.spent = True
-        return (None, None, *grads, *[None] * (fold.edges - len(grads)))
+        return (None, None, *grads, *[None] * (len(fold.edges) - len(grads)))
 
 
 class _Fold:
     """The call that a `_Replay` stands for, which can be made once more, on the tape (`_engine/unfold.pxi`)."""
 
-    __slots__ = ("args", "compiled", "edges", "frame", "kwargs", "program", "spent", "stays", "used", "variant")
+    __slots__ = ("args", "compiled", "edges", "frame", "kwargs", "program", "spent", "stays", "tensors", "used", "variant")
 
-    def __init__(self, compiled, variant, args, kwargs):
+    def __init__(self, compiled, variant, tensors, args, kwargs):
         self.compiled, self.variant, self.args, self.kwargs = compiled, variant, args, kwargs
-        self.program, self.used, self.spent = variant.program, variant.used, False
-        self.stays = variant.used != variant.tracked        # other results may have their backward pass later
+        self.program, self.used, self.edges, self.tensors = variant.program, variant.used, variant.edges, tensors
+        self.spent = False
+        self.stays = any(t and not u for t, u in zip(variant.tracked, variant.used))    # other results may follow later
 
     def opens(self, create, given):
         """The call's results with their graph (None for those without), if the program's backward half does not do."""
@@ -182,11 +183,13 @@ class _Fold:
             return None
         before = _core._before(self.frame) if self.variant.conditions.hold() else None
         if before is None:
-            raise _core.GraphError("backward of a compiled function with create_graph=True, or a second time: what the function "
-                                   "read was written to since it was called, or it writes to large buffers. Compile the whole "
-                                   "step, with the backward pass inside, or do not compile the function.")
+            raise _core.GraphError("backward of a compiled function with create_graph=True, a second time, or of other results: "
+                                   "what the function read was overwritten since it was called, or it writes to large buffers. "
+                                   "Compile the whole step, with the backward pass inside, or do not compile the function.")
         now = _core._put_back(before)
         try:
+            if not create and not self.spent and self._takes(given):
+                return None
             with set_grad_enabled(True):
                 found = _tensors_of(self.compiled._function(*self.args, **self.kwargs))
         finally:
@@ -198,6 +201,18 @@ class _Fold:
         elif self.variant.program is self.program:
             self.compiled._turn(self.variant, given)
         return [t if yes else None for t, yes in zip(found, tracked)]
+
+    def _takes(self, given):
+        """Whether there is a program with a backward half for these adjoints: then it takes the place of this one."""
+        program, edges = self.variant.halves.get(given, (None, ()))
+        if program is None or len(edges) != len(self.edges) or not all(a is b for a, b in zip(edges, self.edges)):
+            return False
+        try:
+            _, self.frame = _core._replay(program, self.tensors)
+        except _core.ReplayBusy:
+            return False
+        self.program, self.used = program, given
+        return True
 
 
 def _in_turn(pairs):
@@ -346,7 +361,7 @@ class Compiled(Standin):
             results = _core._replay(variant.program, tensors)
         else:
             edges = [tensors[e] if isinstance(e, int) else e for e in variant.edges]
-            results = list(_Replay.apply(_Fold(self, variant, args, kwargs), tensors, *edges))
+            results = list(_Replay.apply(_Fold(self, variant, tensors, args, kwargs), tensors, *edges))
         for k, source in variant.fixed:
             results[k] = tensors[source] if isinstance(source, int) else source
         return _build(variant.spec, results)
@@ -357,7 +372,7 @@ class Compiled(Standin):
         if variant.turns >= _TRIES:
             self._refuse(variant, "other ones of its results get gradients, from call to call", None)
         else:
-            variant.used, variant.ready, variant.program, variant.tries = given, False, None, 0
+            variant.used, variant.ready, variant.program, variant.tries = given, False, None, 0     # the old one is in halves
 
     def _call(self, key, kind, variant, tensors, args, kwargs, varying):
         """A call that no program stands in for: eager, listened to, or recorded."""
@@ -521,7 +536,7 @@ class Compiled(Standin):
         live = [_core._live_graph(t) for t in found]
         for k, _ in fixed:
             live[k] = False
-        used = [yes and (variant.used is None or variant.used[k:k + 1] == (True,)) for k, yes in enumerate(live)]
+        used = live if variant.used is None or len(variant.used) != len(live) else [a and b for a, b in zip(live, variant.used)]
         used = used if any(used) else live
         if any(live) and any(found[k].requires_grad for k, _ in fixed):     # its gradient would be summed in another order
             return self._eager(variant, "a parameter or argument is returned together with results that depend on it", None, None,
@@ -529,7 +544,8 @@ class Compiled(Standin):
         edges, grads = None, []
         result = t = None
         if any(live):
-            pairs = _in_turn(_core._record_backward(recording, [t for t, yes in zip(found, used) if yes]))
+            pairs = _in_turn(_core._record_backward(recording, [t for t, yes in zip(found, used) if yes],
+                                                        [yes for yes in used if yes]))
             grads = [g for _, g in pairs]
             edges = [place_of.get(id(leaf), leaf) for leaf, _ in pairs]
             edges += [k for k, t in enumerate(inputs) if id(t) in originals and not any(t is leaf for leaf, _ in pairs)]
@@ -564,11 +580,15 @@ class Compiled(Standin):
             _core._rewind(recording)
             self._refuse(variant, wrong, recording.place)
             return self._function(*args, **kwargs)
+        if tape is not None or not _core._same_forward(variant.recording, recording):
+            variant.halves = {}
         variant.recording, variant.program, variant.spec, variant.conditions = recording, program, spec, conditions
         variant.edges, variant.tracked, variant.used = edges, tuple(live), tuple(used)
         variant.differs, variant.fixed = differs, fixed
         variant.kept = {k: t for k, t in enumerate(found) if _core._outer(recording, t)}
         variant.ready = differs is None
+        if edges is not None and variant.ready and tape is None:
+            variant.halves[variant.used] = program, edges
         if edges is None:
             for k, source in fixed:
                 found[k] = tensors[source] if isinstance(source, int) else source
@@ -589,7 +609,7 @@ class Compiled(Standin):
         what.reason = reason
         if isinstance(what, _Variant):
             what.program = what.recording = None
-            what.ready = False
+            what.ready, what.halves = False, {}
             if what.tape is not None:           # once more, with a program for each value
                 self._settle(what.tape)
                 _core._finish()

@@ -269,7 +269,8 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                 if e == NULL:
                     continue
                 if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
-                    m = <Node>e
+                    m = <Node>e if not FOLDS else past_open(n, i)
+                    e = <PyObject*>m
                     if inside is not None and not inside[id(m)]:
                         others = True
                         continue
@@ -718,8 +719,9 @@ cdef list gradients(list outputs, list inputs, list adjoints, bint retain, bint 
             t.bits |= B_AIM             # stays: a sign that looking into targets is worth it
             key = id(t)
         else:
+            n, slot = settled(n, t.slot) if FOLDS else (n, t.slot)
             n.marks.aim = True
-            key = (id(n), t.slot)
+            key = (id(n), slot)
         if key not in targets:
             targets[key] = len(targets)
         places.append(targets[key])

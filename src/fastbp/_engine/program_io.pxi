@@ -265,8 +265,8 @@ cdef inline bint may_miss(const Instr* I, int k) noexcept:
 
 
 cdef inline bint writes(const Step* s, int j) noexcept:
-    """Whether operand j is written: running statistics stand among the outputs, and are only read in evaluation."""
-    return j < s.nout and not (s.I != NULL and s.I.opcode == K_batch_norm and s.I.c[0].i == 0 and (j == 3 or j == 4))
+    """Whether operand j is written."""
+    return j < s.nout and (s.I == NULL or is_written(s.I, j))
 
 
 cdef inline bint reads(const Step* s, int j) noexcept:

@@ -298,6 +298,11 @@ cdef bint as_strip(const Instr* I) noexcept:
     return True
 
 
+cdef inline bint is_written(const Instr* I, int k) noexcept:
+    """Whether an instruction writes to operand k: running statistics stand among the outputs, and are only read in evaluation."""
+    return k < I.nout and not (I.opcode == K_batch_norm and I.c[0].i == 0 and (k == 3 or k == 4))
+
+
 cdef int record_instruction(Recording r, Instr* I) except -1:
     cdef Step* s
     cdef Slot* t
@@ -359,7 +364,7 @@ cdef int record_instruction(Recording r, Instr* I) except -1:
         if t.first < 0:
             t.first = <int32_t>r.length
         t.last = <int32_t>r.length
-        if k < I.nout:
+        if is_written(I, k):
             if r.checking and not t.saved and t.kind != S_TEMP:
                 keep_before(r, m)
                 t = &r.slots[m]
@@ -734,6 +739,17 @@ def _same_recording(Recording a not None, Recording b not None):
     return None
 
 
+def _same_forward(Recording a not None, Recording b not None):
+    """Whether the forward halves of two recordings did the same."""
+    cdef Py_ssize_t k
+    if a.split < 0 or a.split != b.split:
+        return False
+    for k in range(a.split):
+        if a.prints[k] != b.prints[k]:
+            return False
+    return True
+
+
 cdef list gradient_parts(Tensor leaf):
     """The tensors that leaf.grad consists of."""
     if row_gradient(leaf) is not None:
@@ -837,9 +853,10 @@ def _held_elsewhere(Recording r not None, list results):
 cdef list PAIRS = None          # gathers (leaf, gradient) as delivered, in place of adding to .grad; None: the next node
 
 
-def _record_backward(Recording r not None, list outputs):
+def _record_backward(Recording r not None, list outputs, list layouts):
     """Record the backward pass of outputs, to be replayed with other adjoints.
 
+    layouts: the strides of each adjoint, or True: contiguous.
     Returns: [(leaf, gradient)] in the order of delivery.
     """
     global REC, REC_ID, WATCH, WATCH_THREAD, PAIRS, PEAK_BYTES
@@ -847,11 +864,24 @@ def _record_backward(Recording r not None, list outputs):
     cdef list adjoints = [], pairs = []
     cdef Tensor t, g
     cdef Slot* s
+    cdef int64_t extent
+    cdef int64_t steps[MAXDIM]
+    cdef int k
     if WATCH & 1:
         raise ReplayError("compile: another thread is recording; wait for it.")
-    for t in outputs:
-        g = fresh(t.code, t.nd, t.dims)
-        fill_tensor(g, 1)
+    for t, layout in zip(outputs, layouts):
+        if layout is True:
+            g = fresh(t.code, t.nd, t.dims)
+            fill_tensor(g, 1)
+        else:
+            extent = 1
+            for k in range(t.nd):
+                steps[k] = <int64_t>layout[k]
+                extent += (t.dims[k] - 1) * steps[k]
+            g = fresh(t.code, 1, &extent)
+            fill_tensor(g, 1)
+            g = view_of(g, t.nd, t.dims, steps, g.ptr)
+            g.base = None
         s = &r.slots[slot_of(r, g.st)]
         s.kind = S_INPUT
         s.index = <int32_t>len(r.inputs)

@@ -165,6 +165,8 @@ cdef object add_watcher(Node n, str when, hook):
 
 cdef object add_tensor_hook(Node n, int slot, hook):
     """A hook on the gradient of result `slot` of n."""
+    if FOLDS:
+        n, slot = settled(n, slot)
     if n.marks.lists:
         hook = SlotHook(slot, hook)
     if n.more.hooks is None:

@@ -53,7 +53,7 @@ RESULTS = {
                      "node_visits", "live_bytes", "peak_bytes", "live_tensors", "live_nodes", "allocations", "initial_seed",
                      "seed",
                      "_enter_dual_level", "_enter_vmap"), "_Int"),
-    **dict.fromkeys(("_same_recording", "_program", "_replay", "_check_program", "_record", "_record_backward",
+    **dict.fromkeys(("_same_recording", "_same_forward", "_program", "_replay", "_check_program", "_record", "_record_backward",
                      "_replay_backward", "_set_recompute", "_lives", "_alive", "_advance", "_recompute",
                      "_host", "_call_key", "gradients_of", "_before", "_put_back"), "Any"),
     **dict.fromkeys(("_note_escapes", "_finish", "_rewind", "_drop_graph", "_changed", "_graft", "_fold"), "None"),

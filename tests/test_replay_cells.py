@@ -254,6 +254,29 @@ def test_types_that_are_told_apart_out_of_sight():
     same_as_eager(f, [(x32, b) for b in OTHERS], 0)
 
 
+@pytest.mark.filterwarnings("ignore:compile")
+def test_what_a_call_did_before_it_failed_is_not_done_twice():
+    """A call that fails for the stand-in is made again with the number: lists, counters and buffers are put back before."""
+    class Meter:
+        count = 0
+
+    def run(wrap):
+        log, table, kinds, long, meter, running = [], {}, set(), list(range(5000)), Meter(), fastbp.zeros(2)
+
+        def f(x, beta):
+            log.append(1)
+            table[len(table)] = 0
+            kinds.add(len(kinds))
+            long.append(0)
+            meter.count += 1
+            running.add_(1)
+            return x * float.fromhex(float.hex(beta))
+
+        g = wrap(f)
+        return [g(fastbp.ones(2), k / 8).tolist() for k in range(8)], log, table, kinds, len(long), meter.count, running.tolist()
+    assert run(fastbp.compile) == run(lambda f: f)
+
+
 def test_an_exception_because_of_it():
     """What cannot take a stand-in is called again, from where it was, with the number itself."""
     import struct

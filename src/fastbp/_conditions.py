@@ -214,6 +214,29 @@ class Surroundings:
                         self._visit_function(method, 1)
         self.attributes = [(owner, seen) for owner, seen in self._owners if seen and not isinstance(owner, Module)]
 
+    def put_back(self):
+        """Let names, attributes and containers be what they were."""
+        for cell, value in self.cells:
+            cell.cell_contents = value
+        for where, name, value in self.names:
+            where[name] = value
+        for owner, before in self._owners:
+            for name, value in before.items():
+                if owner.__dict__.get(name) is not value:
+                    setattr(owner, name, value)
+        for container, before in self.members:
+            now = members(container)
+            if len(now) == len(before) and all(map(same, now, before)):
+                continue
+            if len(before) == 1 and type(before[0]) is int and LONG < before[0] <= len(container):     # its length alone
+                if isinstance(container, list):
+                    del container[before[0]:]
+                continue
+            half = len(before) // 2
+            container.clear()
+            (container.extend if isinstance(container, list) else container.update)(
+                zip(before[:half], before[half:]) if isinstance(container, dict) else before)
+
     def differs(self):
         """What is no longer as it was, in words; None when all is."""
         for cell, value in self.cells:

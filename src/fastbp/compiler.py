@@ -419,16 +419,17 @@ class Compiled(Standin):
             if not (kind or kind.reason) or any(v.tape is not None and self._settled & {*v.tape.places} for v in kind):
                 del self._kinds[key]
 
-    def _recorded(self, args, kwargs, tensors, light, optimizers, varying):
+    def _recorded(self, args, kwargs, tensors, light, around, varying):
         """(result, recording, tape) of a call that is listened to; without numbers in the places `varying` the tape is None."""
         tape = _cells.Tape(varying, args, kwargs)
         if not tape.places:
-            return *_core._record(self._function, args, kwargs, tensors, light, _returned, optimizers), None
+            return *_core._record(self._function, args, kwargs, tensors, light, _returned, around.optimizers), None
         try:
-            result, recording = _core._record(self._function, *tape.given(args, kwargs), tensors, light, _returned, optimizers,
-                                              True)
+            result, recording = _core._record(self._function, *tape.given(args, kwargs), tensors, light, _returned,
+                                              around.optimizers, True)
         except (TypeError, AttributeError):
             tape.close(None)
+            around.put_back()                   # it is called once more: lists that it adds to, counters
             self._settle(tape)
             _core._finish()
             raise _Unfit from None
@@ -442,7 +443,7 @@ class Compiled(Standin):
         joined = [(t, t._version) for t in tensors if t.requires_grad and not t.is_leaf]
         with Calls() as calls:
             options = before.read_options()
-            result, variant.recording, tape = self._recorded(args, kwargs, tensors, True, before.around.optimizers, varying)
+            result, variant.recording, tape = self._recorded(args, kwargs, tensors, True, before.around, varying)
         spec, found, _ = _results(result, variant.recording)
         if spec is not None:
             result = _build(spec, found) if _items(spec) else result
@@ -493,7 +494,7 @@ class Compiled(Standin):
         try:
             with Calls() as calls:
                 result, recording, tape = self._recorded(_replaced(args, stands), _replaced(kwargs, stands), inputs, False,
-                                                         variant.conditions.around.optimizers, varying)
+                                                         variant.conditions.around, varying)
         except BaseException:
             _core._finish()
             variant.tries += 1

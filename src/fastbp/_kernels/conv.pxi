@@ -440,7 +440,8 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
         p.skip = 1
         turned *= p.rows_seen
     turned = turned * pixels + 0.35 * p.M / max(N, 1)
-    if p.K > 0 and V > 1 and turned < min(packed, plain) and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED * (4 if p.skip > 0 else 1):
+    if (p.K > 0 and V > 1 and turned < min(packed, plain)
+            and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED * (4 if p.skip > 0 else 1)):
         p.turned = 64
     elif p.M > 2 and packed < plain and V > 1:
         p.P = min(max(CV_PACK // (p.kc * itemsize), 2 * V), 32 * V) // (2 * V) * (2 * V)
@@ -658,8 +659,8 @@ cdef void cv_forward(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) 
                 cv_exchange(off, planes * v.T, v.K, v.K, 2 * V)
                 if nat != NULL:
                     w.off = sorted
-                    w.nruns = cv_sort(p.skip, off, 0, planes, v.KH, v.KW, 0, v.dh, v.sw, -v.pw, v.dw, v.W, v.OW, p.kc, 2 * V, sorted,
-                                      nat, runs)
+                    w.nruns = cv_sort(p.skip, off, 0, planes, v.KH, v.KW, 0, v.dh, v.sw, -v.pw, v.dw, v.W, v.OW, p.kc, 2 * V,
+                                      sorted, nat, runs)
         if p.turned and m != m0:
             m = m0
             for q in range(v.groups):

@@ -1,8 +1,8 @@
 # Floor 1, the room of convolution's adjoint by the weight, and the plan of all three passes.
 #
 # The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order.  Rows of the product are
-# taps, or outputs by vectors of channels or by runs of taps, or there is no product but sums along the pixels: whatever wastes
-# fewest lanes (cv_way); 3 x 3 taps of many channels go to Winograd's tiles (winograd.pxi).  **Law**: blocks depend on the
+# taps, or outputs by vectors of channels or by runs of taps, or there is no product but sums along the pixels (dots.pxi):
+# whatever wastes fewest lanes (cv_way); 3 x 3 taps of many channels go to Winograd's tiles (winograd.pxi).  **Law**: blocks depend on the
 # shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in cv_way.
 
 # ---- the adjoint by the weight --------------------------------------------------------------------------------------
@@ -536,7 +536,8 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     I.c[22].i = 1
     I.c[23].i = 1
     I.grain = 1
-    if dw_use(&v, itemsize) and nr_use(&v, I.opcode == K_conv_backward_data):
+    if dw_use(&v, itemsize) and (nr_use(&v, I.opcode == K_conv_backward_data)
+                                 or I.opcode != K_conv_backward_weight and nr_five_use(&v, I.opcode != K_conv)):
         I.n = v.C * (1 if I.opcode == K_conv_backward_weight else v.N)
         I.workspace = 0
     elif dw_use(&v, itemsize) and I.opcode != K_conv_backward_weight and dw_flat_use(&v, I.opcode != K_conv):
@@ -607,7 +608,7 @@ cdef void cv_images(real* t, const Instr* I, bint data, int64_t lo, int64_t hi, 
     if wn_use(&v, data, sizeof(real)):
         wn_conv(I, data, lo, hi, ws)
     elif dw_use(&v, sizeof(real)):
-        if nr_use(&v, data):
+        if nr_use(&v, data) or nr_five_use(&v, data):
             nr_conv(I, data, lo, hi)
         elif dw_flat_use(&v, data):
             dw_rows(I, data, lo, hi, ws)

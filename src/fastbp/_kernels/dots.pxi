@@ -129,7 +129,8 @@ cdef inline int64_t dt_taps(int64_t left) noexcept nogil:
     return 5 if left >= 5 and left != 6 else 3 if left == 6 else left
 
 
-cdef void dt_all(MmRegs* R, DtOut* outs, const Dots* w, int64_t count, const void* plane, const void* gy, void* acc) noexcept nogil:
+cdef void dt_all(MmRegs* R, DtOut* outs, const Dots* w, int64_t count, const void* plane, const void* gy,
+                 void* acc) noexcept nogil:
     cdef MmRegs r
     cdef int64_t i = 0, k, V = MM_WIDTH(sizeof(r.a[0]))
     MM_PTR(r.c, acc)
@@ -345,8 +346,8 @@ cdef int64_t dt_bytes(const Conv* v, int64_t itemsize) noexcept nogil:
     cdef Dots w
     cdef int64_t V = MM_WIDTH(itemsize)
     dt_layout(v, itemsize, &w)
-    return (8 * v.T + (w.some * v.Og * (w.ss + v.KD * v.T) + 1 + (v.Og * w.gs if w.flat else 0) + w.images * w.ps * (not w.p.plain)
-                       + 8 * V) * itemsize + 512)
+    return (8 * v.T + (w.some * v.Og * (w.ss + v.KD * v.T) + 1 + (v.Og * w.gs if w.flat else 0)
+                       + w.images * w.ps * (not w.p.plain) + 8 * V) * itemsize + 512)
 
 
 # Cycles for a tap and a vector of pixels: products, sums that are loaded and stored, rows that are made.
@@ -361,7 +362,8 @@ cdef double dt_cost(const Conv* v, int64_t itemsize) noexcept nogil:
         T = 0
     while T > 0:
         k = dt_taps(T)
-        cost += max((v.Og * 0.7 + (3 - v.Og % 3) % 3 * 0.3) * k, dt_blocks(v) * 4.0) * (1.0 if k > 5 else 1.15)      # few taps wait for each other
+        # few taps wait for each other
+        cost += max((v.Og * 0.7 + (3 - v.Og % 3) % 3 * 0.3) * k, dt_blocks(v) * 4.0) * (1.0 if k > 5 else 1.15)
         T -= k
     cost *= 1.1 + 4.0 / (vectors * w.images)
     rows = (w.lines + w.p.more) * w.p.phases * (8 + 4.0 * w.Wp / V) * (not w.p.plain)

@@ -1,4 +1,5 @@
-# Floor 1, the room of depthwise filters of 3 x 3 taps that are read in place: float32, steps of one or two, pixels as lanes.
+# Floor 1, the room of depthwise filters of 3 x 3 taps, and of 5 x 5, that are read in place: float32, steps of one or two (5 x 5:
+# one, not the adjoint by the weight), pixels as lanes.
 #
 # A tap of a vector of results is a vector of the image itself, or every second value of two, whose lanes beside the image are
 # zero: nothing is padded or copied.  A row of the image is read once for all rows of results that see it, which stay in
@@ -36,7 +37,7 @@ cdef extern from *:
 # Where the taps of a vector of results are in a row of the image.
 ctypedef struct Near:
     int64_t at[2]       # of tap 0, of tap 1 (and 2)
-    nr_edge a[3]        # lanes of the taps; steps of two: of the first and the second vector that hold tap 0, tap 1
+    nr_edge a[5]        # lanes of the taps; steps of two: of the first and the second vector that hold tap 0, tap 1
     nr_edge b[2]
     nr_edge out         # lanes that are results
 
@@ -44,7 +45,7 @@ ctypedef struct Near:
 # Results [x, x + V) of a row of n, whose windows begin at columns t * step - left of a row of W values.
 cdef void nr_edges(int64_t x, int64_t n, int64_t step, int64_t left, int64_t W, Near* r) noexcept nogil:
     cdef int64_t V = MM_WIDTH(4), k, at, most
-    for k in range(3):
+    for k in range(5):
         at = x * step - left + k
         most = min(W - at, min(n - x, V) * step)        # lanes that are no results see nothing
         NR_EDGE(r.a[k], min(max(-at, <int64_t>0), V), min(max(most, <int64_t>0), V))
@@ -91,6 +92,7 @@ cdef void nr_column(MmCols* step, const float* g, float bias, const float* x, in
         MM_ZERO(r.c0[k])
     if MmCols is MmOne:
         for y in range(OH + 2):
+            MM_PREFETCH1(x + (y + H) * W + w.at[0])             # the next plane: columns are no order that a processor sees
             nr_taps(step, x, y - top, H, W, w, &r)
             MM_ZERO(r.c0[11])
             for k in range(3):
@@ -107,6 +109,10 @@ cdef void nr_column(MmCols* step, const float* g, float bias, const float* x, in
         for k in range(3):
             r.c0[9] = r.c0[9] + r.c0[k] * r.c1[k]
         for y in range(OH):
+            MM_PREFETCH1(x + (2 * y + H) * W + w.at[0])
+            MM_PREFETCH1(x + (2 * y + 1 + H) * W + w.at[0])
+            MM_PREFETCH1(x + (2 * y + H) * W + w.at[0] + MM_WIDTH(4))
+            MM_PREFETCH1(x + (2 * y + 1 + H) * W + w.at[0] + MM_WIDTH(4))
             nr_taps(step, x, 2 * y + 1 - top, H, W, w, &r)
             for k in range(3):
                 r.c0[9] = r.c0[9] + r.c0[3 + k] * r.c1[k]
@@ -120,9 +126,112 @@ cdef void nr_column(MmCols* step, const float* g, float bias, const float* x, in
             r.c0[9] = r.c0[10]
 
 
+# The same for 5 x 5 taps and steps of one.  c0, c1: rows of results, of the even taps and the odd ones; f: the filter.
+cdef void nr_five(const float* g, float bias, const float* x, int64_t H, int64_t W, int64_t top, int64_t OH, int64_t OW,
+                  const Near* w, float* out) noexcept nogil:
+    cdef MmF32 r
+    cdef MmF32 f
+    cdef int64_t y
+    cdef int i, k
+    MM_ZERO(r.b1)
+    MM_ADD(r.b1, bias)
+    for y in range(1):          # inside a loop GCC takes short loops apart early enough for registers
+        for i in range(5):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+            for k in range(5):
+                if i < 3:
+                    MM_ZERO(f.c0[5 * i + k])
+                    MM_ADD(f.c0[5 * i + k], g[5 * i + k])
+                else:
+                    MM_ZERO(f.c1[5 * i + k - 15])
+                    MM_ADD(f.c1[5 * i + k - 15], g[5 * i + k])
+    for y in range(OH + 4):
+        MM_PREFETCH1(x + (y + H) * W + w.at[0])
+        if 0 <= y - top < H:
+            r.s = x + ((y - top) * W + w.at[0])
+            for k in range(5):
+                NR_LOAD(r.b0, r.s + k, w.a[k])
+                for i in range(5):
+                    if i < 3:
+                        r.b2 = f.c0[5 * i + k] * r.b0
+                    else:
+                        r.b2 = f.c1[5 * i + k - 15] * r.b0
+                    if k & 1:
+                        r.c1[i] = r.c1[i] + r.b2
+                    else:
+                        r.c0[i] = r.c0[i] + r.b2
+        if y >= 4:
+            r.b0 = (r.c0[4] + r.c1[4]) + r.b1
+            NR_STORE(out + (y - 4) * OW, r.b0, w.out)
+        for i in range(4):
+            r.c0[4 - i] = r.c0[3 - i]
+            r.c1[4 - i] = r.c1[3 - i]
+        MM_ZERO(r.c0[0])
+        MM_ZERO(r.c1[0])
+
+
+# The adjoint by the data of 3 x 3 taps in steps of two.  Of the results' rows, and of their columns, one phase sees two of the
+# taps, the other the middle one: rows y + d and y + d - 1 of the gradients, columns likewise, make results 2 y and 2 y + 1.
+cdef void nr_apart(const float* g, const float* gy, int64_t OH, int64_t OW, int64_t H, int64_t W, int64_t ph, int64_t pw,
+                   const Near* w, float* out) noexcept nogil:
+    cdef MmF32 r                # c0: the filter; c1: two columns of the row, then of the one before
+    cdef int64_t y, d = (ph + 1) // 2, far = MM_WIDTH(4), row
+    cdef int k
+    cdef int64_t odd = ph & 1
+    for k in range(9):
+        MM_ZERO(r.c0[k])
+        MM_ADD(r.c0[k], g[k])
+    for y in range(-1, (H + 1) // 2):
+        MM_ZERO(r.c1[0])
+        MM_ZERO(r.c1[1])
+        MM_PREFETCH1(gy + (y + d + OH) * OW + w.at[0])
+        if y + d < OH and y + d >= 0:
+            r.s = gy + ((y + d) * OW + w.at[0])
+            NR_LOAD(r.c1[0], r.s, w.a[0])
+            NR_LOAD(r.c1[1], r.s - 1, w.a[1])
+        if y >= 0:
+            for k in range(2):
+                row = 2 * y + (odd if k == 0 else 1 - odd)
+                if k == 0:
+                    r.b0 = (r.c0[0] * r.c1[0] + r.c0[2] * r.c1[1]) + (r.c0[6] * r.c1[2] + r.c0[8] * r.c1[3])
+                    if pw & 1:
+                        r.b1 = r.c0[1] * r.c1[1] + r.c0[7] * r.c1[3]
+                    else:
+                        r.b1 = r.c0[1] * r.c1[0] + r.c0[7] * r.c1[2]
+                elif odd:
+                    r.b0 = r.c0[3] * r.c1[2] + r.c0[5] * r.c1[3]
+                    r.b1 = r.c0[4] * (r.c1[3] if pw & 1 else r.c1[2])
+                else:
+                    r.b0 = r.c0[3] * r.c1[0] + r.c0[5] * r.c1[1]
+                    r.b1 = r.c0[4] * (r.c1[1] if pw & 1 else r.c1[0])
+                if row < H:
+                    if pw & 1:
+                        MM_ZIP(r.b1, r.b0)
+                        NR_STORE(out + row * W, r.b1, w.out)
+                        NR_STORE(out + row * W + far, r.b0, w.b[0])
+                    else:
+                        MM_ZIP(r.b0, r.b1)
+                        NR_STORE(out + row * W, r.b0, w.out)
+                        NR_STORE(out + row * W + far, r.b1, w.b[0])
+        r.c1[2] = r.c1[0]
+        r.c1[3] = r.c1[1]
+
+
+# Results [2 t, 2 t + 2 V) of a row of W.
+cdef void nr_apart_edges(int64_t t, int64_t OW, int64_t W, int64_t pw, Near* r) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(4), k, at
+    r.at[0] = t + (pw + 1) // 2
+    for k in range(2):
+        at = r.at[0] - k
+        NR_EDGE(r.a[k], min(max(-at, <int64_t>0), V), min(max(OW - at, <int64_t>0), V))
+    NR_EDGE(r.out, 0, min(W - 2 * t, V))
+    NR_EDGE(r.b[0], 0, min(max(W - 2 * t - V, <int64_t>0), V))
+
+
 # acc[tap, :] += lanes of gy * tap, down a column of vectors.  b0, b2, c0[9]: rows of gy.
 cdef void nr_sums(MmCols* step, const float* gy, const float* x, int64_t H, int64_t W, int64_t top, int64_t OH, int64_t OW,
-                  const Near* w, float* acc) noexcept nogil:
+                  int64_t C, const Near* w, float* acc) noexcept nogil:
     cdef MmF32 r
     cdef int64_t y, V = MM_WIDTH(4)
     cdef int k
@@ -151,6 +260,10 @@ cdef void nr_sums(MmCols* step, const float* gy, const float* x, int64_t H, int6
     else:
         nr_taps(step, x, -top, H, W, w, &r)
         for y in range(OH):
+            for k in range(2):                  # the next image
+                MM_PREFETCH1(x + (2 * y + k + C * H) * W + w.at[0])
+                MM_PREFETCH1(x + (2 * y + k + C * H) * W + w.at[0] + MM_WIDTH(4))
+            MM_PREFETCH1(gy + (y + C * OH) * OW)
             NR_LOAD(r.b0, gy + y * OW, w.out)
             for k in range(3):
                 r.c0[k] = r.c0[k] + r.b0 * r.c1[k]
@@ -166,9 +279,16 @@ cdef void nr_sums(MmCols* step, const float* gy, const float* x, int64_t H, int6
 
 # Shapes of depthwise convolution (dw_use) whose rows fill three quarters of their vectors.
 cdef inline bint nr_use(const Conv* v, bint data) noexcept nogil:
-    cdef int64_t n = v.W if data else v.OW
+    cdef int64_t n = (v.W + v.sw - 1) // v.sw if data else v.OW
     return (NR_EDGES and v.KH == 3 and v.KW == 3 and v.dh == 1 and v.dw == 1 and v.sh == v.sw and v.ph <= 2 and v.pw <= 2
-            and (v.sw == 1 or v.sw == 2 and not data) and n * 4 >= (n + MM_WIDTH(4) - 1) // MM_WIDTH(4) * MM_WIDTH(4) * 3)
+            and v.sw <= 2 and n * 4 >= (n + MM_WIDTH(4) - 1) // MM_WIDTH(4) * MM_WIDTH(4) * 3)
+
+
+# The same for 5 x 5 taps: not the adjoint by the weight.
+cdef inline bint nr_five_use(const Conv* v, bint data) noexcept nogil:
+    cdef int64_t n = v.W if data else v.OW
+    return (NR_EDGES and MM_WIDTH(4) == 16 and v.KH == 5 and v.KW == 5 and v.dh == 1 and v.dw == 1 and v.sh == 1 and v.sw == 1
+            and v.ph <= 4 and v.pw <= 4 and n * 4 >= (n + MM_WIDTH(4) - 1) // MM_WIDTH(4) * MM_WIDTH(4) * 3)
 
 
 # Forward, or the adjoint by the data.  Units: channels of images.
@@ -176,29 +296,36 @@ cdef void nr_conv(const Instr* I, bint data, int64_t lo, int64_t hi) noexcept no
     cdef Conv v
     cdef Near w
     cdef int64_t u, k, x, H, W, OH, OW, top, left, known = -1
-    cdef float g[9]
+    cdef float g[25]
     cdef float bias
     cdef const float* a
     cdef float* out
     cv_shape(I, &v)
     H, W, OH, OW, top, left = v.H, v.W, v.OH, v.OW, v.ph, v.pw
     if data:
-        H, W, OH, OW, top, left = v.OH, v.OW, v.H, v.W, 2 - v.ph, 2 - v.pw
+        H, W, OH, OW, top, left = v.OH, v.OW, v.H, v.W, v.KH - 1 - v.ph, v.KW - 1 - v.pw
     for u in range(lo, hi):
-        a = <const float*>I.arg[2].data + u % v.C * 9
-        for k in range(9):
-            g[k] = a[8 - k if data else k]
+        a = <const float*>I.arg[2].data + u % v.C * v.T
+        for k in range(v.T):
+            g[k] = a[v.T - 1 - k if data and v.sw == 1 else k]
         bias = 0
         if not data and I.narg > 3 and I.arg[3].data != NULL:
             bias = (<const float*>I.arg[3].data)[u % v.C]
         a = <const float*>I.arg[1].data + u * H * W
         x = 0
         while x < OW:
+            if data and v.sw == 2:
+                nr_apart_edges(x // 2, W, OW, v.pw, &w)
+                nr_apart(g, a, H, W, OH, OW, v.ph, v.pw, &w, <float*>I.arg[0].data + u * OH * OW + x)
+                x += 2 * MM_WIDTH(4)
+                continue
             if known != x:
                 nr_edges(x, OW, v.sw, left, W, &w)
                 known = x
             out = <float*>I.arg[0].data + u * OH * OW + x
-            if v.sw == 1:
+            if v.KH == 5:
+                nr_five(g, bias, a, H, W, top, OH, OW, &w, out)
+            elif v.sw == 1:
                 nr_column(<MmOne*>NULL, g, bias, a, H, W, top, OH, OW, &w, out)
             else:
                 nr_column(<MmTwo*>NULL, g, bias, a, H, W, top, OH, OW, &w, out)
@@ -226,9 +353,9 @@ cdef void nr_weight(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
             while x < v.OW:
                 nr_edges(x, v.OW, v.sw, v.pw, v.W, &w)
                 if v.sw == 1:
-                    nr_sums(<MmOne*>NULL, gy + x, a, v.H, v.W, v.ph, v.OH, v.OW, &w, acc)
+                    nr_sums(<MmOne*>NULL, gy + x, a, v.H, v.W, v.ph, v.OH, v.OW, v.C, &w, acc)
                 else:
-                    nr_sums(<MmTwo*>NULL, gy + x, a, v.H, v.W, v.ph, v.OH, v.OW, &w, acc)
+                    nr_sums(<MmTwo*>NULL, gy + x, a, v.H, v.W, v.ph, v.OH, v.OW, v.C, &w, acc)
                 x += MM_WIDTH(4)
                 since += v.OH
                 if since >= 1024:

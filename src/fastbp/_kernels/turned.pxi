@@ -158,8 +158,8 @@ cdef int64_t cv_pairs(int64_t windows, int64_t k, int64_t size, int64_t step, in
 
 
 # Sorts the taps [p0, ...) of a table, of C channels x I rows x J columns, by what they see: `skip` says how finely.  Row i
-# meets a row of the operand y + i * dy below its own; column j of pixel t is column t * sx + x + j * dx of W.  nat: where a tap is
-# in a panel that is not sorted, ld to a step.  Returns the number of runs.
+# meets a row of the operand y + i * dy below its own; column j of pixel t is column t * sx + x + j * dx of W.  nat: where a tap
+# is in a panel that is not sorted, ld to a step.  Returns the number of runs.
 cdef int64_t cv_sort(int skip, const int64_t* off, int64_t p0, int64_t C, int64_t I, int64_t J, int64_t y, int64_t dy, int64_t sx,
                      int64_t x, int64_t dx, int64_t W, int64_t cols, int64_t kc, int64_t ld, int64_t* out, int64_t* nat,
                      CvRun* runs) noexcept nogil:

@@ -312,10 +312,8 @@ cdef bint wn_weight_use(const Conv* v, int64_t itemsize, double direct) noexcept
     return w.C >= 8 and w.O >= 8 and tiles < direct * w.OH * w.OW * 9 * w.C / V
 
 
-# Outputs at a time: their sums stay in L2, if there is more than one block of tiles.
+# Outputs at a time: their sums stay in L2.
 cdef inline int64_t wn_outputs(const Conv* v, const Wino* w) noexcept nogil:
-    if w.rows == v.N * w.th:
-        return w.O
     return min(w.O, max(WN_SUMS // (64 * w.Cp), 16))
 
 
@@ -418,7 +416,7 @@ cdef void wn_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
     cdef float* taps
     cdef float* padded
     cdef float* gw
-    cdef bint fine
+    cdef bint fine, made = False        # one block of tiles is made once
     cdef const float* gy = <const float*>I.arg[1].data
     cdef const float* x = <const float*>I.arg[2].data
     cv_shape(I, &v)
@@ -440,14 +438,14 @@ cdef void wn_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
                 n = (at + u) // w.th
                 i = (at + u) % w.th
                 rows = min(count - u, w.th - i)
-                c = 0
+                c = w.C if made else 0
                 while c < w.C:
                     for r in range(2 * rows + 2):
                         y = 2 * i - w.top + r
                         cv_turn_row(<MmF32*>NULL, min(w.C - c, V), x + ((n * w.C + c) * w.H + y) * w.W, w.H * w.W,
                                     min(w.left, w.Wp), right if 0 <= y < w.H else 0, w.Wp, padded + r * w.Wp * w.Cp + c, w.Cp)
                     c += V
-                for r in range(rows):
+                for r in range(0 if made else rows):
                     wn_tiles(&w, padded + 2 * r * w.Wp * w.Cp, tiles + (u + r) * w.tw * w.ld)
                 o = lo
                 while o < last:
@@ -464,6 +462,7 @@ cdef void wn_weight(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
                          <const float*>tiles + t * w.far, w.ld, <float*>NULL, False,
                          <const float*>(acc + t * w.faru if at > 0 else NULL), w.Cp, acc + t * w.faru, w.Cp)
             at += count
+        made = w.rows == v.N * w.th
         taps = padded
         for o in range(lo, last):
             c = 0

@@ -4,7 +4,10 @@
 
 `limit` is measured in the same run, in turn with the others: the time that a STREAM-like triad takes for the bytes that a
 kernel cannot avoid moving (inputs read once, results written once), or multiply-adds in registers for its arithmetic,
-whichever is longer (limits.c, compiled when the benchmark starts; left out where there is no C compiler).  torch and fastbp
+whichever is longer (limits.c, compiled when the benchmark starts; left out where there is no C compiler).  Of kernels that only
+read (reductions, but for cumsum) it is the time of reading those bytes and adding them up: from memory a core reads more slowly
+than the triad moves, for a third of its traffic are stores, which nothing waits for.  Rows named `far` lie beyond the last cache:
+arrays of four times its size as the system tells it, or 32 M elements, at most 64 M.  torch and fastbp
 run the same calls; JAX runs them under jax.jit.  Optimizers: torch's fused ones.  `+ backward`: the value and the
 gradients of all floating inputs.  `--plot NAME` draws NAME.png and NAME.svg (needs matplotlib).
 """
@@ -22,7 +25,17 @@ from pathlib import Path
 import numpy as np
 from _peers import OURS, Job, main
 
-N = {"1": (1,), "1k": (1000,), "100k": (100, 1000), "1M": (1000, 1000), "8M": (8192, 1024)}
+
+def far_rows():
+    """Rows of 1024 numbers that are four times the last cache, in steps of 8 M numbers."""
+    sizes = [8 << 20]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        sizes.append(int(text.rstrip("KMG")) << {"K": 10, "M": 20, "G": 30}.get(text[-1], 0))
+    return min(max(-(-max(sizes) // (8 << 20)), 1), 8) * 8192
+
+
+N = {"1": (1,), "1k": (1000,), "100k": (100, 1000), "1M": (1000, 1000), "far": (far_rows(), 1024)}
 
 
 def _case(group, name, kind, *, shape=(), bytes_=0, flops=0, **more):
@@ -38,16 +51,17 @@ def _cases():
     for kind in ("log", "sqrt", "sigmoid", "erf", "pow"):
         yield _case("elementwise", f"{kind} 100k", kind, shape=N["100k"], bytes_=f * 2 * 100_000)
     for kind, reads in (("sum0", 1), ("max1", 1), ("argmax1", 1), ("var1", 1), ("logsumexp1", 1), ("norm", 1), ("cumsum1", 2)):
-        for label in ("100k", "8M"):
+        for label in ("100k", "far"):
             yield _case("reductions", f"{kind} {label}", kind, shape=N[label], bytes_=f * reads * math.prod(N[label]))
     for kind, moved in (("dropout", 2.25), ("rand", 1), ("randn", 1)):
-        for label in ("100k", "8M"):
+        for label in ("100k", "far"):
             yield _case("random", f"{kind} {label}", kind, shape=N[label], bytes_=int(f * moved * math.prod(N[label])))
-    for r, c in ((768, 65), (1024, 1024), (8192, 1024)):
-        yield _case("rows", f"softmax + backward {r}x{c}", "softmax_train", shape=(r, c), bytes_=f * r * c * 5)
-        yield _case("rows", f"log_softmax {r}x{c}", "log_softmax", shape=(r, c), bytes_=f * r * c * 2)
+    for label, (r, c) in (("768x65", (768, 65)), ("1024x1024", (1024, 1024)), ("far", N["far"])):
+        yield _case("rows", f"softmax + backward {label}", "softmax_train", shape=(r, c), bytes_=f * r * c * 5)
+        yield _case("rows", f"log_softmax {label}", "log_softmax", shape=(r, c), bytes_=f * r * c * 2)
     for r, c in ((128, 10), (768, 65), (64, 50257)):
         yield _case("rows", f"cross entropy + backward {r}x{c}", "cross_entropy", shape=(r, c), bytes_=f * r * c * 3)
+    yield _case("rows", "layer norm far", "layer_norm", shape=N["far"], bytes_=f * math.prod(N["far"]) * 2)
     for r, c in ((768, 128), (4096, 768)):
         yield _case("rows", f"layer norm {r}x{c}", "layer_norm", shape=(r, c), bytes_=f * r * c * 2)
         yield _case("rows", f"layer norm + backward {r}x{c}", "layer_norm_train", shape=(r, c), bytes_=f * r * c * 5)
@@ -89,8 +103,8 @@ def arrays(case):
     """The inputs of a case, the floating ones first."""
     random = np.random.default_rng(0)
     kind, shape = case["kind"], case["shape"]
-    def normal(*size):
-        return random.standard_normal(size, dtype=np.float32)
+    def normal(*size):      # large arrays repeat the first million
+        return np.resize(random.standard_normal(min(math.prod(size), 1 << 20), dtype=np.float32), size)
     if kind == "attention":
         return [normal(*shape) for _ in range(3)]
     if kind == "gemm":
@@ -203,8 +217,8 @@ def torch_like(name):
 
 def checks(y):
     """Two numbers that depend on every element of a result, in proportion to it."""
-    y = np.asarray(y, np.float64).ravel()
-    return [float(np.abs(y).sum()), float(np.abs(y[: y.size // 2 + 1]).sum())]
+    y = np.abs(np.asarray(y).ravel())
+    return [float(y.sum(dtype=np.float64)), float(y[: y.size // 2 + 1].sum(dtype=np.float64))]
 
 
 def optimizer_job(torch, name, case, a):
@@ -405,11 +419,12 @@ def limit(case, threads) -> Job:
         subprocess.run([*compiler, "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", library,
                         Path(__file__).with_name("limits.c")], check=True)
         machine = ctypes.CDLL(str(library))
-    machine.triad.restype = machine.multiply_add.restype = ctypes.c_double
+    machine.triad.restype = machine.read_only.restype = machine.multiply_add.restype = ctypes.c_double
+    move = machine.read_only if case["group"] == "reductions" and not case["kind"].startswith("cum") else machine.triad
 
     def measure(n):
         bytes_, flops = max(case["bytes"], 192 * threads), case["flops"]
-        moved = machine.triad(ctypes.c_long(bytes_), threads, ctypes.c_long(n))
+        moved = move(ctypes.c_long(bytes_), threads, ctypes.c_long(n))
         computed = machine.multiply_add(ctypes.c_double(flops * n), threads) / n if flops else 0.0
         return {"call": max(moved, computed)}
 

@@ -63,6 +63,42 @@ double triad(long bytes, int threads, long reps) {
 
 static volatile float sink;
 
+/* seconds that each of `reps` sums of `bytes` takes, four pages read side by side: reading alone is slower than the triad, whose
+   stores need no answer */
+double read_only(long bytes, int threads, long reps) {
+    static char *memory;
+    static long size;
+    const long page = 4096 / (W * 4);
+    long n = (bytes / threads + 4 * 4096 - 1) / (4 * 4096) * 4 * page;     /* vectors of a thread: whole groups of pages */
+    if (bytes < 64 << 10) n = bytes / threads / (W * 4) + 1;
+    if (n * W * 4 * threads + 64 > size) {
+        free(memory);
+        size = n * W * 4 * threads + 64;
+        memory = malloc(size);
+        memset(memory, 1, size);
+    }
+    char *start = (char *)(((size_t)memory + 63) & ~(size_t)63);
+    double t = now();
+    for (long r = 0; r < reps; r++) {
+#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
+        for (int k = 0; k < threads; k++) {
+            const vec *a = (const vec *)start + k * n;
+            vec s[8] = {{0}};
+            long i = 0;
+            for (; i + 4 * page <= n; i += 4 * page)
+                for (long j = 0; j < page; j += 2)
+                    for (int q = 0; q < 4; q++) {
+                        s[q] += a[i + q * page + j];
+                        s[q + 4] += a[i + q * page + j + 1];
+                    }
+            for (; i < n; i++) s[i & 7] += a[i];
+            for (int q = 1; q < 8; q++) s[0] += s[q];
+            sink = s[0][0];
+        }
+    }
+    return (now() - t) / reps;
+}
+
 /* seconds of `flops` operations, a multiply-add being two */
 double multiply_add(double flops, int threads) {
     long steps = (long)(flops / (2.0 * 16 * W * threads)) + 1;

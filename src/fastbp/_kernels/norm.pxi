@@ -84,7 +84,7 @@ cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept no
             total /= N * L
             a = <real>total
             t[0] = 0
-            for n in range(N): t[0] += red_squares(x + (n * C + c) * L, L, a, NULL)
+            for n in range(N): t[0] += red_squares(x + (n * C + c) * L, L, a, NULL, 0)
             bn_keep(m, r, rm, rv, c, total, t[0], N * L, momentum, eps)
     if L == 1:
         for n in range(N):

@@ -39,9 +39,17 @@ cdef extern from *:
     #endif
         }
     }
+    /* the same; meanwhile what is read next is asked for, n bytes from p on */
+    static inline void fbp_stream_ask(void* dst, const void* src, int64_t n, const char* p) {
+        for (int64_t i = 0; i < n; i += 64) {
+            _mm_prefetch(p + i, _MM_HINT_T0);
+            fbp_stream((char*)dst + i, (const char*)src + i, 64);
+        }
+    }
     static inline void fbp_stream_end(void) { _mm_sfence(); }
     #else
     static inline void fbp_stream(void* dst, const void* src, int64_t n) { memcpy(dst, src, (size_t)n); }
+    #define fbp_stream_ask(dst, src, n, p) fbp_stream(dst, src, n)
     static inline void fbp_stream_end(void) {}
     #endif
     /* half precision, storage only: exact widening, rounding to nearest even when narrowing */
@@ -89,6 +97,7 @@ cdef extern from *:
     void* memset(void*, int, size_t) noexcept nogil
     float fbp_half_to_float(uint16_t) noexcept nogil
     void fbp_stream(void* dst, const void* src, int64_t n) noexcept nogil
+    void fbp_stream_ask(void* dst, const void* src, int64_t n, const char* p) noexcept nogil
     void fbp_stream_end() noexcept nogil
     uint16_t fbp_float_to_half(float) noexcept nogil
     float fbp_bfloat_to_float(uint16_t) noexcept nogil
@@ -361,6 +370,49 @@ cdef inline bint overlapping(const Instr* I, int64_t size) noexcept nogil:
     return False
 
 
+cdef enum:
+    STREAM_BYTES = 25165824     # results from 24 MB on: three quarters of a usual last cache
+    STREAM_BLOCK = 2048         # bytes at a time
+    STREAM_AHEAD = 8192         # bytes: the processor's own prefetching ends at a page
+
+
+# Whether a result goes past the caches: it is large, and cuts lie between lines.
+cdef inline bint streams(const Instr* I, int64_t size) noexcept nogil:
+    return I.n * size >= STREAM_BYTES and (<size_t>I.arg[0].data & 63) == 0 and I.grain % BLOCK == 0
+
+
+cdef void streamed(const Instr* I, int64_t lo, int64_t hi, int constants, number* buffers) noexcept nogil:
+    """A large result goes past the caches: block by block into one that stays in L1, and from there.  The operands whose bits
+    `constants` has are in `buffers`, the others as long as the result."""
+    cdef number block[BLOCK]
+    cdef const void* x[MAXARG]
+    cdef int64_t n, most = STREAM_BLOCK // <int64_t>sizeof(number)
+    cdef number* out = <number*>I.arg[0].data
+    cdef int k, read = 0, only = 0
+    for k in range(1, I.narg):
+        if not constants >> k & 1:
+            read += 1
+            only = k
+    if read > 1:
+        most = BLOCK
+    while lo < hi:
+        n = hi - lo if hi - lo < most else most
+        for k in range(1, I.narg):
+            if constants >> k & 1:
+                x[k - 1] = <const void*>(buffers + k * BLOCK)
+            else:
+                x[k - 1] = <const void*>(<number*>I.arg[k].data + lo)
+        I.strip(n, x, <void*>block, I.c)
+        if n == most and read == 1:         # of several operands the processor itself fetches enough
+            fbp_stream_ask(out + lo, block, STREAM_BLOCK, I.arg[only].data + lo * <int64_t>sizeof(number) + STREAM_AHEAD)
+        elif n == most:
+            fbp_stream(out + lo, block, n * <int64_t>sizeof(number))
+        else:
+            memcpy(out + lo, block, n * sizeof(number))
+        lo += n
+    fbp_stream_end()
+
+
 cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
     """The general case.  `buffers`: one block for each operand, the result's first."""
     cdef const void* x[MAXARG]
@@ -374,6 +426,14 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
         ordered |= in_order(I, &I.arg[k]) << k
     if I.flags & F_ACCUMULATE or overlapping(I, <int64_t>sizeof(number)):
         ordered &= ~1                       # a result that is also read is written block by block
+    if ordered & 1 and streams(I, <int64_t>sizeof(number)):
+        for k in range(1, I.narg):
+            if I.arg[k].owner == NULL and not I.arg[k].stride[I.ndim - 1]:
+                load_any[number](I.arg[k].data, I.arg[k].dtype, 0, BLOCK, buffers + k * BLOCK)
+                filled |= 1 << k
+        if (filled | ordered) + 1 == 1 << I.narg:
+            streamed[number](I, lo, hi, filled, buffers)
+            return
     while lo < hi:
         n = hi - lo if hi - lo < BLOCK else BLOCK
         seek(I, lo, &p)
@@ -403,29 +463,6 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
         lo += n
 
 
-cdef enum:
-    STREAM_BYTES = 25165824     # results from 24 MB on: three quarters of a usual last cache
-
-
-cdef void streamed(const Instr* I, int64_t lo, int64_t hi, number* out) noexcept nogil:
-    """A large result goes past the caches: block by block into one that stays in L1, and from there."""
-    cdef number block[BLOCK]
-    cdef const void* x[MAXARG]
-    cdef int64_t n
-    cdef int k
-    while lo < hi:
-        n = hi - lo if hi - lo < BLOCK else BLOCK
-        for k in range(1, I.narg):
-            x[k - 1] = <const void*>(<number*>I.arg[k].data + lo)
-        I.strip(n, x, <void*>block, I.c)
-        if n == BLOCK:
-            fbp_stream(out + lo, block, BLOCK * <int64_t>sizeof(number))
-        else:
-            memcpy(out + lo, block, n * sizeof(number))
-        lo += n
-    fbp_stream_end()
-
-
 cdef void flat(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
     """Every operand contiguous and of the compute dtype: the strip runs over the range itself, unless it would
     overwrite what it still reads (in place) or must add to what is there."""
@@ -438,10 +475,10 @@ cdef void flat(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept
         x[k - 1] = <const void*>(<number*>I.arg[k].data + lo)
         through = through or I.arg[k].data == I.arg[0].data
     if not through:
-        if I.n * <int64_t>sizeof(number) < STREAM_BYTES or (<size_t>out & 63) != 0 or I.grain % BLOCK != 0:
+        if streams(I, <int64_t>sizeof(number)):
+            streamed[number](I, lo, hi, 0, buffers)
+        else:
             I.strip(hi - lo, x, <void*>(out + lo), I.c)
-            return
-        streamed[number](I, lo, hi, out)
         return
     while lo < hi:
         n = hi - lo if hi - lo < BLOCK else BLOCK

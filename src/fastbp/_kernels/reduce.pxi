@@ -137,9 +137,42 @@ cdef inline number red_sum_block(const number* x, int64_t n) noexcept nogil:
         i += RED_LANES
     return red_fold(RED_SUM, s)
 
+# As many whole blocks side by side as registers hold their lanes, each added up as by red_sum_block: one chain of additions is
+# slower than memory, and pages read side by side come faster.
+cdef void red_sum_blocks(MmRegs* regs, const void* x, double* total) noexcept nogil:
+    cdef MmRegs r
+    cdef float f[RED_LANES]
+    cdef double d[RED_LANES]
+    cdef int64_t i = 0
+    cdef int b, v
+    MM_PTR(r.a, x)
+    for b in range(MM_WIDTH(sizeof(r.a[0])) // 4):
+        for v in range(RED_LANES // MM_WIDTH(sizeof(r.a[0]))):
+            MM_LOAD(r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v],
+                    r.a + (b + 1) * RED_BLOCK - RED_LANES + v * MM_WIDTH(sizeof(r.a[0])))
+    while i < RED_BLOCK - RED_LANES:
+        for b in range(MM_WIDTH(sizeof(r.a[0])) // 4):
+            for v in range(RED_LANES // MM_WIDTH(sizeof(r.a[0]))):
+                MM_LOAD(r.b0, r.a + b * RED_BLOCK + i + v * MM_WIDTH(sizeof(r.a[0])))
+                r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v] = r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v] + r.b0
+        i += RED_LANES
+    for b in range(MM_WIDTH(sizeof(r.a[0])) // 4):
+        for v in range(RED_LANES // MM_WIDTH(sizeof(r.a[0]))):
+            if MmRegs is MmF32: MM_STORE(f + v * MM_WIDTH(4), r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v])
+            else: MM_STORE(d + v * MM_WIDTH(8), r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v])
+        if MmRegs is MmF32: total[0] += red_fold(RED_SUM, f)
+        else: total[0] += red_fold(RED_SUM, d)
+
 cdef inline double red_sum_row(const real* x, int64_t n) noexcept nogil:
     cdef double total = 0
+    cdef int64_t many = MM_WIDTH(sizeof(real)) // 4 * RED_BLOCK
     if n <= RED_BLOCK: return red_sum_block(x, n)
+    if many > RED_BLOCK:
+        while n > many:
+            if real is float: red_sum_blocks(<MmF32*>NULL, x, &total)
+            else: red_sum_blocks(<MmF64*>NULL, x, &total)
+            x += many
+            n -= many
     while n > RED_BLOCK:
         total += red_sum_block(x, <int64_t>RED_BLOCK)
         x += RED_BLOCK
@@ -304,24 +337,26 @@ cdef int sum(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
 cdef inline number red_join(int op, number a, number b) noexcept nogil:
     return k_maximum(a, b) if op == RED_MAX else k_minimum(a, b)
 
-# w <= RED_COLS columns of extrema
+# w <= RED_COLS columns of extrema, four rows at a time; the last ones may be seen twice
 cdef inline void red_peak_columns(int op, number* acc, const number* x, int64_t rows, int64_t w,
                                   int64_t stride) noexcept nogil:
     cdef number u[RED_COLS]
-    cdef int64_t i, j
-    cdef const number* y
+    cdef int64_t i = 0, j
+    cdef const number* b
+    cdef const number* c
+    cdef const number* d
     for j in range(w):
         acc[j] = x[j]
         u[j] = red_nan(<number>0, x[j])
-    i = 1
     while i < rows:
-        x += stride
-        y = x + (stride if i + 1 < rows else 0)
+        b = x + (stride if i + 1 < rows else 0)
+        c = b + (stride if i + 2 < rows else 0)
+        d = c + (stride if i + 3 < rows else 0)
         for j in range(w):
-            acc[j] = red_op(op, acc[j], red_op(op, x[j], y[j]))
-            u[j] = red_nan(red_nan(u[j], x[j]), y[j])
-        x = y
-        i += 2
+            acc[j] = red_op(op, acc[j], red_op(op, red_op(op, x[j], b[j]), red_op(op, c[j], d[j])))
+            u[j] = red_nan(red_nan(red_nan(red_nan(u[j], x[j]), b[j]), c[j]), d[j])
+        x += 4 * stride
+        i += 4
     if number is not int64_t:
         for j in range(w): acc[j] = acc[j] if u[j] == u[j] else u[j]
 
@@ -375,6 +410,19 @@ cdef inline bint red_better(bint largest, number v, number best) noexcept nogil:
     elif largest: return (v > best) | ((v != v) & (best == best))
     else: return (v < best) | ((v != v) & (best == best))
 
+# The first place of v, which is there, or of a NaN: groups of values first.
+cdef inline int64_t red_find(const number* x, int64_t n, number v) noexcept nogil:
+    cdef int64_t i = 0
+    cdef int32_t found
+    cdef int j
+    while i + RED_LANES <= n:
+        found = 0
+        for j in range(RED_LANES): found |= (x[i + j] == v) | ((x[i + j] != x[i + j]) & (v != v))
+        if found: break
+        i += RED_LANES
+    while not (x[i] == v or (v != v and x[i] != x[i])): i += 1
+    return i
+
 cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n) noexcept nogil:
     cdef int64_t i, k, at = 0
     cdef number m
@@ -394,11 +442,7 @@ cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n) noexce
             best = m
             at = i
         i += k
-    if best == best:
-        while x[at] != best: at += 1
-    else:
-        while x[at] == x[at]: at += 1
-    return at
+    return at + red_find(x + at, n - at, best)
 
 cdef inline int red_arg(bint largest, const number* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef number best[128]

@@ -54,8 +54,9 @@ cdef inline real row_max(const real* x, int64_t n) noexcept nogil:
         i += ROW_SIDE
     return red_fold(RED_MAX, s)
 
-# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x
-cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m) noexcept nogil:
+# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x; ahead: what is asked for meanwhile, so
+# many values further
+cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m, int64_t ahead) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef real t[ROW_SIDE]
     cdef real e
@@ -72,6 +73,7 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
+            if ahead: row_ask(x + i + ahead)
             for j in range(ROW_SIDE):
                 e = k_exp_down(x[i + j] - m)
                 s[j] += e
@@ -146,7 +148,7 @@ cdef int64_t row_sums(bint guard, real* m, real* s, const real* x, int64_t k, in
             top = row_max(x + r * n, n)
             if guard and k_abs(top) == KF_INF: top = 0
             m[r] = top
-            s[r] = row_expsum(False, b, x + r * n, n, top)
+            s[r] = row_expsum(False, b, x + r * n, n, top, k * n)
     elif k < ROW_ALONE:
         for r in range(k): s[r] = row_short(guard, b, m + r, x + r * n, n)
     else:
@@ -225,11 +227,11 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
         if n >= ROW_SIDE:
             k = 1
             if past:
-                q = 1 / row_expsum(True, e, x, n, row_max(x, n))
+                q = 1 / row_expsum(True, e, x, n, row_max(x, n), 0)
                 row_scaled(y, e, x, q, n)
             else:
                 row_ahead(far, x + n, n)
-                q = 1 / row_expsum(True, y, x, n, row_max(x, n))
+                q = 1 / row_expsum(True, y, x, n, row_max(x, n), 0)
                 for c in range(n): y[c] *= q
         elif k < ROW_ALONE:
             k = 1
@@ -438,7 +440,7 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     while lo < hi:
         k = min(rows, hi - lo)
         for q in range(k): mean[lo + q] = 0 if I.c[1].i else <real>(red_sum_row(x + q * n, n) / n)
-        for q in range(k): s[q] = red_squares(x + q * n, n, mean[lo + q], NULL)
+        for q in range(k): s[q] = red_squares(x + q * n, n, mean[lo + q], NULL, 0)
         for q in range(k): rstd[lo + q] = <real>(1 / k_sqrt(s[q] / n + I.c[0].f))
         for i in range(lo, lo + k):
             if groups == 0 or (w == NULL and b == NULL):

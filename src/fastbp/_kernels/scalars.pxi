@@ -544,22 +544,6 @@ cdef inline real k_tanh(real x) noexcept nogil:
 
 # y / (1 + y) a for y = 2**n (1 + r + q) (1 + w): numerator and denominator are divided by 2**(n/2), so that nothing
 # under- or overflows before the quotient does; a is finite
-cdef inline float kf_logistic(float a, int32_t n, float r, float q) noexcept nogil:
-    cdef int32_t m = n >> 1
-    cdef float s = kf_of((m + 127) << 23)
-    cdef float e = kf(1) + r
-    cdef float h, l, d
-    q = (kf(1) - e) + r + q
-    h = e + q
-    l = (q - (h - e)) * s
-    h = h * s
-    d = kf_add2(kf_of((m - n + 127) << 23), h, &e)
-    e = e + l
-    s = kf_mul(a, h)
-    l = kf_mul_err(a, h, s) + a * l
-    h = kx_div2(s, l, d, e, &r)
-    return kf_copysign(h + r, a)
-
 cdef inline double kd_logistic(double a, int64_t n, double r, double q, double w) noexcept nogil:
     cdef int64_t m = <int64_t>(<uint64_t>(n + 4096) >> 1) - 2048
     cdef double s = kd_of((m + 1023) << 52)
@@ -635,15 +619,26 @@ cdef inline real k_sigmoid(real x) noexcept nogil:
         return kd_sel(x < 0, kd_scale(y, m), y)
 
 # x * sigmoid(x); -inf gives -0, the limit
-# 0.9 ulp (f32), 0.8 ulp (f64)
+# float32: x c / (c + s (1 + q)), as in k_sigmoid with c = 2**-40; half of x where that product would lose digits.  A quarter of the
+# price of 0.9 ulp.
+# 2.3 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_silu(real x) noexcept nogil:
-    cdef real r, q, c
-    cdef int32_t n
+    cdef real r, q, c, a, e, t, fn, s
     cdef int64_t m
     if real is float:
-        c = kx_clamp(x, kf(-112), kf(40))
-        n = kf_expk(c, &r, &q)
-        return kf_sel(x < 40, kf_logistic(c, n, r, q), x)
+        a = kx_clamp(x, kf(-112), kf(30))
+        e = kf(12582912.0 + 127 - 40)
+        t = a * kf(-1.44269504088896341) + e
+        fn = t - e
+        r = (-a - fn * kf(0.693359375)) - fn * kf(-2.12194440054690583e-4)
+        q = kf(0.0013881067836932586)
+        q = (q * r + kf(0.0083668583279441437)) * r + kf(0.041667233673034577)
+        q = (q * r + kf(0.16666541104516536)) * r + kf(0.49999998024499914)
+        q = q * (r * r) + r
+        s = kf_of(<int32_t>(<uint32_t>kf_bits(t) << 23))
+        c = kf(9.094947017729282e-13)
+        a = kf_sel(x < kf(-112), kf(-112), x)
+        return kf_sel(kf_abs(x) < kf(1e-20), x * kf(0.5), a * c / (s * q + (c + s)))
     else:
         c = kx_clamp(x, -760.0, 100.0)
         m = kd_expk(c, &r, &q)

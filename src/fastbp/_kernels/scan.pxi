@@ -122,8 +122,8 @@ cdef int cumprod(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
 
 # ---------------------------------------------------------------- variance, logsumexp
 
-# Sum of (x - m)^2 and, where rest is not NULL, of x - m.
-cdef inline double red_squares(const real* x, int64_t n, real m, double* rest) noexcept nogil:
+# Sum of (x - m)^2 and, where rest is not NULL, of x - m; what lies `ahead` values further is asked for meanwhile.
+cdef inline double red_squares(const real* x, int64_t n, real m, double* rest, int64_t ahead) noexcept nogil:
     cdef real s[RED_LANES]
     cdef real u[RED_LANES]
     cdef real d
@@ -151,6 +151,8 @@ cdef inline double red_squares(const real* x, int64_t n, real m, double* rest) n
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
+            if ahead:
+                for j in range(RED_LANES * <int>sizeof(real) // 64): RED_AHEAD(<const char*>(x + i + ahead) + 64 * j)
             for j in range(RED_LANES):
                 d = x[i + j] - m
                 s[j] += d * d
@@ -209,7 +211,7 @@ cdef int red_var(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
     if not freedom > 0: freedom = 0
     if inner == 1:
         for o in range(lo, hi):
-            t = red_squares(x + o * red, red, <real>(red_sum_row(x + o * red, red) / red), &shift)
+            t = red_squares(x + o * red, red, <real>(red_sum_row(x + o * red, red) / red), &shift, red)
             out[o] = <real>(red_centred(t, shift, red) / freedom)
         return ST_OK
     while lo < hi:
@@ -231,7 +233,7 @@ cdef int red_sum_squares(real* out, const Instr* I, int64_t lo, int64_t hi) noex
     cdef int64_t red = I.shape[1]
     cdef int64_t o
     cdef const real* x = <const real*>I.arg[1].data
-    for o in range(lo, hi): out[o] = <real>red_squares(x + o * red, red, 0, NULL)
+    for o in range(lo, hi): out[o] = <real>red_squares(x + o * red, red, 0, NULL, 0)
     return ST_OK
 
 cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

@@ -164,6 +164,16 @@ def test_what_no_target_lies_behind_is_not_freed():
     assert x.grad.tolist() == fastbp.autograd.grad(x.tanh().exp().sum(), x)[0].tolist()
 
 
+def test_a_hook_returns_a_gradient_of_other_strides():
+    def step(k, model):
+        y = model(fastbp.randn(3, 3))
+        if k > 4:
+            y.register_hook(lambda g: g * fastbp.arange(9.0).reshape(3, 3) if k % 2 else fastbp.ones(3, 1).expand(3, 3))
+        (y.sum() if k < 8 else y.square().sum()).backward()
+        return ()
+    as_eager(lambda: [nn.Linear(3, 3)], step, 12)
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()

@@ -161,7 +161,8 @@ class _Replay(Function):
     @staticmethod
     def backward(ctx, *adjoints):
         fold = ctx.fold
-        grads = _core._replay_backward(fold.program, fold.frame, [a for a in adjoints if a is not None])
+        adjoints = [a.contiguous() if used is True else a for a, used in zip(adjoints, fold.used) if used]
+        grads = _core._replay_backward(fold.program, fold.frame, adjoints)
         fold.spent = True
         return (None, None, *grads, *[None] * (len(fold.edges) - len(grads)))
 

@@ -101,7 +101,8 @@ cdef int open_fold(Node n, bint create, dict targets, Stack* order) except -1:
     cdef dict leads = None
     if targets is not None and not leads_on(n, targets):
         return 0
-    results = ctx.fold.opens(create, tuple([layout_of(v) for v in <list>n.acc]))
+    hooks = n.more.hooks is not None or n.more.watchers is not None     # they may return others: made contiguous
+    results = ctx.fold.opens(create, tuple([v is not None if hooks else layout_of(v) for v in <list>n.acc]))
     if results is None:
         return 0
     ctx.open = True

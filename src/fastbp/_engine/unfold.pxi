@@ -1,8 +1,8 @@
-# Nodes that stand for a graph.  What a compiled function computed is one node of the tape (`_Replay` in compiler.py); its backward
-# half is a program, which runs once, for adjoints of the results that got some when it was recorded, in memory of the same strides.  Wherever something else is
-# asked for (a second run, the gradient's own graph, adjoints of other results), the node gives way to the graph that it stands
-# for: the function runs once more, on the tape, and the walk goes on through what it made.  So such a walk, and all later ones,
-# add the same numbers in the same order as if nothing had been compiled.
+# Nodes that stand for a graph.  What a compiled function computed is one node of the tape (`_Replay` in compiler.py); its
+# backward half is a program, which runs once, for adjoints of the results that got some when it was recorded, in memory of the
+# same strides.  Wherever something else is asked for (a second run, the gradient's own graph, adjoints of other results), the
+# node gives way to the graph that it stands for: the function runs once more, on the tape, and the walk goes on through what it
+# made.  So such a walk, and all later ones, add the same numbers in the same order as if nothing had been compiled.
 
 cdef bint FOLDS = False         # whether there ever was such a node
 

@@ -2,8 +2,8 @@
 #
 # The sum runs over pixels, in blocks of about CV_PIXELS whose sums join the others in their order.  Rows of the product are
 # taps, or outputs by vectors of channels or by runs of taps, or there is no product but sums along the pixels (dots.pxi):
-# whatever wastes fewest lanes (cv_way); 3 x 3 taps of many channels go to Winograd's tiles (winograd.pxi).  **Law**: blocks depend on the
-# shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in cv_way.
+# whatever wastes fewest lanes (cv_way); 3 x 3 taps of many channels go to Winograd's tiles (winograd.pxi).  **Law**: blocks
+# depend on the shapes alone, so threads may take any range of taps.  Safe to tune: CV_PIXELS, CV_SUMS and the model in cv_way.
 
 # ---- the adjoint by the weight --------------------------------------------------------------------------------------
 

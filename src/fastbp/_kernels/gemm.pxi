@@ -374,7 +374,8 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
 
 # A whole product of one block, after which nothing is to be done: mm_product without its preparations, which take a quarter
 # of the time of 8x8x8 and a tenth of that of 16x16x16.
-cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c, char* ws) noexcept nogil:
+cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c,
+                    char* ws) noexcept nogil:
     cdef real* packed = NULL
     cdef int64_t q = 0, t, count, W = MM_WIDTH(sizeof(real))
     if w.way == MM_PACK:

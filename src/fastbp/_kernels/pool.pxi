@@ -613,5 +613,6 @@ cdef int64_t pool_workspace(const Instr* I) noexcept nogil:
     cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8
     cv_shape(I, &v)
     pool_layout(&v, itemsize, &p)
-    return max(pl_bytes(&v, itemsize, False), pl_bytes(&v, itemsize, True)) + (8 * (v.KD + 4 * v.KD * v.T + 1) + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize
+    return (max(pl_bytes(&v, itemsize, False), pl_bytes(&v, itemsize, True)) + 8 * (v.KD + 4 * v.KD * v.T + 1)
+            + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize
             + max(p.planes, (POOL_BLOCK + (v.W + v.KW) * (v.KH + 1)) * itemsize + 16 * v.T) + 1024)

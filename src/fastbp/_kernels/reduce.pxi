@@ -154,7 +154,8 @@ cdef void red_sum_blocks(MmRegs* regs, const void* x, double* total) noexcept no
         for b in range(MM_WIDTH(sizeof(r.a[0])) // 4):
             for v in range(RED_LANES // MM_WIDTH(sizeof(r.a[0]))):
                 MM_LOAD(r.b0, r.a + b * RED_BLOCK + i + v * MM_WIDTH(sizeof(r.a[0])))
-                r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v] = r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v] + r.b0
+                r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v] = \
+                    r.c0[b * (RED_LANES // MM_WIDTH(sizeof(r.a[0]))) + v] + r.b0
         i += RED_LANES
     for b in range(MM_WIDTH(sizeof(r.a[0])) // 4):
         for v in range(RED_LANES // MM_WIDTH(sizeof(r.a[0]))):

@@ -619,8 +619,8 @@ cdef inline real k_sigmoid(real x) noexcept nogil:
         return kd_sel(x < 0, kd_scale(y, m), y)
 
 # x * sigmoid(x); -inf gives -0, the limit
-# float32: x c / (c + s (1 + q)), as in k_sigmoid with c = 2**-40; half of x where that product would lose digits.  A quarter of the
-# price of 0.9 ulp.
+# float32: x c / (c + s (1 + q)), as in k_sigmoid with c = 2**-40; half of x where that product would lose digits.  A quarter
+# of the price of 0.9 ulp.
 # 2.3 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_silu(real x) noexcept nogil:
     cdef real r, q, c, a, e, t, fn, s

@@ -321,7 +321,10 @@ cdef bint has_steps(const Step* s) except -1:
 
 
 cdef list write_loops(Program p, dict blocks):
-    """Loops for the runs of two strips and more that have steps: [(first strip, strips, code, table), ...]."""
+    """Loops for the runs of strips that have steps: [(first strip, strips, code, table), ...].
+
+    Runs of two and more, and single ones whose result is put over an operand: a strip may not do that, and would need a copy.
+    """
     cdef Py_ssize_t k = 0, end
     cdef Loop loop
     cdef list found = []
@@ -332,7 +335,7 @@ cdef list write_loops(Program p, dict blocks):
         while (end < p.nsteps and p.steps[end].I == NULL and p.steps[end].n > 1 and (end == k or p.steps[end].group)
                and has_steps(&p.steps[end]) and p.steps[end].item == p.steps[k].item):
             end += 1
-        while end - k > 1:
+        while end - k > 1 or (end > k and is_put_over(p, &p.steps[k])):
             loop = Loop.__new__(Loop)
             loop.p, loop.begin, loop.end, loop.wide = p, k, end, p.steps[k].item == 8
             try:
@@ -342,5 +345,5 @@ cdef list write_loops(Program p, dict blocks):
                 continue
             found.append((k, end - k, code, loop.table))
             break
-        k = end if end > k + 1 else k + 1
+        k = py_max(end, k + 1)
     return found

@@ -41,25 +41,13 @@ cdef inline void bn_keep(real* m, real* r, real* rm, real* rv, int64_t c, double
         rm[c] = <real>((1 - momentum) * rm[c] + momentum * mean)
         rv[c] = <real>((1 - momentum) * rv[c] + momentum * (squares / (n - 1)))
 
-# A plane of channel c, from element number `at` on: its statistics are known.
-cdef inline void bn_plane(real* y, const real* x, int64_t at, const Instr* I, int64_t c) noexcept nogil:
-    cdef const real* weight = <const real*>I.arg[6].data
-    cdef const real* bias = <const real*>I.arg[7].data
-    cdef real d = (<const real*>I.arg[1].data)[c], a = (<const real*>I.arg[2].data)[c], b = 0
-    cdef int64_t i
-    if weight != NULL: a = a * weight[c]
-    if bias != NULL: b = bias[c]
-    x = x + at
-    y = y + at
-    for i in range(I.shape[2]): y[i] = (x[i] - d) * a + b
-
 cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t N = I.shape[0], C = I.shape[1], L = I.shape[2]
     cdef int64_t n, c, i, j, w
     cdef double momentum = I.c[1].f, eps = I.c[2].f, total
     cdef double t[BN_SIDE]
     cdef double u[BN_SIDE]
-    cdef real a, d
+    cdef real a, b, d
     cdef real* m = <real*>I.arg[1].data
     cdef real* r = <real*>I.arg[2].data
     cdef real* rm = <real*>I.arg[3].data
@@ -98,7 +86,13 @@ cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept no
             t[0] = 0
             for n in range(N): t[0] += red_squares(x + (n * C + c) * L, L, a, NULL, 0)
             bn_keep(m, r, rm, rv, c, total, t[0], N * L, momentum, eps)
-            for n in range(N): bn_plane(y, x, (n * C + c) * L, I, c)
+            d = m[c]
+            a = r[c] * weight[c] if weight != NULL else r[c]
+            b = bias[c] if bias != NULL else <real>0
+            for n in range(N):
+                p = x + (n * C + c) * L
+                o = y + (n * C + c) * L
+                for i in range(L): o[i] = (p[i] - d) * a + b
         return ST_OK
     if L == 1:
         for n in range(N):
@@ -109,8 +103,14 @@ cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept no
                 d = d * weight[c] if weight != NULL else d
                 o[c] = d + bias[c] if bias != NULL else d
         return ST_OK
-    for n in range(N):
-        for c in range(lo, hi): bn_plane(y, x, (n * C + c) * L, I, c)
+    for n in range(N):                      # in the order of memory: 0.6 of the time of channel by channel at 32x64x56x56
+        for c in range(lo, hi):
+            d = m[c]
+            a = r[c] * weight[c] if weight != NULL else r[c]
+            b = bias[c] if bias != NULL else <real>0
+            p = x + (n * C + c) * L
+            o = y + (n * C + c) * L
+            for i in range(L): o[i] = (p[i] - d) * a + b
     return ST_OK
 
 cdef int batch_norm(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

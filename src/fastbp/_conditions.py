@@ -239,6 +239,8 @@ class Surroundings:
 
     def differs(self):
         """What is no longer as it was, in words; None when all is."""
+        if not self.cells and not self.attributes and not self.members and _core._unchanged(self.names):
+            return None             # at each call: 50 ns here, 250 ns below
         for cell, value in self.cells:
             try:
                 now = cell.cell_contents

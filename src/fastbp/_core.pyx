@@ -28,6 +28,7 @@ cimport cython
 from cpython.buffer cimport (Py_buffer, PyObject_GetBuffer, PyBuffer_Release, PyBUF_FULL_RO, PyBUF_WRITABLE, PyBUF_FORMAT,
                              PyBUF_STRIDES, PyBUF_ND, PyObject_CheckBuffer)
 from cpython.bool cimport PyBool_Check
+from cpython.dict cimport PyDict_GetItem
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_Check, PyFloat_CheckExact, PyFloat_AS_DOUBLE, PyFloat_FromDouble
 from cpython.list cimport PyList_New, PyList_Append, PyList_GET_ITEM, PyList_GET_SIZE, PyList_SET_ITEM
@@ -37,7 +38,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New, PyCapsule_IsValid
 from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM, PyTuple_CheckExact
-from libc.math cimport floor as c_floor, INFINITY, NAN
+from libc.math cimport floor as c_floor, pow as c_pow, sqrt as c_sqrt, INFINITY, NAN
 from libc.stdlib cimport malloc, calloc, realloc, free
 from libc.string cimport memcpy, memmove, memset, memcmp
 

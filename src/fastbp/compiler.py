@@ -160,7 +160,7 @@ class _Replay(Function):
 
     @staticmethod
     def backward(ctx, *adjoints):
-        fold = ctx.fold
+        fold = _core._fold_of(ctx)
         adjoints = [a.contiguous() if used is True else a for a, used in zip(adjoints, fold.used) if used]
         grads = _core._replay_backward(fold.program, fold.frame, adjoints)
         fold.spent = True
@@ -365,7 +365,8 @@ class Compiled(Standin):
             results = list(_Replay.apply(_Fold(self, variant, tensors, args, kwargs), tensors, *edges))
         for k, source in variant.fixed:
             results[k] = tensors[source] if isinstance(source, int) else source
-        return _build(variant.spec, results)
+        spec = variant.spec
+        return results[spec[1]] if spec[0] == "tensor" else _build(spec, results)
 
     def _turn(self, variant, given):
         """Adjoints have come for other results than the program's backward half was recorded with: it is recorded anew."""

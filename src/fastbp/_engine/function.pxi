@@ -17,7 +17,7 @@ cdef class FunctionCtx:
     cdef list shapes                # (shape, dtype) of each result, None where it is no tensor
     cdef list places                # positions of the tensors among the arguments
     cdef int count                  # arguments
-    cdef public object fold         # of a compiled function: what decides whether the node gives way to the graph (`open_fold`)
+    cdef object fold                # of a compiled function: what decides whether the node gives way to the graph (`open_fold`)
     cdef bint folded                # whether it is one
     cdef bint open                  # that graph was made: adjoints are passed on to its results
     cdef int level                  # under vmap: its level, and the number of examples

@@ -117,7 +117,7 @@ cdef inline void sgd_constants(Const* c, double lr, double momentum, double damp
 
 
 cdef inline void adam_constants(Const* c, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled,
-                                bint maximize, double t) noexcept:
+                                bint maximize, double root, double rate) noexcept:
     c[0].f = lr
     c[1].f = beta1
     c[2].f = beta2
@@ -125,7 +125,8 @@ cdef inline void adam_constants(Const* c, double lr, double beta1, double beta2,
     c[4].f = weight_decay
     c[5].i = decoupled
     c[6].i = maximize
-    c[7].f = t
+    c[7].f = root           # 1 / sqrt(1 - b2^t)
+    c[8].f = rate           # lr / (1 - b1^t)
 
 
 def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_avg_sqs, list steps, double lr, double beta1,
@@ -140,7 +141,12 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
     cdef Tensor p, g, m, v, x = None
     cdef Const* c
     cdef Py_ssize_t k
+    cdef double t = 0, root = 0, rate = 0
     for k in range(len(params)):
+        if <double>steps[k] != t:       # the same for all, as a rule: a power takes 15 ns
+            t = steps[k]
+            root = 1 / c_sqrt(1 - c_pow(beta2, t))
+            rate = lr / (1 - c_pow(beta1, t))
         p = params[k]
         m = exp_avgs[k]
         v = exp_avg_sqs[k]
@@ -148,7 +154,7 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
             x = max_exp_avg_sqs[k]
         c = wanted_constants(OP_adam_update, p, m, v, x)
         if c != NULL:
-            adam_constants(c, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, steps[k])
+            adam_constants(c, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, root, rate)
             continue
         g = grads[k]
         if g is None:
@@ -165,7 +171,7 @@ def adam_step(list params, list grads, list exp_avgs, list exp_avg_sqs, max_exp_
         else:
             no_operand(&I.arg[3])
         set_operand(&I.arg[4], g)
-        adam_constants(I.c, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, steps[k])
+        adam_constants(I.c, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, root, rate)
         I.n = p.n
         I.flags = F_FLUSH
         I.grain = BLOCK

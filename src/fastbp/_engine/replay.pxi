@@ -767,6 +767,17 @@ def _rewind(Recording r not None):
         (<Generator>g).offset = start
 
 
+def _unchanged(list names):
+    """Whether each (dictionary, name, value) still finds the very same value; False does not mean that it differs."""
+    cdef tuple entry
+    cdef PyObject* now
+    for entry in names:
+        now = PyDict_GetItem(entry[0], entry[1])
+        if now == NULL or now != <PyObject*>entry[2]:
+            return False
+    return True
+
+
 def _stamp():
     """Counts changes of structure: parameters, modes, hooks, `t.data = other`."""
     return STAMP

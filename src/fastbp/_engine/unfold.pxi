@@ -20,6 +20,11 @@ def _fold(ctx, fold):
     FOLDS = True
 
 
+def _fold_of(ctx):
+    """What `_fold` was given."""
+    return (<FunctionCtx?>ctx).fold
+
+
 class MovedHook:
     """A hook on a result of such a node, at what the result comes from; `hooks`: from which its handle removes it."""
 

@@ -85,9 +85,9 @@ cdef void opt_adam_run(real* p, const Instr* I, int64_t lo, int64_t hi) noexcept
     cdef real w1 = <real>(1 - beta1) if near else <real>beta1
     cdef real b2 = <real>beta2
     cdef real w2 = <real>(1 - beta2)
-    cdef real root = <real>(1 / cm.sqrt(1 - cm.pow(beta2, I.c[7].f)))
+    cdef real root = <real>I.c[7].f
     cdef real eps = <real>I.c[3].f
-    cdef real step = <real>(lr / (1 - cm.pow(beta1, I.c[7].f)))
+    cdef real step = <real>I.c[8].f
     cdef real wd = <real>decay
     p += lo
     if vmax == NULL and near and (decoupled or decay == 0):

@@ -219,7 +219,8 @@ class Surroundings:
         for cell, value in self.cells:
             cell.cell_contents = value
         for where, name, value in self.names:
-            where[name] = value
+            if where.get(name) is not value:
+                where[name] = value
         for owner, before in self._owners:
             for name, value in before.items():
                 if owner.__dict__.get(name) is not value:

@@ -10,7 +10,7 @@
 #
 # Whether the team pays at all for a short program is measured (`keep_pace`): that depends on who else wants the cores and on
 # how far they are from each other.  The same step took 0.62 of its time with a second core that shares the cache, 1.35 with one
-# that does not (a cache line there and back: 0.36 us), up to 1.34 with another process on it.
+# that does not (a cache line there and back: 0.36 us).
 #
 # May be touched: which items are gathered, and how they are dealt out.  Must stay: checks, draws of random numbers and what
 # writes to memory from outside neither move nor are passed; with one thread the same list runs one item after the other.

@@ -29,7 +29,8 @@ CASES = [
 
 def small(torch, case):
     """Matrix products and sums alternate: nothing to fuse."""
-    a = torch.tensor(np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32) / 4)
+    # its largest eigenvalue is above 1: the values do not become so small that some processors compute with them ten times slower
+    a = torch.tensor(np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32))
 
     def run(x):
         for _ in range(case["n"] // 2):

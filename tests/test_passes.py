@@ -53,6 +53,33 @@ def test_groups():
     assert "other strides" in broadcast.explain()
 
 
+@pytest.mark.parametrize("dtype", [fastbp.float32, fastbp.float64])
+def test_sums_of_single_numbers_stay_in_their_place(dtype):
+    """The gradient of a number that is used several times: `a += b` on one element is a strip, old value first, as in eager."""
+    def step(*xs):
+        for leaf in leaves:
+            leaf.grad = None
+        total = xs[0] * leaves[0]
+        for leaf in leaves:
+            for x in xs:
+                total = total + (leaf * x).tanh() * leaf
+        total.backward()
+        return total
+
+    nan = float("nan")
+    values = [0.1, -1.7, 2.3, float("inf"), nan]
+    leaves = [fastbp.tensor(v, dtype=dtype, requires_grad=True) for v in values]
+    xs = [fastbp.tensor(v, dtype=dtype) for v in (0.3, -0.0, 1e-30, -nan, 1.0)]
+    for chosen in (xs[:3], xs):
+        step(*chosen)
+        wanted = [leaf.grad.numpy().tobytes() for leaf in leaves]
+        compiled = fastbp.compile(step, fullgraph=True)
+        for _ in range(4):
+            compiled(*chosen)
+            assert [leaf.grad.numpy().tobytes() for leaf in leaves] == wanted
+        assert {i.kernel for i in compiled.program(*chosen).instructions()} == {"strip"}
+
+
 def test_memory_plan():
     """Temporaries share the arena when their lives do not meet."""
     def f(x):

@@ -901,6 +901,24 @@ def test_containers_and_objects_that_change():
         assert g(fastbp.ones(2)).tolist() == f(fastbp.ones(2)).tolist()
 
 
+def test_members_of_containers_that_are_replaced():
+    a, b = fastbp.ones(2), fastbp.full((2,), 5.0)
+    row, table, pair = [a, b], {"a": a, "b": b}, [1.0, 2.0]
+
+    def f(x):
+        y = x * row[0] + row[1] * 2 + pair[1]
+        for key, value in table.items():
+            y = y * value + len(key)
+        return y + len(row)
+    g = fastbp.compile(f, fullgraph=True)
+    changes = [lambda: row.reverse(), lambda: row.append(a), lambda: row.pop(), lambda: table.update(a=b), lambda: table.pop("b"),
+               lambda: table.update(bb=a), lambda: pair.reverse(), lambda: pair.__setitem__(1, 0.5 * 2), lambda: None]
+    for change in changes:
+        change()
+        for _ in range(4):
+            assert g(fastbp.ones(2)).tolist() == f(fastbp.ones(2)).tolist()
+
+
 @pytest.mark.parametrize("kind", ["random", "numpy", "generator"])
 def test_random_numbers_of_others(kind):
     import random

@@ -260,6 +260,8 @@ class Surroundings:
                 if new is not value and not same(new, value) and not isinstance(new, Standin):
                     return f"{type(owner).__name__}.{name}"
         for container, before in self.members:
+            if _core._same_members(container, before):
+                continue
             now = members(container)
             if len(now) != len(before) or not all(map(same, now, before)):
                 return f"a {type(container).__name__} of {len(container)} members"

@@ -183,7 +183,9 @@ cdef bint part_of(const Step* s, int m, int item, int64_t total, int64_t* rows, 
 cdef int separate_sums(Program p) except -1:
     """Pass: gradients added in place, `a += b`, become `c = a + b` where a is a temporary that nobody reads beyond that.
 
-    A record that reads what it writes joins no group; the sum is a strip, whose operands need not leave the registers.
+    A record that reads what it writes joins no group; the sum is a strip, whose operands need not leave the registers.  A single
+    number stays in its place, `a = a + b`: one of the tiny strips, 3 ns for 20 (a scalar graph of 100,000 nodes whose 5,000
+    leaves are used ten times: 11 ns a node, 105 before).
     """
     cdef Py_ssize_t k
     cdef int j, m, new
@@ -228,18 +230,21 @@ cdef int separate_sums(Program p) except -1:
             continue
         m = s.slot[0]
         I = s.I
-        if p.slots[m].kind != S_TEMP or s.slot[1] < 0 or s.slot[1] == m or s.offset[0] \
-                or not 0 < extent[m] <= s.n * (4 if I.dtype == DT_F32 else 8):
+        if s.slot[1] < 0 or s.slot[1] == m:
             continue
-        new = <int>p.nslots
-        p.slots[new] = p.slots[m]
-        extent[new] = extent[m]
-        now[now[m] if m >= recorded else m] = new
-        now[new] = now[m] if m >= recorded else m
-        p.nslots += 1
-        sums += 1
+        new = m
+        if p.slots[m].kind == S_TEMP and not s.offset[0] and 0 < extent[m] <= s.n * (4 if I.dtype == DT_F32 else 8):
+            new = <int>p.nslots
+            p.slots[new] = p.slots[m]
+            extent[new] = extent[m]
+            now[now[m] if m >= recorded else m] = new
+            now[new] = now[m] if m >= recorded else m
+            p.nslots += 1
+            sums += 1
+        elif s.n != 1:
+            continue
         s.slot[2], s.offset[2] = s.slot[1], s.offset[1]
-        s.slot[1], s.offset[1] = m, 0
+        s.slot[1], s.offset[1] = m, s.offset[0]
         s.slot[0] = new
         s.narg = 3
         s.op = OP_add

@@ -2,7 +2,7 @@
 #
 # What may differ from call to call is read anew: the memory of the arguments, the place of gradients, the constants of
 # optimizer updates (their Python runs, `_host`), the random counters.  A program in two halves keeps the memory between
-# them in a Frame.  The key of a call and the comparison with eager are at the end.
+# them in a Frame.  The comparison with eager is at the end.
 
 cdef int run_strips(const Exec* x, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     """A group of strips over [lo, hi), block by block."""
@@ -765,95 +765,6 @@ def _rewind(Recording r not None):
         memcpy((<Tensor>t).ptr, <char*>was, (<Tensor>t).n)
     for g, start, end in r.generators:
         (<Generator>g).offset = start
-
-
-def _unchanged(list names):
-    """Whether each (dictionary, name, value) still finds the very same value; False does not mean that it differs."""
-    cdef tuple entry
-    cdef PyObject* now
-    for entry in names:
-        now = PyDict_GetItem(entry[0], entry[1])
-        if now == NULL or now != <PyObject*>entry[2]:
-            return False
-    return True
-
-
-def _stamp():
-    """Counts changes of structure: parameters, modes, hooks, `t.data = other`."""
-    return STAMP
-
-
-# ---- the key of a call ----------------------------------------------------------------------------------------------
-
-def _call_key(tuple args, dict kwargs, list tensors):
-    """What a program depends on in a call's arguments, as a hashable; appends the tensors among them to `tensors`.
-
-    None for an argument that cannot be told apart from others like it.
-    """
-    cdef list key = [GRAD_MODE, DEFAULT_FLOAT]
-    if BATCHING or LEVEL or ANOMALY:
-        return None
-    for x in args:
-        if not key_of(x, key, tensors, 0):
-            return None
-    if kwargs:
-        for name in kwargs:
-            key.append(name)
-            if not key_of(kwargs[name], key, tensors, 0):
-                return None
-    return tuple(key)
-
-
-cdef bint key_of(object x, list key, list tensors, int depth):
-    cdef Tensor t, u
-    cdef int k
-    if isinstance(x, Tensor):
-        t = x
-        if t.bits & B_DUAL or (t.node is not None and tracked(t)):
-            key.append("graph")
-        key.append((<char*>&t.dims)[:t.nd * sizeof(int64_t)])
-        key.append(t.code)
-        key.append(t.bits & (B_CONTIGUOUS | B_GRAD))
-        if not t.bits & B_CONTIGUOUS:
-            key.append((<char*>&t.steps)[:t.nd * sizeof(int64_t)])
-        for k in range(<int>len(tensors)):
-            u = <Tensor>tensors[k]
-            if u.st == t.st:
-                key.append((k, t.ptr - u.ptr))
-        tensors.append(t)
-        return True
-    if x is None or isinstance(x, (int, float, str, bytes)):
-        key.append(type(x))
-        key.append("-0.0" if isinstance(x, float) and x == 0 and str(x)[0] == "-" else x)
-        return True
-    if isinstance(x, (tuple, list)) and depth < 8:
-        key.append(type(x))
-        key.append(len(x))
-        for y in x:
-            if not key_of(y, key, tensors, depth + 1):
-                return False
-        return True
-    if isinstance(x, dict) and depth < 8:
-        key.append(len(x))
-        for name in x:
-            key.append(name)
-            if not key_of(x[name], key, tensors, depth + 1):
-                return False
-        return True
-    if hasattr(x, "shape") and not getattr(x, "shape") and hasattr(x, "dtype") and is_number(x):
-        key.append(type(x))                 # a NumPy number
-        key.append(repr(x))
-        return True
-    if is_arraylike(x) and hasattr(x, "shape"):
-        try:
-            t = from_numpy(x)
-        except (TypeError, ValueError, BufferError):
-            return False
-        key.append("array")
-        return key_of(t, key, tensors, depth)
-    key.append("object")                    # its state is a condition of the program, which keeps it alive
-    key.append(id(x))
-    return True
 
 
 def _drop_graph(list results):

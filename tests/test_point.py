@@ -241,6 +241,63 @@ def test_accuracy(name):
         assert error <= ulp.BOUNDS.get((name, np.dtype(dtype).name), ulp.BOUND), (name, dtype, where)
 
 
+BY_VECTORS = ["sqrt", "exp", "exp2", "log", "tanh", "sin", "cos"]        # _kernels/vectors.pxi
+
+
+@pytest.mark.parametrize("name", [*BY_VECTORS, "fmod", "remainder"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_at_every_place(name, dtype):
+    """What an element gets does not depend on its place, on how many there are, nor on neighbours that are far out."""
+    f = getattr(fastbp, name)
+    few = np.array([0.0, -0.0, 0.3, -0.3, 1.7, -7.5, 1e-40, 29999.0, 30001.0, -1e30, INF, -INF, NAN, 3.4e38, 12.25], dtype=dtype)
+    usual = np.linspace(-3, 9, 97).astype(dtype)
+    sets = [(x,) for x in (few, usual)] if name in BY_VECTORS else \
+        [(a, np.resize(b, a.shape)) for a in (few, usual) for b in (few[::-1], usual[5:])]
+    for args in sets:
+        for order in (np.arange(len(args[0])), np.random.default_rng(0).permutation(np.tile(np.arange(len(args[0])), 9))):
+            alone = np.concatenate([f(*[fastbp.tensor(a[i:i + 1]) for a in args]).numpy() for i in range(len(args[0]))])[order]
+            together = f(*[fastbp.tensor(np.ascontiguousarray(a[order])) for a in args]).numpy()
+            np.testing.assert_array_equal(np.isnan(together), np.isnan(alone))
+            bits = np.isnan(alone), np.int32 if dtype == np.float32 else np.int64
+            np.testing.assert_array_equal(np.where(bits[0], 0, together.view(bits[1])), np.where(bits[0], 0, alone.view(bits[1])))
+
+
+@pytest.mark.parametrize("name", BY_VECTORS)
+def test_edges_of_intervals(name):
+    """Numbers on both sides of where a function goes over from one polynomial to the next."""
+    edges = [np.arange(0, 16, 0.125), np.arange(0.5, 2, 1 / 64), np.pi / 4 * np.arange(1, 20000, 7), [9.2, 3e4, 89, 104]]
+    edges = np.concatenate(edges)
+    edges = np.concatenate([edges, -edges]).astype(np.float32)
+    x = np.unique(np.concatenate([edges.view(np.int32) + k for k in range(-3, 4)])).view(np.float32)
+    with np.errstate(all="ignore"):
+        want = getattr(np, name)(x.astype(np.float64))
+        got = getattr(fastbp, name)(fastbp.tensor(x)).numpy()
+        usual = np.isfinite(want) & (np.abs(want) > 1.2e-38) & (np.abs(want) < 3.4e38)
+        assert (np.abs(got - want)[usual] <= np.spacing(np.abs(want[usual]).astype(np.float32))).all()
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_remainders_are_exact(dtype):
+    rng = np.random.default_rng(3)
+    a = (rng.normal(size=3000) * 2.0 ** rng.integers(-4, 40, 3000)).astype(dtype)
+    b = (rng.normal(size=3000) * 2.0 ** rng.integers(-4, 8, 3000)).astype(dtype)
+    b[::3] = (a / rng.integers(1, 1000, 3000))[::3]         # quotients that are whole numbers, nearly
+    a[::5] = (b * rng.integers(1, 1000, 3000))[::5]
+    x, y = fastbp.tensor(a), fastbp.tensor(b)
+    np.testing.assert_array_equal(fastbp.fmod(x, y).numpy(), np.fmod(a, b))
+    np.testing.assert_array_equal(fastbp.remainder(x, y).numpy(), np.remainder(a, b))
+    np.testing.assert_array_equal(np.signbit(fastbp.fmod(x, y).numpy()), np.signbit(np.fmod(a, b)))
+
+
+@pytest.mark.parametrize("dtype", [fastbp.float32, fastbp.float64])
+def test_clamp_lets_nan_through(dtype):
+    x = fastbp.tensor([NAN, -2.0, -0.0, 0.5, 3.0] * 9, dtype=dtype)
+    np.testing.assert_array_equal(fastbp.clamp(x, -1, 1).numpy()[:5], [NAN, -1, 0, 0.5, 1])
+    np.testing.assert_array_equal(fastbp.clamp(x, 2, 1).numpy()[:5], [NAN, 1, 1, 1, 1])
+    assert np.isnan(fastbp.clamp(x, NAN, 1).numpy()).all() and np.isnan(fastbp.clamp(x, 0, NAN).numpy()).all()
+
+
 def test_module_functions_in_place():
     x = t(0.5)
     assert fastbp.sin_(x) is x and x.item() == math.sin(0.5)

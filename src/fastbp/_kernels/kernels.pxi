@@ -10,6 +10,7 @@ include "special.pxi"
 include "gamma.pxi"
 include "pointwise.pxi"
 include "../_generated/strips.pxi"
+include "vectors.pxi"
 include "tile.pxi"
 include "gemm.pxi"
 include "planes.pxi"
@@ -40,8 +41,7 @@ include "../_generated/table.pxi"
 
 cdef KernelTable TABLE
 fill_table(&TABLE)
-if FBP_GELU_TABLE:             # a strip that the compiler does not find by itself
-    TABLE.strip[S_gelu_erf][0] = <Strip>fbp_gelu
+better_strips(&TABLE)
 TABLE.isa = ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan

@@ -53,6 +53,7 @@ def _windows():
     yield (5, 6), (3, 2), (2, 1), (1, 1), True
     yield (7,), (3,), (2,), (1,), True
     yield (3, 4, 3), (2, 2, 3), (1, 2, 2), (1, 0, 1), False
+    yield (7, 5), (3, 4), (0, 0), (0, 0), False             # nearly equal parts
 
 
 def _max_pool(rng):

@@ -448,6 +448,44 @@ def test_adaptive_windows_overlap_where_sizes_do_not_divide():
     assert F.adaptive_avg_pool2d(fastbp.ones(2, 3, 4, 5), (None, 1)).shape == (2, 3, 4, 1)
     inf = fastbp.tensor([[float("inf"), 1.0, 2.0, 3.0, 4.0]])
     assert F.adaptive_avg_pool1d(inf, 3).tolist() == [[float("inf"), 2.0, 3.5]]
+    for pool in (F.max_pool1d, F.avg_pool1d):
+        with pytest.raises(ValueError, match="stride 0 must be at least 1"):
+            pool(x, 3, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape, out", [((3, 11, 23, 17), (5, 4)), ((1, 3, 9, 40), (7, 40)), ((2, 5, 70, 64), (33, 63)),
+                                        ((2, 5, 2, 3), (5, 7)), ((1, 1, 13, 8), (5, 3)), ((2, 9, 5, 6, 7), (2, 4, 5)),
+                                        ((2, 8, 700, 33), (3, 5)), ((40, 3, 19), (8,))])
+def test_adaptive_window_by_window(shape, out, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-9, 9, shape).astype(dtype)
+    x.flat[::97] = np.nan
+    n = len(out)
+    t, u = fastbp.tensor(x, requires_grad=True), fastbp.tensor(np.nan_to_num(x), requires_grad=True)
+    most = getattr(F, f"adaptive_max_pool{n}d")(t, out)
+    mean = getattr(F, f"adaptive_avg_pool{n}d")(u, out)
+    v = rng.integers(1, 9, mean.shape).astype(dtype)
+    (gt,) = fastbp.autograd.grad(most, (t,), fastbp.tensor(v))
+    (gu,) = fastbp.autograd.grad(mean, (u,), fastbp.tensor(v))
+    wanted, averages, at, spread = np.zeros_like(v), np.zeros_like(v), np.zeros(shape), np.zeros(shape)
+    for o in np.ndindex(*out):
+        place = tuple(slice(i * size // k, -(-(i + 1) * size // k)) for i, size, k in zip(o, shape[2:], out))
+        window = x[(..., *place)].reshape(*shape[:2], -1)
+        wanted[(..., *o)] = window.max(-1)
+        averages[(..., *o)] = np.nan_to_num(window).mean(-1, dtype=np.float64)
+        spread[(..., *place)] += v[(..., *o)].reshape(*shape[:2], *[1] * n) / window.shape[-1]
+        # the last NaN, or the first of the largest values
+        nan, count = np.isnan(window), window.shape[-1]
+        best = np.where(nan.any(-1), count - 1 - nan[..., ::-1].argmax(-1), np.where(nan, -np.inf, window).argmax(-1))
+        for c in np.ndindex(*shape[:2]):
+            block = at[c][place].reshape(-1)
+            block[best[c]] += v[(*c, *o)]
+            at[c][place] = block.reshape(at[c][place].shape)
+    np.testing.assert_array_equal(most.detach().numpy(), wanted)
+    np.testing.assert_array_equal(gt.numpy(), at)
+    np.testing.assert_allclose(mean.detach().numpy(), averages, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gu.numpy(), spread, rtol=1e-5)
 
 
 # ---- normalization --------------------------------------------------------------------------------------------------

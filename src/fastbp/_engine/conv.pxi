@@ -42,9 +42,10 @@ cdef inline void five(int nd, const int64_t* dims, int64_t* out) noexcept:
         out[5 - nd + k] = dims[2 + k]
 
 
-cdef int read_geometry(str op, int nd, object stride, object padding, object dilation, int64_t groups, Geometry* q) except -1:
+cdef int read_geometry(str op, int nd, object stride, object padding, object dilation, int64_t groups, Geometry* q,
+                       int64_t least=1) except -1:
     q.nd = nd
-    read_each(op, "stride", stride, nd, q.stride, 1, 1)
+    read_each(op, "stride", stride, nd, q.stride, least, 1)
     read_each(op, "padding", padding, nd, q.padding, 0, 0)
     read_each(op, "dilation", dilation, nd, q.dilation, 1, 1)
     q.groups = groups
@@ -272,19 +273,24 @@ cdef int64_t pooled(int64_t size, int64_t k, int64_t s, int64_t p, int64_t d, bi
     return n
 
 
+# Of the rows' windows, though not of the public functions', a stride may be 0: kernel_size windows split the dimension into
+# nearly equal parts.
 cdef int pool_geometry(str op, Tensor x, object kernel_size, object stride, object padding, object dilation, bint ceil_mode,
-                       Geometry* q) except -1:
+                       Geometry* q, int64_t least=0) except -1:
     cdef int k, nd = x.nd - 2
     if stride is None or (not isinstance(stride, int) and len(stride) == 0):
         stride = kernel_size
     read_each(op, "kernel_size", kernel_size, nd, q.w + 2, 1, 1)
-    read_geometry(op, nd, stride, padding, dilation, 1, q)
+    read_geometry(op, nd, stride, padding, dilation, 1, q, least)
     five(nd, x.dims, q.x)
     q.w[0] = x.dims[1]
     q.w[1] = 1
     for k in range(3):
         if q.padding[k] * 2 > q.w[2 + k]:
             raise ValueError(f"{op}: padding {padding!r} must be at most half of kernel_size {kernel_size!r}.")
+        if q.stride[k] == 0:
+            q.y[k] = q.w[2 + k]
+            continue
         q.y[k] = pooled(q.x[2 + k], q.w[2 + k], q.stride[k], q.padding[k], q.dilation[k], ceil_mode)
         if q.y[k] < 1:
             raise ShapeError(f"{op}: kernel_size {kernel_size!r} is larger than the padded input {describe(x)}.")
@@ -304,6 +310,8 @@ cdef Tensor pool_output(int code, Tensor x, const Geometry* q):
 cdef int run_pool(int kernel, int op, Tensor first, Tensor second, Tensor third, int nout, Geometry* q, bint count_pad,
                   int64_t divisor) except -1:
     cdef Instr I
+    cdef double taps = 1
+    cdef int k
     start(&I, kernel, op, first.code, nout, 3 if third is not None else 2)
     set_operand(&I.arg[0], first)
     set_operand(&I.arg[1], second)
@@ -313,7 +321,9 @@ cdef int run_pool(int kernel, int op, Tensor first, Tensor second, Tensor third,
     I.c[22].i = count_pad
     I.c[23].i = divisor
     I.n = q.x[0] * q.x[1]
-    I.cost = 20 + 0.15 * q.y[0] * q.y[1] * q.y[2] * (2 + q.w[2] * q.w[3] * q.w[4])
+    for k in range(3):
+        taps *= q.w[2 + k] if q.stride[k] > 0 else q.x[2 + k] / q.y[k] + 1
+    I.cost = 20 + 0.15 * q.y[0] * q.y[1] * q.y[2] * (2 + taps)
     I.workspace = K.pool_workspace(&I)
     execute(&I)
     return 0
@@ -376,7 +386,7 @@ cdef object max_pool_door(str op, int nd, Tensor input, object kernel_size, obje
                          f"spatial dimensions.")
     if CATEGORY[input.code] != 1:
         floating(op, input)
-    pool_geometry(op, input, kernel_size, stride, padding, dilation, ceil_mode, &q)
+    pool_geometry(op, input, kernel_size, stride, padding, dilation, ceil_mode, &q, 1)
     check_not_empty(op, input)
     if CATEGORY[input.code] == 1 or (return_indices and BATCHING and is_batched(input)):
         pair = _F.max_pool_pair(input, each_of(nd, q.w + 2), each_of(nd, q.stride), each_of(nd, q.padding),
@@ -477,7 +487,7 @@ cdef object avg_pool_door(str op, int nd, Tensor input, object kernel_size, obje
                          f"spatial dimensions.")
     if input.code != DT_I64:
         floating(op, input)
-    pool_geometry(op, input, kernel_size, stride, padding, 1, ceil_mode, &q)
+    pool_geometry(op, input, kernel_size, stride, padding, 1, ceil_mode, &q, 1)
     check_not_empty(op, input)
     args = (input, each_of(nd, q.w + 2), each_of(nd, q.stride), each_of(nd, q.padding), ceil_mode, count_include_pad, divisor)
     if input.code == DT_I64:

@@ -39,19 +39,43 @@ cdef extern from *:
     void PL_OVER(...) noexcept nogil
 
 
-# The places of window o that lie inside an image, `dilation` apart: how many, and the first.
+# The places of window o that lie inside an image, `dilation` apart: how many, and the first.  Without steps k windows split
+# the image into nearly equal parts.
 cdef inline int64_t pl_inside(int64_t o, int64_t step, int64_t padding, int64_t k, int64_t dilation, int64_t size,
                               int64_t* first) noexcept nogil:
     cdef int64_t at = o * step - padding, last = min(at + (k - 1) * dilation, size - 1)
+    if step == 0:
+        first[0] = o * size // k
+        return ((o + 1) * size + k - 1) // k - first[0]
     first[0] = pool_first(at, dilation)
     return (last - first[0]) // dilation + 1 if last >= first[0] else 0
 
 
+# Windows [lo, hi) of `out`, which may reach places [at, to).
+cdef inline void pl_reach(int64_t at, int64_t to, int64_t step, int64_t padding, int64_t k, int64_t size, int64_t out,
+                          int64_t* lo, int64_t* hi) noexcept nogil:
+    if step == 0:
+        lo[0] = at * k // size
+        hi[0] = min((to * k + size - 1) // size, k)
+    else:
+        lo[0] = max(cv_ceil(at + padding - k + 1, step), 0)
+        hi[0] = min((to - 1 + padding) // step + 1, out)
+
+
 cdef void pl_layout(const Conv* v, int64_t itemsize, bint back, Lanes* p) noexcept nogil:
     cdef int64_t room, span = (v.KH - 1) * v.dh + 1
-    p.deep = 1 if back else min(v.KD, v.D)
+    p.deep = 1 if back else min(v.KD if v.sd > 0 else (v.D + v.OD - 1) // v.OD + 1, v.D)
     room = PL_BAND // (v.W * MM_VB * p.deep)
-    if back:
+    if v.sh == 0:
+        if back:
+            p.rows = min(max(room, 1), v.H)
+            p.lines = min(p.rows * v.OH // v.H + 2, v.OH)
+        else:
+            p.rows = min(max((room - 2) * v.OH // v.H, 1), v.OH)
+            p.lines = min((p.rows * v.H + v.OH - 1) // v.OH + 1, v.H)
+        p.stack = p.deep * (p.rows if back else p.lines) * v.W
+        p.results = (p.lines if back else p.rows) * v.OW
+    elif back:
         p.rows = min(max(room, 1), v.H)
         p.lines = min((p.rows + v.KH - 2) // v.sh + 1, v.OH)
         p.stack = p.rows * v.W
@@ -97,7 +121,7 @@ cdef inline void pl_return(int64_t n, int64_t k, const real* a, real* out, int64
 
 # Windows of a row, from number o on, that are as wide as the next and as far from it: at most four are done at once.
 cdef inline int64_t pl_alike(const LanesRow* w, int64_t o) noexcept nogil:
-    return 4 if o + 4 <= w.n and w.across[o] == w.most and w.across[o + 3] == w.most else 1
+    return 4 if w.most > 0 and o + 4 <= w.n and w.across[o] == w.most and w.across[o + 3] == w.most else 1
 
 
 # Largest values and where they are, V windows apart; `step` elements lie between windows.
@@ -215,7 +239,7 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
     cdef Lanes p
     cdef LanesRow w
     cdef int64_t V = MM_WIDTH(sizeof(real)), size = v.D * v.H * v.W, outs = v.OD * v.OH * v.OW
-    cdef int64_t g = lo, n, oz, r, m, oy, ox, k, z, y0, y1, row, i, area
+    cdef int64_t g = lo, n, oz, r, m, oy, ox, k, z, y0, y1, ny, row, i, area
     cdef int64_t* first
     cdef int64_t* across
     cdef int64_t* position
@@ -237,7 +261,7 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
         across[ox] = pl_inside(ox, v.sw, v.pw, v.KW, v.dw, v.W, first + ox)
     w.n = v.OW
     pl_widths(v, I, over)
-    w.most = v.KW
+    w.most = v.KW if v.sw > 0 else 0
     w.dw = v.dw
     w.line = v.dh * v.W * V
     w.plane = area * V
@@ -254,6 +278,10 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
                 m = min(p.rows, v.OH - r)
                 y0 = max(r * v.sh - v.ph, 0)
                 y1 = min((r + m - 1) * v.sh - v.ph + (v.KH - 1) * v.dh + 1, v.H)
+                if v.sh == 0:
+                    ny = pl_inside(r + m - 1, 0, 0, v.KH, 1, v.H, &y1)
+                    y1 += ny
+                    pl_inside(r, 0, 0, v.KH, 1, v.H, &y0)
                 for k in range(w.nz):
                     pl_turn(n, (y1 - y0) * v.W, x + g * size + ((z + k * v.dd) * v.H + y0) * v.W, size, stack + k * area * V)
                 for oy in range(m):
@@ -287,7 +315,7 @@ cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_
     cdef Lanes p
     cdef LanesRow w
     cdef int64_t V = MM_WIDTH(sizeof(real)), size = v.D * v.H * v.W, outs = v.OD * v.OH * v.OW
-    cdef int64_t g = lo, n, z, r, m, o0, o1, oz, oy, ox, y, y1, front
+    cdef int64_t g = lo, n, z, r, m, o0, o1, z0, z1, oz, oy, ox, y, ny, front
     cdef int64_t* first
     cdef int64_t* across
     cdef real* stack
@@ -303,7 +331,7 @@ cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_
         across[ox] = pl_inside(ox, v.sw, v.pw, v.KW, 1, v.W, first + ox)
     w.n = v.OW
     pl_widths(v, I, over)
-    w.most = v.KW
+    w.most = v.KW if v.sw > 0 else 0
     w.line = v.W * V
     w.x = first
     w.across = across
@@ -314,15 +342,16 @@ cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_
             while r < v.H:
                 m = min(p.rows, v.H - r)
                 memset(stack, 0, m * v.W * MM_VB)
-                o0 = max(cv_ceil(r + v.ph - v.KH + 1, v.sh), 0)
-                o1 = min((r + m - 1 + v.ph) // v.sh + 1, v.OH)
-                for oz in range(max(cv_ceil(z + v.pd - v.KD + 1, v.sd), 0), min((z + v.pd) // v.sd + 1, v.OD)):
+                pl_reach(r, r + m, v.sh, v.ph, v.KH, v.H, v.OH, &o0, &o1)
+                pl_reach(z, z + 1, v.sd, v.pd, v.KD, v.D, v.OD, &z0, &z1)
+                for oz in range(z0, z1):
                     if o1 <= o0:
                         break
                     pl_turn(n, (o1 - o0) * v.OW, <const real*>I.arg[1].data + g * outs + (oz * v.OH + o0) * v.OW, outs, values)
                     for oy in range(o0, o1):
-                        y = max(oy * v.sh - v.ph, r)
-                        w.ny = min(oy * v.sh - v.ph + v.KH, r + m) - y
+                        ny = pl_inside(oy, v.sh, v.ph, v.KH, 1, v.H, &y)
+                        w.ny = min(y + ny, r + m) - max(y, r)
+                        y = max(y, r)
                         w.lines = pl_lines(v, I, oz, oy)
                         front = (oy - o0) * v.OW * V
                         if real is float:

@@ -33,11 +33,52 @@ ctypedef struct Pool:
 
 cdef void pool_layout(const Conv* v, int64_t itemsize, Pool* p) noexcept nogil:
     p.plain = v.plain
+    if v.sw == 0:               # of windows without steps there are none (lanes.pxi, pool_parts)
+        memset(p, 0, sizeof(Pool))
+        return
     p.more = (v.KH - 1) * v.dh // v.sh
     p.Wp = v.W if v.plain else v.OW + (v.KW - 1) * v.dw // v.sw
     p.band = min(max(POOL_BLOCK // max(p.Wp, 1), 1), v.OH)
     p.size = v.H * v.W if v.plain else (p.band + p.more) * p.Wp
     p.planes = 0 if v.plain else (v.sh * v.sw * (v.KD * p.size + CV_GAP) + 64) * itemsize
+
+
+# Windows that split an image into nearly equal parts, one by one, where planes cannot be lanes (lanes.pxi).
+cdef void pool_parts(real* t, const Conv* v, bint largest, bint back, real* y, int64_t* at, real* x, int64_t lo,
+                     int64_t hi) noexcept nogil:
+    cdef int64_t n, oz, oy, ox, i, j, k, z, r, c, nz, ny, nx, place
+    cdef real best, total
+    cdef real* image
+    for n in range(lo, hi):
+        image = x + n * v.D * v.H * v.W
+        if back:
+            memset(image, 0, v.D * v.H * v.W * sizeof(real))
+        for oz in range(v.OD):
+            nz = pl_inside(oz, v.sd, 0, v.KD, 1, v.D, &z)
+            for oy in range(v.OH):
+                ny = pl_inside(oy, v.sh, 0, v.KH, 1, v.H, &r)
+                for ox in range(v.OW):
+                    nx = pl_inside(ox, v.sw, 0, v.KW, 1, v.W, &c)
+                    best = -<real>INFINITY
+                    place = (z * v.H + r) * v.W + c
+                    total = 0
+                    if back:
+                        total = y[((n * v.OD + oz) * v.OH + oy) * v.OW + ox] / <real>(nz * ny * nx)
+                    for k in range(z, z + nz):
+                        for i in range(r, r + ny):
+                            for j in range((k * v.H + i) * v.W + c, (k * v.H + i) * v.W + c + nx):
+                                if back:
+                                    image[j] += total
+                                elif not largest:
+                                    total += image[j]
+                                elif image[j] > best or image[j] != image[j]:
+                                    best = image[j]
+                                    place = j
+                    if largest:
+                        at[((n * v.OD + oz) * v.OH + oy) * v.OW + ox] = place
+                        y[((n * v.OD + oz) * v.OH + oy) * v.OW + ox] = best
+                    elif not back:
+                        y[((n * v.OD + oz) * v.OH + oy) * v.OW + ox] = total / <real>(nz * ny * nx)
 
 
 # Where the taps of output plane oz are, `number` of each in its window; `first`: where planes begin.  Returns the planes.
@@ -255,6 +296,9 @@ cdef void pool_max(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     if pl_fits(&v, sizeof(real), False) and not (pool_is_pairs(&v) and v.W > PL_SHORT):
         pl_pool(&v, I, <real*>I.arg[0].data, <int64_t*>I.arg[1].data, <const real*>I.arg[2].data, lo, hi, ws)
         return
+    if v.sw == 0:
+        pool_parts(t, &v, True, False, <real*>I.arg[0].data, <int64_t*>I.arg[1].data, <real*>I.arg[2].data, lo, hi)
+        return
     pool_layout(&v, sizeof(real), &q)
     taps = v.KD * v.T
     far = <int64_t*>cv_take(&ws, 8 * (taps + 1))
@@ -387,6 +431,8 @@ cdef void pool_max_back(real* t, const Instr* I, int64_t lo, int64_t hi) noexcep
 # Places of a window along one dimension: inside the image, or inside the padded image.
 cdef inline int64_t pool_span(bint pad, int64_t o, int64_t step, int64_t padding, int64_t k, int64_t size) noexcept nogil:
     cdef int64_t a = o * step - padding, b = min(a + k, size + padding)
+    if step == 0:
+        return pl_inside(o, 0, 0, k, 1, size, &a)
     return b - a if pad else min(b, size) - max(a, 0)
 
 
@@ -419,6 +465,9 @@ cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cv_shape(I, &v)
     if pl_fits(&v, sizeof(real), False):
         pl_pool(&v, I, <real*>I.arg[0].data, NULL, <const real*>I.arg[1].data, lo, hi, ws)
+        return
+    if v.sw == 0:
+        pool_parts(t, &v, False, False, <real*>I.arg[0].data, NULL, <real*>I.arg[1].data, lo, hi)
         return
     pool_layout(&v, sizeof(real), &q)
     wide = <real*>cv_take(&ws, v.OW * sizeof(real))
@@ -511,6 +560,9 @@ cdef void pool_avg_back(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
     cv_shape(I, &v)
     if pl_fits(&v, sizeof(real), True):
         pl_avg_back(t, &v, I, lo, hi, ws)
+        return
+    if v.sw == 0:
+        pool_parts(t, &v, False, True, <real*>I.arg[1].data, NULL, <real*>I.arg[0].data, lo, hi)
         return
     part = wide + ((v.OW + 127) & ~<int64_t>63)
     spread = part + ((v.OW + 127) & ~<int64_t>63)
@@ -612,6 +664,8 @@ cdef int64_t pool_workspace(const Instr* I) noexcept nogil:
     cdef Pool p
     cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8
     cv_shape(I, &v)
+    if v.sw == 0:
+        return max(pl_bytes(&v, itemsize, False), pl_bytes(&v, itemsize, True)) + 1024
     pool_layout(&v, itemsize, &p)
     return (max(pl_bytes(&v, itemsize, False), pl_bytes(&v, itemsize, True)) + 8 * (v.KD + 4 * v.KD * v.T + 1)
             + (2 * p.band * p.Wp + 2 * v.OW + v.W + 256) * itemsize

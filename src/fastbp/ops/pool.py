@@ -1,7 +1,7 @@
 """Floor 0: pooling over one to three spatial dimensions, [N, C, spatial...].
 
-The kernels' rows take tuples with one number for each spatial dimension; their doors are in _engine/conv.pxi.  Windows that
-are not evenly spaced (adaptive pooling of sizes that do not divide) are gathered.
+The kernels' rows take tuples with one number for each spatial dimension; their doors are in _engine/conv.pxi.  A stride of 0
+says that kernel_size windows split the dimension into nearly equal parts: adaptive pooling.
 """
 
 from itertools import product
@@ -43,6 +43,11 @@ def _largest(input, windows):
 def _max_pool_pair(input, kernel_size, stride, padding, dilation, ceil_mode):
     windows = []
     for size, k, s, p, d in zip(input.shape[2:], kernel_size, stride, padding, dilation):
+        if s == 0:
+            spread = _spread(size, k)
+            longest = max(map(len, spread))
+            windows.append([[*w, *[w[-1]] * (longest - len(w))] for w in spread])
+            continue
         window = []
         for start in range(-p, _pooled(size, k, s, p, d, ceil_mode) * s - p, s):
             inside = [at for at in range(start, start + k * d, d) if 0 <= at < size] or [min(max(start, 0), size - 1)]
@@ -119,6 +124,10 @@ for _n, _function in ((1, _max_unpool1d), (2, _max_unpool2d), (3, _max_unpool3d)
 
 def _avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor):
     """The sum of the taps over the number of places, for each output."""
+    if 0 in stride:
+        for k, out in enumerate(kernel_size):
+            input = _mean_along(input, 2 + k, out)
+        return input
     ones = (1,) * len(kernel_size)
     sizes = input.shape[2:]
     out = [_pooled(*a, 1, ceil_mode) for a in zip(sizes, kernel_size, stride, padding)]
@@ -222,9 +231,7 @@ def _adaptive_avg_pool(name, n, input, output_size):
             return F.avg_pool_windows(x, even, even, (0,) * n, False, True, None)
         if 0 in sizes:
             return F.zeros((*x.shape[:2], *sizes), dtype=x.dtype)
-        for k, out in enumerate(sizes):
-            x = _mean_along(x, 2 + k, out)
-        return x
+        return F.avg_pool_windows(x, sizes, (0,) * n, (0,) * n, False, True, None)
 
     return _batched(name, input, n, run)
 
@@ -243,13 +250,10 @@ def _adaptive_max_pool(name, n, input, output_size, return_indices):
         if 0 in sizes:
             shape = (*x.shape[:2], *sizes)
             pair = F.zeros(shape, dtype=x.dtype), F.zeros(shape, dtype=F.int64)
+        elif not return_indices:
+            return F.max_pool_values(x, sizes, (0,) * n, (0,) * n, (1,) * n, False)
         else:
-            windows = []
-            for size, out in zip(x.shape[2:], sizes):
-                spread = _spread(size, out)
-                longest = max(map(len, spread))
-                windows.append([[*w, *[w[-1]] * (longest - len(w))] for w in spread])
-            pair = _largest(x, windows)
+            pair = F.max_pool_pair(x, sizes, (0,) * n, (0,) * n, (1,) * n, False)
         return pair if return_indices else pair[0]
 
     return _batched(name, input, n, run)

@@ -212,6 +212,60 @@ def test_gradient_accumulation_over_calls():
     both(build, data(8, 7, classes=4), between=between, steps=max(STEPS, 40))
 
 
+def test_gradient_accumulation_with_the_update_inside():
+    """Gradients that were there before the call are seen by the optimizer, and dropped behind it."""
+    def build():
+        model = mlp()
+        opt = optim.Adam(model.parameters(), lr=0.01)
+
+        def micro(x, y, last):
+            loss = F.cross_entropy(model(x), y) / 4
+            loss.backward()
+            if last:
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+                opt.step()
+                opt.zero_grad()
+            return loss.detach()
+        return micro, [model, opt]
+    batches = data(8, 7, classes=4)
+    both(build, lambda k: (*batches(k), k % 4 == 3), steps=max(STEPS, 40))
+
+
+def test_gradients_dropped_between_two_optimizers():
+    """The second optimizer does not see the gradients, from before the call, that are dropped when the first has run."""
+    def build():
+        a, b = nn.Linear(7, 5), nn.Linear(5, 4)
+        oa, ob = optim.SGD(a.parameters(), lr=0.01), optim.SGD(b.parameters(), lr=0.01)
+
+        def step(x, y):
+            loss = F.cross_entropy(b(a(x).tanh()), y)
+            loss.backward()
+            oa.step()
+            ob.zero_grad()
+            ob.step()
+            return loss.detach()
+
+        def between(things):
+            for p in b.parameters():
+                p.grad = fastbp.ones_like(p)
+            a.zero_grad()
+        step.between = between
+        return step, [a, b]
+
+    def run(compiled):
+        fastbp.manual_seed(5)
+        step, things = build()
+        f = fastbp.compile(step, fullgraph=True) if compiled else step
+        trace = []
+        for k in range(12):
+            step.between(things)
+            trace.append(state_of([f(*batches(k)), *things]))
+        assert not compiled or f._replays() >= 6, f.explain()
+        return trace
+    batches = data(8, 7, classes=4)
+    assert run(False) == run(True)
+
+
 def test_zero_grad_to_zero():
     def build():
         model = mlp()

@@ -199,6 +199,9 @@ def _program(Recording r not None, list results, int forward=-1):
             after = entry[3]                        # there while the program runs, for optimizers to find; dropped at its end
             at = (<Tensor>after).st.slot
             p.drops = True
+        elif after is None and isinstance(before, Tensor) and <Py_ssize_t>entry[4] > 0:
+            at = -3                                 # added to where it is; dropped when an optimizer has seen it
+            p.drops = True
         elif after is None:
             at = -1
         else:
@@ -207,7 +210,7 @@ def _program(Recording r not None, list results, int forward=-1):
                 return None
             at = (<Tensor>after).st.slot
         p.leaves.append([t, before if before is ... or before is None else True, after, at, entry[2],
-                         at >= 0 and t.g is None])
+                         at != -1 and t.g is None, entry[4]])
         entry[3] = None
     p.narguments = len(r.inputs) - r.nadjoints
     p.input_slots = []

@@ -492,7 +492,7 @@ cdef int leaf_of(Recording r, Tensor leaf) except -1:
     at = r.leaf_index.get(id(leaf))
     if at is None:
         at = r.leaf_index[id(leaf)] = len(r.leaves)
-        r.leaves.append([leaf, ..., row_gradient(leaf) is not None, None])
+        r.leaves.append([leaf, ..., row_gradient(leaf) is not None, None, 0])
         return <int>at
     return <int>at
 
@@ -519,6 +519,7 @@ cdef int note_grad(Tensor leaf, bint written) except -1:
             act(_forget_rows, [leaf])
         if leaf.g is not None and leaf.g.st.born == REC.id and not REC.light:      # an optimizer may have looked for it
             REC.leaves[k][3] = leaf.g
+        REC.leaves[k][4] = len(REC.actions)
         return 0
     if row_gradient(leaf) is not None:
         if REC.host < 0:

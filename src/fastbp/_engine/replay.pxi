@@ -223,7 +223,7 @@ cdef int place_grads(Program p) except -1:
     for entry in p.leaves:
         leaf = <Tensor>entry[0]
         m = <int>entry[3]
-        if m == -2:                                 # added to where it is
+        if m < -1:                                  # added to where it is
             continue
         if m < 0:
             leaf.g = None
@@ -245,6 +245,15 @@ cdef int place_grads(Program p) except -1:
             entry[2] = g = other
         if leaf.g is not g:
             leaf.g = g
+    return 0
+
+
+cdef int drop_grads(Program p, Py_ssize_t actions) except -1:
+    """The function drops a .grad when so many of its actions have run: optimizers that come later do not see it."""
+    cdef list entry
+    for entry in p.leaves:
+        if <bint>entry[5] and <Py_ssize_t>entry[6] <= actions:
+            (<Tensor>entry[0]).g = None
     return 0
 
 
@@ -410,9 +419,7 @@ def _replay(Program p not None, list inputs, bint actions=True):
             g.offset += <int64_t>used
         p.replays += 1
         if p.drops:
-            for entry in p.leaves:
-                if entry[5]:
-                    (<Tensor>entry[0]).g = None
+            drop_grads(p, len(p.actions))
         if two:
             frame.inputs = list(inputs)
             frame.results = list(results)
@@ -534,6 +541,8 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
             for k in range(len(p.actions)):
                 run_all(p, begin, <Py_ssize_t>p.stops[k], threads)
                 begin = p.reached = <Py_ssize_t>p.stops[k]
+                if p.drops and k:
+                    drop_grads(p, k)
                 run_action(p, p.actions[k], p.given[k])
             if p.cursor != p.nupdates:
                 raise ReplayError("compile: the optimizer updates fewer parameters than when the step was recorded; "

@@ -53,8 +53,8 @@ static void gemm_S(int64_t M, int64_t N, int64_t K, const T* a, int64_t ra, int6
     for (i = 0; i < M; i++)
         for (j = 0; j < N; j++) {
             A t = s ? s[i * rs + j * cs] : 0;
-            if (add) t += c[i * rc + j];
             for (k = 0; k < K; k++) t += (A)a[i * ra + k * ca] * (A)b[k * rb + j * cb];
+            if (add) t += c[i * rc + j];
             c[i * rc + j] = (T)t;
         }
 }

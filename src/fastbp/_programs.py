@@ -350,7 +350,8 @@ def explain(core, instructions, limit):
              + f"; {r.get('local', 0)} results never leave the cache",
              f"{r.get('again', 0)} instructions run a second time, so that what they compute need not be kept; "
              f"{r.get('over', 0)} write over what they read; "
-             f"{r.get('parts', 0)} write to a part of what would be zeros first",
+             f"{r.get('parts', 0)} write to a part of what would be zeros first; "
+             f"{r.get('folded', 0)} products are added to what is there as they are stored",
              f"{r.get('native', 0)} strips are {r.get('loops', 0)} loops of machine code ({r.get('codes', 0)} different), "
              f"and hand on in registers; {r.get('followed', 0)} steps (marked +) run on each part of the product before them, "
              f"while it is in the cache",

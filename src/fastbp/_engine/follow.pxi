@@ -52,7 +52,7 @@ cdef int64_t product_elements(const Step* s) noexcept:
     cdef const Instr* I = s.I
     cdef int64_t n
     cdef int d
-    if I == NULL or I.opcode != K_gemm or I.dtype > DT_F64 or s.slot[0] < 0:
+    if I == NULL or I.opcode != K_gemm or I.dtype > DT_F64 or s.slot[0] < 0 or I.flags & F_ACCUMULATE:
         return 0
     if I.c[0].i > 1 and I.arg[0].stride[I.ndim] != I.c[1].i:
         return 0

@@ -40,6 +40,7 @@ cdef class Program:
     cdef int workspace_threads
     cdef double ns                  # estimated, serial
     cdef bint busy
+    cdef Py_ssize_t nfolded         # sums that products take in
     cdef list actions               # functions that run before step number stops[k]
     cdef list stops
     cdef list given                 # what they are given: None for an optimizer's step; (number of a result,) in place of tensors
@@ -224,6 +225,7 @@ def _program(Recording r not None, list results, int forward=-1):
     share_results(p)
     cell_numbers(p, p.narguments - r.ncells)
     fill_parts(p)
+    fold_sums(p)
     separate_sums(p)
     drop_dead(p)
     lower_peak(p)

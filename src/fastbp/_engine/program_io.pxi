@@ -768,6 +768,8 @@ def _assemble(dict d not None, list blobs not None):
                     raise ValueError("gemm: sizes")
             if code >= N_COMPUTE or (I.c[1].i > 1 and I.arg[0].stride[I.ndim + 1] != 1):
                 raise ValueError("gemm: its result")
+            if I.flags & F_ACCUMULATE and s.slot[3] >= 0:
+                raise ValueError("gemm: a bias, and a sum")
             wrong = reach(I, &q)
             for j in range(4):
                 if wrong is None and (q.hi[j] >= VAST or q.lo[j] <= -VAST):

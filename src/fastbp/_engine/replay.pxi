@@ -679,10 +679,10 @@ def _check_program(Program p not None, Recording r not None, list inputs, list r
         for k in range(len(results)):
             t = <Tensor>results[k]
             y = <Tensor>made[k]
-            if not same_bits(t, y):
+            if not same_bits(p, t, y):
                 wrong = f"result {k}"
         for m, was in after:
-            if memcmp(p.slots[m].st.data, <char*>was, p.slots[m].st.nbytes):
+            if not same_memory(p, p.slots[m].st.data, <char*>was, p.slots[m].st.nbytes, -1):
                 wrong = wrong or f"memory of {p.slots[m].st.nbytes} bytes written by the step"
     finally:
         p.live = []                 # for the comparison alone
@@ -693,7 +693,7 @@ def _check_program(Program p not None, Recording r not None, list inputs, list r
     return wrong
 
 
-cdef bint same_bits(Tensor a, Tensor b):
+cdef bint same_bits(Program p, Tensor a, Tensor b):
     """Equal shape, dtype and bits."""
     if a.code != b.code or a.nd != b.nd or memcmp(a.dims, b.dims, a.nd * sizeof(int64_t)):
         return False
@@ -701,7 +701,7 @@ cdef bint same_bits(Tensor a, Tensor b):
         a = copied(a, a.code)
     if not b.bits & B_CONTIGUOUS:
         b = copied(b, b.code)
-    return memcmp(a.ptr, b.ptr, a.n * ITEM[a.code]) == 0
+    return same_memory(p, a.ptr, b.ptr, a.n * ITEM[a.code], a.code)
 
 
 cdef set TWICE = set()          # recordings whose graphs were gone through to be differentiated again

@@ -79,10 +79,10 @@ ctypedef struct Instr:
 
 cdef enum Flags:
     F_FLAT = 1          # every operand is contiguous, of the compute dtype, and of n elements
-    F_ACCUMULATE = 2    # out += result instead of out = result
+    F_ACCUMULATE = 2    # out += result instead of out = result; a product's sums are finished before: no bias then
     F_FLUSH = 4         # denormal numbers count as zero while the kernel runs (states of optimizers decay into them)
-    F_ZEROS_1 = 8       # products: where the first factor is zero the product is, be the other infinite or NaN; no bias then,
-    F_ZEROS_2 = 16      # and no F_ACCUMULATE; the same for the second factor
+    F_ZEROS_1 = 8       # products: where the first factor is zero the product is, be the other infinite or NaN; no bias then
+    F_ZEROS_2 = 16      # the same for the second factor
     F_FOLLOWED = 32     # products: `follow` is called
 
 ctypedef struct KernelTable:

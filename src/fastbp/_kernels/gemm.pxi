@@ -1,4 +1,5 @@
-# Floor 1, the room of matrix products: C = A @ B (+ bias) or C += A @ B, one product or a batch of them.
+# Floor 1, the room of matrix products: C = A @ B (+ bias) or C += A @ B, one product or a batch of them.  What is added to is
+# rounded last, old + (A @ B): the bits of a product and a sum behind it.
 #
 # From the inside out: tile.pxi computes a tile of C in registers; mm_block walks the tiles of a block; mm_product
 # chooses the way (direct, packed, a few rows, a few columns) and cuts K into blocks; gemm decodes an instruction and
@@ -30,6 +31,7 @@ cdef enum:
     MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2
     MM_FEW = 64             # multiply-adds, at most, of a tiny product
     MM_LINES = 512          # bytes of a row of B that need no packing: a few lines, read one after the other
+    MM_APART = 32 << 10     # bytes of sums that are finished apart before they are added to C: they stay in L1
 
 # What is done with a part of C when its sums are finished: NaN that strong zeros must not make, then what a program lets follow.
 ctypedef struct MmDone:
@@ -372,6 +374,52 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         j += n
 
 
+# C += the product where a tile's store cannot add the finished sums: those of several blocks of k, of tiny products, and those
+# that may have to be mended.  Part by part they come to stand in the workspace first.
+cdef void mm_apart(const MmJob* w, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
+                   const real* b, real* c, char* ws) noexcept nogil:
+    cdef MmJob v = w[0]
+    cdef MmDone done
+    cdef int64_t i = i0, j, p, q, m, n, most = min(j1 - j0, 256)        # columns: a multiple of eight vectors
+    cdef real* sums = <real*>ws
+    cdef const real* x
+    cdef const real* y
+    cdef real* to
+    cdef real* at
+    most = max(most, 1)
+    done.first = first
+    done.second = second
+    done.I = NULL
+    while i < i1:
+        m = min(i1 - i, MM_APART // (most * <int64_t>sizeof(real)))
+        x = a + i * w.rsa
+        j = j0
+        while j < j1:
+            n = min(j1 - j, most)
+            y = b + j * w.csb
+            v.rsc = n
+            v.csc = 1
+            if w.way == MM_TINY:
+                mm_tiny(&v, first, second, 0, m, 0, n, x, y, <const real*>NULL, 0, 0, sums)
+            elif w.way < MM_DOTS:
+                mm_product(&v, 0, m, 0, n, x, y, <const real*>NULL, 0, sums, ws + MM_APART,
+                           &done if first or second else NULL)
+            else:
+                mm_few(&v, 0, m, 0, n, x, y, <const real*>NULL, 0, 0, sums, ws + MM_APART)
+                mm_done(&v, &done, 0, m, 0, n, x, y, sums)
+            for p in range(m):
+                to = c + (i + p) * w.rsc + j * w.csc
+                at = sums + p * n
+                if w.csc == 1:
+                    for q in range(n):
+                        to[q] = to[q] + at[q]
+                else:
+                    for q in range(n):
+                        to[q * w.csc] = to[q * w.csc] + at[q]
+            j += n
+        i += m
+
+
 # A whole product of one block, after which nothing is to be done: mm_product without its preparations, which take a quarter
 # of the time of 8x8x8 and a tenth of that of 16x16x16.
 cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c,
@@ -474,11 +522,7 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             if w.swapped:
                 rss = sb
                 css = 0
-            if acc:
-                for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        c[i * w.rsc + j * w.csc] = c[i * w.rsc + j * w.csc] + s[i * rss + j * css]
-            elif sb != 1 and w.way < MM_DOTS:
+            if sb != 1 and w.way < MM_DOTS:
                 copy = <real*>ws
                 for j in range(w.N):
                     copy[j] = s[j * sb]
@@ -492,10 +536,14 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
         y = a if w.swapped else b
         done.at = c - <real*>I.arg[0].data
         done.first = done.second = False
+        if acc and (w.way == MM_TINY or (w.way < MM_DOTS and w.K > mm_kc(w.K, sizeof(real)))
+                    or ((zeros_1 or zeros_2) and mm_doubtful(&w, w.K // 2, zeros_1, zeros_2, i0, i1, j0, j1, x, y))):
+            mm_apart(&w, zeros_1, zeros_2, i0, i1, j0, j1, x, y, c, ws)
+            continue
         if w.way == MM_TINY:
             mm_tiny(&w, zeros_1, zeros_2, i0, i1, j0, j1, x, y, s, rss, css, c)
         else:
-            if (zeros_1 or zeros_2) and mm_doubtful(&w, zeros_1, zeros_2, i0, i1, j0, j1, x, y):
+            if (zeros_1 or zeros_2) and not acc and mm_doubtful(&w, w.K, zeros_1, zeros_2, i0, i1, j0, j1, x, y):
                 done.first = zeros_1
                 done.second = zeros_2
             if (w.way < MM_DOTS and 0 < w.K <= MM_KC8 and w.N <= 64 and rows * cols == 1 and not w.pack_a and not done.first
@@ -531,12 +579,12 @@ cdef bint mm_not_finite(const real* x, int64_t n, int64_t rs, int64_t m, int64_t
 
 # Strong zeros (F_ZEROS_1, F_ZEROS_2).  A NaN of C may come of a zero times what is not finite.  Whether C has to be looked
 # through for it: not if the factor that could be infinite is smaller, and is finite.  Either way the look is a share of the
-# product's work that vanishes with its size.
-cdef bint mm_doubtful(const MmJob* w, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a,
-                      const real* b) noexcept nogil:
-    if first and not second and w.K < i1 - i0:
+# product's work that vanishes with its size.  k: w.K, or less where a look at C costs more, as it does when C is added to.
+cdef bint mm_doubtful(const MmJob* w, int64_t k, bint first, bint second, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
+                      const real* a, const real* b) noexcept nogil:
+    if first and not second and k < i1 - i0:
         return mm_not_finite(b + j0 * w.csb, w.K, w.rsb, j1 - j0, w.csb)
-    if second and not first and w.K < j1 - j0:
+    if second and not first and k < j1 - j0:
         return mm_not_finite(a + i0 * w.rsa, i1 - i0, w.rsa, w.K, w.csa)
     return w.K > 0
 
@@ -660,4 +708,4 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
                                   + ((MM_MC + 16) * mm_ka(kc, itemsize) if w.pack_a else 0)) + 64
     if w.way == MM_DOTS and w.csa != 1:
         I.workspace = w.M * w.K * itemsize
-    I.workspace += mm_bias_bytes(I, itemsize) + 256
+    I.workspace += mm_bias_bytes(I, itemsize) + 256 + (MM_APART if I.flags & F_ACCUMULATE else 0)

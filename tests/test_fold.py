@@ -415,3 +415,15 @@ def test_programs_in_files(tmp_path):
     header["steps"] = [s for s in header["steps"] if s["op"] != "exp"]
     with pytest.raises(ValueError, match="before it is written"):
         _core._assemble(header, blobs)
+
+
+def test_as_c(tmp_path):
+    c99 = pytest.importorskip("test_c99")
+    if c99.COMPILER is None:
+        pytest.skip("no C compiler")
+    u, x = fastbp.randn(9, 9), fastbp.randn(20, 9)
+
+    def f(x):
+        return x.exp() + F.linear(x, u)
+    assert _core._describe(c99.program(f, x)._core)["report"]["folded"] == 1
+    c99.check(f, x, folder=tmp_path)

@@ -7,6 +7,7 @@ import warnings
 import fastbp
 import numpy as np
 import pytest
+import test_c99 as c99
 from fastbp import _core, nn
 from fastbp._programs import contents, load_program
 from fastbp.nn import functional as F
@@ -418,7 +419,6 @@ def test_programs_in_files(tmp_path):
 
 
 def test_as_c(tmp_path):
-    c99 = pytest.importorskip("test_c99")
     if c99.COMPILER is None:
         pytest.skip("no C compiler")
     u, x = fastbp.randn(9, 9), fastbp.randn(20, 9)

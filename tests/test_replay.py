@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import warnings
 
 import fastbp
@@ -229,6 +230,31 @@ def test_gradient_accumulation_with_the_update_inside():
         return micro, [model, opt]
     batches = data(8, 7, classes=4)
     both(build, lambda k: (*batches(k), k % 4 == 3), steps=max(STEPS, 40))
+
+
+@pytest.mark.parametrize("calls", [2, 3])
+def test_gradients_there_and_not_in_turn(calls):
+    """A micro-step compiled by itself, the update outside: at every second call there is no .grad yet."""
+    def run(compiled):
+        fastbp.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x):
+            loss = model(x).square().mean() / calls
+            loss.backward()
+            return loss
+        g = fastbp.compile(step, fullgraph=True) if compiled else step
+        losses = []
+        for k in range(12 * calls):
+            losses.append(g(fastbp.randn(4, 3)).item())
+            if k % calls == calls - 1:
+                optimizer.step()
+                optimizer.zero_grad()
+        if compiled:
+            assert int(re.search(r"replays: (\d+)", g.explain())[1]) >= 12 * calls - 4 * calls
+        return losses, [p.tolist() for p in model.parameters()]
+    assert run(True) == run(False)
 
 
 def test_gradients_dropped_between_two_optimizers():

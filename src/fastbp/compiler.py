@@ -344,7 +344,10 @@ class Compiled(Standin):
                 more = () if variant.tape is None else variant.tape.evaluate(numbers)
                 if more is None:
                     continue
-                fits = 1 if variant.program is None else _core._fits(variant.program, tensors)
+                if variant.program is None:     # heard once: with gradients there, or not
+                    fits = variant.recording is None or _core._gradients_fit(variant.recording)
+                else:
+                    fits = _core._fits(variant.program, tensors)
                 if fits > 0 and variant.ready:
                     tensors += more
                     return variant, True

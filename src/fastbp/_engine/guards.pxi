@@ -110,3 +110,32 @@ cdef bint key_of(object x, list key, list tensors, int depth):
     key.append("object")                    # its state is a condition of the program, which keeps it alive
     key.append(id(x))
     return True
+
+
+cdef bint gradient_fits(Tensor leaf, before, bint rows):
+    """Whether a leaf's .grad is as it was when a call began: before is None, ... (nobody looked at it), or there was one."""
+    if (row_gradient(leaf) is not None) != rows:
+        return False
+    if before is ...:
+        return True
+    if before is None:
+        return leaf.g is None
+    return leaf.g is not None and leaf.g.bits & B_CONTIGUOUS and leaf.g.code == leaf.code and not leaf.g.bits & B_GRAD
+
+
+cdef bint grads_fit(Program p):
+    """Whether the leaves' .grad are there, or not, as they were when the program was recorded."""
+    cdef list entry
+    for entry in p.leaves:
+        if not gradient_fits(<Tensor>entry[0], entry[1], entry[4]):
+            return False
+    return True
+
+
+def _gradients_fit(Recording r not None):
+    """The same for a recording that is no program yet."""
+    cdef list entry
+    for entry in r.leaves:
+        if not gradient_fits(<Tensor>entry[0], entry[1], entry[2]):
+            return False
+    return True

@@ -366,25 +366,6 @@ def _graft(list results, dict originals):
                     n.at[i].slot = x.slot
 
 
-cdef bint grads_fit(Program p):
-    """Whether the leaves' .grad are there, or not, as they were when the program was recorded."""
-    cdef list entry
-    cdef Tensor leaf
-    for entry in p.leaves:
-        before = entry[1]
-        leaf = <Tensor>entry[0]
-        if (row_gradient(leaf) is not None) != <bint>entry[4]:
-            return False
-        if before is ...:
-            continue
-        if before is None:
-            if leaf.g is not None:
-                return False
-        elif leaf.g is None or not leaf.g.bits & B_CONTIGUOUS or leaf.g.code != leaf.code or leaf.g.bits & B_GRAD:
-            return False
-    return True
-
-
 def _replay(Program p not None, list inputs, bint actions=True):
     """Run the program on these arguments.  Returns: the results; of a program in two halves, (results, Frame)."""
     cdef Frame frame = None

@@ -25,8 +25,8 @@ ctypedef struct MmJob:
     int unit            # columns are cut at multiples of it
 
 cdef enum:
-    MM_KC = 400             # float32 steps of k in a block: MM_MR rows of A stay in L1 while B streams past them
-    MM_KC8 = 264            # the same for float64
+    MM_KC = 256             # float32 steps of k in a block: MM_MR rows of A stay in L1 while B streams past them
+    MM_KC8 = 160            # the same for float64
     MM_MC = 112             # rows of A packed at a time: they stay in L2
     MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2
     MM_FEW = 64             # multiply-adds, at most, of a tiny product

@@ -214,6 +214,7 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
     g.rs = w.rsa
     g.cs = 1
     g.ldb = 2 * V
+    g.next = NULL
     while at < w.images * pixels:
         n = min(w.P, w.images * pixels - at)
         to = y + at

@@ -26,9 +26,12 @@ ctypedef struct MmJob:
 
 cdef enum:
     MM_KC = 256             # float32 steps of k in a block: MM_MR rows of A stay in L1 while B streams past them
-    MM_KC8 = 160            # the same for float64
+    # The same for float64.  512^3 with 256 and 160, not 400 and 264: 4 and 6 % faster; float64 1024^3 5 % more with 208 (Xeon).
+    MM_KC8 = 208
     MM_MC = 112             # rows of A packed at a time: they stay in L2
-    MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2
+    # Rows moved at a time, two tiles: in L1, from L2, where tiles before fetched them (float32 1024^3 129 -> 139 GFLOP/s, Xeon).
+    MM_MOVE = 28
+    MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2; so do columns of A read in place
     MM_FEW = 64             # multiply-adds, at most, of a tiny product
     MM_LINES = 512          # bytes of a row of B that need no packing: a few lines, read one after the other
     MM_APART = 32 << 10     # bytes of sums that are finished apart before they are added to C: they stay in L1
@@ -58,11 +61,13 @@ cdef inline int64_t mm_kc(int64_t K, int64_t itemsize) noexcept nogil:
     return ((K + n - 1) // n + 7) & ~<int64_t>7
 
 
-# Columns of B packed at a time.
+# Columns of B packed at a time: as many blocks of them as there must be, of one width (a narrow last one would have all of A
+# moved or read again: float64 1024^3 with 832 + 192 columns 59, with 512 + 512 62 GFLOP/s, Intel Xeon).
 cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogil:
-    if N * kc * itemsize <= MM_NB:
-        return (N + 63) & ~<int64_t>63
-    return min(max(MM_NB // (kc * itemsize), 64), N + 63) & ~<int64_t>63
+    cdef int64_t blocks = 1
+    if N * kc * itemsize > MM_NB:
+        blocks = (N * kc * itemsize + MM_NB - 1) // MM_NB
+    return ((N if blocks == 1 else (N + blocks - 1) // blocks) + 63) & ~<int64_t>63
 
 
 # The distance of A's rows when they are copied: an odd number of cache lines, so that the rows of a tile share no set of L1.
@@ -105,7 +110,7 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
             j.swapped = False
         if j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64)
                            or j.K * j.N * itemsize <= 24576
-                           or (j.rsb * itemsize <= MM_LINES and (j.csa == 1 or j.rsa == 1)
+                           or (j.rsb * itemsize <= MM_LINES and (j.csa == 1 or j.rsa == 1 and j.M * j.K * itemsize <= MM_NB)
                                and j.M * itemsize % 4096 != 0)):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
@@ -211,10 +216,11 @@ cdef void mm_tiny(const MmJob* w, bint first, bint second, int64_t i0, int64_t i
 
 
 # All tiles of a block of C over one block of k.  packed: where B is packed, or NULL: it is read in place; fill: pack
-# it there.
-cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, int64_t cs, bint a_packed,
+# it there.  ahead: rows of A, `apart` apart and `rows` of them, that are read so many rows later as they lie behind.
+cdef void mm_ahead(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, int64_t cs, bint a_packed,
                    const real* b, int64_t ldb,
-                   real* packed, bint fill, const real* s, int64_t lds, real* c, int64_t ldc) noexcept nogil:
+                   real* packed, bint fill, const real* s, int64_t lds, real* c, int64_t ldc, const real* ahead,
+                   int64_t apart, int64_t rows) noexcept nogil:
     cdef MmGeo g
     cdef int64_t i = 0, j
     cdef int m, n
@@ -229,6 +235,7 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
     g.rs = rs
     g.cs = cs
     g.ldb = ldb
+    g.apart = apart
     while i < M:
         m = mm_next_rows(M - i, most)
         ai = a + i * rs
@@ -241,6 +248,10 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
             n = mm_next_cols(N - j, MM_WIDTH(sizeof(real)), &g.count)
             g.db = n
             g.dc = n
+            g.next = NULL
+            if i < rows and g.count > 1:
+                g.next = ahead + i * apart
+                g.each = (k * <int64_t>sizeof(real) + 64 * g.count - 1) // (64 * g.count)
             st = NULL
             if s != NULL:
                 st = s + i * lds + j
@@ -256,6 +267,12 @@ cdef void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
                 mm_any_tile(<MmPlain*>NULL, m, n, &g, ai, <const real*>packed + j * k, st, c + i * ldc + j)
             j += n * g.count
         i += m
+
+
+cdef inline void mm_block(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, int64_t cs, bint a_packed,
+                          const real* b, int64_t ldb,
+                          real* packed, bint fill, const real* s, int64_t lds, real* c, int64_t ldc) noexcept nogil:
+    mm_ahead(M, N, k, a, rs, cs, a_packed, b, ldb, packed, fill, s, lds, c, ldc, NULL, 0, 0)
 
 
 # Rows [i0, i1) and columns [j0, j1) of C have their sums: mend them, and let follow what follows.
@@ -277,7 +294,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                      const real* start,
                      int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count
-    cdef int64_t ka = mm_ka(kc, sizeof(real)), rs
+    cdef int64_t ka = mm_ka(kc, sizeof(real)), rs, ahead
     cdef const real* a0 = a
     cdef const real* b0 = b
     cdef real* c0 = c
@@ -307,6 +324,10 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         mc = M
         pa = 0
     strips = pa and w.csa != 1          # of A's columns; rows that are contiguous are only moved
+    if pa and not strips:
+        mc = MM_MOVE
+    q = mc if pa else MM_MR
+    ahead = q if w.way == MM_PACK and w.csa == 1 and w.rsa >= kc else M
     if K == 0:
         kc = 1
     j = 0
@@ -332,6 +353,8 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
             i = 0
             while i < M:
                 m = min(mc, M - i)
+                if M - i - m < 2 * MM_MR and pa and not strips:     # no sliver
+                    m = M - i
                 if strips and w.rsa == 1:
                     if real is float:
                         mm_strips(<MmF32*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
@@ -361,9 +384,10 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                         count = 2 * MM_MR * max(<int64_t>1, 16384 // (2 * MM_MR * n * <int64_t>sizeof(real)))
                         if t >= count + MM_MR:
                             t = count
-                    mm_block(t, n, k, ai + q * rs, rs, w.csa, strips, b + p * w.rsb + j * w.csb, w.rsb,
+                    mm_ahead(t, n, k, ai + q * rs, rs, w.csa, strips, b + p * w.rsb + j * w.csb, w.rsb,
                              packed, fill and i == 0 and q == 0, si + q * ls if si != NULL else si, ls,
-                             c + (i + q) * w.rsc + j, w.rsc)
+                             c + (i + q) * w.rsc + j, w.rsc, a + (i + q + ahead) * w.rsa + p, w.rsa,
+                             M - (i + q + ahead))
                     if done != NULL and p + k >= K:
                         mm_done(w, done, i0 + i + q, i0 + i + q + t, j0 + j, j0 + j + n, a0, b0, c0)
                     q += t

@@ -16,6 +16,7 @@ cdef enum:
     RED_BLOCK = 1024        # values of a row that are added in the tensor's own precision
     RED_ROWS = 256          # rows, likewise, where columns are added
     RED_COLS = 512          # columns of a block: 2-4 kB an accumulator, it stays in L1
+    RED_NEAR = 1 << 20      # bytes that stay in L2
     RED_FOLD = 16           # narrow matrices: so many rows are seen as one wide row
 
 # Extrema ignore NaN here; red_nan collects it beside them, since one comparison for both would become a branch.
@@ -52,6 +53,64 @@ cdef extern from *:
     #else
       #define RED_AHEAD(p) ((void)(p))
     #endif
+    #define RED_FETCH 20480     /* bytes: rows of one page each, five of them */
+    /* Extrema take whichever lanes there are: four vectors of floats are as long a chain as two comparisons take. */
+    #if MM_VB == 64
+      #define RED_PEAK 64
+    #else
+      #define RED_PEAK 32
+    #endif
+    /* The first group of values among which v, not a NaN, is, or where the last whole group ends. */
+    #if defined(__AVX512F__) && RED_VECTORS
+      static inline int64_t red_group_f(const float* x, int64_t n, float v) {
+        const __m512 w = _mm512_set1_ps(v);
+        int64_t i = 0;
+        for (; i + 64 <= n; i += 64)
+          if (_mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i), w) | _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i + 16), w) |
+              _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i + 32), w) | _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i + 48), w)) break;
+        for (; i + 16 <= n; i += 16) {
+          const unsigned m = _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i), w);
+          if (m) return i + __builtin_ctz(m);
+        }
+        return i;
+      }
+      static inline int64_t red_group_d(const double* x, int64_t n, double v) {
+        const __m512d w = _mm512_set1_pd(v);
+        int64_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+          const unsigned m = _mm512_cmpeq_pd_mask(_mm512_loadu_pd(x + i), w);
+          if (m) return i + __builtin_ctz(m);
+        }
+        return i;
+      }
+    #elif defined(__AVX__) && RED_VECTORS
+      static inline int64_t red_group_f(const float* x, int64_t n, float v) {
+        const __m256 w = _mm256_set1_ps(v);
+        int64_t i = 0;
+        for (; i + 16 <= n; i += 16)
+          if (_mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(_mm256_loadu_ps(x + i), w, _CMP_EQ_OQ),
+                                              _mm256_cmp_ps(_mm256_loadu_ps(x + i + 8), w, _CMP_EQ_OQ)))) break;
+        return i;
+      }
+      static inline int64_t red_group_d(const double* x, int64_t n, double v) {
+        const __m256d w = _mm256_set1_pd(v);
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4)
+          if (_mm256_movemask_pd(_mm256_cmp_pd(_mm256_loadu_pd(x + i), w, _CMP_EQ_OQ))) break;
+        return i;
+      }
+    #else
+      static inline int64_t red_group_f(const float* x, int64_t n, float v) {
+        int64_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+          int found = 0;
+          for (int j = 0; j < 8; j++) found |= x[i + j] == v;
+          if (found) break;
+        }
+        return i;
+      }
+      static inline int64_t red_group_d(const double* x, int64_t n, double v) { (void)x; (void)n; (void)v; return 0; }
+    #endif
     #define RED_JOIN(op, a, b) do { if ((op) == 0) (a) = (a) + (b); \\
       else if ((op) == 1) RED_SELECT(a, (b) > (a), b, a); \\
       else RED_SELECT(a, (b) < (a), b, a); } while (0)
@@ -59,6 +118,10 @@ cdef extern from *:
     ctypedef float red_vf
     ctypedef double red_vd
     int RED_VECTORS
+    int RED_PEAK
+    int RED_FETCH
+    int64_t red_group_f(const float* x, int64_t n, float v) noexcept nogil
+    int64_t red_group_d(const double* x, int64_t n, double v) noexcept nogil
     void RED_AHEAD(const void* p) noexcept nogil
     void red_load_f "RED_LOAD"(red_vf v, const float* p) noexcept nogil
     void red_load_d "RED_LOAD"(red_vd v, const double* p) noexcept nogil
@@ -180,10 +243,10 @@ cdef inline double red_sum_row(const real* x, int64_t n) noexcept nogil:
         n -= RED_BLOCK
     return total + red_sum_block(x, n)
 
-# n >= 1; values may be compared twice
-cdef inline number red_peak_row(int op, const number* x, int64_t n) noexcept nogil:
-    cdef number s[RED_LANES]
-    cdef number u[RED_LANES]
+# n >= 1; values may be compared twice.  far: what is read next is asked for, which costs a third where it is in L2
+cdef inline number red_peak_row(int op, const number* x, int64_t n, bint far) noexcept nogil:
+    cdef number s[64]
+    cdef number u[64]
     cdef number r
     cdef int64_t i
     cdef int j
@@ -211,20 +274,41 @@ cdef inline number red_peak_row(int op, const number* x, int64_t n) noexcept nog
         r = (u[0] + u[2]) + (u[1] + u[3])
         if r != r: return r
         return red_op(op, red_op(op, s[0], s[2]), red_op(op, s[1], s[3]))
-    t = x + n - RED_LANES
-    for j in range(RED_LANES):
-        s[j] = red_op(op, x[j], t[j])
-        u[j] = red_nan(red_nan(<number>0, x[j]), t[j])
-    i = RED_LANES
-    while i + RED_LANES < n:
-        RED_AHEAD(x + i + 160 * RED_LANES)
-        RED_AHEAD(x + i + 160 * RED_LANES + RED_LANES // 2)
+    if n < 2 * RED_PEAK:
+        t = x + n - RED_LANES
         for j in range(RED_LANES):
+            s[j] = red_op(op, x[j], t[j])
+            u[j] = red_nan(red_nan(<number>0, x[j]), t[j])
+        i = RED_LANES
+        while i + RED_LANES < n:
+            for j in range(RED_LANES):
+                s[j] = red_op(op, s[j], x[i + j])
+                u[j] = red_nan(u[j], x[i + j])
+            i += RED_LANES
+        r = red_fold(RED_SUM, u)
+        return red_fold(op, s) if r == r else r
+    t = x + n - RED_PEAK
+    for j in range(RED_PEAK):
+        s[j] = red_op(op, x[j], t[j])
+        if number is not int64_t: u[j] = x[j] + t[j]
+    i = RED_PEAK
+    while i + RED_PEAK < n:
+        if far:
+            for j in range(RED_PEAK * <int>sizeof(number) // 64): RED_AHEAD(<const char*>(x + i) + RED_FETCH + 64 * j)
+        for j in range(RED_PEAK):
             s[j] = red_op(op, s[j], x[i + j])
-            u[j] = red_nan(u[j], x[i + j])
-        i += RED_LANES
-    r = red_fold(RED_SUM, u)
-    return red_fold(op, s) if r == r else r
+            if number is not int64_t: u[j] = u[j] + x[i + j]
+        i += RED_PEAK
+    if RED_PEAK > RED_LANES:
+        for j in range(RED_LANES):
+            s[j] = red_op(op, s[j], s[j + RED_PEAK - RED_LANES])
+            if number is not int64_t: u[j] = u[j] + u[j + RED_PEAK - RED_LANES]
+    if number is not int64_t:
+        r = red_fold(RED_SUM, u)
+        if r != r:          # a NaN, or infinities of both signs
+            for i in range(n):
+                if x[i] != x[i]: return x[i]
+    return red_fold(op, s)
 
 # ---------------------------------------------------------------- sums and extrema
 
@@ -361,6 +445,9 @@ cdef inline void red_peak_columns(int op, number* acc, const number* x, int64_t 
     if number is not int64_t:
         for j in range(w): acc[j] = acc[j] if u[j] == u[j] else u[j]
 
+cdef inline bint red_far(const Instr* I, int64_t itemsize) noexcept nogil:
+    return I.shape[0] * I.shape[1] * itemsize > RED_NEAR
+
 cdef inline int red_peak(int op, number* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef number acc[RED_COLS]
     cdef int64_t red = I.shape[1]
@@ -369,7 +456,10 @@ cdef inline int red_peak(int op, number* out, const Instr* I, int64_t lo, int64_
     cdef const number* x = <const number*>I.arg[1].data
     if red == 0: return ST_OK       # has no value: the core raises
     if inner == 1:
-        for o in range(lo, hi): out[o] = red_peak_row(op, x + o * red, red)
+        if red_far(I, sizeof(number)):
+            for o in range(lo, hi): out[o] = red_peak_row(op, x + o * red, red, True)
+        else:
+            for o in range(lo, hi): out[o] = red_peak_row(op, x + o * red, red, False)
         return ST_OK
     while lo < hi:
         o = lo // inner
@@ -411,20 +501,18 @@ cdef inline bint red_better(bint largest, number v, number best) noexcept nogil:
     elif largest: return (v > best) | ((v != v) & (best == best))
     else: return (v < best) | ((v != v) & (best == best))
 
-# The first place of v, which is there, or of a NaN: groups of values first.
+# The first place of v, which is there, or of a NaN.
 cdef inline int64_t red_find(const number* x, int64_t n, number v) noexcept nogil:
     cdef int64_t i = 0
-    cdef int32_t found
-    cdef int j
-    while i + RED_LANES <= n:
-        found = 0
-        for j in range(RED_LANES): found |= (x[i + j] == v) | ((x[i + j] != x[i + j]) & (v != v))
-        if found: break
-        i += RED_LANES
-    while not (x[i] == v or (v != v and x[i] != x[i])): i += 1
+    if v != v:
+        while x[i] == x[i]: i += 1
+        return i
+    if number is float: i = red_group_f(x, n, v)
+    elif number is double: i = red_group_d(x, n, v)
+    while x[i] != v: i += 1
     return i
 
-cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n) noexcept nogil:
+cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n, bint far) noexcept nogil:
     cdef int64_t i, k, at = 0
     cdef number m
     cdef number best = x[0]
@@ -438,7 +526,7 @@ cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n) noexce
     i = 0
     while i < n:
         k = min(n - i, <int64_t>RED_BLOCK)
-        m = red_peak_row(RED_MAX if largest else RED_MIN, x + i, k)
+        m = red_peak_row(RED_MAX if largest else RED_MIN, x + i, k, far)
         if red_better(largest, m, best):
             best = m
             at = i
@@ -456,7 +544,10 @@ cdef inline int red_arg(bint largest, const number* x, const Instr* I, int64_t l
     cdef int64_t* out = <int64_t*>I.arg[0].data
     if red == 0: return ST_OK
     if inner == 1:
-        for o in range(lo, hi): out[o] = red_arg_row(largest, x + o * red, red)
+        if red_far(I, sizeof(number)):
+            for o in range(lo, hi): out[o] = red_arg_row(largest, x + o * red, red, True)
+        else:
+            for o in range(lo, hi): out[o] = red_arg_row(largest, x + o * red, red, False)
         return ST_OK
     while lo < hi:
         o = lo // inner

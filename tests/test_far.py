@@ -1,0 +1,116 @@
+"""Reductions of long rows and tall matrices, and results that go past the caches: other loops than those of small tensors."""
+
+import fastbp
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def threads():
+    before = fastbp.get_num_threads()
+    yield fastbp.set_num_threads
+    fastbp.set_num_threads(before)
+
+
+def normal(*shape, dtype=np.float32):
+    return np.random.default_rng([3, *shape]).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("n", [31, 32, 63, 64, 65, 127, 128, 129, 191, 192, 200, 1000, 1023, 1024, 1025, 3000])
+def test_extremes_of_long_rows(n, dtype):
+    rng = np.random.default_rng([n, np.dtype(dtype).num])
+    a = (normal(24, n) * 5).astype(dtype)
+    for row in a[4:12]:
+        row[rng.integers(0, n, 3)] = 99                 # ties: the first one
+        row[rng.integers(0, n, 3)] = -99
+    if dtype is not np.int64:
+        for row in a[8:20]:
+            row[rng.integers(0, n, 2)] = np.inf         # both signs: their sum is a NaN, though none is there
+            row[rng.integers(0, n, 2)] = -np.inf
+        for k, row in enumerate(a[12:20]):
+            row[rng.integers(0, n, 1 + k % 2)] = np.nan     # wins, the first one
+        a[20], a[21], a[22] = np.inf, -np.inf, np.nan
+        a[23] = np.finfo(dtype).max * (1 - 2 * (np.arange(n) // 64 % 2))
+    x = fastbp.tensor(a)
+    for name in ("amax", "amin", "argmax", "argmin"):
+        got, want = getattr(x, name)(1).numpy(), getattr(np, name)(a, 1)
+        assert np.array_equal(got, want, equal_nan=dtype is not np.int64 and name[:3] != "arg"), (name, n)
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        if dtype is not np.int64:
+            y = getattr(x[:8], name)(1).numpy()
+            wide = a[:8].astype(np.longdouble)
+            s = np.exp(wide - wide.max(1, keepdims=True))
+            log = np.log(s.sum(1, keepdims=True))
+            want = {"softmax": s / s.sum(1, keepdims=True), "log_softmax": wide - wide.max(1, keepdims=True) - log,
+                    "logsumexp": (wide.max(1, keepdims=True) + log)[:, 0]}[name]
+            near = (2e-5, 1e-6) if dtype is np.float32 else (1e-13, 1e-14)
+            np.testing.assert_allclose(y, want.astype(dtype), rtol=near[0], atol=near[1])
+
+
+@pytest.mark.parametrize("shape", [(2048, 256), (5000, 200), (3073, 171), (40000, 14), (2100, 3000), (70000, 8)])
+def test_sums_of_tall_matrices(shape, threads):
+    a = normal(*shape)
+    x = fastbp.tensor(a, requires_grad=True)
+    wide = a.astype(np.float64).sum(0)
+    seen = set()
+    for n in (1, 2, 5):
+        threads(n)
+        x.grad = None
+        y, m = x.sum(0), x.mean(0)
+        (y * fastbp.arange(shape[1])).sum().backward()
+        seen.add((y.detach().numpy().tobytes(), m.detach().numpy().tobytes()))
+        np.testing.assert_allclose(y.detach().numpy(), wide, atol=1e-6 * np.abs(a).sum(0).max())
+        np.testing.assert_allclose(m.detach().numpy(), wide / shape[0], atol=1e-6)
+        assert (x.grad.numpy() == np.arange(shape[1], dtype=np.float32)).all()
+    assert len(seen) == 1
+    step = fastbp.compile(lambda t: t.sum(0))
+    with fastbp.no_grad():
+        for _ in range(3):
+            assert step(x).numpy().tobytes() == next(iter(seen))[0]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (40, 15), (40, 16), (30, 1000), (4096, 1024), (4096, 1000)])
+def test_running_sums(shape, threads):
+    a = normal(*shape)
+    seen = set()
+    for n in (1, 3):
+        threads(n)
+        y = fastbp.tensor(a).cumsum(1).numpy()
+        seen.add(y.tobytes())
+    assert len(seen) == 1
+    np.testing.assert_allclose(y, a.astype(np.float64).cumsum(1), rtol=1.2e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("f", [fastbp.exp, lambda x: 2 - x, lambda x: x + x.flip(0), fastbp.nn.functional.gelu,
+                               lambda x: x.softmax(1)])
+def test_results_past_the_caches(f, threads):
+    """Part by part, within the caches, they have the same bits."""
+    a = normal(6600, 1024)
+    x = fastbp.tensor(a)
+    for n in (1, 3):
+        threads(n)
+        y = f(x).numpy()
+        if f(x[:2]).numpy().tobytes() == y[:2].tobytes():       # all but the flipped one go row by row
+            for k in (100, 3300, 6590):
+                assert (f(x[k:k + 10]).numpy() == y[k:k + 10]).all()
+        else:
+            assert (y == a + a[::-1]).all()
+
+
+@pytest.mark.parametrize("shape", [(10,), (1000,), (7, 30)])
+def test_norms_and_their_derivatives(shape):
+    a = normal(*shape, dtype=np.float64)
+    for norm in (lambda t: t.norm(), fastbp.linalg.vector_norm, lambda t: fastbp.linalg.vector_norm(t, 2.0)):
+        x = fastbp.tensor(a, requires_grad=True)
+        g, = fastbp.autograd.grad(norm(x), x, create_graph=True)
+        np.testing.assert_allclose(g.detach().numpy(), a / np.sqrt((a * a).sum()), rtol=1e-13)
+        h, = fastbp.autograd.grad((g * fastbp.tensor(a)).sum(), x)      # g is of degree 0: its derivative along x vanishes
+        np.testing.assert_allclose(h.numpy(), np.zeros(shape), atol=1e-9)
+        zero = fastbp.zeros(shape, dtype=fastbp.float64, requires_grad=True)
+        norm(zero).backward()
+        assert (zero.grad.numpy() == 0).all()
+    step = fastbp.compile(lambda t: t.norm())
+    with fastbp.no_grad():
+        for t in (a, a, a * 2, a * 0, a):
+            assert step(fastbp.tensor(t)).item() == fastbp.tensor(t).norm().item()

@@ -5,6 +5,8 @@
 
 cdef enum:
     CHUNK = 32768
+    TALL = 1024             # rows of a chunk where columns are added
+    TALL_LEAST = 1 << 19    # elements from which on columns are
 
 
 cdef int read_dims(str op, object dim, int nd) except -1:
@@ -119,6 +121,18 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
                        r.red - chunks * CHUNK, 1, 1.0)
             run_reduce(K_sum, op, y, part, 1, chunks + 1, 1, c0)
             return y
+    if (kernel == K_sum and r.inner > 1 and r.outer == 1 and r.red >= 2 * TALL and r.inner < 8 * TALL
+            and r.red * r.inner >= TALL_LEAST):
+        chunks = r.red // TALL
+        dims[0] = chunks + 1
+        dims[1] = r.inner
+        part = fresh(x.code, 2, dims)
+        dims[0] = chunks * TALL * r.inner
+        run_reduce(kernel, op, window(part, 0, 0, chunks), window(c_flat(x), 0, 0, dims[0]), chunks, TALL, r.inner, 1.0)
+        run_reduce(kernel, op, window(part, 0, chunks, 1), window(c_flat(x), 0, dims[0], x.n - dims[0]), 1, r.red - chunks * TALL,
+                   r.inner, 1.0)
+        run_reduce(K_sum, op, y, part, 1, chunks + 1, r.inner, c0)
+        return y
     run_reduce(kernel, op, y, x, r.outer, r.red, r.inner, c0)
     return y
 

@@ -16,6 +16,7 @@ cdef enum:
     RED_BLOCK = 1024        # values of a row that are added in the tensor's own precision
     RED_ROWS = 256          # rows, likewise, where columns are added
     RED_COLS = 512          # columns of a block: 2-4 kB an accumulator, it stays in L1
+    RED_WIDE = 1024         # columns that are added: a page, whose neighbour the processor fetches by itself
     RED_NEAR = 1 << 20      # bytes that stay in L2
     RED_FOLD = 16           # narrow matrices: so many rows are seen as one wide row
 
@@ -337,9 +338,9 @@ cdef inline void red_add_rows(number* acc, const number* x, int64_t rows, int64_
         x += 4 * stride
         i += 4
 
-# total[0..w) = sums of w <= RED_COLS columns
+# total[0..w) = sums of w <= RED_WIDE columns
 cdef void red_sum_columns(double* total, const real* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
-    cdef real acc[RED_COLS]
+    cdef real acc[RED_WIDE]
     cdef int64_t j, k
     for j in range(w): total[j] = 0
     while rows > 0:
@@ -362,8 +363,8 @@ cdef void red_sum_narrow(double* total, const real* x, int64_t rows, int64_t inn
         for j in range(inner): total[j] += x[i * inner + j]
 
 cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef double total[RED_COLS]
-    cdef real acc[RED_COLS]
+    cdef double total[RED_WIDE]
+    cdef real acc[RED_WIDE]
     cdef int64_t red = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t o, j, k, w
@@ -384,7 +385,7 @@ cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
             red_sum_narrow(total, x, red, inner)
             for k in range(w): out[lo + k] = <real>(total[j + k] / divisor)
         else:
-            w = min(w, <int64_t>RED_COLS)
+            w = min(w, <int64_t>RED_WIDE)
             if 0 < red <= RED_ROWS:
                 red_add_rows(acc, x + j, red, w, inner)
                 if divisor == 1:

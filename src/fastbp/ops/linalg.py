@@ -540,11 +540,13 @@ composed("einsum(object args)", _einsum, method=False, source="Einstein, 1916; t
 
 def _power(x, p, dims, keepdim):
     """(sum |x|^p)^(1/p); its gradient is 0 where the norm, or for p < 2 an element, is 0."""
-    one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
     if p == 2:
         s = (x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim)  # half: in its rounding
         none = s == 0
-        return F.where(none, zero, F.sqrt(F.where(none, one, s)))
+        if not (F.recording() or F.anywhere(none)):     # a recording holds for other values too
+            return F.sqrt(s)
+        return F.where(none, F.zeros((), dtype=x.dtype), F.sqrt(F.where(none, F.ones((), dtype=x.dtype), s)))
+    one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
     a = F.abs(x)
     none = a == 0
     s = F.where(none, zero if p > 0 else one / 0, F.pow(F.where(none, one, a), p)).sum(dims, keepdim)
@@ -560,6 +562,8 @@ def _order(name, ord):
 
 def _vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     x = _in_dtype("linalg.vector_norm", x, dtype)
+    if type(ord) in (int, float) and ord == 2 and dim is None and x.ndim:
+        return _power(x, 2, None, keepdim)
     p, dims = _order("linalg.vector_norm", ord), dims_of("linalg.vector_norm", dim, x.ndim)
     if x.ndim == 0:
         y = _vector_norm(x.unsqueeze(0), p, 0)

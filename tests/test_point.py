@@ -241,10 +241,10 @@ def test_accuracy(name):
         assert error <= ulp.BOUNDS.get((name, np.dtype(dtype).name), ulp.BOUND), (name, dtype, where)
 
 
-BY_VECTORS = ["sqrt", "exp", "exp2", "log", "tanh", "sin", "cos"]        # _kernels/vectors.pxi
+BY_VECTORS = ["sqrt", "exp", "exp2", "log", "log2", "log10", "tanh", "sin", "cos"]        # _kernels/vectors.pxi
 
 
-@pytest.mark.parametrize("name", [*BY_VECTORS, "fmod", "remainder"])
+@pytest.mark.parametrize("name", [*BY_VECTORS, "fmod", "remainder", "pow"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_bits_at_every_place(name, dtype):
     """What an element gets does not depend on its place, on how many there are, nor on neighbours that are far out."""
@@ -275,6 +275,36 @@ def test_edges_of_intervals(name):
         usual = np.isfinite(want) & (np.abs(want) > 1.2e-38) & (np.abs(want) < 3.4e38)
         assert (np.abs(got - want)[usual] <= np.spacing(np.abs(want[usual]).astype(np.float32))).all()
         np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
+def test_sine_and_cosine_in_double():
+    """Near multiples of pi/2 and on both sides of a million, where the C library goes on."""
+    x = np.concatenate([np.pi / 2 * np.arange(1, 60000, 7), np.linspace(-20, 20, 4001), [999999.5, 1e6, 1000000.5, 1e300]])
+    for name in ("sin", "cos"):
+        want = getattr(np, name)(x)
+        assert (np.abs(getattr(fastbp, name)(fastbp.tensor(x)).numpy() - want) <= 1.2 * np.spacing(np.abs(want))).all()
+
+
+def test_square_root_in_double_is_rounded_to_the_nearest():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(1, 4, 20000), np.square(rng.uniform(1, 2, 20000)), 2.0 ** rng.uniform(-1070, 1023, 5000)])
+    np.testing.assert_array_equal(fastbp.sqrt(fastbp.tensor(x)).numpy(), np.sqrt(x))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("exponent", [2, 3])
+def test_cubes_and_squares_in_any_company(dtype, exponent):
+    """Whether all exponents of a block are 3 or 2 says which loop runs, not what comes out."""
+    x = np.concatenate([np.random.default_rng(0).normal(size=300) * 3, [0, -0.0, INF, -INF, NAN, 1e-30, 1e30]]).astype(dtype)
+    same = fastbp.tensor(x) ** exponent
+    e = np.full(len(x), exponent, dtype=dtype)
+    e[::5] = 0.5
+    mixed = fastbp.tensor(x) ** fastbp.tensor(e)
+    keep = np.arange(len(x)) % 5 != 0
+    np.testing.assert_array_equal(same.numpy()[keep], mixed.numpy()[keep])
+    with np.errstate(all="ignore"):
+        want = np.power(x.astype(np.longdouble), exponent).astype(dtype)
+    np.testing.assert_allclose(same.numpy(), want, rtol=1.2 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -133,6 +133,60 @@ cdef extern from *:
     }
     FV_STRIP(log, 6, fv_log_table[0], fv_log_of(x, t))
 
+    /* The same over log(2) or log(10), e's coefficient being h + l and the reciprocal b + c; u - u^2/2 and its product with the
+       reciprocal in two floats.  0.5 ulp; 0.29 ns (0.75) */
+    static const float fv_log2_table[6][16] = {
+        {1.0f, 0.953125f, 0.921875f, 0.90625f, 0.875f, 0.859375f, 0.828125f, 0.8125f, 0.796875f, 0.765625f, 0.75f,
+         0.734375f, 0.71875f, 0.703125f, 0.6875f, 0.671875f},
+        {0.65625f, 0.6484375f, 0.6328125f, 0.625f, 0.609375f, 0.6015625f, 0.5859375f, 0.578125f, 0.5625f, 0.5546875f,
+         0.546875f, 0.5390625f, 0.53125f, 0.5234375f, 0.515625f, 0.5f},
+        {0.0f, 0.0692749023f, 0.117370605f, 0.142028809f, 0.192626953f, 0.21862793f, 0.272094727f, 0.299560547f,
+         0.327575684f, 0.385314941f, 0.415039062f, 0.44543457f, 0.47644043f, 0.508117676f, 0.540588379f, 0.573730469f},
+        {0.607666016f, 0.624938965f, 0.66015625f, 0.678100586f, 0.714599609f, 0.733215332f, 0.771179199f,
+         0.790527344f, 0.830078125f, 0.850280762f, 0.870727539f, 0.891479492f, 0.912536621f, 0.933898926f,
+         0.955627441f, 1.0f},
+        {0.0f, -1.22399069e-05f, -1.36548306e-05f, -9.8037217e-06f, 1.81248179e-05f, 1.23567879e-05f,
+         -1.51811255e-05f, -2.65016098e-07f, -1.02556521e-06f, -2.47855223e-05f, -1.56322119e-06f, -2.34219897e-05f,
+         -2.38574444e-06f, 2.92278892e-05f, -1.99975439e-05f, 4.77654794e-06f},
+        {1.65615966e-05f, 2.16038097e-05f, -6.25288476e-06f, -2.86808245e-05f, -1.82823726e-06f, -1.8727261e-06f,
+         2.11028532e-06f, 1.92906209e-05f, -3.12644238e-06f, -2.7881224e-05f, -1.05560075e-05f, -3.94896551e-06f,
+         5.37655922e-07f, 1.18837606e-05f, -2.15607652e-05f, 0.0f}};
+    static const float fv_log10_table[6][16] = {
+        {1.0f, 0.953125f, 0.921875f, 0.90625f, 0.875f, 0.859375f, 0.828125f, 0.8125f, 0.796875f, 0.765625f, 0.75f,
+         0.734375f, 0.71875f, 0.703125f, 0.6875f, 0.671875f},
+        {0.65625f, 0.6484375f, 0.6328125f, 0.625f, 0.609375f, 0.6015625f, 0.5859375f, 0.578125f, 0.5625f, 0.5546875f,
+         0.546875f, 0.5390625f, 0.53125f, 0.5234375f, 0.515625f, 0.5f},
+        {0.0f, 0.0208740234f, 0.0353393555f, 0.0427246094f, 0.0579833984f, 0.0657958984f, 0.0819091797f,
+         0.0901489258f, 0.0986328125f, 0.115966797f, 0.124938965f, 0.134094238f, 0.143432617f, 0.152954102f,
+         0.162719727f, 0.172729492f},
+        {0.182922363f, 0.188110352f, 0.198730469f, 0.204101562f, 0.215087891f, 0.220703125f, 0.232116699f,
+         0.237976074f, 0.24987793f, 0.25592041f, 0.262084961f, 0.268371582f, 0.274719238f, 0.28112793f, 0.287658691f,
+         0.301025391f},
+        {0.0f, -2.38844641e-05f, -1.13931274e-05f, 2.73710466e-05f, 8.54853988e-06f, 2.1386053e-05f, -5.07530422e-06f,
+         2.77045674e-05f, -2.30146143e-05f, 1.70970798e-05f, -2.2823545e-07f, -1.21222329e-05f, -1.04748851e-05f,
+         1.33586464e-05f, 7.5709354e-06f, -1.79737835e-05f},
+        {8.32030491e-06f, 2.15257096e-05f, -5.51798075e-06f, 1.84201563e-05f, 2.74763315e-05f, 1.61194748e-05f,
+         3.20070358e-05f, 2.17569823e-06f, -4.564709e-07f, 3.12107732e-05f, 2.69686952e-05f, -1.0703121e-05f,
+         -1.81813393e-05f, 7.23725952e-06f, 7.34269997e-06f, 4.60503907e-06f}};
+    static CYTHON_INLINE __m512 fv_log_to(__m512 x, const __m512* t, float eh, float el, float b, float c) {
+        __m512 m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_nan), e = _mm512_getexp_ps(x), u, h, l, d, v, w, p, y;
+        __m512i k = _mm512_srli_epi32(FV_BITS(m), 18);
+        u = FV_FMA(m, _mm512_permutex2var_ps(t[0], k, t[1]), FV(-1.f));
+        h = FV_FMA(e, FV(eh), _mm512_permutex2var_ps(t[2], k, t[3]));
+        l = FV_FMA(e, FV(el), _mm512_permutex2var_ps(t[4], k, t[5]));
+        d = FV_MUL(FV(0.5f), u);
+        v = FV_FNMA(d, u, u);
+        p = FV_FMA(FV_FMA(FV(0.200128451f), u, FV(-0.250222862f)), u, FV(0.333333313f));
+        w = FV_FMA(FV_MUL(FV_MUL(u, u), u), p, FV_FNMA(d, u, FV_SUB(u, v)));
+        y = FV_MUL(v, FV(b));
+        l = FV_ADD(FV_FMA(w, FV(b), FV_FMA(v, FV(c), FV_FMS(v, FV(b), y))), l);
+        p = FV_ADD(h, y);
+        p = FV_ADD(p, FV_ADD(FV_ADD(FV_SUB(h, p), y), l));
+        return _mm512_fixupimm_ps(p, x, _mm512_set1_epi32(0x03530421), 0);
+    }
+    FV_STRIP(log2, 6, fv_log2_table[0], fv_log_to(x, t, 1.f, 0.f, 1.44269502f, 1.92596303e-08f))
+    FV_STRIP(log10, 6, fv_log10_table[0], fv_log_to(x, t, 0.301025391f, 4.60503907e-06f, 0.434294492f, -1.010305e-08f))
+
     /* On each of 16 intervals, four to an octave of 1 + |x| (1 is at 12), tanh(c) + u p(u), u = |x| - c; below 1 the 1 is left
        out of p.  c is so chosen in the middle that tanh(c) is a float, almost.  0.8 ulp; 0.26 ns (0.66) */
     static const float fv_tanh_table[9][16] = {
@@ -207,11 +261,100 @@ cdef extern from *:
     FV_STRIP(cos, 0, (float*)0, fv_circular(x, 1))
     FV_STRIP_D(sin_d, fv_circular(x, 1))
     FV_STRIP_D(cos_d, _mm512_sub_ps(FV(-0.0f), fv_circular(x, 0)))
+
+    /* ---- double: the same, eight at a time */
+    #define FW(v) _mm512_set1_pd(v)
+    #define FW_FMA _mm512_fmadd_pd
+    #define FW_FMS _mm512_fmsub_pd
+    #define FW_FNMA _mm512_fnmadd_pd
+    #define FW_MUL _mm512_mul_pd
+    #define FW_ADD _mm512_add_pd
+    #define FW_SUB _mm512_sub_pd
+    #define FW_BITS _mm512_castpd_si512
+    #define FW_OF _mm512_castsi512_pd
+    #define FW_STRIP(name, call) \\
+    static void fw_##name(int64_t n, const void** from, void* out, const void* c) { \\
+        const double* a = (const double*)from[0]; \\
+        double* o = (double*)out; \\
+        (void)c; \\
+        for (int64_t i = 0; i < n; i += 8) { \\
+            __mmask8 m = (__mmask8)(n - i < 8 ? (1u << (n - i)) - 1 : 0xFFu); \\
+            __m512d x = _mm512_maskz_loadu_pd(m, a + i); \\
+            _mm512_mask_storeu_pd(o + i, m, call); \\
+        } \\
+    }
+    #define FW_STRIP_D(name, call) \\
+    static void fw_##name(int64_t n, const void** from, void* out, const void* c) { \\
+        const double* a = (const double*)from[0]; \\
+        const double* b = (const double*)from[1]; \\
+        double* o = (double*)out; \\
+        (void)c; \\
+        for (int64_t i = 0; i < n; i += 8) { \\
+            __mmask8 m = (__mmask8)(n - i < 8 ? (1u << (n - i)) - 1 : 0xFFu); \\
+            __m512d v = _mm512_maskz_loadu_pd(m, a + i), x = _mm512_maskz_loadu_pd(m, b + i); \\
+            _mm512_mask_storeu_pd(o + i, m, _mm512_maskz_mul_pd(_mm512_cmp_pd_mask(v, FW(0), _CMP_NEQ_UQ), v, call)); \\
+        } \\
+    }
+    /* 0.5 ulp; 0.31 ns (0.89) */
+    static CYTHON_INLINE __m512d fw_sqrt_of(__m512d x) {
+        __m512d y = _mm512_rsqrt14_pd(x), g = FW_MUL(x, y), h = FW_MUL(y, FW(0.5)), e = FW_FNMA(g, h, FW(0.5));
+        __mmask8 far = _mm512_cmpge_epu64_mask(_mm512_sub_epi64(FW_BITS(x), _mm512_set1_epi64(0x0800000000000000)),
+                                               _mm512_set1_epi64(0x77F0000000000000));    /* not in [2^-895, infinity) */
+        g = FW_FMA(g, e, g);
+        h = FW_FMA(h, e, h);
+        e = FW_FNMA(g, h, FW(0.5));
+        g = FW_FMA(g, e, g);
+        h = FW_FMA(h, e, h);
+        g = FW_FMA(FW_FNMA(g, g, x), h, g);
+        return far ? _mm512_mask_sqrt_pd(g, far, x) : g;
+    }
+    FW_STRIP(sqrt, fw_sqrt_of(x))
+
+    /* up to a million; the rest is the C library's.  0.6 ulp; 0.97 ns (14) */
+    static __m512d fw_far(__m512d x, __m512d y, unsigned far, double (*f)(double)) {
+        double a[8], b[8];
+        _mm512_storeu_pd(a, x);
+        _mm512_storeu_pd(b, y);
+        for (int i = 0; i < 8; i++) if (far >> i & 1) b[i] = f(a[i]);
+        return _mm512_loadu_pd(b);
+    }
+    static CYTHON_INLINE __m512d fw_circular(__m512d x, int cosine) {
+        __m512d a = _mm512_abs_pd(x), t = FW_FMA(a, FW(0.63661977236758134308), FW(6755399441055744.0));
+        __m512d n = FW_SUB(t, FW(6755399441055744.0)), b = FW_FNMA(n, FW(1.5707963267948965580), a);
+        __m512d p = FW_MUL(n, FW(6.1232339957367658860e-17)), r = FW_SUB(b, p), l, z, d, h, w, e, s, c;
+        __m512i q = _mm512_add_epi64(FW_BITS(t), _mm512_set1_epi64(cosine));
+        __mmask8 far = _mm512_cmp_pd_mask(a, FW(1e6), _CMP_NLE_UQ), odd = _mm512_test_epi64_mask(q, _mm512_set1_epi64(1));
+        l = FW_SUB(FW_SUB(FW_SUB(b, r), p), FW_FMA(n, FW(-1.4973849048591833e-33), FW_FMS(n, FW(6.1232339957367658860e-17), p)));
+        z = FW_MUL(r, r);
+        d = FW_MUL(FW(0.5), r);
+        h = FW_FNMA(d, r, FW(1.0));
+        w = FW_MUL(r, z);
+        e = FW_FMA(r, FW_FMS(r, r, z), FW_FMS(r, z, w));
+        s = FW_FMA(FW_FMA(FW(1.58969099521155010221e-10), z, FW(-2.50507602534068634195e-08)), z, FW(2.75573137070700676789e-06));
+        s = FW_FMA(FW_FMA(s, z, FW(-1.98412698298579493134e-04)), z, FW(8.33333333332248946124e-03));
+        s = FW_FMA(FW_MUL(w, z), s, FW_FMA(e, FW(-1.66666666666666324348e-01), FW_MUL(l, h)));
+        s = FW_FMA(w, FW(-1.66666666666666324348e-01), s);
+        c = FW_FMA(FW(-1.13596475577881948265e-11), z, FW(2.08757232129817482790e-09));
+        c = FW_FMA(FW_FMA(c, z, FW(-2.75573143513906633035e-07)), z, FW(2.48015872894767294178e-05));
+        c = FW_FMA(FW_FMA(c, z, FW(-1.38888888888741095749e-03)), z, FW(4.16666666666666019037e-02));
+        c = FW_FMA(FW_MUL(z, z), c, FW_FNMA(d, r, FW_SUB(FW(1.0), h)));
+        c = FW_FNMA(r, l, c);
+        s = FW_ADD(_mm512_mask_blend_pd(odd, r, h), _mm512_mask_blend_pd(odd, s, c));
+        s = FW_OF(_mm512_xor_si512(FW_BITS(s), _mm512_slli_epi64(_mm512_srli_epi64(q, 1), 63)));
+        if (!cosine) s = FW_OF(_mm512_ternarylogic_epi64(FW_BITS(s), FW_BITS(x), _mm512_set1_epi64(INT64_MIN), 0x78));
+        return far ? fw_far(x, s, far, cosine ? cos : sin) : s;
+    }
+    FW_STRIP(sin, fw_circular(x, 0))
+    FW_STRIP(cos, fw_circular(x, 1))
+    FW_STRIP_D(sin_d, fw_circular(x, 1))
+    FW_STRIP_D(cos_d, FW_SUB(FW(-0.0), fw_circular(x, 0)))
     #else
     #define FBP_VECTORS 0
     #define FV_NONE(name) \\
-    static void fv_##name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
-    FV_NONE(sqrt) FV_NONE(exp) FV_NONE(exp2) FV_NONE(log) FV_NONE(tanh) FV_NONE(sin) FV_NONE(cos) FV_NONE(sin_d) FV_NONE(cos_d)
+    static void name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
+    FV_NONE(fv_sqrt) FV_NONE(fv_exp) FV_NONE(fv_exp2) FV_NONE(fv_log) FV_NONE(fv_log2) FV_NONE(fv_log10)
+    FV_NONE(fv_tanh) FV_NONE(fv_sin) FV_NONE(fv_cos) FV_NONE(fv_sin_d) FV_NONE(fv_cos_d) FV_NONE(fw_sqrt)
+    FV_NONE(fw_sin) FV_NONE(fw_cos) FV_NONE(fw_sin_d) FV_NONE(fw_cos_d)
     #endif
     """
     const bint FBP_VECTORS
@@ -219,11 +362,18 @@ cdef extern from *:
     void fv_exp(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_exp2(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_log(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_log2(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_log10(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_tanh(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_sin(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_cos(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_sin_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_cos_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_sqrt(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_sin(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_cos(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_sin_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_cos_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
 
 cdef float far_sin "fbp_far_sin"(float x) noexcept nogil:
     return k_sin[float](x)
@@ -279,19 +429,70 @@ cdef void s_remainder_f32(int64_t n, const void** x, void* out, const Const* c) 
 cdef void s_remainder_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
     remainders(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out, True)
 
+# Powers, the usual ones (x**3 in a network, x**2 in its derivative) as products: a block whose exponents all are 3, or 2, is
+# nothing else.  The cube is rounded once, or in double twice, the second time a thousandth of the first.
+# 0.6 ulp (f32), 1.3 ulp (f64); cubes 0.25 ns (2.0), double 0.4 ns (4.8)
+cdef inline real cube(real x) noexcept nogil:
+    cdef double h, l, y
+    if real is float: return <float>(<double>x * <double>x * <double>x)
+    else:
+        h = kd_mul(x, x)
+        l = kd_mul_err(x, x, h)
+        y = kd_mul(h, x)
+        l = kd_mul_err(h, x, y) + l * x
+        return y + kd_sel((kd_abs(y) > 1e-250) & (kd_abs(y) < KD_INF), l, 0)
+
+cdef inline void powers(int64_t n, const real* a, const real* b, real* o) noexcept nogil:
+    cdef real v
+    cdef int64_t i, j, m
+    cdef int64_t cubes, squares
+    for i in range(0, n, 64):
+        m = n - i if n - i < 64 else 64
+        cubes = 0
+        squares = 0
+        for j in range(i, i + m):
+            cubes += b[j] == 3
+            squares += b[j] == 2
+        if cubes == m:
+            for j in range(i, i + m):
+                o[j] = cube(a[j])
+        elif squares == m:
+            for j in range(i, i + m):
+                o[j] = a[j] * a[j]
+        else:
+            for j in range(i, i + m):
+                v = k_pow(a[j], b[j])
+                v = k_where(<real>(b[j] == 3), cube(a[j]), v)
+                o[j] = k_where(<real>(b[j] == 2), a[j] * a[j], v)
+
+cdef void s_pow_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    powers(n, <f32_in>x[0], <f32_in>x[1], <f32_out>out)
+
+cdef void s_pow_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    powers(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out)
+
 cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_fmod][0] = s_fmod_f32
     T.strip[S_fmod][1] = s_fmod_f64
     T.strip[S_remainder][0] = s_remainder_f32
     T.strip[S_remainder][1] = s_remainder_f64
+    T.strip[S_pow][0] = s_pow_f32
+    T.strip[S_pow][1] = s_pow_f64
     if FBP_GELU_TABLE: T.strip[S_gelu_erf][0] = <Strip>fbp_gelu
     if not FBP_VECTORS: return
     T.strip[S_sqrt][0] = <Strip>fv_sqrt
     T.strip[S_exp][0] = <Strip>fv_exp
     T.strip[S_exp2][0] = <Strip>fv_exp2
     T.strip[S_log][0] = <Strip>fv_log
+    T.strip[S_log2][0] = <Strip>fv_log2
+    T.strip[S_log10][0] = <Strip>fv_log10
     T.strip[S_tanh][0] = <Strip>fv_tanh
     T.strip[S_sin][0] = <Strip>fv_sin
     T.strip[S_cos][0] = <Strip>fv_cos
     T.strip[S_sin_d_input][0] = <Strip>fv_sin_d
     T.strip[S_cos_d_input][0] = <Strip>fv_cos_d
+    T.strip[S_sqrt][1] = <Strip>fw_sqrt
+    T.strip[S_sin][1] = <Strip>fw_sin
+    T.strip[S_cos][1] = <Strip>fw_cos
+    T.strip[S_sin_d_input][1] = <Strip>fw_sin_d
+    T.strip[S_cos_d_input][1] = <Strip>fw_cos_d

@@ -252,7 +252,7 @@ def test_gradients_there_and_not_in_turn(calls):
                 optimizer.step()
                 optimizer.zero_grad()
         if compiled:
-            assert int(re.search(r"replays: (\d+)", g.explain())[1]) >= 12 * calls - 4 * calls
+            assert sum(map(int, re.findall(r"replays: (\d+)", g.explain()))) >= 12 * calls - 6
         return losses, [p.tolist() for p in model.parameters()]
     assert run(True) == run(False)
 

@@ -179,7 +179,8 @@ def run_case(case, workers, options, rtol):
             answers[worker.peer] = answer
     if OURS not in answers and any(peer == OURS for peer, _ in skipped):
         raise SystemExit(f"{case['name']}: fastbp failed: {dict(skipped)[OURS]}")
-    compare(case["name"], {peer: answer["values"] for peer, answer in answers.items() if answer["values"] is not None}, rtol)
+    compare(case["name"], {peer: answer["values"] for peer, answer in answers.items() if answer["values"] is not None},
+            case.get("rtol", rtol))
 
     live = [worker for worker in workers if worker.peer in answers]
     times = {}              # (phase, peer) -> seconds a unit, one for each round

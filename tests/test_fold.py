@@ -11,6 +11,7 @@ import test_c99 as c99
 from fastbp import _core, nn
 from fastbp._programs import contents, load_program
 from fastbp.nn import functional as F
+from test_follow import bits
 
 
 @pytest.fixture
@@ -19,12 +20,6 @@ def all_products():
     before = _core._set_fold(1 << 40)
     yield
     _core._set_fold(before)
-
-
-def bits(x):
-    """NaN is NaN: its sign is the compiler's choice."""
-    x = x.detach().numpy()
-    return np.where(np.isnan(x), np.nan, x).tobytes()
 
 
 def compiled(f, *arguments, calls=4):

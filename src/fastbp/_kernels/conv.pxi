@@ -6,7 +6,7 @@
 # a block holds.  Depth adds no work of its own: an output plane reads some of the input's planes, those that lie inside, as
 # if they were channels.  The adjoint by the data is the same for each phase of its result, with the taps that reach that
 # phase.  **Law**: an element's chain of multiply-adds depends on the shapes alone; where the work is cut, and how many images
-# are taken together, does not show in it.  Safe to tune: CV_BAND, CV_PACK and the model in cv_choose.
+# are taken together, does not show in it.  Safe to tune: CV_BAND, CV_PACK, CV_COLUMNS; which way is taken: layout.pxi.
 
 # ---- the product ----------------------------------------------------------------------------------------------------
 
@@ -206,13 +206,14 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
     cdef real* to
     cdef const real* start
     cdef const real* ai
-    cdef bint straight = True       # A is contiguous along k
+    cdef int64_t step = w.off[2] - w.off[0] if w.K > 1 else 1
+    cdef bint straight = True       # A has one step along k
     for p in range(w.K):
-        straight = straight and w.off[2 * p] == w.off[0] + p
+        straight = straight and w.off[2 * p] == w.off[0] + p * step
         off[2 * p] = w.off[2 * p]
         off[2 * p + 1] = p % w.kc * 2 * V
     g.rs = w.rsa
-    g.cs = 1
+    g.cs = step
     g.ldb = 2 * V
     g.next = NULL
     while at < w.images * pixels:
@@ -274,14 +275,65 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
         at += n
 
 
+# `lines` rows of pixels [j0, L), read in place.
+cdef void cv_in_place(const CvCore* w, MmGeo* g, const real* a, const real* plane, const real* bias, int64_t lines, int64_t j0,
+                      int64_t L, real* out) noexcept nogil:
+    cdef int64_t i, j, k, r, V = MM_WIDTH(sizeof(real))
+    cdef int m, n
+    cdef real* to
+    cdef const real* start
+    r = 0
+    if lines > 1 and w.cols == V and V > 1:         # rows of one vector: two of them make a tile
+        r = lines & ~<int64_t>1
+        g.o = w.Wp
+        g.ld = V
+        g.db = 2 * w.Wp
+        g.dc = 2 * V
+        i = 0
+        while i < w.M:
+            m = mm_next_rows(w.M - i, MM_MR)
+            start = NULL
+            if bias != NULL:
+                start = out + i * g.ldc
+                for j in range(m):
+                    to = out + (i + j) * g.ldc
+                    for k in range(r * V):
+                        to[k] = bias[i + j]
+            g.count = r >> 1
+            if real is float:
+                mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, <MmTaps*>NULL, m, g, a + i * w.rsa, plane, start, out + i * g.ldc)
+            else:
+                mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, <MmTaps*>NULL, m, g, a + i * w.rsa, plane, start, out + i * g.ldc)
+            i += m
+    for r in range(r, lines):
+        if bias != NULL:
+            for i in range(w.M):
+                to = out + i * g.ldc + r * w.cols
+                for j in range(j0, L):
+                    to[j] = bias[i]
+        i = 0
+        while i < w.M:
+            m = mm_next_rows(w.M - i, MM_MR)
+            j = j0
+            while j < L:
+                n = mm_next_cols(L - j, V, &g.count)
+                g.db = n
+                g.dc = n
+                to = out + i * g.ldc + r * w.cols + j
+                start = NULL
+                if bias != NULL:
+                    start = to
+                mm_any_tile(<MmTaps*>NULL, m, n, g, a + i * w.rsa, plane + r * w.Wp + j, start, to)
+                j += n * g.count
+            i += m
+
+
 # Where the vectors fit badly into a row, all rows are computed as one, and the columns in between are dropped.
 cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real* bias, real* y) noexcept nogil:
     cdef MmGeo g
-    cdef int64_t i, j, k, r, L = w.cols, lines = w.rows, V = MM_WIDTH(sizeof(real)), flat = (w.rows - 1) * w.Wp + w.cols
-    cdef int m, n
+    cdef int64_t i, j = 0, L = w.cols, lines = w.rows, V = MM_WIDTH(sizeof(real)), flat = (w.rows - 1) * w.Wp + w.cols
+    cdef int64_t width
     cdef real* out = y
-    cdef real* to
-    cdef const real* start
     cdef bint whole = False
     if w.rows <= 0 or w.cols <= 0 or w.M <= 0:
         return
@@ -305,262 +357,24 @@ cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real*
         out = <real*>w.ws
         g.ldc = w.rows * w.Wp
     g.lds = g.ldc
+    width = L
     if w.M == 1 and bias == NULL:
         if real is float:
             cv_single(<MmF32*>NULL, w.K, a, w.off, plane, w.Wp, lines, L, w.over, out, w.cols)
         else:
             cv_single(<MmF64*>NULL, w.K, a, w.off, plane, w.Wp, lines, L, w.over, out, w.cols)
         lines = 0
-    r = 0
-    if lines > 1 and w.cols == V and V > 1:         # rows of one vector: two of them make a tile
-        r = lines & ~<int64_t>1
-        g.o = w.Wp
-        g.ld = V
-        g.db = 2 * w.Wp
-        g.dc = 2 * V
-        i = 0
-        while i < w.M:
-            m = mm_next_rows(w.M - i, MM_MR)
-            start = NULL
-            if bias != NULL:
-                start = out + i * g.ldc
-                for j in range(m):
-                    to = out + (i + j) * g.ldc
-                    for k in range(r * V):
-                        to[k] = bias[i + j]
-            g.count = r >> 1
-            if real is float:
-                mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, <MmTaps*>NULL, m, &g, a + i * w.rsa, plane, start, out + i * g.ldc)
-            else:
-                mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, <MmTaps*>NULL, m, &g, a + i * w.rsa, plane, start, out + i * g.ldc)
-            i += m
-    for r in range(r, lines):
-        if bias != NULL:
-            for i in range(w.M):
-                to = out + i * g.ldc + r * w.cols
-                for j in range(L):
-                    to[j] = bias[i]
-        i = 0
-        while i < w.M:
-            m = mm_next_rows(w.M - i, MM_MR)
-            j = 0
-            while j < L:
-                n = mm_next_cols(L - j, V, &g.count)
-                g.db = n
-                g.dc = n
-                to = out + i * g.ldc + r * w.cols + j
-                start = NULL
-                if bias != NULL:
-                    start = to
-                mm_any_tile(<MmTaps*>NULL, m, n, &g, a + i * w.rsa, plane + r * w.Wp + j, start, to)
-                j += n * g.count
-            i += m
+    # Some columns of one long row at a time: rows of A after the first find them in L2 (192>64 1x1 64x64 63 -> 107 GFLOP/s,
+    # 512>48 48x48 61 -> 103, float32, Intel Xeon).
+    if lines == 1 and w.M > MM_MR:
+        i = max((L * w.K * <int64_t>sizeof(real) + CV_COLUMNS - 1) // CV_COLUMNS, <int64_t>1) * 2 * V
+        width = (L + i - 1) // i * 2 * V
+    while j < L and lines > 0:
+        cv_in_place(w, &g, a, plane, bias, lines, j, min(j + width, L), out)
+        j += width
     if whole:
         for i in range(w.M):
             cv_copy(w.rows, w.cols, <const real*>out + i * g.ldc, w.Wp, y + i * w.ym, w.cols, False)
-
-
-# ---- how the work is laid out ---------------------------------------------------------------------------------------
-
-# What the passes have in common.  Rows and columns are those of the result: of a phase of it, in the adjoint by the data.
-ctypedef struct Layout:
-    int64_t M           # outputs of a group
-    int64_t K           # taps, at most
-    int64_t planes      # planes of an image, at most, and in how many phases
-    int64_t phases
-    int64_t rows
-    int64_t cols
-    int64_t Wp          # columns of a plane, and rows of it more than rows of the result
-    int64_t more
-    int64_t y0          # adjoint by the data: shifts of taps
-    int64_t x0
-    int64_t images      # at a time
-    int64_t band        # rows at a time
-    int64_t size        # elements of a plane
-    int64_t isize       # from image to image
-    bint plain          # the planes are read in the operand itself
-    int64_t P           # pixels packed at a time; 0: operands are read in place
-    int64_t kc
-    int64_t turned      # outputs are lanes: pixels at a time; 0: pixels are
-    int64_t panel       # elements of two vectors of outputs, for all taps
-    int64_t core        # bytes of workspace for cv_core
-    int64_t itemsize
-    int64_t down        # steps in the planes from row to row, from column to column of the result: 1, if there are phases
-    int64_t step
-    double rows_seen    # of all pairs of a row, a column and a tap: that lie inside the operand
-    double cols_seen
-    int64_t cols_taps   # taps in a row of a window
-    int skip            # turned: 1: rows of padding are left out of the sums, 2: columns too
-    int64_t parts       # of the rows; of the outputs
-    int64_t mparts
-
-
-cdef inline char* cv_take(char** ws, int64_t size) noexcept nogil:
-    cdef char* p = ws[0]
-    ws[0] = p + ((size + 63) & ~<int64_t>63)
-    return p
-
-
-# Rows at a time: planes with `more` rows on top and `temps` rows of results stay in L2.
-cdef inline int64_t cv_band(int64_t rows, int64_t Wp, int64_t more, int64_t planes, int64_t temps,
-                            int64_t itemsize) noexcept nogil:
-    cdef int64_t a = CV_BAND - more * planes * Wp * itemsize, b = (planes + temps) * Wp * itemsize
-    return min(max(a // b if b > 0 and a > 0 else 1, 1), max(rows, 1))
-
-
-# From M, K, planes, phases, rows, cols, Wp, more and plain: whether to pack, how many rows, pixels and images at a time.
-# `temps`: rows of temporaries for a row of results; `many`: images may be taken together.
-# The model counts, for each step of k, vectors of pixels times rows of A, two products in a cycle; a packed vector costs
-# about three more, an unaligned one read in place one for each tile of rows, more if its planes lie in the same sets of L1.
-cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t itemsize) noexcept nogil:
-    cdef int64_t V = MM_WIDTH(itemsize), pixels = p.rows * p.cols, vectors
-    cdef double packed, plain, turned, lines, single = 1
-    p.kc = mm_kc(p.K, itemsize)
-    p.P = 0
-    p.turned = 0
-    p.down = 1
-    p.step = 1
-    p.itemsize = itemsize
-    p.skip = 0
-    if not p.plain:
-        p.size = (p.rows + p.more) * p.Wp
-    lines = <double>p.rows * ((p.cols + V - 1) // V)
-    if p.cols < V or p.cols == V and p.rows == 1:
-        single = 1.25       # tiles of one vector wait for their loads
-    plain = (<double>(p.rows - 1) * p.Wp + p.cols) / V + 0.5
-    if p.cols != p.Wp:
-        plain = min(lines, plain + p.rows / p.M)
-    packed = <double>pixels / V * p.M * 0.53 + 4.5 * (lines + pixels / (4 * V))
-    plain *= p.M / 2.0 * single + (p.M + MM_MR - 1) // MM_MR * (1.0 if p.size * itemsize % 512 or p.K <= 48 else 3.0)
-    vectors = (p.M + V - 1) // V
-    turned = (vectors // 2 * 1.04 + (vectors & 1) * 0.8) * (1.0 if p.cols > 5 else 1.5) + vectors * 4.0 / max(p.K, 1)
-    if p.cols_seen < 0.85 and p.K // max(p.cols_taps, 1) >= 128:
-        p.skip = 2
-        turned *= 1.04 * p.rows_seen * p.cols_seen
-    elif p.rows_seen < 0.98:
-        p.skip = 1
-        turned *= p.rows_seen
-    turned = turned * pixels + 0.35 * p.M / max(N, 1)
-    if (p.K > 0 and V > 1 and turned < min(packed, plain)
-            and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED * (4 if p.skip > 0 else 1)):
-        p.turned = 64
-    elif p.M > 2 and packed < plain and V > 1:
-        p.P = min(max(CV_PACK // (p.kc * itemsize), 2 * V), 32 * V) // (2 * V) * (2 * V)
-    p.images = 1
-    p.band = p.rows
-    if not p.plain:
-        p.band = cv_band(p.rows, p.Wp, p.more, p.phases * p.planes, temps, itemsize)
-    p.size = (p.band + p.more) * p.Wp if not p.plain else p.size
-    if p.P > 0 and many and p.band == p.rows and pixels > 0:
-        p.images = max(min(p.P // pixels, N), 1)
-        if not p.plain:
-            p.images = max(min(p.images, CV_BAND // max((p.phases * p.planes * p.size + temps * p.rows * p.cols) * itemsize, 1)),
-                           1)
-    if not p.plain:
-        p.isize = p.phases * (p.planes * p.size + CV_GAP)
-    if p.turned > 0:
-        p.core = (2 * V + max(p.turned, p.cols) * 2 * V) * itemsize
-    elif p.P > 0:
-        p.core = (p.P * 3 + p.K * 2) * 8 + (p.P * p.kc + p.M * p.P + 4 * V) * itemsize + 128
-    else:
-        p.core = p.M * p.band * p.Wp * itemsize
-
-
-# Bytes of the panels of all groups, if outputs are lanes.
-cdef inline int64_t cv_panel_bytes(const Layout* p, int64_t groups, int64_t itemsize) noexcept nogil:
-    return p.panel * ((p.M + 2 * MM_WIDTH(p.itemsize) - 1) // (2 * MM_WIDTH(p.itemsize))) * groups * itemsize if p.turned else 0
-
-
-cdef void cv_forward_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept nogil:
-    p.M = v.Og
-    p.K = v.K
-    p.planes = v.Cg * v.KD
-    p.phases = v.sh * v.sw
-    p.rows = v.OH
-    p.cols = v.OW
-    p.panel = v.K * 2 * MM_WIDTH(itemsize)
-    p.more = max(v.KH - 1, 0) * v.dh // v.sh
-    p.Wp = v.OW + max(v.KW - 1, 0) * v.dw // v.sw
-    p.plain = v.plain
-    p.y0 = 0
-    p.x0 = 0
-    p.rows_seen = 1
-    p.cols_seen = 1
-    p.cols_taps = v.KW
-    if v.KD == 1 and v.D == 1 and v.pd == 0 and v.T > 0 and p.rows > 0 and p.cols > 0:
-        p.rows_seen = cv_pairs(v.OH, v.KH, v.H, v.sh, v.ph, v.dh) / <double>(v.KH * v.OH)
-        p.cols_seen = cv_pairs(v.OW, v.KW, v.W, v.sw, v.pw, v.dw) / <double>(v.KW * v.OW)
-    if v.plain:
-        p.Wp = v.W
-        p.size = v.H * v.W
-        p.isize = v.C * v.D * v.H * v.W
-    cv_choose(p, v.Og, v.OD == 1, v.N, itemsize)
-
-
-# Where outputs are lanes, pixels are read one by one: strides need no phases, and without padding no planes.
-cdef void cv_forward_steps(const Conv* v, Layout* p) noexcept nogil:
-    cdef int64_t row
-    if not p.turned or (v.sh == 1 and v.sw == 1):
-        return
-    p.down = v.sh
-    p.step = v.sw
-    p.phases = 1
-    p.plain = v.pd == 0 and v.ph == 0 and v.pw == 0
-    p.band = p.rows
-    if p.plain:
-        p.Wp = v.W
-        p.size = v.H * v.W
-        p.isize = v.C * v.D * v.H * v.W
-        return
-    p.more = (v.KH - 1) * v.dh
-    p.Wp = (v.OW - 1) * v.sw + (v.KW - 1) * v.dw + 1
-    row = max(p.planes * p.Wp * p.itemsize, 1)
-    p.band = min(max((CV_BAND // row - p.more - 1) // v.sh + 1, 1), p.rows)
-    p.size = ((p.band - 1) * v.sh + p.more + 1) * p.Wp
-    p.isize = p.planes * p.size + CV_GAP
-
-
-cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept nogil:
-    p.M = v.Cg
-    p.planes = v.Og * v.KD
-    p.phases = 1
-    p.rows = cv_ceil(v.H, v.sh)
-    p.cols = cv_ceil(v.W, v.sw)
-    p.panel = v.Og * v.KD * v.T * 2 * MM_WIDTH(itemsize)
-    # taps of a phase, at most
-    p.K = p.planes * ((v.KH + v.sh - 1) // v.sh if v.dh == 1 else v.KH) * ((v.KW + v.sw - 1) // v.sw if v.dw == 1 else v.KW)
-    p.y0 = cv_ceil(v.ph - (v.KH - 1) * v.dh, v.sh)
-    p.x0 = cv_ceil(v.pw - (v.KW - 1) * v.dw, v.sw)
-    p.more = max(cv_floor(v.sh - 1 + v.ph, v.sh) - p.y0, 0)
-    p.Wp = p.cols + max(cv_floor(v.sw - 1 + v.pw, v.sw) - p.x0, 0)
-    p.plain = p.more == 0 and p.Wp == p.cols == v.OW and p.rows == v.OH and p.y0 == 0 and p.x0 == 0
-    p.size = v.OH * v.OW
-    p.isize = v.O * v.OD * v.OH * v.OW
-    p.rows_seen = 1         # phases have short chains: nothing is left out there
-    p.cols_seen = 1
-    p.cols_taps = v.KW
-    if v.sh == 1 and v.sw == 1 and v.KD == 1 and v.D == 1 and v.pd == 0 and v.T > 0 and p.rows > 0 and p.cols > 0:
-        p.rows_seen = cv_pairs(v.OH, v.KH, v.H, v.sh, v.ph, v.dh) / <double>(v.KH * v.H)
-        p.cols_seen = cv_pairs(v.OW, v.KW, v.W, v.sw, v.pw, v.dw) / <double>(v.KW * v.W)
-    cv_choose(p, v.Cg * v.sw, v.D == 1, v.N, itemsize)
-
-
-# Unit u of a pass over images, or planes of volumes: rows [r0, r1) of `count` images from n on, plane z, outputs [m0, m1).
-# As many units are taken at once as may be.
-cdef int64_t cv_unit(const Layout* p, int64_t N, int64_t Z, int64_t parts, int64_t mparts, int64_t u, int64_t hi, int64_t* n,
-                     int64_t* z, int64_t* count, int64_t* r0, int64_t* r1, int64_t* m0, int64_t* m1) noexcept nogil:
-    cdef int64_t m = u // (N * Z * parts), i = u % (N * Z * parts)
-    m0[0] = p.M * m // mparts
-    m1[0] = p.M * (m + 1) // mparts
-    r0[0] = p.rows * (i % parts) // parts
-    r1[0] = p.rows * (i % parts + 1) // parts
-    i = i // parts
-    n[0] = i // Z
-    z[0] = i % Z
-    count[0] = 1
-    if p.images > 1 and parts == 1:
-        count[0] = min(min(p.images, N - n[0]), hi - u)
-    return u + count[0]
 
 
 # ---- forward --------------------------------------------------------------------------------------------------------

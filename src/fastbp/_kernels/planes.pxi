@@ -8,6 +8,7 @@ from libc.string cimport memset
 
 cdef enum:
     CV_BAND = 1 << 19       # bytes of padded planes at a time: they stay in L2
+    CV_COLUMNS = 1 << 18    # bytes of pixels read in place at a time
     CV_PACK = 1 << 17       # bytes of panels at a time
     CV_PIXELS = 384         # pixels that a sum of the adjoint by the weight runs over before it joins the others
     CV_SUMS = 1 << 19       # bytes of such sums at a time

@@ -144,8 +144,8 @@ cdef char* workspace_of(int64_t each, int threads) noexcept:
     global WORKSPACE, WORKSPACE_BYTES
     cdef size_t need = <size_t>((each + 127) // 64 * 64) * threads + 64
     if need > WORKSPACE_BYTES:
-        free(WORKSPACE)
-        WORKSPACE = <char*>malloc(need)
+        fbp_free(WORKSPACE)
+        WORKSPACE = <char*>fbp_alloc_room(need)
         WORKSPACE_BYTES = need if WORKSPACE != NULL else 0
     if WORKSPACE == NULL:
         return NULL

@@ -496,7 +496,7 @@ cdef list run_half(Program p, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t first
     if p.workspace_threads < threads:
         if p.workspace != NULL:
             fbp_free(p.workspace)
-        p.workspace = <char*>fbp_alloc(<size_t>(p.workspace_each + 64) * threads)
+        p.workspace = <char*>fbp_alloc_room(<size_t>(p.workspace_each + 64) * threads)
         p.workspace_threads = threads if p.workspace != NULL else 0
         if p.workspace == NULL:
             raise MemoryError()

@@ -343,7 +343,12 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                 if start != NULL:
                     s = start + j
                 ls = lds
-            if w.way == MM_PACK and not fill:
+            if w.way == MM_PACK and not fill and w.csb == 1:
+                if real is float:
+                    mm_rows(<MmF32*>NULL, n, k, b + p * w.rsb + j, w.rsb, bp)
+                else:
+                    mm_rows(<MmF64*>NULL, n, k, b + p * w.rsb + j, w.rsb, bp)
+            elif w.way == MM_PACK and not fill:
                 q = 0
                 while q < n:
                     t = mm_next_cols(n - q, MM_WIDTH(sizeof(real)), &count)

@@ -241,17 +241,22 @@ def test_accuracy(name):
         assert error <= ulp.BOUNDS.get((name, np.dtype(dtype).name), ulp.BOUND), (name, dtype, where)
 
 
-BY_VECTORS = ["sqrt", "exp", "exp2", "log", "log2", "log10", "tanh", "sin", "cos"]        # _kernels/vectors.pxi
+BY_VECTORS = ["sqrt", "exp", "exp2", "log", "log2", "log10", "tanh", "sin", "cos", "tan", "arctan", "arcsin", "arccos"]
+BY_TABLES = ["sigmoid", "silu", "logit", "erf", "erfc", "erfinv", "ndtr", "ndtri", "lgamma"]      # _kernels/vectors.pxi, wide.pxi
 
 
-@pytest.mark.parametrize("name", [*BY_VECTORS, "fmod", "remainder", "pow"])
+def by_name(name):
+    return next(getattr(s, name) for s in (fastbp, fastbp.special, fastbp.nn.functional) if hasattr(s, name))
+
+
+@pytest.mark.parametrize("name", [*BY_VECTORS, *BY_TABLES, "fmod", "remainder", "pow"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_bits_at_every_place(name, dtype):
     """What an element gets does not depend on its place, on how many there are, nor on neighbours that are far out."""
-    f = getattr(fastbp, name)
+    f = by_name(name)
     few = np.array([0.0, -0.0, 0.3, -0.3, 1.7, -7.5, 1e-40, 29999.0, 30001.0, -1e30, INF, -INF, NAN, 3.4e38, 12.25], dtype=dtype)
     usual = np.linspace(-3, 9, 97).astype(dtype)
-    sets = [(x,) for x in (few, usual)] if name in BY_VECTORS else \
+    sets = [(x,) for x in (few, usual, usual / 10)] if name in BY_VECTORS + BY_TABLES else \
         [(a, np.resize(b, a.shape)) for a in (few, usual) for b in (few[::-1], usual[5:])]
     for args in sets:
         for order in (np.arange(len(args[0])), np.random.default_rng(0).permutation(np.tile(np.arange(len(args[0])), 9))):
@@ -265,7 +270,8 @@ def test_same_bits_at_every_place(name, dtype):
 @pytest.mark.parametrize("name", BY_VECTORS)
 def test_edges_of_intervals(name):
     """Numbers on both sides of where a function goes over from one polynomial to the next."""
-    edges = [np.arange(0, 16, 0.125), np.arange(0.5, 2, 1 / 64), np.pi / 4 * np.arange(1, 20000, 7), [9.2, 3e4, 89, 104]]
+    edges = [np.arange(0, 16, 0.125), np.arange(0.5, 2, 1 / 64), np.pi / 4 * np.arange(1, 20000, 7), [9.2, 3e4, 89, 104],
+             np.arange(0.5, 16) / 15.49, 15.49 / np.arange(0.5, 16)]
     edges = np.concatenate(edges)
     edges = np.concatenate([edges, -edges]).astype(np.float32)
     x = np.unique(np.concatenate([edges.view(np.int32) + k for k in range(-3, 4)])).view(np.float32)
@@ -275,6 +281,52 @@ def test_edges_of_intervals(name):
         usual = np.isfinite(want) & (np.abs(want) > 1.2e-38) & (np.abs(want) < 3.4e38)
         assert (np.abs(got - want)[usual] <= np.spacing(np.abs(want[usual]).astype(np.float32))).all()
         np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
+EDGES = np.concatenate([
+    np.arange(-9, 9, 0.25), np.arange(0, 6, 0.375), np.arange(0.5, 8) / 7.49, 7.49 / np.arange(0.5, 8), np.arange(1, 2, 1 / 16),
+    np.log(2) / 32 * np.arange(-65, 65, 2), np.sqrt(-np.expm1(-np.arange(0, 9, 0.625))), -np.arange(10, 27, 2.5),
+    0.5 - 0.5 * np.sqrt(-np.expm1(-np.arange(0.1, 36, 2.5))),
+    [14.98, 21.18, -21.18, 40, 99, 101, -700, -740, 1e6, 1e-30, 1e30]])
+
+
+@pytest.mark.parametrize("name", [*(n for n in BY_TABLES if n != "lgamma"), "exp", "log", "log2", "log10", "tan", "asin", "acos",
+                                  "atan", "lgamma"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_edges_of_tables(name, dtype):
+    """The same by mpmath, for both dtypes: neighbours of where a table's row, or another way of computing, begins."""
+    exact, low, high = ulp.UNARY[name]
+    x = EDGES.astype(dtype)
+    x = np.unique(np.concatenate([x, np.nextafter(x, dtype(np.inf)), np.nextafter(x, dtype(-np.inf))]))
+    low, high = 0 if name == "lgamma" else -30 if low is None else low, INF if high is None else high
+    x = x[(x > low) & (x < high) & np.isfinite(x)]
+    got = by_name(name)(fastbp.tensor(x)).numpy()
+    bound = ulp.BOUNDS.get((name, np.dtype(dtype).name), ulp.BOUND)
+    with ulp.mp.workdps(ulp.MP_DIGITS):
+        worst = max((ulp.ulp_error(g, exact(ulp.mp.mpf(float(a))), dtype), a) for a, g in zip(x, got, strict=True)
+                    if np.isfinite(g) and g != 0)
+    assert worst[0] <= bound, worst
+
+
+def test_ends_of_tables():
+    """What lies outside of the domain, on its edge, or far beyond the last interval."""
+    for dtype in (fastbp.float32, fastbp.float64):
+        def of(name, *x, dtype=dtype):
+            return by_name(name)(fastbp.tensor(x, dtype=dtype)).numpy()
+        np.testing.assert_array_equal(of("logit", 0, 1, -0.1, 1.1, NAN, INF), [-INF, INF, NAN, NAN, NAN, NAN])
+        np.testing.assert_array_equal(of("erfinv", 1, -1, 1.1, -INF, NAN), [INF, -INF, NAN, NAN, NAN])
+        np.testing.assert_array_equal(of("ndtri", 0, 1, -0.1, 1.1, NAN, 0.5), [-INF, INF, NAN, NAN, NAN, 0])
+        np.testing.assert_array_equal(of("erfc", INF, -INF, NAN, 100, -100), [0, 2, NAN, 0, 2])
+        np.testing.assert_array_equal(of("ndtr", -INF, INF, NAN, -100, 100), [0, 1, NAN, 0, 1])
+        np.testing.assert_array_equal(of("erf", INF, -INF, NAN, 100), [1, -1, NAN, 1])
+        np.testing.assert_array_equal(of("lgamma", 0, -0.0, 1, 2, INF, -1, NAN), [INF, INF, 0, 0, INF, INF, NAN])
+        np.testing.assert_array_equal(of("sigmoid", INF, -INF, NAN), [1, 0, NAN])
+        np.testing.assert_array_equal(of("silu", INF, NAN, 1e30), [INF, NAN, fastbp.tensor(1e30, dtype=dtype).item()])
+        np.testing.assert_array_equal(of("atan", INF, -INF, NAN), np.arctan([INF, -INF, NAN]).astype(of("atan", 0).dtype))
+        np.testing.assert_array_equal(of("asin", 1, -1, 1.01, NAN), np.arcsin([1, -1, NAN, NAN]).astype(of("asin", 0).dtype))
+        np.testing.assert_array_equal(of("acos", 1, -1, 1.01, NAN), np.arccos([1, -1, NAN, NAN]).astype(of("asin", 0).dtype))
+        for name in ("silu", "erf", "erfinv", "atan", "asin", "tan"):
+            np.testing.assert_array_equal(np.signbit(of(name, 0.0, -0.0)), [False, True])
 
 
 def test_sine_and_cosine_in_double():

@@ -130,6 +130,9 @@ SHAPES = [      # input, weight, stride, padding, dilation, groups: each way tha
     # one tap: in place, also some columns after others, and packed; columns of padding left out, or kept for whole tiles
     ((2, 130, 28, 28), (20, 130, 1, 1), (1, 1), (0, 0), (1, 1), 1), ((1, 96, 31, 31), (40, 96, 1, 1), (1, 1), (0, 0), (1, 1), 1),
     ((2, 130, 29, 29), (48, 130, 1, 1), (1, 1), (0, 0), (1, 1), 1), ((3, 72, 9, 9), (17, 72, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    # seven rows of one filter for each channel, one below the other; few channels, whose runs of taps three threads share
+    ((2, 8, 37, 40), (8, 1, 7, 7), (1, 1), (3, 3), (1, 1), 8), ((2, 9, 20, 33), (9, 1, 7, 5), (1, 1), (0, 2), (1, 2), 9),
+    ((5, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1), ((3, 10, 14, 15), (14, 5, 5, 7), (1, 1), (2, 3), (1, 1), 2),
     ((2, 43, 5, 10), (20, 43, 3, 7), (1, 1), (1, 3), (1, 1), 1), ((1, 45, 6, 14), (33, 45, 3, 7), (1, 1), (1, 6), (1, 2), 1),
 ]
 
@@ -298,6 +301,17 @@ def test_same_padding_puts_the_odd_one_last(kernel, dilation):
     want = naive_conv(np.pad(x, (total // 2, total - total // 2))[None, None], w[None, None], None, (1,), (0,), (dilation,), 1)
     y = F.conv1d(fastbp.tensor(x)[None, None], fastbp.tensor(w)[None, None], padding="same", dilation=dilation)
     np.testing.assert_array_equal(y.numpy(), want)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (3, 8, 15, 41), (1, 20, 9, 18), (5, 7, 64, 20), (2, 2, 14, 13), (9, 8, 6, 6)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_means_of_pairs(shape, dtype):
+    """Windows of 2 x 2 side by side, in whole vectors and what is left over; infinities and NaN stay where they are."""
+    x = np.random.default_rng(3).integers(-9, 9, shape).astype(dtype)
+    x.reshape(-1)[[0, -1]] = np.inf, np.nan
+    n, c, h, w = shape[0], shape[1], shape[2] // 2, shape[3] // 2
+    expected = x[:, :, :2 * h, :2 * w].reshape(n, c, h, 2, w, 2).mean((3, 5))
+    np.testing.assert_array_equal(F.avg_pool2d(fastbp.tensor(x), 2).numpy(), expected)
 
 
 def test_empty_batches():

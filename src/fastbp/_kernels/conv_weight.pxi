@@ -272,10 +272,42 @@ cdef void cv_unroll(MmRegs* regs, int64_t n, int64_t runs, int64_t far, int64_t 
         r.c = r.c + ld
 
 
-# Units: outputs.
+# Rows [a, b) of the kernel for outputs [o, last): columns of the product, and where their sums are.
+ctypedef struct RunsPart:
+    int64_t a
+    int64_t b
+    int64_t o
+    int64_t last
+    int64_t wide
+    int64_t sums
+
+
+# The parts, at most three, that are units [lo, hi) of a group.
+cdef int cv_runs_parts(const Conv* v, const Runs* w, int64_t lo, int64_t hi, int64_t V, RunsPart* part) noexcept nogil:
+    cdef int n = 0
+    cdef int64_t sums = 0
+    while lo < hi:
+        part[n].a = lo // v.Og
+        part[n].o = lo % v.Og
+        part[n].b = part[n].a + 1
+        part[n].last = min(part[n].o + hi - lo, v.Og)
+        if part[n].o == 0 and hi - lo >= v.Og:
+            part[n].b = hi // v.Og
+        part[n].wide = ((part[n].b - part[n].a) * w.run + V - 1) // V * V
+        part[n].sums = sums
+        sums += (part[n].last - part[n].o) * part[n].wide
+        lo += (part[n].b - part[n].a) * (part[n].last - part[n].o)
+        n += 1
+    return n
+
+
+# Units: outputs of a row of the kernel.  (A thread that had outputs of all rows would unroll all of them again.)
 cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Runs w
+    cdef RunsPart part[3]
+    cdef RunsPart* p
+    cdef int e, parts
     cdef int64_t u, q, n, od, r, rows, i, j, k, o, d0, d1, g, y, last, images, Hp, block, stride, left, line
     cdef int64_t V = MM_WIDTH(sizeof(real))
     cdef real* acc
@@ -289,7 +321,7 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
     cdef real* gw
     cv_shape(I, &v)
     cv_runs_layout(&v, sizeof(real), &w)
-    acc = <real*>cv_take(&ws, v.Og * w.wide * sizeof(real))
+    acc = <real*>cv_take(&ws, v.Og * (w.wide + 3 * V) * sizeof(real))
     copied = <real*>cv_take(&ws, v.Og * (w.block + V) * sizeof(real))
     beside = <real*>cv_take(&ws, (w.images * w.size + w.rest) * sizeof(real))
     rolled = <real*>ws
@@ -299,11 +331,13 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
     left = min(v.pw, w.Wp)
     u = lo
     while u < hi:
-        # outputs [o, last) of group q
-        q = u // v.Og
-        o = u - q * v.Og
-        last = min(hi - q * v.Og, v.Og)
-        memset(acc, 0, (last - o) * w.wide * sizeof(real))
+        q = u // (v.KH * v.Og)
+        k = q * v.KH * v.Og         # the group's first unit
+        parts = cv_runs_parts(&v, &w, u - k, min(hi - k, v.KH * v.Og), V, part)
+        u = min(hi, k + v.KH * v.Og)
+        o = part[0].o if parts == 1 else 0
+        last = part[0].last if parts == 1 else v.Og
+        memset(acc, 0, v.Og * (w.wide + 3 * V) * sizeof(real))
         n = 0
         while n < v.N:
             images = min(w.images, v.N - n)
@@ -329,25 +363,28 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
                             y = r * v.sh - v.ph + j
                             cv_beside(t, v.Cg, x + y * v.W if 0 <= y < v.H else <const real*>NULL, v.D * v.H * v.W, v.W, left,
                                       w.Wp, beside + g * w.size + j * w.Wp * v.Cg)
-                    # rows in their order: what a vector writes too much is overwritten
-                    for g in range(images):
-                        for j in range(rows):
-                            to = rolled + (g * rows + j) * v.OW * w.wide
-                            x = beside + g * w.size + j * v.sh * w.Wp * v.Cg
-                            if real is float:
-                                cv_unroll(<MmF32*>NULL, v.OW, v.KH, w.far, w.run, x, v.sw * v.Cg, to, w.wide)
-                            else:
-                                cv_unroll(<MmF64*>NULL, v.OW, v.KH, w.far, w.run, x, v.sw * v.Cg, to, w.wide)
-                    mm_block(last - o, w.wide, block, at, line, 1, False, <const real*>rolled, w.wide, NULL, False,
-                             <const real*>acc, w.wide, acc, w.wide)
+                    for e in range(parts):
+                        p = &part[e]
+                        # rows in their order: what a vector writes too much is overwritten
+                        for g in range(images):
+                            for j in range(rows):
+                                to = rolled + (g * rows + j) * v.OW * p.wide
+                                x = beside + g * w.size + j * v.sh * w.Wp * v.Cg + p.a * w.far
+                                if real is float:
+                                    cv_unroll(<MmF32*>NULL, v.OW, p.b - p.a, w.far, w.run, x, v.sw * v.Cg, to, p.wide)
+                                else:
+                                    cv_unroll(<MmF64*>NULL, v.OW, p.b - p.a, w.far, w.run, x, v.sw * v.Cg, to, p.wide)
+                        mm_block(p.last - p.o, p.wide, block, at + (p.o - o) * line, line, 1, False, <const real*>rolled, p.wide,
+                                 NULL, False, <const real*>acc + p.sums, p.wide, acc + p.sums, p.wide)
                     r += rows
             n += images
-        for i in range(o, last):
-            gw = <real*>I.arg[0].data + (q * v.Og + i) * v.K
-            for k in range(v.T):
-                for j in range(v.Cg):
-                    gw[j * v.T + k] = acc[(i - o) * w.wide + k * v.Cg + j]
-        u = q * v.Og + last
+        for e in range(parts):
+            p = &part[e]
+            for i in range(p.o, p.last):
+                gw = <real*>I.arg[0].data + (q * v.Og + i) * v.K + p.a * v.KW
+                for k in range((p.b - p.a) * v.KW):
+                    for j in range(v.Cg):
+                        gw[j * v.T + k] = acc[p.sums + (i - p.o) * p.wide + k * v.Cg + j]
 
 
 cdef enum CvWay:
@@ -563,8 +600,8 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
             work *= 0.5
         elif way == CV_RUN:
             cv_runs_layout(&v, itemsize, &runs)
-            I.n = v.O
-            I.workspace = 512 + (v.Og * (runs.wide + runs.block + V) + runs.images * runs.size
+            I.n = v.O * v.KH
+            I.workspace = 512 + (v.Og * (runs.wide + runs.block + 4 * V) + runs.images * runs.size
                                  + runs.block * runs.wide + 2 * runs.rest) * itemsize
         else:
             I.n = v.groups * v.K

@@ -447,6 +447,49 @@ cdef inline bint pool_ones(const Conv* v) noexcept nogil:
     return v.sh == 1 and v.sw == 1 and v.KD == 1 and v.D == 1 and v.OD == 1 and v.OH == v.H + 2 * v.ph - v.KH + 1 and v.pd == 0
 
 
+# Rows of means of windows of 2 x 2.
+cdef void pool_pair_means(MmRegs* regs, int64_t rows, int64_t n, int64_t W, const void* image, const void* quarter,
+                          void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef MmRegs s
+    cdef int64_t y, t, q, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.a, image)
+    MM_PTR(r.c, out)
+    MM_PTR(r.b, quarter)
+    for y in range(rows):
+        t = 0
+        while t < n:
+            q = min(n - t, V)
+            r.s = r.a + 2 * t
+            MM_PREFETCH2(r.s + POOL_AHEAD)
+            MM_PREFETCH2(r.s + POOL_AHEAD + V)
+            MM_PREFETCH2(r.s + POOL_AHEAD + W)
+            MM_PREFETCH2(r.s + POOL_AHEAD + W + V)
+            if q == V:
+                MM_LOAD(r.b0, r.s)
+                MM_LOAD(r.b1, r.s + V)
+                MM_LOAD(s.b0, r.s + W)
+                MM_LOAD(s.b1, r.s + W + V)
+            else:
+                MM_LOADN(r.b0, r.s, min(2 * q, V))
+                MM_LOADN(r.b1, r.s + V, max(2 * q - V, <int64_t>0))
+                MM_LOADN(s.b0, r.s + W, min(2 * q, V))
+                MM_LOADN(s.b1, r.s + W + V, max(2 * q - V, <int64_t>0))
+            r.b0 = r.b0 + s.b0
+            r.b1 = r.b1 + s.b1
+            r.b2 = r.b0
+            MM_EVEN(r.b0, r.b1)
+            MM_ODD(r.b2, r.b1)
+            r.b0 = (r.b0 + r.b2) * r.b[0]
+            if q == V:
+                MM_STORE(r.c + t, r.b0)
+            else:
+                MM_STOREN(r.c + t, r.b0, q)
+            t += V
+        r.a = r.a + 2 * W
+        r.c = r.c + n
+
+
 cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Pool q
@@ -461,8 +504,18 @@ cdef void pool_avg(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef real* wide
     cdef const real* image
     cdef const real* plane
-    cdef real lines, one = 1, divisor = <real>I.c[23].i
+    cdef real lines, one = 1, quarter = 0.25, divisor = <real>I.c[23].i
     cv_shape(I, &v)
+    # 64 of 32x32 597 -> 407 us, 14x14 39 -> 38, 7x7 13 -> 19 (float32, one core of an Intel Xeon with AVX-512)
+    if pool_is_pairs(&v) and divisor == 0 and 2 * v.OW >= MM_WIDTH(sizeof(real)) - 2:
+        for n in range(lo, hi):
+            out = <real*>I.arg[0].data + n * v.OH * v.OW
+            image = <const real*>I.arg[1].data + n * v.H * v.W
+            if real is float:
+                pool_pair_means(<MmF32*>NULL, v.OH, v.OW, v.W, image, &quarter, out)
+            else:
+                pool_pair_means(<MmF64*>NULL, v.OH, v.OW, v.W, image, &quarter, out)
+        return
     if pl_fits(&v, sizeof(real), False):
         pl_pool(&v, I, <real*>I.arg[0].data, NULL, <const real*>I.arg[1].data, lo, hi, ws)
         return

@@ -308,7 +308,10 @@ cdef bint wn_weight_use(const Conv* v, int64_t itemsize, double direct) noexcept
             or v.sw != 1 or v.dh != 1 or v.dw != 1 or v.pd != 0 or v.ph > 2 or v.pw > 2 or v.groups != 1):
         return False
     wn_shape(v, False, &w)
-    tiles = w.th * w.tw * (16.0 * w.O * w.Cp / V / 1.7 + 60.0 * (w.Cp + w.Op) / V) + 20.0 * w.O * w.Cp / max(v.N, 1)
+    # Threads share the outputs, and each makes all tiles of the image: 16>16 of 32x32, 1278 us on one thread, 1014 on two, with
+    # channels side by side 1250 and 805 (Intel Xeon with AVX-512), if these fill vectors: 12>16 972 against 1122 on one.
+    tiles = w.th * w.tw * (16.0 * w.O * w.Cp / V / 1.7 + (100.0 if w.C == w.Cp else 60.0) * (w.Cp + w.Op) / V)
+    tiles += 20.0 * w.O * w.Cp / max(v.N, 1)
     return w.C >= 8 and w.O >= 8 and tiles < direct * w.OH * w.OW * 9 * w.C / V
 
 

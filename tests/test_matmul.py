@@ -21,3 +21,56 @@ def test_rows_a_page_apart_give_the_same_bits(dtype, m, n, k):
     assert np.array_equal(result, (a @ other).numpy())
     close = 1e-4 if dtype is np.float32 else 1e-11
     np.testing.assert_allclose(result, a.numpy().astype(np.float64) @ wide[:, :n], rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "k", "n"), [(32, 32, 6), (64, 64, 6), (67, 300, 5), (200, 513, 12), (131, 64, 9), (33, 40, 10)])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_few_columns_across_give_the_same_bits(dtype, m, k, n, batch):
+    """A contiguous along its columns: the vectors lie across C's rows."""
+    random = np.random.default_rng(m)
+    x = random.standard_normal((*batch, k, m)).astype(dtype)
+    b = torch.tensor(random.standard_normal((*batch, k, n)).astype(dtype))
+    bias = torch.tensor(random.standard_normal(n).astype(dtype))
+    a = torch.tensor(x).transpose(-1, -2)
+    apart = torch.tensor(np.repeat(x, 2, -1)).transpose(-1, -2)[..., ::2, :]
+    assert a.stride()[-2:] == (1, m) and apart.stride()[-2:] == (2, 2 * m)
+    result = (a @ b).numpy()
+    assert np.array_equal(result, (apart @ b).numpy())
+    close = 1e-4 if dtype is np.float32 else 1e-11
+    expected = x.swapaxes(-1, -2).astype(np.float64) @ b.numpy()
+    np.testing.assert_allclose(result, expected, rtol=0, atol=close)
+    turned = b.transpose(-1, -2).contiguous().transpose(-1, -2)
+    assert np.array_equal(result, (a @ turned).numpy())
+    if not batch:
+        result = torch.addmm(bias, a, b).numpy()
+        assert np.array_equal(result, torch.addmm(bias, apart, b).numpy())
+        np.testing.assert_allclose(result, expected + bias.numpy(), rtol=0, atol=close)
+
+
+def test_few_columns_across_accumulate_and_keep_strong_zeros():
+    """The gradient of a layer of few outputs: added to twice, cut for any number of threads, zeros of the adjoint are strong."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((300, 200)).astype(np.float32)
+    dy = random.standard_normal((300, 6)).astype(np.float32)
+    expected = x.T.astype(np.float64) @ dy
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            w = torch.zeros(200, 6, requires_grad=True)
+            for repetition in (1, 2):
+                (torch.tensor(x) @ w).backward(torch.tensor(dy))
+                np.testing.assert_allclose(w.grad.numpy(), repetition * expected, rtol=0, atol=1e-3)
+            results.append(w.grad.numpy().copy())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(np.array_equal(r, results[0]) for r in results)
+    x[7, 11] = np.inf
+    dy[7] = 0
+    w = torch.zeros(200, 6, requires_grad=True)
+    for repetition in (1, 2):
+        (torch.tensor(x) @ w).backward(torch.tensor(dy))
+        x0 = np.where(np.isinf(x), 0, x).astype(np.float64)
+        np.testing.assert_allclose(w.grad.numpy(), repetition * (x0.T @ dy), rtol=0, atol=1e-3)

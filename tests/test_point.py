@@ -271,7 +271,7 @@ def test_same_bits_at_every_place(name, dtype):
 def test_edges_of_intervals(name):
     """Numbers on both sides of where a function goes over from one polynomial to the next."""
     edges = [np.arange(0, 16, 0.125), np.arange(0.5, 2, 1 / 64), np.pi / 4 * np.arange(1, 20000, 7), [9.2, 3e4, 89, 104],
-             np.arange(0.5, 16) / 15.49, 15.49 / np.arange(0.5, 16)]
+             np.arange(0.5, 16) / 15.49, 15.49 / np.arange(0.5, 16), np.pi / 32 * np.arange(1, 999, 2)]
     edges = np.concatenate(edges)
     edges = np.concatenate([edges, -edges]).astype(np.float32)
     x = np.unique(np.concatenate([edges.view(np.int32) + k for k in range(-3, 4)])).view(np.float32)

@@ -52,7 +52,7 @@ cdef extern from *:
     }
     FW_STRIP(sqrt, fw_sqrt_of(x))
 
-    /* up to a million; the rest is the C library's.  0.6 ulp; 0.97 ns (14) */
+    /* up to a million, by pi/8; the rest is the C library's.  0.6 ulp; 0.9 ns (14) */
     static __m512d fw_far(__m512d x, __m512d y, unsigned far, double (*f)(double)) {
         double a[8], b[8];
         _mm512_storeu_pd(a, x);
@@ -60,40 +60,37 @@ cdef extern from *:
         for (int i = 0; i < 8; i++) if (far >> i & 1) b[i] = f(a[i]);
         return _mm512_loadu_pd(b);
     }
-    /* |x| = q pi/2 + r + l: sine of r + l is r + s, cosine h + c; q in the low bits */
-    static CYTHON_INLINE __m512i fw_turn(__m512d x, __m512d* rr, __m512d* hh, __m512d* ss, __m512d* cc) {
-        __m512d a = _mm512_abs_pd(x), t = FW_FMA(a, FW(0.63661977236758134308), FW(6755399441055744.0));
-        __m512d n = FW_SUB(t, FW(6755399441055744.0)), b = FW_FNMA(n, FW(1.5707963267948965580), a);
-        __m512d p = FW_MUL(n, FW(6.1232339957367658860e-17)), r = FW_SUB(b, p), l, z, d, h, w, e, s, c;
-        l = FW_SUB(FW_SUB(FW_SUB(b, r), p), FW_FMA(n, FW(-1.4973849048591833e-33), FW_FMS(n, FW(6.1232339957367658860e-17), p)));
-        z = FW_MUL(r, r);
-        d = FW_MUL(FW(0.5), r);
-        h = FW_FNMA(d, r, FW(1.0));
-        w = FW_MUL(r, z);
-        e = FW_FMA(r, FW_FMS(r, r, z), FW_FMS(r, z, w));
-        s = FW_FMA(FW_FMA(FW(1.58969099521155010221e-10), z, FW(-2.50507602534068634195e-08)), z, FW(2.75573137070700676789e-06));
-        s = FW_FMA(FW_FMA(s, z, FW(-1.98412698298579493134e-04)), z, FW(8.33333333332248946124e-03));
-        s = FW_FMA(FW_MUL(w, z), s, FW_FMA(e, FW(-1.66666666666666324348e-01), FW_MUL(l, h)));
-        s = FW_FMA(w, FW(-1.66666666666666324348e-01), s);
-        c = FW_FMA(FW(-1.13596475577881948265e-11), z, FW(2.08757232129817482790e-09));
-        c = FW_FMA(FW_FMA(c, z, FW(-2.75573143513906633035e-07)), z, FW(2.48015872894767294178e-05));
-        c = FW_FMA(FW_FMA(c, z, FW(-1.38888888888741095749e-03)), z, FW(4.16666666666666019037e-02));
-        c = FW_FMA(FW_MUL(z, z), c, FW_FNMA(d, r, FW_SUB(FW(1.0), h)));
-        *rr = r;
-        *hh = h;
-        *ss = s;
-        *cc = FW_FNMA(r, l, c);
-        return FW_BITS(t);
-    }
+    static const double fw_turn_table[4][8] = {
+        {0.0, 0.3826834323650898, 0.7071067811865476, 0.9238795325112867, 1.0, 0.9238795325112867, 0.7071067811865476,
+         0.3826834323650898},
+        {0.0, -0.3826834323650898, -0.7071067811865476, -0.9238795325112867, -1.0, -0.9238795325112867, -0.7071067811865476,
+         -0.3826834323650898},
+        {0.0, -1.0050772696461588e-17, -4.833646656726457e-17, 1.7645047084336677e-17, 0.0, 1.7645047084336677e-17,
+         -4.833646656726457e-17, -1.0050772696461588e-17},
+        {0.0, 1.0050772696461588e-17, 4.833646656726457e-17, -1.7645047084336677e-17, 0.0, -1.7645047084336677e-17,
+         4.833646656726457e-17, 1.0050772696461588e-17}};
+    #define FW_TABLE(name, R, k) _mm512_permutex2var_pd(_mm512_loadu_pd(name[2 * (R)]), k, _mm512_loadu_pd(name[2 * (R) + 1]))
     static CYTHON_INLINE __m512d fw_circular(__m512d x, int cosine) {
-        __m512d r, h, s, c;
-        __m512i q = _mm512_add_epi64(fw_turn(x, &r, &h, &s, &c), _mm512_set1_epi64(cosine));
-        __mmask8 odd = _mm512_test_epi64_mask(q, _mm512_set1_epi64(1));
+        __m512d y = FW_FMA(x, FW(2.5464790894703255), FW(6755399441055744.0)), n = FW_SUB(y, FW(6755399441055744.0));
+        __m512d b = FW_FNMA(n, FW(0.39269908169872414), x), p = FW_MUL(n, FW(1.5308084989341915e-17)), r = FW_SUB(b, p);
+        __m512d l, s, c, w, z, h, e, f;
+        __m512i i = _mm512_add_epi64(FW_BITS(y), _mm512_set1_epi64(4 * cosine)), j = _mm512_add_epi64(i, _mm512_set1_epi64(4));
         __mmask8 far = _mm512_cmp_pd_mask(_mm512_abs_pd(x), FW(1e6), _CMP_NLE_UQ);
-        s = FW_ADD(_mm512_mask_blend_pd(odd, r, h), _mm512_mask_blend_pd(odd, s, c));
-        s = FW_OF(_mm512_xor_si512(FW_BITS(s), _mm512_slli_epi64(_mm512_srli_epi64(q, 1), 63)));
-        if (!cosine) s = FW_OF(_mm512_ternarylogic_epi64(FW_BITS(s), FW_BITS(x), _mm512_set1_epi64(INT64_MIN), 0x78));
-        return far ? fw_far(x, s, far, cosine ? cos : sin) : s;
+        l = FW_SUB(FW_SUB(FW_SUB(b, r), p), FW_FMA(n, FW(-3.7434622662646825e-34), FW_FMS(n, FW(1.5308084989341915e-17), p)));
+        s = FW_TABLE(fw_turn_table, 0, i);
+        c = FW_TABLE(fw_turn_table, 0, j);
+        w = FW_MUL(c, r);
+        z = FW_MUL(r, r);
+        e = FW_FMA(FW_FMA(FW(-2.503661936392002e-08), z, FW(2.7557313994190634e-06)), z, FW(-0.0001984126984054906));
+        e = FW_FMA(FW_FMA(e, z, FW(0.008333333333333299)), z, FW(-0.16666666666666666));
+        f = FW_FMA(FW_FMA(FW(-2.753718442101638e-07), z, FW(2.4801580503265346e-05)), z, FW(-0.001388888888795194));
+        f = FW_FMA(FW_FMA(f, z, FW(0.04166666666666621)), z, FW(-0.5));
+        e = FW_FMA(FW_MUL(s, z), f, FW_MUL(FW_MUL(w, z), e));
+        e = FW_FMA(c, l, FW_FMA(FW_TABLE(fw_turn_table, 1, j), r, FW_ADD(e, FW_TABLE(fw_turn_table, 1, i))));
+        h = FW_FMA(c, r, s);
+        h = FW_ADD(h, FW_ADD(FW_FMA(c, r, FW_SUB(s, h)), e));
+        if (!cosine) h = _mm512_mask_mov_pd(h, _mm512_cmp_pd_mask(x, FW(0), _CMP_EQ_OQ), x);            /* -0 */
+        return far ? fw_far(x, h, far, cosine ? cos : sin) : h;
     }
     FW_STRIP(sin, fw_circular(x, 0))
     FW_STRIP(cos, fw_circular(x, 1))
@@ -102,7 +99,7 @@ cdef extern from *:
     static CYTHON_INLINE __m512d fw_copysign(__m512d y, __m512d x) {
         return FW_OF(_mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MAX), FW_BITS(y), FW_BITS(x), 0xCA));
     }
-    /* exp(x) = 2^(n / 16) (1 + q): tables of 2^(k/16) in two numbers, h + l; r is exact to 2^-58.  0.6 ulp */
+    /* exp(x) = 2^(n / 16) (1 + q): tables of 2^(k/16) in two numbers, h + l; r is exact to 2^-58.  0.8 ulp; 0.44 ns (0.76) */
     static const double fw_exp_table[4][8] = {
         {1.0, 1.0442737824274138, 1.0905077326652577, 1.1387886347566916, 1.189207115002721, 1.241857812073484,
          1.2968395546510096, 1.3542555469368927},
@@ -112,7 +109,6 @@ cdef extern from *:
          4.658027591836937e-17, 2.5382502794888315e-17, 7.70094837980299e-17},
         {-9.667293313452913e-17, -3.483994556892796e-17, 7.949834809697621e-17, 2.4707192569797888e-17,
          8.199010020581497e-17, 2.960140695448873e-17, 3.283107224245627e-17, -1.0619946056195963e-16}};
-    #define FW_TABLE(name, R, k) _mm512_permutex2var_pd(_mm512_loadu_pd(name[2 * (R)]), k, _mm512_loadu_pd(name[2 * (R) + 1]))
     static CYTHON_INLINE __m512d fw_expk(__m512d x, __m512d* n, __m512d* l) {
         __m512d t = FW_FMA(x, FW(23.083120654223414), FW(6755399441055744.0)), f = FW_SUB(t, FW(6755399441055744.0)), r, p, h;
         __m512i k = FW_BITS(t);
@@ -158,9 +154,9 @@ cdef extern from *:
         q = FW_FMA(FW_FNMA(q, v, FW_ADD(FW_FNMA(q, d, s), l)), r, q);
         return _mm512_mask_scalef_pd(q, neg, q, n);
     }
-    /* 0.6 ulp */
+    /* 0.8 ulp; 1.1 ns (1.5) */
     FW_STRIP(sigmoid, fw_logistic(x, x, 0))
-    /* beyond 100 x itself: no product with infinity.  0.6 ulp */
+    /* beyond 100 x itself: no product with infinity.  0.8 ulp; 1.3 ns (1.8) */
     static CYTHON_INLINE __m512d fw_silu_of(__m512d x) {
         __m512d a = _mm512_max_pd(FW(-760.), x);
         a = fw_copysign(fw_logistic(a, a, 1), x);
@@ -169,7 +165,7 @@ cdef extern from *:
     FW_STRIP(silu, fw_silu_of(x))
 
     /* log(x + c) as in float, in two numbers, c rounding's (or nothing); 16 intervals, R exact in 9 bits, 1 and 0.5 next to 1,
-       where u is exact.  0.8 ulp */
+       where u is exact.  0.8 ulp; 0.57 ns (1.2) */
     static const double fw_log_table[6][8] = {
         {1.0, 0.9140625, 0.86328125, 0.8203125, 0.78125, 0.74609375, 0.7109375, 0.6796875},
         {0.65234375, 0.62890625, 0.60546875, 0.58203125, 0.5625, 0.54296875, 0.5234375, 0.5},
@@ -246,13 +242,13 @@ cdef extern from *:
         p = FW_ADD(p, FW_ADD(FW_ADD(FW_SUB(h, p), y), l));
         return _mm512_fixupimm_pd(p, x, _mm512_set1_epi64(0x03530421), 0);
     }
-    /* 0.6 ulp */
+    /* 0.8 ulp; 0.78 ns (1.2, 1.3) */
     FW_STRIP(log2, fw_log_to(x, fw_log2_table, 1., 0., 1.4426950408889634, 2.0355273740931033e-17))
     FW_STRIP(log10, fw_log_to(x, fw_log10_table, 0.3010299956640665, -8.532344317057107e-14, 0.4342944819032518,
                               1.098319650216765e-17))
 
     /* atan(c) + atan(q), q = (|x| - c) / (1 + c |x|) or, beyond 1, pi/2 - atan(c) and q = (c |x| - 1) / (|x| + c): c is the
-       nearest of 8 numbers to |x| or 1 / |x|.  0.6 ulp */
+       nearest of 8 numbers to |x| or 1 / |x|.  0.6 ulp; 1.1 ns (2.4) */
     static const double fw_atan_table[6][8] = {
         {0.0, 0.1337890625, 0.2666015625, 0.400390625, 0.5341796875, 0.66796875, 0.80078125, 0.9345703125},
         {0.0, 0.1337890625, 0.2666015625, 0.400390625, 0.5341796875, 0.66796875, 0.80078125, 0.9345703125},
@@ -287,7 +283,7 @@ cdef extern from *:
     }
     FW_STRIP(atan, fw_atan_of(x))
 
-    /* 0.6 ulp */
+    /* 0.7 ulp; 0.95 ns (1.7) */
     static CYTHON_INLINE __m512d fw_arc(__m512d x, int cosine) {
         __m512d a = _mm512_abs_pd(x), z = FW_MUL(a, a), y, g, h, e, c, d, s, p;
         __mmask8 big = _mm512_cmp_pd_mask(a, FW(0.5), _CMP_GT_OQ), neg = _mm512_movepi64_mask(FW_BITS(x));
@@ -325,7 +321,32 @@ cdef extern from *:
     }
     FW_STRIP(asin, fw_arc(x, 0))
     FW_STRIP(acos, fw_arc(x, 1))
-    /* the sums of sine and cosine, one over the other.  0.7 ulp */
+    /* |x| = q pi/2 + r + l: sine of r + l is r + s, cosine h + c; q in the low bits */
+    static CYTHON_INLINE __m512i fw_turn(__m512d x, __m512d* rr, __m512d* hh, __m512d* ss, __m512d* cc) {
+        __m512d a = _mm512_abs_pd(x), t = FW_FMA(a, FW(0.63661977236758134308), FW(6755399441055744.0));
+        __m512d n = FW_SUB(t, FW(6755399441055744.0)), b = FW_FNMA(n, FW(1.5707963267948965580), a);
+        __m512d p = FW_MUL(n, FW(6.1232339957367658860e-17)), r = FW_SUB(b, p), l, z, d, h, w, e, s, c;
+        l = FW_SUB(FW_SUB(FW_SUB(b, r), p), FW_FMA(n, FW(-1.4973849048591833e-33), FW_FMS(n, FW(6.1232339957367658860e-17), p)));
+        z = FW_MUL(r, r);
+        d = FW_MUL(FW(0.5), r);
+        h = FW_FNMA(d, r, FW(1.0));
+        w = FW_MUL(r, z);
+        e = FW_FMA(r, FW_FMS(r, r, z), FW_FMS(r, z, w));
+        s = FW_FMA(FW_FMA(FW(1.58969099521155010221e-10), z, FW(-2.50507602534068634195e-08)), z, FW(2.75573137070700676789e-06));
+        s = FW_FMA(FW_FMA(s, z, FW(-1.98412698298579493134e-04)), z, FW(8.33333333332248946124e-03));
+        s = FW_FMA(FW_MUL(w, z), s, FW_FMA(e, FW(-1.66666666666666324348e-01), FW_MUL(l, h)));
+        s = FW_FMA(w, FW(-1.66666666666666324348e-01), s);
+        c = FW_FMA(FW(-1.13596475577881948265e-11), z, FW(2.08757232129817482790e-09));
+        c = FW_FMA(FW_FMA(c, z, FW(-2.75573143513906633035e-07)), z, FW(2.48015872894767294178e-05));
+        c = FW_FMA(FW_FMA(c, z, FW(-1.38888888888741095749e-03)), z, FW(4.16666666666666019037e-02));
+        c = FW_FMA(FW_MUL(z, z), c, FW_FNMA(d, r, FW_SUB(FW(1.0), h)));
+        *rr = r;
+        *hh = h;
+        *ss = s;
+        *cc = FW_FNMA(r, l, c);
+        return FW_BITS(t);
+    }
+    /* the sums of sine and cosine, one over the other.  0.7 ulp; 1.5 ns (15) */
     static CYTHON_INLINE __m512d fw_tan_of(__m512d x) {
         __m512d r, h, s, c, a, b, e, y;
         __m512i q = fw_turn(x, &r, &h, &s, &c);
@@ -347,7 +368,7 @@ cdef extern from *:
     }
     FW_STRIP(tan, fw_tan_of(x))
 
-    /* On each of 16 intervals of 3/8, erf(c) + u p(u), the last but two in two numbers.  0.7 ulp */
+    /* On each of 16 intervals of 3/8, erf(c) + u p(u), the last but two in two numbers.  1.0 ulp; 1.0 ns (2.3) */
     static const double fw_erf_table[32][8] = {
         {0.0, 0.5625000000001821, 0.937500000000191, 1.312499999999802, 1.6874999999999263, 2.06249999999989,
          2.4374999999997753, 2.8124999999998845},
@@ -427,7 +448,7 @@ cdef extern from *:
     }
     FW_STRIP(erf, fw_erf_of(x))
 
-    /* 0.7 ulp */
+    /* 0.8 ulp; 1.2 ns (4.1) */
     static CYTHON_INLINE __m512d fw_logit_of(__m512d x) {
         __m512d d = FW_SUB(FW(1), x), v = FW_SUB(FW_SUB(FW(1), d), x), r = fw_inverse(d), q, e, s, l;
         r = FW_FMA(r, FW_FNMA(d, r, FW(1)), r);
@@ -439,7 +460,7 @@ cdef extern from *:
     }
     FW_STRIP(logit, fw_logit_of(x))
 
-    /* As in float, octaves of 1 + 0.4 w.  0.9 ulp */
+    /* As in float, octaves of 1 + 0.4 w.  0.9 ulp; 2.3 ns (5.3) */
     static const double fw_erfinv_table[32][8] = {
         {3.124999999990905, 4.3750000000045475, 5.625000000009095, 6.874999999978172, 8.750000000010004, 11.249999999989086,
          13.749999999978172, 16.250000000013642},
@@ -505,27 +526,28 @@ cdef extern from *:
          -5.872082306692117e-16, -2.5833051554404245e-17, 3.249317332782413e-18, 5.981130607176378e-19},
         {1.9061311621988125e-20, -2.7680952507305777e-22, -4.8064720055256024e-23, -6.840974305506948e-24,
          -9.42199519984641e-13, -1.4868183939531825e-12, 2.3947113923236504e-13, 8.116182105840735e-13}};
-    static CYTHON_INLINE __m512d fw_erfinv_of(__m512d x) {
-        __m512d a = _mm512_abs_pd(x), y = FW_FNMA(a, a, FW(1)), l, s, w, u, p, h;
-        __mmask8 one = _mm512_cmp_pd_mask(a, FW(1), _CMP_EQ_OQ);
-        __m512i k;
-        l = _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(y, FW(0.5), _CMP_GE_OQ), FW_FNMA(a, a, FW_SUB(FW(1), y)));
-        s = fw_log_sum(y, l, 1, &l);
-        w = FW_ADD(s, l);
+    /* x f(w), w = -log(y + l) */
+    static CYTHON_INLINE __m512d fw_erfinv_sum(__m512d x, __m512d y, __m512d l) {
+        __m512d s = fw_log_sum(y, l, 1, &l), w = FW_ADD(s, l), u, p, h;
+        __m512i k = _mm512_srli_epi64(FW_BITS(FW_FNMA(w, FW(0.4), FW(1))), 50);
         l = FW_ADD(FW_SUB(s, w), l);
-        k = _mm512_srli_epi64(FW_BITS(FW_FNMA(w, FW(0.4), FW(1))), 50);
         u = FW_SUB(FW_SUB(FW(-0.), FW_ADD(w, FW_TABLE(fw_erfinv_table, 0, k))), l);
         p = FW_TABLE(fw_erfinv_table, 15, k);
         for (int i = 14; i >= 2; i--) p = FW_FMA(p, u, FW_TABLE(fw_erfinv_table, i, k));
         p = FW_MUL(p, u);
         w = FW_TABLE(fw_erfinv_table, 1, k);
         h = FW_MUL(x, w);
-        h = FW_ADD(h, FW_FMA(x, p, FW_FMS(x, w, h)));
-        return fw_copysign(_mm512_mask_mov_pd(h, one, FW(INFINITY)), x);
+        return FW_ADD(h, FW_FMA(x, p, FW_FMS(x, w, h)));
+    }
+    static CYTHON_INLINE __m512d fw_erfinv_of(__m512d x) {
+        __m512d a = _mm512_abs_pd(x), y = FW_FNMA(a, a, FW(1)), l;
+        l = _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(y, FW(0.5), _CMP_GE_OQ), FW_FNMA(a, a, FW_SUB(FW(1), y)));
+        y = fw_erfinv_sum(x, y, l);
+        return fw_copysign(_mm512_mask_mov_pd(y, _mm512_cmp_pd_mask(a, FW(1), _CMP_EQ_OQ), FW(INFINITY)), x);
     }
     FW_STRIP(erfinv, fw_erfinv_of(x))
 
-    /* As in float; what is below exp(-224) is done one by one.  1.0 ulp */
+    /* As in float; what is below exp(-224) is done one by one.  1.0 ulp; 1.9 ns (4.1), ndtr 2.1 (4.1) */
     static const double fw_erfc_table[34][8] = {
         {1.25, 1.75, 2.25, 2.75, 3.5, 4.5, 5.5, 6.5},
         {8.0, 10.0, 12.0, 14.0, 0.125, 0.375, 0.625, 0.875},
@@ -627,12 +649,135 @@ cdef extern from *:
     }
     FW_STRIP(erfc, fw_erfc_of(x, 0))
     FW_STRIP(ndtr, fw_erfc_of(x, 1))
+
+    /* ndtri(p) is sqrt(2) erfinv(2 p - 1): w = -log(4 p (1 - p)) in two numbers, up to 36.  2.6 ulp; 2.7 ns (20) */
+    static double fbp_far_ndtri(double x);
+    static CYTHON_INLINE __m512d fw_ndtri_of(__m512d x) {
+        __m512d q = _mm512_min_pd(x, FW_SUB(FW(1), x)), u = FW_ADD(q, q), v = FW_SUB(FW(2), u), y = FW_MUL(u, v), l;
+        __mmask8 low = _mm512_cmp_pd_mask(x, FW(0.5), _CMP_LT_OQ);
+        unsigned far = _mm512_cmp_pd_mask(q, FW(1e-16), _CMP_NGE_UQ);
+        l = FW_FMA(u, FW_SUB(FW_SUB(FW(2), v), u), FW_FMS(u, v, y));
+        y = FW_MUL(fw_erfinv_sum(FW_SUB(FW(1), u), y, l), FW(1.4142135623730951));
+        y = _mm512_mask_sub_pd(y, low, FW(-0.), y);
+        return far ? fw_far(x, y, far, fbp_far_ndtri) : y;
+    }
+    FW_STRIP(ndtri, fw_ndtri_of(x))
+
+    /* Up to 8 (t - 1) q(t), from 1.5 on (t - 2) q(t), on each of 16 intervals, four to an octave from 0.5 on; t = x or, below
+       0.5, x + 1, and log(x) is subtracted.  From 8 on Stirling's series, its logarithm in two numbers.  What is negative is
+       done one by one.  1.8 ulp; 2.3 ns (18) */
+    static const double fw_lgamma_table[30][8] = {
+        {2.25, 2.75, 3.25, 3.75, 4.5, 5.5, 6.5, 7.5},
+        {0.5625, 0.6875, 0.8125, 0.9375, 1.125, 1.375, 1.625, 1.875},
+        {0.4994868595695864, 0.6336195558865828, 0.7486415448869803, 0.8496089020533811, 0.9814946283369769,
+         1.1308039907482046, 1.258347124412698, 1.369884406683406},
+        {-1.0483553406222748, -0.8842914318933167, -0.7476015524617089, -0.6302544277533169, -0.48018547300831665,
+         -0.3140140553095434, 0.2911310233514543, 0.3813814831935064},
+        {-6.1130493763111825e-18, 3.228228209429547e-17, -2.8036891209305594e-17, 4.2581119472291906e-17,
+         1.728238435946102e-17, 6.490503047970392e-17, 9.148569439682926e-17, 4.99845012136422e-17},
+        {1.0576547635664136e-16, -8.352280183764986e-18, -9.063000572952162e-18, 4.876365538476465e-17,
+         -8.976066260708316e-18, 6.522037485183326e-18, 2.768953558773235e-17, -1.5471332850878199e-18},
+        {0.2922384282165927, 0.247041958785133, 0.214679492944959, 0.19024484946195147, 0.1629505192090207,
+         0.13722547366672755, 0.11879204577494107, 0.1048860141023056},
+        {1.4538762446382187, 1.1893409412595815, 1.0080253952078664, 0.8759399478780954, 0.7335424776996936,
+         0.6044844608828546, 0.3835727678080557, 0.3403312950724714},
+        {-0.05429540385214988, -0.03767510661422349, -0.02782427823213525, -0.02147138463818567, -0.015435187075806229,
+         -0.010729794334832494, -0.007922172866658212, -0.006105102864355218},
+        {-1.3009842831546068, -0.8605994639911201, -0.6112637242406539, -0.4567297770358984, -0.3158060416454164,
+         -0.21106986682041667, -0.09871684989906274, -0.07582367520153419},
+        {0.014688323717402139, 0.00829689036757034, 0.005171829633826853, 0.0034554256488776984, 0.002070286742264105,
+         0.001179515166081356, 0.0007387083886323984, 0.0004947080196814268},
+        {1.5918071222185688, 0.856817973026009, 0.5120766506658384, 0.3298274126394739, 0.18866417565040608,
+         0.10232294658421952, 0.037457903451251606, 0.02477658924398301},
+        {-0.004662626671246618, -0.002139402296228459, -0.0011230185295726142, -0.0006482132101825916,
+         -0.0003227395545309051, -0.00015021156321502887, -7.95864613222101e-05, -4.6216331937692765e-05},
+        {-2.1848537223415256, -0.9609891731871878, -0.48495267971253114, -0.27001725948844385, -0.12817371733842636,
+         -0.05656256267474406, -0.016699488957582293, -0.009510748009683429},
+        {0.0016148854098375907, 0.0006019200234121049, 0.0002659353572139136, 0.00013251302953606048, 5.475997656038266e-05,
+         2.0787575081966757e-05, 9.304527920146845e-06, 4.679510367990805e-06},
+        {3.178285773510494, 1.1445372716178954, 0.4886349117046644, 0.23561060793232125, 0.09302766710786764,
+         0.03348276860947225, 0.008107259445706203, 0.003980163690214535},
+        {-0.0005901656700155819, -0.00017884025132451978, -6.651930161405656e-05, -2.8611845889774083e-05,
+         -9.8094042038255e-06, -3.0349497327268508e-06, -1.1467404773059004e-06, -4.991262144061148e-07},
+        {-4.789518397750101, -1.4131089618411339, -0.510851381699629, -0.21352330231864977, -0.07022575672754387,
+         -0.020650118285571246, -0.004142156124601691, -0.0017552919376015712},
+        {0.00022352066310954354, 5.512638801321984e-05, 1.7271196762338225e-05, 6.414101883499767e-06,
+         1.8244500590309797e-06, 4.599283665478266e-07, 1.4664118419454012e-07, 5.521520420456122e-08},
+        {7.393353791007277, 1.7874328831203055, 0.5473421720269315, 0.19840407257336398, 0.05439851319239141,
+         0.013083047165806919, 0.002187856464655935, 0.0008012115445878986},
+        {-8.680607148284624e-05, -1.744196744802413e-05, -4.605937290960957e-06, -1.477431280994612e-06,
+         -3.4874243350921415e-07, -7.163278377277325e-08, -1.9268898318928858e-08, -6.275037384599462e-09},
+        {-11.616206381618474, -2.301000786018074, -0.5968733958334793, -0.1876683895984385, -0.04291290454226368,
+         -0.008446890111672054, -0.0011825189116709382, -0.0003745813027667972},
+        {3.432081960823534e-05, 5.624990457536914e-06, 1.2529261199029614e-06, 3.4729004150993625e-07, 6.80264260596714e-08,
+         1.1389559361396824e-08, 2.5850010582930738e-09, 7.280265144712248e-10},
+        {18.493176273989405, 3.001686087616705, 0.659603186934005, 0.1799036234021867, 0.03430011328438245,
+         0.005529229119345573, 0.0006498631420447971, 0.0001781938486926342},
+        {-1.3765413517851591e-05, -1.8412455215499009e-06, -3.4610958684092346e-07, -8.293218316106216e-08,
+         -1.3490444429670545e-08, -1.841117001491086e-09, -3.525592939154129e-10, -8.586480459621446e-11},
+        {-29.776724212474385, -3.9586882369071636, -0.7367722871723175, -0.1743013599759029, -0.027720407064775365,
+         -0.003659324371731867, -0.00036172766648708113, -8.589871462975186e-05},
+        {5.779038179690838e-06, 6.239277630524128e-07, 9.837028320447733e-08, 2.0299333312273402e-08, 2.80460098196721e-09,
+         3.084768085967467e-10, 4.9517392694988414e-11, 1.0386531622839094e-11},
+        {50.08960186764188, 5.390461212631624, 0.8440024113373296, 0.1724614576383593, 0.023401098162613827,
+         0.0025004771027130447, 0.00020674832626910018, 4.235786973139584e-05},
+        {-2.3645189753003175e-06, -2.0856131100286914e-07, -2.7774896715906575e-08, -4.958171923606225e-09,
+         -5.695537506319993e-10, -5.108555844743439e-11, -6.919978609110021e-12, -1.255229621664644e-12},
+        {-82.01498791689859, -7.226127210041341, -0.9579831243662339, -0.16975786316355257, -0.019216942472950246,
+         -0.001681407059053061, -0.00011718472944533375, -2.08035580986094e-05}};
+    static double fbp_far_lgamma(double x);
+    static CYTHON_INLINE __m512d fw_lgamma_of(__m512d x) {
+        __mmask8 low = _mm512_cmp_pd_mask(x, FW(0.5), _CMP_LT_OQ), big = _mm512_cmp_pd_mask(x, FW(8), _CMP_GE_OQ);
+        unsigned far = _mm512_cmp_pd_mask(x, FW(0), _CMP_NGE_UQ) | _mm512_cmp_pd_mask(x, FW(1e300), _CMP_NLE_UQ);
+        __m512d l, s = fw_log_sum(x, x, 0, &l), t = _mm512_mask_add_pd(x, low, x, FW(1)), u, p, a, b, i, r;
+        __m512i k;
+        t = _mm512_mask_min_pd(t, low, t, FW(1.4999999999999998));                  /* its row counts from 1 */
+        k = _mm512_srli_epi64(FW_BITS(t), 50);
+        u = FW_SUB(t, FW_TABLE(fw_lgamma_table, 0, k));
+        p = FW_TABLE(fw_lgamma_table, 14, k);
+        for (int j = 13; j >= 2; j--) p = FW_FMA(p, u, FW_TABLE(fw_lgamma_table, j, k));
+        p = FW_ADD(p, FW_TABLE(fw_lgamma_table, 1, k));
+        a = _mm512_mask_blend_pd(_mm512_cmp_pd_mask(x, FW(1.5), _CMP_LT_OQ), FW(2), FW(1));
+        p = FW_MUL(_mm512_mask_sub_pd(x, (__mmask8)~low, x, a), p);
+        i = FW_ADD(s, l);
+        i = _mm512_mask_mov_pd(i, _mm512_cmp_pd_mask(x, FW(0), _CMP_EQ_OQ), FW(-INFINITY));
+        p = _mm512_mask_sub_pd(p, low, p, i);
+        i = fw_inverse(x);
+        u = FW_MUL(i, i);
+        t = FW_SUB(x, FW(0.5));
+        a = FW_MUL(t, s);
+        b = FW_FMA(t, l, FW_FMS(t, s, a));
+        r = FW_SUB(a, x);
+        b = FW_ADD(FW_ADD(FW_SUB(FW_SUB(a, r), x), b), FW(0.91893853320467274));
+        s = FW_FMA(FW_FMA(FW(0.005065897906261716), u, FW(-0.0018903826147656279)), u, FW(0.0008414700778313662));
+        s = FW_FMA(FW_FMA(s, u, FW(-0.0005952365844359884)), u, FW(0.0007936507897520872));
+        s = FW_FMA(FW_FMA(s, u, FW(-0.0027777777777739875)), u, FW(0.08333333333333333));
+        p = _mm512_mask_add_pd(p, big, r, FW_FMA(s, i, b));
+        return far ? fw_far(x, p, far, fbp_far_lgamma) : p;
+    }
+    FW_STRIP(lgamma, fw_lgamma_of(x))
+
+    /* float by way of double.  0.5 ulp; 3.1 and 2.4 ns (22, 18) */
+    #define FX_STRIP(name, call) \\
+    static void fv_##name(int64_t n, const void** from, void* out, const void* c) { \\
+        const float* a = (const float*)from[0]; \\
+        float* o = (float*)out; \\
+        (void)c; \\
+        for (int64_t i = 0; i < n; i += 8) { \\
+            __mmask8 m = (__mmask8)(n - i < 8 ? (1u << (n - i)) - 1 : 0xFFu); \\
+            __m512d x = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m, a + i)); \\
+            _mm256_mask_storeu_ps(o + i, m, _mm512_cvtpd_ps(call)); \\
+        } \\
+    }
+    FX_STRIP(ndtri, fw_ndtri_of(x))
+    FX_STRIP(lgamma, fw_lgamma_of(x))
     #else
     #define FW_NONE(name) \\
     static void name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
     FW_NONE(fw_sqrt) FW_NONE(fw_sin) FW_NONE(fw_cos) FW_NONE(fw_sin_d) FW_NONE(fw_cos_d) FW_NONE(fw_exp) FW_NONE(fw_sigmoid)
     FW_NONE(fw_silu) FW_NONE(fw_log) FW_NONE(fw_log2) FW_NONE(fw_log10) FW_NONE(fw_atan) FW_NONE(fw_asin) FW_NONE(fw_acos)
-    FW_NONE(fw_tan) FW_NONE(fw_erf) FW_NONE(fw_logit) FW_NONE(fw_erfinv) FW_NONE(fw_erfc) FW_NONE(fw_ndtr)
+    FW_NONE(fw_tan) FW_NONE(fw_erf) FW_NONE(fw_logit) FW_NONE(fw_erfinv) FW_NONE(fw_erfc) FW_NONE(fw_ndtr) FW_NONE(fw_ndtri)
+    FW_NONE(fw_lgamma) FW_NONE(fv_ndtri) FW_NONE(fv_lgamma)
     #endif
     """
     void fw_sqrt(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
@@ -655,12 +800,22 @@ cdef extern from *:
     void fw_erfinv(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_erfc(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_ndtr(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_ndtri(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_lgamma(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_ndtri(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_lgamma(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
 
 cdef double far_erfc "fbp_far_erfc"(double x) noexcept nogil:
     return k_erfc[double](x)
 
 cdef double far_ndtr "fbp_far_ndtr"(double x) noexcept nogil:
     return k_ndtr[double](x)
+
+cdef double far_ndtri "fbp_far_ndtri"(double x) noexcept nogil:
+    return k_ndtri[double](x)
+
+cdef double far_lgamma "fbp_far_lgamma"(double x) noexcept nogil:
+    return k_lgamma[double](x)
 
 cdef void wide_strips(KernelTable* T) noexcept nogil:
     T.strip[S_sqrt][1] = <Strip>fw_sqrt
@@ -683,3 +838,7 @@ cdef void wide_strips(KernelTable* T) noexcept nogil:
     T.strip[S_erfinv][1] = <Strip>fw_erfinv
     T.strip[S_erfc][1] = <Strip>fw_erfc
     T.strip[S_special_ndtr][1] = <Strip>fw_ndtr
+    T.strip[S_special_ndtri][1] = <Strip>fw_ndtri
+    T.strip[S_lgamma][1] = <Strip>fw_lgamma
+    T.strip[S_special_ndtri][0] = <Strip>fv_ndtri
+    T.strip[S_lgamma][0] = <Strip>fv_lgamma

@@ -64,6 +64,7 @@ cdef inline int64_t cv_packed_pixels(int64_t kc, int64_t itemsize) noexcept nogi
 cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t itemsize) noexcept nogil:
     cdef int64_t V = MM_WIDTH(itemsize), pixels = p.rows * p.cols, vectors
     cdef double packed, plain, turned, lines, single = 1
+    cdef int64_t at_once
     cdef bint copies
     p.kc = mm_kc(p.K, itemsize)
     p.P = 0
@@ -84,19 +85,26 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     if p.plain and p.M > MM_MR:     # rows of A after the first find the pixels in L2, if they find them
         plain *= 1 + 0.4 * min(max(p.planes * p.size * itemsize / <double>(1 << 20) - 1, 0), 1)
     # panels of many small images: results are moved once more
-    copies = many and N > 1 and cv_packed_pixels(p.kc, itemsize) >= 2 * pixels
-    packed = <double>pixels / V * p.M * (0.83 if copies else 0.53) + 4.5 * (lines + pixels / (4 * V))
+    at_once = cv_packed_pixels(p.kc, itemsize)
+    copies = many and N > 1 and pixels > 0 and at_once >= 2 * pixels
+    at_once = min(at_once // pixels, N) * pixels if copies else max(min(at_once, pixels), 1)
+    packed = <double>pixels / V * p.M * (0.53 + (15.0 / max(p.K, 1) if copies else 0)) + 4.5 * (lines + pixels / (4 * V))
+    if p.M * p.K * itemsize > 1 << 20:      # weights come from L3, again and again
+        plain += 0.8 * p.M
+        packed += 0.8 * p.M * pixels / at_once
     vectors = (p.M + V - 1) // V
     turned = (vectors // 2 * 1.04 + (vectors & 1) * 0.8) * (1.0 if p.cols > 5 else 1.5) + vectors * 4.0 / max(p.K, 1)
     if p.plain:                     # a pixel's taps are read from as many places as it has channels
         turned *= 1 + 0.4 * p.planes / max(p.K, 1)
-    if p.cols_seen < 0.85 and p.K // max(p.cols_taps, 1) >= 128:
+    if p.cols_seen < 0.87 and p.K // max(p.cols_taps, 1) >= 128:
         p.skip = 2
         turned *= 1.04 * p.rows_seen * p.cols_seen
     elif p.rows_seen < 0.98:
         p.skip = 1
         turned *= p.rows_seen
     turned = turned * pixels + 0.35 * p.M / max(N, 1)
+    if p.M * p.K * itemsize > 1 << 20:
+        turned += 0.4 * p.M * pixels / 64
     if (p.K > 0 and V > 1 and turned < min(packed, plain)
             and p.panel * (vectors + 1) // 2 * itemsize <= CV_TURNED * (4 if p.skip > 0 else 1)):
         p.turned = 64

@@ -123,3 +123,92 @@ def test_norms_and_their_derivatives(shape):
             for t in (a, a, a * 2, a * 0, a):
                 want = t / (np.sqrt((t * t).sum()) or 1)
                 np.testing.assert_allclose(step(fastbp.tensor(t)).numpy(), want, rtol=1e-13)
+
+
+def bits(a):
+    """What can be compared: NaN of any sign are one."""
+    return np.where(np.isnan(a), np.nan, a).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(700, 1024), (520, 544), (70, 4096), (6600, 1024)])
+def test_rows_beyond_the_caches_have_the_bits_of_single_rows(shape, dtype, threads):
+    a = normal(*shape, dtype=dtype) * 3
+    a[1, 3], a[4, 9], a[5], a[6, :7] = np.inf, np.nan, -np.inf, -np.inf
+    v = normal(*shape, dtype=dtype)[::-1].copy()
+    v[4] = v[8] = 0
+    some = [0, 1, 2, 3, 4, 5, 6, 7, 8, shape[0] // 2, shape[0] - 2, shape[0] - 1]
+
+    def results(a, v):
+        x = fastbp.tensor(a, requires_grad=True)
+        y = x.softmax(-1)
+        y.backward(fastbp.tensor(v))
+        return [t.detach().numpy() for t in (y, x.grad, x.log_softmax(-1), x.logsumexp(-1))]
+
+    got = []
+    for k in (1, 3):
+        threads(k)
+        got.append(results(a, v))
+    for g, h in zip(*got):
+        assert bits(g) == bits(h)
+    for r in some:
+        for g, h in zip(got[0], results(a[r:r + 1], v[r:r + 1])):
+            assert bits(g[r:r + 1]) == bits(h), r
+    assert not got[0][1][4].any() and not got[0][1][8].any()        # a zero adjoint stays one, also where y is NaN
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 7, 16), (1, 300, 64), (2, 5, 700), (4, 1, 33), (1, 1100, 130)])
+def test_softmax_along_columns(shape, dtype, threads):
+    a = normal(*shape, dtype=dtype) * 3
+    a[0, 0, 3], a[0, -1, 4] = np.nan, -np.inf
+    v = normal(*shape, dtype=dtype)[::-1].copy()
+    v[:, :, 3] = v[:, :, 5] = 0
+    for f in (fastbp.softmax, fastbp.log_softmax):
+        got = []
+        for k, move in ((1, False), (3, False), (1, True)):
+            threads(k)
+            x = fastbp.tensor(np.moveaxis(a, 1, 2).copy() if move else a, requires_grad=True)
+            y = f(x, 2 if move else 1)
+            y.backward(fastbp.tensor(np.moveaxis(v, 1, 2).copy() if move else v))
+            got.append([np.moveaxis(t.detach().numpy(), 1, 2).copy() if move else t.detach().numpy() for t in (y, x.grad)])
+        for g, h, want in zip(*got):
+            assert bits(g) == bits(h)
+            single = dtype is np.float32
+            np.testing.assert_allclose(g, want, rtol=2e-5 if single else 1e-12, atol=2e-5 if single else 1e-13)
+        assert not got[0][1][:, :, 3].any() and not got[0][1][:, :, 5].any()
+
+
+@pytest.mark.parametrize("dtype", [fastbp.float32, fastbp.float64])
+def test_random_numbers_do_not_depend_on_how_many_are_drawn(dtype, threads):
+    many = 6_300_000 if dtype is fastbp.float32 else 3_200_000       # past the caches
+
+    def draw(n):
+        fastbp.manual_seed(11)
+        return [f(n, dtype=dtype).numpy() for f in (fastbp.rand, fastbp.randn)]
+
+    threads(3)
+    far = draw(many)
+    for n in (1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 1000):
+        for f, few in zip(far[:1], draw(n)[:1]):
+            assert f[:n].tobytes() == few.tobytes(), n
+    fastbp.manual_seed(11)
+    threads(1)
+    fastbp.rand(many, dtype=dtype)
+    assert fastbp.randn(many, dtype=dtype).numpy().tobytes() == far[1].tobytes()
+
+
+@pytest.mark.parametrize("shape, order, dims", [
+    ((30, 40), (1, 0), 0), ((30, 40), (1, 0), 1), ((30, 40), (1, 0), None), ((5, 6, 7), (0, 2, 1), 1), ((5, 6, 7), (2, 0, 1), 0),
+    ((5, 6, 7), (2, 0, 1), (0, 2)), ((5, 6, 7), (2, 1, 0), 1), ((5, 1, 7), (2, 1, 0), (0,))])
+def test_reductions_of_permuted_tensors(shape, order, dims):
+    a = normal(*shape, dtype=np.float64)
+    x, b = fastbp.tensor(a).permute(order), a.transpose(order)
+    for keep in (False, True):
+        for name, of in (("sum", np.sum), ("amax", np.max), ("amin", np.min), ("mean", np.mean)):
+            y = getattr(x, name)(keepdim=keep) if dims is None else getattr(x, name)(dims, keep)
+            want = of(b, dims, keepdims=keep and dims is not None)
+            assert y.numel() == want.size and (dims is None or y.shape == want.shape)
+            np.testing.assert_allclose(y.numpy().reshape(-1), want.reshape(-1), rtol=1e-12)
+    if not isinstance(dims, tuple):
+        assert np.array_equal(x.argmax(dims).numpy(), b.argmax(dims))

@@ -232,3 +232,25 @@ def test_triangle_indices_hold_in_a_recorded_step():
     step = fastbp.compile(lower)
     for k in range(5):
         assert step(fastbp.full((3, 3), float(k))).item() == 12 * k
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (40, 3), (3, 200), (0, 4), (4, 0)])
+def test_places_in_a_matrix(shape):
+    a = np.random.default_rng(2).standard_normal(shape) * (np.random.default_rng(3).random(shape) < 0.2)
+    assert np.array_equal(fastbp.nonzero(fastbp.tensor(a)).numpy(), np.argwhere(a))
+    for b in (a, a != 0, (a * 3).astype(np.int32), a.T):
+        x = fastbp.tensor(b)
+        assert (x.any().item(), x.all().item(), fastbp.count_nonzero(x).item()) == (b.any(), b.all(), np.count_nonzero(b))
+
+
+def test_equal_values():
+    for dtype in (np.float32, np.float64, np.int64, np.uint8, np.bool_):
+        a = np.arange(300).astype(dtype)
+        x = fastbp.tensor(a)
+        assert fastbp.equal(x, x) and fastbp.equal(x, fastbp.tensor(a)) and fastbp.equal(x[::2], fastbp.tensor(a[::2].copy()))
+        for k in (0, 63, 64, 299):
+            b = a.copy()
+            b[k] = not b[k]
+            assert not fastbp.equal(x, fastbp.tensor(b))
+    z = fastbp.zeros(3)
+    assert fastbp.equal(z, -z) and not fastbp.equal(z / z, z / z) and not fastbp.equal(z, fastbp.zeros(4))

@@ -400,3 +400,22 @@ def test_long_rows_as_the_stable_order(kind, n):
         low, high = float(x.min()) - 1, float(x.max()) + 1
         assert int(fastbp.histc(t, 7, low, high).sum()) == n
         np.testing.assert_allclose(fastbp.quantile(t, 0.3).numpy(), np.quantile(x, 0.3), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32])
+@pytest.mark.parametrize("n", [2, 10, 17, 100, 600, 3000])
+def test_first_ranks_are_those_of_the_stable_order(n, dtype):
+    rng = np.random.default_rng([n, np.dtype(dtype).num])
+    a = rng.integers(-9, 9, (5, n)).astype(dtype)           # many ties
+    a[1], a[2] = np.sort(a[1]), -np.sort(-a[2])
+    if dtype in (np.float32, np.float64):
+        a[3] = rng.standard_normal(n) * 1e30
+        a[4, ::3] = np.nan
+    for k in sorted({1, min(n, 3), min(n, 16), min(n, 17)}):
+        values, at = fastbp.topk(fastbp.tensor(a), k)
+        order = np.array([sorted(range(n), key=lambda i, row=row: (not np.isnan(row[i]), 0 if np.isnan(row[i]) else -row[i]))[:k]
+                          for row in a])
+        assert np.array_equal(at.numpy(), order)
+        assert np.array_equal(values.numpy(), np.take_along_axis(a, order, 1), equal_nan=dtype in (np.float32, np.float64))
+        values, at = fastbp.kthvalue(fastbp.tensor(a), k)
+        assert np.array_equal(at.numpy(), np.argsort(a, 1, kind="stable")[:, k - 1])

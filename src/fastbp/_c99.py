@@ -229,15 +229,17 @@ static void logsumexp_S(T* y, const T* x, int64_t outer, int64_t red, int64_t in
 }
 """,
     "softmax": """
-static void softmax_S(T* y, const T* x, int64_t rows, int64_t cols, int logarithm)
+static void softmax_S(T* y, const T* x, int64_t rows, int64_t cols, int64_t inner, int logarithm)
 {
-    int64_t r, j;
-    for (r = 0; r < rows; r++, x += cols, y += cols) {
-        double m = x[0], t = 0;
-        for (j = 1; j < cols; j++) m = x[j] > m ? x[j] : m;
-        for (j = 0; j < cols; j++) t += exp(x[j] - m);
-        for (j = 0; j < cols; j++) y[j] = (T)(logarithm ? x[j] - m - log(t) : exp(x[j] - m) / t);
-    }
+    int64_t r, i, j;
+    for (r = 0; r < rows; r++, x += (cols - 1) * inner, y += (cols - 1) * inner)
+        for (i = 0; i < inner; i++, x++, y++) {
+            double m = x[0], t = 0;
+            for (j = 1; j < cols; j++) m = x[j * inner] > m ? x[j * inner] : m;
+            for (j = 0; j < cols; j++) t += exp(x[j * inner] - m);
+            for (j = 0; j < cols; j++)
+                y[j * inner] = (T)(logarithm ? x[j * inner] - m - log(t) : exp(x[j * inner] - m) / t);
+        }
 }
 """,
     "layer_norm": """
@@ -627,7 +629,8 @@ class _Writer:
             largest = int(kernel.endswith("max"))
             yield f"        {self.helper('peak', dtype)}({results}, {p[1]}, {', '.join(shape[:3])}, {largest});"
         elif kernel in ("softmax", "log_softmax"):
-            yield f"        {self.helper('softmax', dtype)}({p[0]}, {p[1]}, {shape[0]}, {shape[1]}, {int(kernel[0] == 'l')});"
+            yield (f"        {self.helper('softmax', dtype)}({p[0]}, {p[1]}, {shape[0]}, {shape[1]}, "
+                   f"{int(shape[2]) or 1}, {int(kernel[0] == 'l')});")
         elif kernel == "layer_norm":
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {shape[0]}, {shape[1]}, {_c_double(c.get(0, 0))});"
         elif kernel == "batch_norm":

@@ -40,7 +40,7 @@ from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM, PyTuple_CheckExact
 from libc.math cimport floor as c_floor, pow as c_pow, sqrt as c_sqrt, INFINITY, NAN
 from libc.stdlib cimport malloc, calloc, realloc, free
-from libc.string cimport memcpy, memmove, memset, memcmp
+from libc.string cimport memchr, memcpy, memmove, memset, memcmp
 
 from fastbp._kernels.abi cimport *
 

@@ -12,13 +12,16 @@ cdef int rows_of(str op, Tensor x, int64_t dim) except -1:
 
 
 cdef Tensor run_rows(int kernel, int op, Tensor a, Tensor b, int d):
-    """A row kernel y = f(a[, b]) along dimension d; other dimensions than the last go through a copy."""
+    """A row kernel y = f(a[, b]) along dimension d: rows, or columns of [outer, size, inner].  Few values next to one another
+    go through a copy."""
     cdef Tensor y, x = a, z = b
     cdef Instr I
-    cdef bint moved = d != a.nd - 1 and a.nd > 0
+    cdef int64_t inner = shape_product(a.nd - d - 1, a.dims + d + 1) if a.nd else 1
+    cdef bint moved = d != a.nd - 1 and a.nd > 0 and inner < 16
     if moved:
         x = swap_last(a, d)
         z = swap_last(b, d) if b is not None else None
+        inner = 1
     if not x.bits & B_CONTIGUOUS:
         x = copied(x, x.code)
     y = fresh_like(x)
@@ -29,10 +32,12 @@ cdef Tensor run_rows(int kernel, int op, Tensor a, Tensor b, int d):
         if not z.bits & B_CONTIGUOUS:
             z = copied(z, z.code)
         set_operand(&I.arg[2], z)
-    I.shape[1] = x.dims[x.nd - 1] if x.nd else 1
-    I.shape[0] = x.n // I.shape[1] if I.shape[1] else 0
-    I.n = I.shape[0]
-    I.cost = 10.0 + 0.5 * I.shape[1]
+    I.shape[1] = x.dims[x.nd - 1 if moved else d] if x.nd else 1
+    I.shape[2] = inner
+    I.shape[0] = x.n // (I.shape[1] * inner) if x.n else 0
+    I.n = I.shape[0] * inner
+    I.grain = 1 if inner == 1 else 64
+    I.cost = (10.0 if inner == 1 else 0.0) + 0.5 * I.shape[1]
     execute(&I)
     return whole(swap_last(y, d)) if moved else y
 

@@ -129,9 +129,10 @@ cdef str reach(const Instr* I, Reach* q):
         whole_of(q, 1, n)
         return None if I.narg == 2 and I.n == m and red > 0 else "sizes"
     if I.opcode == K_softmax or I.opcode == K_log_softmax:
-        whole_of(q, 0, many(outer, red))
-        whole_of(q, 1, many(outer, red))
-        return None if I.narg == 2 and I.n == outer and red > 0 else "sizes"
+        inner = inner if inner > 0 else 1       # programs of before columns were
+        whole_of(q, 0, many(many(outer, inner), red))
+        whole_of(q, 1, many(many(outer, inner), red))
+        return None if I.narg == 2 and I.n == many(outer, inner) and red > 0 else "sizes"
     if I.opcode == K_layer_norm:
         whole_of(q, 0, many(outer, red))
         whole_of(q, 1, outer)

@@ -325,10 +325,9 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
     if not replacement and num_samples > (w > 0).sum(1).min():
         raise ValueError(f"multinomial: {num_samples} samples without replacement from fewer positive weights.")
     if replacement:
-        u = rand(w.shape[0], num_samples, generator=generator, dtype=float64).numpy()
+        u = rand(w.shape[0], num_samples, generator=generator, dtype=float64)
         c = w.cumsum(1) / w.sum(1, keepdims=True)
-        picks = numpy.stack([numpy.searchsorted(c[k], u[k], side="right") for k in range(w.shape[0])])
-        return from_numpy(numpy.minimum(picks, w.shape[1] - 1).astype("int64"))
+        return search_sorted(from_numpy(c), u, True).clamp(max=w.shape[1] - 1)
     u = rand(*w.shape, generator=generator, dtype=float64).numpy()
     with numpy.errstate(divide="ignore"):
         race = -numpy.log1p(-u) / w

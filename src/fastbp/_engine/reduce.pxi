@@ -34,13 +34,53 @@ cdef struct Reduction:
     int64_t dims[MAXDIM]
 
 
-cdef Tensor arranged(Tensor x, int mask, bint keepdim, Reduction* r):
-    """x contiguous with the reduced dimensions adjacent; fills the sizes and the result's shape."""
+cdef Tensor in_memory_order(Tensor x, int* mask):
+    """x, not contiguous, with its dimensions as they lie in memory, and the mask of them; x itself where that leaves gaps or
+    moves kept dimensions past each other."""
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t steps[MAXDIM]
+    cdef int order[MAXDIM]
+    cdef int d, k, last = -1, found = 0
+    for d in range(x.nd):
+        k = d
+        while k > 0 and x.steps[order[k - 1]] < x.steps[d]:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = d
+    for k in range(x.nd):
+        d = order[k]
+        dims[k] = x.dims[d]
+        steps[k] = x.steps[d]
+        if mask[0] >> d & 1:
+            found |= 1 << k
+        elif x.dims[d] > 1:
+            if d < last:
+                return x
+            last = d
+    if not is_contiguous(x.nd, dims, steps):
+        return x
+    x = detached(x)
+    memcpy(x.dims, dims, x.nd * sizeof(int64_t))
+    memcpy(x.steps, steps, x.nd * sizeof(int64_t))
+    x.bits = B_CONTIGUOUS
+    mask[0] = found
+    return x
+
+
+cdef Tensor arranged(Tensor x, int mask, bint keepdim, bint any_order, Reduction* r):
+    """x contiguous with the reduced dimensions adjacent; fills the sizes and the result's shape.  any_order: the reduced values
+    may be taken as they lie in memory."""
     cdef int64_t order[MAXDIM]
     cdef int64_t dims[MAXDIM]
     cdef int d, first = -1, last = -1, k
     cdef bint adjacent = True
     r.nd = 0
+    for d in range(x.nd):
+        if mask >> d & 1 == 0 or keepdim:
+            r.dims[r.nd] = 1 if mask >> d & 1 else x.dims[d]
+            r.nd += 1
+    if any_order and x.nd > 1 and not x.bits & B_CONTIGUOUS:
+        x = in_memory_order(x, &mask)
     for d in range(x.nd):
         if mask >> d & 1:
             if first < 0:
@@ -48,12 +88,6 @@ cdef Tensor arranged(Tensor x, int mask, bint keepdim, Reduction* r):
             elif last != d - 1:
                 adjacent = False
             last = d
-            if keepdim:
-                r.dims[r.nd] = 1
-                r.nd += 1
-        else:
-            r.dims[r.nd] = x.dims[d]
-            r.nd += 1
     r.outer = 1
     r.red = 1
     r.inner = 1
@@ -107,7 +141,8 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
     cdef Tensor y, part
     cdef int64_t dims[3]
     cdef int64_t chunks
-    x = arranged(x, mask, keepdim, &r)
+    # positions count in order; sums of squares have rows only
+    x = arranged(x, mask, keepdim, kernel != K_argmax and kernel != K_argmin and kernel != K_sum_squares, &r)
     y = fresh(code, r.nd, r.dims)
     if (kernel == K_sum or kernel == K_sum_squares) and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
         chunks = r.red // CHUNK

@@ -196,19 +196,7 @@ cdef inline real row_dot(const real* a, const real* b, int64_t n) noexcept nogil
 
 # ---------------------------------------------------------------- softmax
 
-# y = e q for a row of 32 values or more that e, in L1, holds; the row after x is asked for in turn
-cdef inline void row_scaled(real* y, const real* e, const real* x, real q, int64_t n) noexcept nogil:
-    cdef real t[ROW_SIDE]
-    cdef int64_t i = 0
-    cdef int j
-    while i < n:
-        row_ask(x + n + i)
-        for j in range(ROW_SIDE): t[j] = e[i + j] * q
-        row_put(True, y + i, t)
-        i += ROW_SIDE
-
 cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
-    cdef real e[ROW_NEAR]
     cdef real b[ROW_SIDE * ROW_SIDE]
     cdef real m[ROW_SIDE]
     cdef real s[ROW_SIDE]
@@ -218,21 +206,21 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
     cdef real q
     cdef real* a
     cdef bint far = row_far(I, sizeof(real))
-    cdef bint past = row_past(I, y, sizeof(real)) and n <= ROW_NEAR
     cdef const real* x = <const real*>I.arg[1].data + lo * n
-    if n == 0: return ST_OK
+    if n == 0 or lo >= hi: return ST_OK
+    if I.shape[2] > 1: return col_softmax(False, y, I, lo, hi)
+    if row_flows(I, sizeof(real)):
+        if row_past(I, y, sizeof(real)): row_flow_rows(FLOW_SCALED, True, y + lo * n, x, hi - lo, n)
+        else: row_flow_rows(FLOW_SCALED, False, y + lo * n, x, hi - lo, n)
+        return ST_OK
     y += lo * n
     while lo < hi:
         k = min(hi - lo, <int64_t>ROW_SIDE)
         if n >= ROW_SIDE:
             k = 1
-            if past:
-                q = 1 / row_expsum(True, e, x, n, row_max(x, n), 0)
-                row_scaled(y, e, x, q, n)
-            else:
-                row_ahead(far, x + n, n)
-                q = 1 / row_expsum(True, y, x, n, row_max(x, n), 0)
-                for c in range(n): y[c] *= q
+            row_ahead(far, x + n, n)
+            q = 1 / row_expsum(True, y, x, n, row_max(x, n), 0)
+            for c in range(n): y[c] *= q
         elif k < ROW_ALONE:
             k = 1
             q = 1 / row_short(False, b, m, x, n)
@@ -248,7 +236,6 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
         x += k * n
         y += k * n
         lo += k
-    if past: fbp_stream_end()
     return ST_OK
 
 cdef int softmax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
@@ -267,16 +254,20 @@ cdef int row_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) 
     cdef int64_t n = I.shape[1]
     cdef int64_t i, c
     cdef int j
-    cdef real d
+    cdef real d = 0
     cdef bint past = row_past(I, gx, sizeof(real))
+    cdef bint known = False
     cdef const real* gy = <const real*>I.arg[1].data
     cdef const real* y = <const real*>I.arg[2].data
+    if I.shape[2] > 1: return col_softmax_backward(False, gx, I, lo, hi)
     gx += lo * n
     gy += lo * n
     y += lo * n
     for i in range(lo, hi):
-        d = row_dot(gy, y, n)
-        if d != d and row_is_zero(gy, n):       # a zero adjoint stays one, also where y is NaN
+        if not known: d = row_dot(gy, y, n)
+        known = past and i + 1 < hi and d == d
+        if known: d = row_back_flow(gx, gy, y, d, n)
+        elif d != d and row_is_zero(gy, n):     # a zero adjoint stays one, also where y is NaN
             for c in range(n): gx[c] = 0
         elif past:
             c = 0
@@ -317,8 +308,13 @@ cdef int row_log_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexce
     cdef int64_t k, r, c
     cdef bint past = row_past(I, y, sizeof(real))
     cdef const real* x = <const real*>I.arg[1].data + lo * n
-    if n == 0: return ST_OK
+    if n == 0 or lo >= hi: return ST_OK
+    if I.shape[2] > 1: return col_softmax(True, y, I, lo, hi)
     y += lo * n
+    if row_flows(I, sizeof(real)):
+        if past: row_flow_rows(FLOW_LOWER, True, y, x, hi - lo, n)
+        else: row_flow_rows(FLOW_LOWER, False, y, x, hi - lo, n)
+        return ST_OK
     while lo < hi:
         k = row_logs(m, s, x, min(hi - lo, <int64_t>ROW_SIDE), n)
         for r in range(k):
@@ -353,6 +349,7 @@ cdef int row_log_softmax_backward(real* gx, const Instr* I, int64_t lo, int64_t 
     cdef const real* gy = <const real*>I.arg[1].data + lo * n
     cdef const real* y = <const real*>I.arg[2].data + lo * n
     if n == 0: return ST_OK
+    if I.shape[2] > 1: return col_softmax_backward(True, gx, I, lo, hi)
     gx += lo * n
     while lo < hi:
         k = 1

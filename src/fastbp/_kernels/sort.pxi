@@ -13,6 +13,7 @@
 
 cdef enum:
     SORT_FEW = 24           # up to so many: insertion
+    SORT_FIRST = 16         # first ranks that are kept while the row is read
     SORT_DIGIT = 11         # bits of a digit at most: 2048 counters of 8 bytes stay in L1
     SORT_BUCKETS = 2048
     SORT_BLOCKS = 64        # parts of a long row that are dealt at the same time
@@ -208,6 +209,25 @@ cdef inline void sort_write(sortable* values, int64_t* at, const sortable* x, co
 
 # ---------------------------------------------------------------- rows that fit the workspace, a row a unit
 
+# The first k ranks, in order: most values are no more than compared with the last of them.  The first ten of 100 rows of 100
+# doubles: 180 -> 83 us (Xeon)
+cdef inline void sort_first(sort_item* a, const sortable* x, int64_t n, int64_t k, uint64_t base, uint64_t flip,
+                            bint bare) noexcept nogil:
+    cdef int64_t i, j, m = 0
+    cdef sort_item t
+    for i in range(n):
+        t = sort_make(a[0], sort_key(x[i], flip, bare) - base, i, bare)
+        if m == k:
+            if sort_bits(t) >= sort_bits(a[k - 1]): continue
+            j = k - 1
+        else:
+            j = m
+            m += 1
+        while j > 0 and sort_bits(a[j - 1]) > sort_bits(t):
+            a[j] = a[j - 1]
+            j -= 1
+        a[j] = t
+
 cdef inline void sort_row(sortable* values, int64_t* at, const sortable* x, int64_t n, int64_t first, int64_t last,
                           uint64_t base, int bits, uint64_t flip, sort_item* a, bint bare) noexcept nogil:
     cdef int64_t count[256]
@@ -216,7 +236,11 @@ cdef inline void sort_row(sortable* values, int64_t* at, const sortable* x, int6
     cdef int shift = bits - 8 if bits > 8 else 0
     rank = 0
     m = 0
-    if n <= 512 or (last - first) * 4 > n or bits == 0:
+    if first == 0 and last <= SORT_FIRST and n > last:
+        sort_first(a, x, n, last, base, flip, bare)
+        sort_write(values, at, x, a, last, 0, 0, last, base, flip, bare)
+        return
+    if n <= 96 or (last - first) * 4 > n or bits == 0:
         for i in range(n): a[i] = sort_make(a[0], sort_key(x[i], flip, bare) - base, i, bare)
         m = n
     else:                               # few ranks are asked for: only the buckets that hold them

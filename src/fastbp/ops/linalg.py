@@ -542,6 +542,8 @@ def _power(x, p, dims, keepdim):
     """(sum |x|^p)^(1/p); its gradient is 0 where the norm, or for p < 2 an element, is 0."""
     if p == 2:
         s = (x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim)  # half: in its rounding
+        if not F.differentiated(x):
+            return F.sqrt(s)
         none = s == 0
         if not (F.recording() or F.anywhere(none)):     # a recording holds for other values too
             return F.sqrt(s)
@@ -562,8 +564,8 @@ def _order(name, ord):
 
 def _vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     x = _in_dtype("linalg.vector_norm", x, dtype)
-    if type(ord) in (int, float) and ord == 2 and dim is None and x.ndim:
-        return _power(x, 2, None, keepdim)
+    if type(ord) in (int, float) and ord == 2 and x.ndim and (dim is None or (type(dim) is int and -x.ndim <= dim < x.ndim)):
+        return _power(x, 2, dim, keepdim)
     p, dims = _order("linalg.vector_norm", ord), dims_of("linalg.vector_norm", dim, x.ndim)
     if x.ndim == 0:
         y = _vector_norm(x.unsqueeze(0), p, 0)

@@ -358,8 +358,8 @@ def _triangle(op, input, diagonal, lower):
     if input.ndim < 2:
         raise F.ShapeError(f"{op}: {list(input.shape)} must have at least two dimensions.")
     rows, columns = input.shape[-2:]
-    gap = F.arange(columns) - F.arange(rows).reshape(rows, 1)
-    return F.where(gap <= diagonal if lower else gap >= diagonal, input, F.zeros((), dtype=input.dtype))
+    column, last = F.arange(columns), F.arange(diagonal, rows + diagonal).reshape(rows, 1)
+    return F.where(column <= last if lower else column >= last, input, F.zeros((), dtype=input.dtype))
 
 
 def _tril(input, diagonal=0):

@@ -123,8 +123,9 @@ def _median_along(input, dim, keepdim):
     dim = _check_median("median", input, dim)
     n = _length(input, dim)
     if input.dtype.is_floating_point and input.numel():
-        missing = F.isnan(input.detach())
-        if F.recording() or F.anywhere(missing):        # NaN is the median of what has one: the first of them
+        # NaN is the median of what has one: the first of them
+        if F.recording() or F.anywhere(F.isnan(F.amax(input.detach(), dim if input.ndim else None))):
+            missing = F.isnan(input.detach())
             count = missing.sum(dim, True)
             return _at_ranks("median", input, F.where(count > 0, n - count, (n - 1) // 2), dim, keepdim)
     return _one_rank("median", input, (n - 1) // 2, dim, keepdim)

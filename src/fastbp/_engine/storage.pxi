@@ -39,8 +39,8 @@ cdef extern from *:
     #define fbp_allow(p, n) ((void)(p), (void)(n))
     #endif
 
-    /* Memory that kernels work in: whole huge pages, where it is more than a part of one (float64 and float32 1024^3 2 to 3 % faster,
-       Intel Xeon: packed operands lie evenly in L2). */
+    /* Memory that kernels work in: whole huge pages, where it is more than a part of one (float64 and float32 1024^3
+       2 to 3 % faster, Intel Xeon: packed operands lie evenly in L2). */
     static void* fbp_alloc_room(size_t n) {
     #if !defined(_WIN32) && defined(MADV_HUGEPAGE)
         const size_t page = 2u << 20;

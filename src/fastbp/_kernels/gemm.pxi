@@ -117,9 +117,9 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
             j.swapped = True
             mm_swap(j)
         elif j.csb == 1 and (j.M <= 2 * MM_MR or (j.M <= 64 and j.N <= 64 and j.K <= 64)
-                           or j.K * j.N * itemsize <= 24576
-                           or (j.rsb * itemsize <= MM_LINES and (j.csa == 1 or j.rsa == 1 and j.M * j.K * itemsize <= MM_NB)
-                               and j.M * itemsize % 4096 != 0)):
+                             or j.K * j.N * itemsize <= 24576
+                             or (j.rsb * itemsize <= MM_LINES and (j.csa == 1 or j.rsa == 1 and j.M * j.K * itemsize <= MM_NB)
+                                 and j.M * itemsize % 4096 != 0)):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
     j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))

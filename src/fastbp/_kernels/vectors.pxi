@@ -6,6 +6,9 @@
 # May be changed: the inside of any function, as long as its measured bound (the comment above it) does not get worse; what an
 # element gets must depend on nothing but its own value.  Times: one element, one core of a Xeon with AVX-512,
 # 4,096 in L1; in brackets the plain loop.
+# Where the numbers come from: our own fits, on each interval by itself, in 50 digits (mpmath): for float the least largest
+# relative error (weighted least squares, weights raised where the error is largest, until it levels), then rounded; for double
+# interpolation in Chebyshev's points (Trefethen, Approximation Theory and Approximation Practice, ch. 2-8).
 
 cdef extern from *:
     """

@@ -151,8 +151,8 @@ def test_interrupt_leaves_tensors_readable_and_the_next_call_right():
         whole = time.perf_counter() - began
         w.data.copy_(kept)
         timer = threading.Timer(whole * part, lambda: os.kill(os.getpid(), signal.SIGINT))
-        timer.start()
         try:
+            timer.start()           # the signal may come before it returns
             for _ in range(30):
                 f(x)
             pytest.fail("not interrupted")

@@ -478,8 +478,8 @@ def test_interrupted(eager_stages):
         began = time.perf_counter()
         c(x)
         timer = threading.Timer((time.perf_counter() - began) / 3, lambda: os.kill(os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
+            timer.start()           # the signal may come before it returns
             for _ in range(50):
                 c(x)
         timer.join()

@@ -2,7 +2,8 @@
 # tiles, how a tile is walked.  Must stay: the scores of all queries with all keys are never in memory at once, and a
 # result is made of tiles whose bounds depend on the lengths alone.
 #
-# Forward (Milakov and Gimelshein, 2018; Dao et al., 2022): for 64 queries, the keys 64 at a time; m is the largest score
+# Forward (Milakov and Gimelshein, 2018; Dao et al., 2022): for 64 queries, the keys 64 at a time (some neighbours together,
+# which share the packed keys and change no query's sums); m is the largest score
 # so far, l the sum of exp(score - m), o the sum of exp(score - m) V.  When m grows, l and o are scaled.  Kept for the
 # backward pass: the logarithm of each row's sum, m + log(l), +inf for a row that may look at nothing.  Backward: the
 # probabilities are computed again; with P the probabilities, D = sum(o do) and dS = P (do V^T - D) scale:
@@ -16,6 +17,7 @@
 
 cdef enum:
     ATT = 64                # queries, and keys, of a tile
+    ATT_Q = 256             # queries that are taken together: a multiple of ATT; their tile of scores stays in L2
     ATT_ADD = 1             # a mask that is added
     ATT_ALLOW = 2           # a mask that is true where a query may look
 
@@ -102,21 +104,40 @@ cdef inline void att_exp(real* s, real base) noexcept nogil:
         d = k_exp(d)
         s[j] = d if s[j] != -<real>KF_INF else <real>0
 
-# A row of scores becomes exp(s - m): returns what older sums are to be multiplied by.
-cdef inline real att_row(real* s, real* m, real* l) noexcept nogil:
+# Scores of a row in place, scaled and without a mask; returns the largest.
+cdef inline real att_scaled_top(real* s, real scale) noexcept nogil:
     cdef real t[ROW_SIDE]
-    cdef real top, base, alpha
+    cdef int j
+    for j in range(ROW_SIDE):
+        s[j] = s[j] * scale
+        s[j + ROW_SIDE] = s[j + ROW_SIDE] * scale
+        t[j] = s[j] if s[j] > s[j + ROW_SIDE] else s[j + ROW_SIDE]
+    return red_fold(RED_MAX, t)
+
+cdef inline real att_top(const real* s) noexcept nogil:
+    cdef real t[ROW_SIDE]
     cdef int j
     for j in range(ROW_SIDE): t[j] = s[j] if s[j] > s[j + ROW_SIDE] else s[j + ROW_SIDE]
-    top = red_fold(RED_MAX, t)
-    top = top if top > m[0] else m[0]
-    base = top if top != -<real>KF_INF else <real>0
-    alpha = k_exp(m[0] - base) if m[0] != -<real>KF_INF else <real>0
-    att_exp(s, base)
+    return red_fold(RED_MAX, t)
+
+# Rows [i0, n): m becomes the largest score so far where `top` is the tile's, alpha what older sums are to be multiplied by.
+cdef inline void att_tops(int64_t i0, int64_t n, const real* top, real* m, real* alpha) noexcept nogil:
+    cdef int64_t i
+    cdef real t, d
+    for i in range(i0, n):
+        t = top[i] if top[i] > m[i] else m[i]
+        d = m[i] - (t if t != -<real>KF_INF else <real>0)
+        d = k_exp(d if m[i] != -<real>KF_INF else <real>0)
+        alpha[i] = d if m[i] != -<real>KF_INF else <real>0
+        m[i] = t
+
+# A row of scores becomes exp(s - m); returns their sum.
+cdef inline real att_row(real* s, real m) noexcept nogil:
+    cdef real t[ROW_SIDE]
+    cdef int j
+    att_exp(s, m if m != -<real>KF_INF else <real>0)
     for j in range(ROW_SIDE): t[j] = s[j] + s[j + ROW_SIDE]
-    l[0] = l[0] * alpha + red_fold(RED_SUM, t)
-    m[0] = top
-    return alpha
+    return red_fold(RED_SUM, t)
 
 cdef inline const char* att_mask_at(const Instr* I, int which, int64_t batch, int64_t row, int64_t col,
                                     const AttGeo* g) noexcept nogil:
@@ -140,12 +161,14 @@ cdef inline void att_keep(real* m, const AttGeo* g, int64_t row, int64_t k0) noe
 
 cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef AttGeo g
-    cdef int64_t u, batch, q0, qn, k0, kn, i, j, end, blocks
-    cdef real scale = <real>I.c[0].f, alpha, r
+    cdef int64_t u = lo, batch, q0, qn, k0, kn, i0, i, j, end, blocks, lim
+    cdef real scale = <real>I.c[0].f, r
     cdef real* s = <real*>ws
-    cdef real* m = s + ATT * ATT
-    cdef real* l = m + ATT
-    cdef char* pack = <char*>(l + ATT)
+    cdef real* m = s + ATT_Q * ATT
+    cdef real* l = m + ATT_Q
+    cdef real* top = l + ATT_Q
+    cdef real* alpha = top + ATT_Q
+    cdef char* pack = <char*>(alpha + ATT_Q)
     cdef real* o
     cdef real* row
     cdef real* lse
@@ -158,10 +181,12 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
         memcpy(&g.seed, I.arg[6].data, 8)
         if lo == 0: memcpy(<real*>I.arg[1].data + I.n // ((g.L + ATT - 1) // ATT) * g.L, &g.seed, 8)
     blocks = (g.L + ATT - 1) // ATT
-    for u in range(lo, hi):
+    while u < hi:
         batch = u // blocks
         q0 = u % blocks * ATT
-        qn = min(g.L - q0, <int64_t>ATT)
+        i = min(hi - u, <int64_t>(ATT_Q // ATT))
+        qn = min(g.L - q0, i * ATT)
+        u += (qn + ATT - 1) // ATT
         q = <const real*>I.arg[2].data + mm_batch(I, 2, batch) + q0 * g.rq
         k = <const real*>I.arg[3].data + mm_batch(I, 3, batch)
         v = <const real*>I.arg[4].data + mm_batch(I, 4, batch)
@@ -175,18 +200,26 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
         k0 = 0
         while k0 < end:
             kn = min(end - k0, <int64_t>ATT)
-            att_product(qn, kn, g.E, q, g.rq, 1, k + k0 * g.rk, 1, g.rk, s, ATT, False, pack)
-            for i in range(qn):
-                att_mask(s + i * ATT, ATT, scale, g.kind, att_mask_at(I, 5, batch, q0 + i, k0, &g), g.cm,
-                         att_limit(&g, q0 + i, k0, kn))
-                alpha = att_row(s + i * ATT, m + i, l + i)
-                if k0 > 0 and alpha != 1:
+            i0 = max(k0 - q0, <int64_t>0) if g.causal else 0        # tiles of queries before look at none of these keys
+            att_product(qn - i0, kn, g.E, q + i0 * g.rq, g.rq, 1, k + k0 * g.rk, 1, g.rk, s + i0 * ATT, ATT, False, pack)
+            for i in range(i0, qn):
+                lim = att_limit(&g, q0 + i, k0, kn)
+                if lim == ATT and g.kind == 0:
+                    top[i] = att_scaled_top(s + i * ATT, scale)
+                else:
+                    att_mask(s + i * ATT, ATT, scale, g.kind, att_mask_at(I, 5, batch, q0 + i, k0, &g), g.cm, lim)
+                    top[i] = att_top(s + i * ATT)
+            att_tops(i0, qn, top, m, alpha)
+            for i in range(i0, qn):
+                l[i] = l[i] * alpha[i] + att_row(s + i * ATT, m[i])
+                if k0 > 0 and alpha[i] != 1:
                     row = o + i * g.V
-                    for j in range(g.V): row[j] *= alpha
+                    r = alpha[i]
+                    for j in range(g.V): row[j] *= r
                 if g.drop > 0:
                     att_keep(keep, &g, batch * g.L + q0 + i, k0)
                     for j in range(ATT): s[i * ATT + j] *= keep[j]
-            att_product(qn, g.V, kn, s, ATT, 1, v + k0 * g.rv, g.rv, 1, o, g.V, k0 > 0, pack)
+            att_product(qn - i0, g.V, kn, s + i0 * ATT, ATT, 1, v + k0 * g.rv, g.rv, 1, o + i0 * g.V, g.V, k0 > 0, pack)
             k0 += kn
         for i in range(qn):
             row = o + i * g.V
@@ -220,8 +253,8 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef int64_t batch, q0, qn, k0, kn, i, j
     cdef real scale = <real>I.c[0].f, d
     cdef real* p = <real*>ws
-    cdef real* s = p + ATT * ATT
-    cdef real* D = s + ATT * ATT
+    cdef real* s = p + ATT_Q * ATT
+    cdef real* D = s + ATT_Q * ATT
     cdef char* pack
     cdef real* dq
     cdef real* dk
@@ -266,7 +299,7 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
             kn = min(g.S - k0, <int64_t>ATT)
             q0 = k0 // ATT * ATT if g.causal else 0
             while q0 < g.L:
-                qn = min(g.L - q0, <int64_t>ATT)
+                qn = min(g.L - q0, <int64_t>ATT_Q)
                 att_product(qn, kn, g.E, q + q0 * g.rq, g.rq, 1, k + k0 * g.rk, 1, g.rk, p, ATT, False, pack)
                 if strong: att_strong(False, qn, kn, g.V, go + q0 * g.V, g.V, 1, v + k0 * g.rv, 1, g.rv, s, ATT, False)
                 else: att_product(qn, kn, g.V, go + q0 * g.V, g.V, 1, v + k0 * g.rv, 1, g.rv, s, ATT, False, pack)
@@ -312,4 +345,4 @@ cdef int attention_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) no
 
 cdef int64_t attention_workspace(const Instr* I) noexcept nogil:
     cdef int64_t itemsize = 4 if I.dtype == DT_F32 else 8
-    return (2 * ATT * ATT + 2 * ATT + I.c[2].i) * itemsize + att_packing(max(I.c[4].i, I.c[5].i, <int64_t>ATT), itemsize)
+    return (2 * ATT_Q * ATT + 4 * ATT_Q + I.c[2].i) * itemsize + att_packing(max(I.c[4].i, I.c[5].i, <int64_t>ATT_Q), itemsize)

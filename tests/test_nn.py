@@ -783,6 +783,19 @@ def test_clip_grad_norm(norm_type):
     assert nn.utils.clip_grad_norm_([], 1.0).item() == 0.0
 
 
+def test_clip_grad_norm_has_a_tangent():
+    """d(g c / |g|) = c (dg - g (g dg) / |g|^2) / |g|: the factor depends on the gradients too."""
+    from fastbp.autograd import forward_ad
+    p = nn.Parameter(fastbp.zeros(3, dtype=fastbp.float64))
+    g, dg = np.array([3.0, 4.0, 0.0]), np.array([1.0, 0.5, -2.0])
+    with forward_ad.dual_level():
+        p.grad = forward_ad.make_dual(tensor(g), tensor(dg))
+        nn.utils.clip_grad_norm_(p, 2.0)
+        value, tangent = forward_ad.unpack_dual(p.grad)
+        close(value, 2 * g / 5)
+        close(tangent, 2 * (dg - g * (g @ dg) / 25) / 5)
+
+
 def test_clip_grad_value_and_vectors():
     p = nn.Parameter(fastbp.zeros(3))
     p.grad = T([-5.0, 0.5, 5.0])

@@ -461,26 +461,10 @@ def numel(Tensor input not None):
     return input.n
 
 
-cdef bint same_floats(const float* a, const float* b, int64_t n) noexcept nogil:
+cdef bint same_floats(const cython.floating* a, const cython.floating* b, int64_t n) noexcept nogil:
     cdef int64_t i = 0
     cdef int j, other
-    while i + 64 <= n:
-        other = 0
-        for j in range(64):
-            other |= a[i + j] != b[i + j]
-        if other:
-            return False
-        i += 64
-    for i in range(i, n):
-        if a[i] != b[i]:
-            return False
-    return True
-
-
-cdef bint same_doubles(const double* a, const double* b, int64_t n) noexcept nogil:
-    cdef int64_t i = 0
-    cdef int j, other
-    while i + 64 <= n:
+    while i + 64 <= n:              # a block has one exit, so that it is compared in vectors
         other = 0
         for j in range(64):
             other |= a[i + j] != b[i + j]
@@ -505,7 +489,7 @@ def equal(Tensor input not None, Tensor other not None):
         if input.code == DT_F32:
             return same_floats(<const float*>input.ptr, <const float*>other.ptr, input.n)
         if input.code == DT_F64:
-            return same_doubles(<const double*>input.ptr, <const double*>other.ptr, input.n)
+            return same_floats(<const double*>input.ptr, <const double*>other.ptr, input.n)
         if CATEGORY[input.code] != 2:
             return not input.n or memcmp(input.ptr, other.ptr, input.n * ITEM[input.code]) == 0
     return not input.n or not bool(binary(OP_ne, detached(input), detached(other)).any())

@@ -138,13 +138,13 @@ cdef inline int rng_more(uint64_t seed, uint64_t offset, int64_t at, int64_t hi,
     rng_words(seed, offset + <uint64_t>(at >> 2), stream, w)
     return 1
 
-# n numbers in [0, 1) with 24 or 53 bits from their words, double's from two streams
-cdef inline void rng_unit(real* u, const uint32_t* w, const uint32_t* v, int n) noexcept nogil:
+# u[0..RNG_N) in [0, 1) with 24 or 53 bits from their words, double's from two streams
+cdef inline void rng_unit(real* u, const uint32_t* w, const uint32_t* v) noexcept nogil:
     cdef int j
     if real is float:
-        for j in range(n): u[j] = <float><int32_t>(w[j] >> 8) * <float>(1.0 / 16777216.0)
+        for j in range(RNG_N): u[j] = <float><int32_t>(w[j] >> 8) * <float>(1.0 / 16777216.0)
     else:
-        for j in range(n):          # 27 and 26 bits: conversions from int32_t are what every instruction set has
+        for j in range(RNG_N):      # 27 and 26 bits: conversions from int32_t are what every instruction set has
             u[j] = <double><int32_t>(w[j] >> 5) * 67108864.0 + <double><int32_t>(v[j] >> 6)
             u[j] = u[j] * (1.0 / 9007199254740992.0)
 
@@ -177,7 +177,7 @@ cdef void rng_uniform(real* out, const Instr* I, int64_t lo, int64_t hi) noexcep
         many = rng_more(<uint64_t>I.c[0].i, <uint64_t>I.c[1].i, at, hi, 0, w)
         if real is double: rng_more(<uint64_t>I.c[0].i, <uint64_t>I.c[1].i, at, hi, 1, v)
         for k in range(many):
-            rng_unit(u, w + k * RNG_N, v + k * RNG_N, RNG_N)
+            rng_unit(u, w + k * RNG_N, v + k * RNG_N)
             for j in range(RNG_N):
                 r = low + u[j] * span
                 u[j] = last if r > last else r
@@ -239,7 +239,7 @@ cdef void rng_normal(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept
                     r[j] = <float><int32_t>(w[2 * j] >> 1) * kf(1.0 / 2147483648.0) + kf(0.5 / 2147483648.0)
                     t[j] = <float><int32_t>w[2 * j + 1] * kf(1.0 / 1073741824.0)
             else:
-                rng_unit(u, w, more + k * RNG_N, RNG_N)
+                rng_unit(u, w, more + k * RNG_N)
                 for j in range(32):
                     r[j] = u[2 * j] + 0.5 / 9007199254740992.0
                     t[j] = 4 * u[2 * j + 1] - 2

@@ -250,8 +250,13 @@ def _aminmax(input, *, dim=None, keepdim=False):
     return F.results("aminmax", "min max", (F.amin(input, dim, keepdim), F.amax(input, dim, keepdim)))
 
 
+def _counts(input, dim, keepdim=False):
+    """Whether all values are counted at once; not in recordings and under vmap."""
+    return dim is None and not keepdim and not F.recording() and not F.batched(input)
+
+
 def _count_nonzero(input, dim=None):
-    if dim is None and not F.recording() and not F.batched(input):
+    if _counts(input, dim):
         return F.count_true(input)
     return (input != 0).sum(dim)
 
@@ -311,19 +316,18 @@ def _check_tensor(op, x):
 
 def _all(input, dim=None, keepdim=False):
     _check_tensor("all", input)
-    if dim is None and not keepdim and not F.recording() and not F.batched(input):
+    if _counts(input, dim, keepdim):
         y = F.count_true(input) == input.numel()
-        return y.to(F.uint8) if input.dtype is F.uint8 else y
-    y = F.amin((input != 0).to(F.uint8), dim, keepdim) != 0 if input.numel() else (input != 0).sum(dim, keepdim) == 0
+    elif input.numel():
+        y = F.amin((input != 0).to(F.uint8), dim, keepdim) != 0
+    else:
+        y = (input != 0).sum(dim, keepdim) == 0
     return y.to(F.uint8) if input.dtype is F.uint8 else y           # PyTorch's exception
 
 
 def _any(input, dim=None, keepdim=False):
     _check_tensor("any", input)
-    if dim is None and not keepdim and not F.recording() and not F.batched(input):
-        y = F.count_true(input) != 0
-        return y.to(F.uint8) if input.dtype is F.uint8 else y
-    y = (input != 0).sum(dim, keepdim) != 0
+    y = (F.count_true(input) if _counts(input, dim, keepdim) else (input != 0).sum(dim, keepdim)) != 0
     return y.to(F.uint8) if input.dtype is F.uint8 else y
 
 

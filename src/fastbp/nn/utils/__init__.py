@@ -6,7 +6,7 @@ Gradients and vectors of parameters are here; some of the other rooms are import
 import sys
 from importlib import import_module
 
-from fastbp._core import Tensor, _recording, batched, cat, stack
+from fastbp._core import Tensor, _recording, batched, cat, differentiated, stack
 from fastbp._core import tensor as _tensor
 from fastbp.autograd.grad_mode import no_grad
 from fastbp.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval, fuse_linear_bn_weights
@@ -72,7 +72,8 @@ def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
         return
     with no_grad():
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-        if not _recording() and not batched(factor):        # a number: 1e7 gradients 2.4 -> 1.6 ms
+        # a number, if nothing depends on it: 1e7 gradients 2.4 -> 1.6 ms
+        if not (_recording() or differentiated(factor) or batched(factor)):
             factor = factor.item()
             if factor == 1:         # nothing is too long: nothing is written
                 return

@@ -74,3 +74,21 @@ def test_few_columns_across_accumulate_and_keep_strong_zeros():
         (torch.tensor(x) @ w).backward(torch.tensor(dy))
         x0 = np.where(np.isinf(x), 0, x).astype(np.float64)
         np.testing.assert_allclose(w.grad.numpy(), repetition * (x0.T @ dy), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "k", "n"), [(768, 512, 128), (600, 1030, 200), (700, 784, 256)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_blocks_packed_together_give_the_same_bits(dtype, m, k, n, turned):
+    """B of several blocks of k at once (all rows), or one by one (some rows)."""
+    random = np.random.default_rng(m + k + n)
+    a = torch.from_numpy(random.standard_normal((m, k)).astype(dtype))
+    b = torch.from_numpy(random.standard_normal((n, k) if turned else (k, n)).astype(dtype))
+    bias = torch.from_numpy(random.standard_normal(n).astype(dtype))
+    if turned:
+        b = b.t()
+    whole = torch.addmm(bias, a, b).numpy()
+    parts = [torch.addmm(bias, a[i:i + 100], b).numpy() for i in range(0, m, 100)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    exact = bias.numpy() + a.numpy().astype(np.longdouble) @ b.numpy().astype(np.longdouble)
+    np.testing.assert_allclose(whole, exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)

@@ -1031,6 +1031,8 @@ def broadcast_shapes(*shapes: Any) -> Size: ...
 def results(name: str, fields: str, values: Any) -> Tensor: ...
 def max(input: Tensor, dim: Any = ..., keepdim: _Bool = ..., *, other: Any = ..., out: Any = ..., axis: Any = ..., keepdims: Any = ...) -> Any: ...
 def min(input: Tensor, dim: Any = ..., keepdim: _Bool = ..., *, other: Any = ..., out: Any = ..., axis: Any = ..., keepdims: Any = ...) -> Any: ...
+def any_or_all(input: Tensor, dim: Any, keepdim: _Bool, any: _Bool) -> Tensor: ...
+def no_zeros(input: Tensor) -> Tensor: ...
 def var(input: Tensor, dim: Any = ..., unbiased: Any = ..., keepdim: _Bool = ..., *, correction: Any = ..., axis: Any = ..., keepdims: Any = ..., out: Any = ...) -> Tensor: ...
 def restore_dims(t: Tensor, nd: _Int, dim: Any) -> Tensor: ...
 def drop_dims(t: Tensor, dim: Any) -> Tensor: ...
@@ -1046,6 +1048,7 @@ def scatter(input: Tensor, dim: Any, index: Tensor, src: Any = ..., *, value: An
 def fit(t: Tensor, shape: Any) -> Tensor: ...
 def fill_flat(v: Tensor, index: Tensor, lead: _Int) -> Tensor: ...
 def embedding(input: Tensor, weight: Tensor, padding_idx: Any = ..., max_norm: Any = ..., norm_type: Any = ..., scale_grad_by_freq: Any = ..., sparse: Any = ...) -> Tensor: ...
+def whole_range(input: Tensor) -> Tensor: ...
 def bin_counts(input: Tensor, bins: _Int) -> Tensor: ...
 def count_true(input: Tensor) -> Tensor: ...
 def nonzero(input: Tensor, *, as_tuple: Any = ..., out: Any = ...) -> Any: ...
@@ -1694,11 +1697,11 @@ __all__ = [
     "ReplayBusy", "ReplayError", "Results", "RowSparse", "SavedTensor", "ShapeError", "Size", "SlotHook", "Tensor",
     "TypedStorage", "UntypedStorage", "VmapInfo", "abs", "absolute", "acos", "acosh", "adam_step",
     "adaptive_avg_pool1d", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all",
-    "allclose", "allocations", "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "anywhere", "arange",
-    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere",
-    "as_strided", "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d",
-    "atleast_2d", "atleast_3d", "attention_keep", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm",
-    "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts", "binary_cross_entropy",
+    "allclose", "allocations", "alpha_dropout", "amax", "amin", "aminmax", "angle", "any", "any_or_all", "anywhere",
+    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort",
+    "argwhere", "as_strided", "as_strided_scatter", "as_tensor", "asarray", "asin", "asinh", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "atleast_3d", "attention_keep", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm",
+    "batch_norm", "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not",
     "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors",
     "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul",
@@ -1739,28 +1742,28 @@ __all__ = [
     "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
     "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num", "nanmean", "nanmedian", "nanquantile", "nansum",
     "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nextafter",
-    "nll_loss", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize", "not_equal", "numel",
-    "one_hot", "ones", "ones_like", "optimizer_step", "orgqr", "outer", "pad_sequence", "pairwise_distance", "pdist",
-    "peak_bytes", "permute", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson", "poisson_nll_loss", "polygamma",
-    "positive", "pow", "prelu", "prod", "promote_types", "put", "qr", "quantile", "rad2deg", "rand", "rand_like",
-    "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "real", "reciprocal", "relu", "remainder",
-    "renorm", "repeat", "repeat_interleave", "reshape", "reshape_as", "result_type", "results", "rms_norm", "rnn_relu",
-    "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90", "round", "row_stack", "rows_into", "rrelu", "rsqrt",
-    "rsub", "running_extreme", "scalar_tensor", "scaled_dot_product_attention", "scatter", "scatter_add",
-    "scatter_reduce", "search_sorted", "searchsorted", "select", "select_scatter", "selu", "set_default_dtype",
-    "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sgn", "sigmoid", "sign", "signbit", "silu",
-    "sin", "sinc", "sinh", "slice_scatter", "slogdet", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus",
-    "softshrink", "softsign", "sort", "sorted_along", "sorted_part", "sorted_runs", "special_digamma", "special_entr",
-    "special_erf", "special_erfc", "special_erfcx", "special_erfinv", "special_exp2", "special_expit", "special_expm1",
-    "special_gammainc", "special_gammaincc", "special_gammaln", "special_i0", "special_i0e", "special_i1",
-    "special_i1e", "special_log1p", "special_log_ndtr", "special_log_softmax", "special_logit", "special_logsumexp",
-    "special_multigammaln", "special_ndtr", "special_ndtri", "special_polygamma", "special_psi", "special_round",
-    "special_sinc", "special_softmax", "special_xlog1py", "special_xlogy", "special_zeta", "split", "split_with_sizes",
-    "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "svd", "swapaxes", "swapdims",
-    "t", "take", "take_along_dim", "tan", "tanh", "tanhshrink", "tensor", "tensor_split", "tensordot", "threshold",
-    "tile", "to", "topk", "trace", "transpose", "trapezoid", "trapz", "triangular_solve", "tril", "tril_indices",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "triu_indices", "true_divide", "trunc",
-    "type_as", "uint8", "unbind", "unflatten", "unfold", "unique", "unique_consecutive", "unravel_index",
-    "unsafe_chunk", "unsafe_split", "unsqueeze", "vander", "var", "var_mean", "vdot", "view_as", "vsplit", "vstack",
-    "where", "xlogy", "zeros", "zeros_like",
+    "nll_loss", "no_zeros", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize", "not_equal",
+    "numel", "one_hot", "ones", "ones_like", "optimizer_step", "orgqr", "outer", "pad_sequence", "pairwise_distance",
+    "pdist", "peak_bytes", "permute", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson", "poisson_nll_loss",
+    "polygamma", "positive", "pow", "prelu", "prod", "promote_types", "put", "qr", "quantile", "rad2deg", "rand",
+    "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "real", "reciprocal", "relu",
+    "remainder", "renorm", "repeat", "repeat_interleave", "reshape", "reshape_as", "result_type", "results", "rms_norm",
+    "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "roll", "rot90", "round", "row_stack", "rows_into",
+    "rrelu", "rsqrt", "rsub", "running_extreme", "scalar_tensor", "scaled_dot_product_attention", "scatter",
+    "scatter_add", "scatter_reduce", "search_sorted", "searchsorted", "select", "select_scatter", "selu",
+    "set_default_dtype", "set_num_threads", "set_printoptions", "set_rng_state", "sgd_step", "sgn", "sigmoid", "sign",
+    "signbit", "silu", "sin", "sinc", "sinh", "slice_scatter", "slogdet", "smooth_l1_loss", "soft_margin_loss",
+    "softmax", "softplus", "softshrink", "softsign", "sort", "sorted_along", "sorted_part", "sorted_runs",
+    "special_digamma", "special_entr", "special_erf", "special_erfc", "special_erfcx", "special_erfinv", "special_exp2",
+    "special_expit", "special_expm1", "special_gammainc", "special_gammaincc", "special_gammaln", "special_i0",
+    "special_i0e", "special_i1", "special_i1e", "special_log1p", "special_log_ndtr", "special_log_softmax",
+    "special_logit", "special_logsumexp", "special_multigammaln", "special_ndtr", "special_ndtri", "special_polygamma",
+    "special_psi", "special_round", "special_sinc", "special_softmax", "special_xlog1py", "special_xlogy",
+    "special_zeta", "split", "split_with_sizes", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub",
+    "subtract", "sum", "svd", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tanhshrink",
+    "tensor", "tensor_split", "tensordot", "threshold", "tile", "to", "topk", "trace", "transpose", "trapezoid",
+    "trapz", "triangular_solve", "tril", "tril_indices", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "triu", "triu_indices", "true_divide", "trunc", "type_as", "uint8", "unbind", "unflatten", "unfold", "unique",
+    "unique_consecutive", "unravel_index", "unsafe_chunk", "unsafe_split", "unsqueeze", "vander", "var", "var_mean",
+    "vdot", "view_as", "vsplit", "vstack", "where", "whole_range", "xlogy", "zeros", "zeros_like",
 ]

@@ -185,9 +185,6 @@ cdef _bind():
     namespace.lin_alg_error = _lin_alg_error
     namespace.recording = _recording
     _F.bind(namespace)
-    for name, value in list(global_names.items()):      # what is no operation: F.float32, F.Tensor
-        if name[0] != "_" and isinstance(value, (dtype, type)):
-            _F.__dict__[name] = value
 
 
 def _rdiv(Tensor self not None, other):

@@ -455,14 +455,29 @@ def embedding(Tensor input not None, Tensor weight not None, padding_idx=None, m
     return lookup(OP_embedding_sparse if sparse else OP_embedding, input, weight, padding_idx)
 
 
+def whole_range(Tensor input not None):
+    """(smallest, largest) of whole numbers as Python's; of none (0, -1)."""
+    cdef Tensor x = whole(detached(input))
+    cdef const int64_t* a = <const int64_t*>x.ptr
+    cdef int64_t i, low = 0, high = -1
+    if x.n and (x.code != DT_I64 or x.n > 256 or WATCH or x.bits & B_DUAL):
+        low, high = int(c_amin(x, None, False)), int(c_amax(x, None, False))
+    elif x.n:
+        low = high = a[0]
+        for i in range(1, x.n):
+            if a[i] < low: low = a[i]
+            if a[i] > high: high = a[i]
+    return (low, high)
+
+
 def bin_counts(Tensor input not None, int64_t bins):
     """How often each of the numbers 0 to bins - 1, of which an int64 vector is made, occurs in it."""
     cdef Instr I
     cdef Tensor x = whole(input), y
-    cdef int64_t parts = 4 if x.n > 16 * bins and bins <= 4096 else 1
-    y = zeros((parts, bins), dtype=int64)
+    cdef int64_t parts = 4 if x.n > 16 * bins and 0 < bins <= 4096 else 1
+    y = zeros((parts, bins), dtype=int64) if parts > 1 else zeros((bins,), dtype=int64)
     if x.n == 0 or bins == 0:
-        return c_sum(y, (0,), False, None)
+        return y
     start(&I, K_bin_counts, OP_mask_positions, DT_I64, 1, 2)
     set_operand(&I.arg[0], y)
     set_operand(&I.arg[1], x)
@@ -472,7 +487,7 @@ def bin_counts(Tensor input not None, int64_t bins):
     I.n = 1
     I.cost = 0.7 * x.n
     execute(&I)
-    return c_reshape(y, (bins,)) if parts == 1 else c_sum(y, (0,), False, None)
+    return y if parts == 1 else c_sum(y, (0,), False, None)
 
 
 # ---- masks ----------------------------------------------------------------------------------------------------------
@@ -496,7 +511,9 @@ cdef Tensor count_of(Tensor m):
 
 
 def count_true(Tensor input not None):
-    """How many elements are not zero: int64 [], not for recordings."""
+    """How many elements are not zero: int64 [], or None where compositions must tell (in recordings and under vmap)."""
+    if REC is not None or WATCH or input.bits & B_DUAL and is_batched(input):
+        return None
     return count_of(mask_of(input))
 
 

@@ -432,7 +432,7 @@ def results(str name, str fields, values):
         members = {field: property(itemgetter(k)) for k, field in enumerate(fields.split())}
         members.update(_fields=tuple(fields.split()), __module__="fastbp.return_types")
         kind = RESULTS.setdefault((name, fields), type(name, (Results,), members))
-    return kind(*values)
+    return tuple.__new__(kind, values)
 
 
 def max(Tensor input not None, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
@@ -471,6 +471,47 @@ cdef object into_pair(pair, out):
         return pair
     check_outs(type(pair).__name__, pair, out)
     return type(pair)(into(pair[0], out[0]), into(pair[1], out[1]))
+
+
+# ---- whether any, whether all ---------------------------------------------------------------------------------------
+
+def any_or_all(Tensor input not None, dim, bint keepdim, bint any):
+    """Whether any, or whether all, of the values over dimensions are not zero: bool, or None where compositions must tell (in
+    recordings and under vmap)."""
+    cdef Instr I
+    cdef Reduction r
+    cdef Tensor x, y
+    if REC is not None or WATCH or input.bits & B_DUAL and is_batched(input):
+        return None
+    x = arranged(mask_of(input), read_dims("any" if any else "all", dim, input.nd), keepdim, True, &r)
+    y = fresh(DT_BOOL, r.nd, r.dims)
+    start(&I, K_mask_test, OP_truth, DT_BOOL, 1, 2)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], x)
+    I.shape[0] = r.outer
+    I.shape[1] = r.red
+    I.shape[2] = r.inner
+    I.c[0].i = any
+    I.n = r.outer * r.inner
+    I.grain = 1 if r.inner == 1 else 64
+    I.cost = 0.05 * r.red + 2.0
+    execute(&I)
+    return y
+
+
+def no_zeros(Tensor input not None):
+    """Whether no value is 0 in any example, so that the derivative of a root is finite; never in recordings, which hold for
+    other values too."""
+    cdef Tensor x = all_examples(input)
+    cdef int64_t i
+    if REC is not None and here():
+        return False
+    if x.n > 64 or WATCH or x.bits & B_DUAL or not x.bits & B_CONTIGUOUS or x.code > DT_F64:
+        return not anywhere(binary(OP_eq, detached(x), 0))
+    for i in range(x.n):
+        if ((<float*>x.ptr)[i] if x.code == DT_F32 else (<double*>x.ptr)[i]) == 0:
+            return False
+    return True
 
 
 # ---- products, variance, logsumexp, scans ---------------------------------------------------------------------------

@@ -59,6 +59,13 @@ cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi
     cdef const number* x = <const number*>I.arg[1].data
     cdef wide p, q, r, s
     cdef wide t[RED_LANES]
+    while inner == 1 and red <= RED_SHORT and lo + RED_PACK <= hi:      # in the same order as one by one below
+        x = <const number*>I.arg[1].data + lo * red
+        for j in range(RED_PACK): t[j] = 1
+        for i in range(red):
+            for j in range(RED_PACK): t[j] = k_mul(t[j], <wide>x[j * red + i])
+        for j in range(RED_PACK): out[lo + j] = <number>t[j]
+        lo += RED_PACK
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
@@ -66,7 +73,8 @@ cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi
         x = <const number*>I.arg[1].data + o * red * inner + j
         if inner == 1:
             p = q = r = s = 1
-            i = 0
+            i = 0 if red > RED_SHORT else red
+            for j in range(i): p = k_mul(p, <wide>x[j])
             if red >= RED_LANES:
                 for j in range(RED_LANES): t[j] = <wide>x[j]
                 i = RED_LANES

@@ -314,9 +314,10 @@ def _bincount(input, weights=None, minlength=0):
     if weights is not None and weights.shape != input.shape:
         raise F.ShapeError(f"bincount: weights {list(weights.shape)} must have the shape of input, {list(input.shape)}.")
     input = input.detach().long()
-    if input.numel() and int(input.min()) < 0:
+    low, high = F.whole_range(input)
+    if low < 0:
         raise ValueError("bincount: input must not have negative values.")
-    n = max(int(input.max()) + 1 if input.numel() else 0, minlength)
+    n = max(high + 1, minlength)
     if weights is None:
         return F.bin_counts(input, n)
     if weights.dtype is not F.float32:
@@ -419,6 +420,8 @@ def _mask(op, mask):
 
 def _masked_fill(input, mask, value):
     _mask("masked_fill", mask)
+    if type(value) is float and input.is_floating_point():
+        return F.where(mask, value, input)
     return F.where(mask, _value("masked_fill", value, input), input)
 
 

@@ -542,11 +542,9 @@ def _power(x, p, dims, keepdim):
     """(sum |x|^p)^(1/p); its gradient is 0 where the norm, or for p < 2 an element, is 0."""
     if p == 2:
         s = (x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim)  # half: in its rounding
-        if not F.differentiated(x):
+        if not F.differentiated(x) or F.no_zeros(s):
             return F.sqrt(s)
         none = s == 0
-        if not (F.recording() or F.anywhere(none)):     # a recording holds for other values too
-            return F.sqrt(s)
         return F.where(none, F.zeros((), dtype=x.dtype), F.sqrt(F.where(none, F.ones((), dtype=x.dtype), s)))
     one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
     a = F.abs(x)
@@ -564,13 +562,14 @@ def _order(name, ord):
 
 def _vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     x = _in_dtype("linalg.vector_norm", x, dtype)
-    if type(ord) in (int, float) and ord == 2 and x.ndim and (dim is None or (type(dim) is int and -x.ndim <= dim < x.ndim)):
-        return _power(x, 2, dim, keepdim)
-    p, dims = _order("linalg.vector_norm", ord), dims_of("linalg.vector_norm", dim, x.ndim)
+    if type(ord) in (int, float) and x.numel() and x.ndim and (dim is None or (type(dim) is int and -x.ndim <= dim < x.ndim)):
+        p, dims = ord, dim
+    else:
+        p, dims = _order("linalg.vector_norm", ord), dims_of("linalg.vector_norm", dim, x.ndim)
     if x.ndim == 0:
         y = _vector_norm(x.unsqueeze(0), p, 0)
         return y
-    if (p < 0 or p == inf) and any(x.shape[d] == 0 for d in dims) and (dim is None or x.numel() == 0):
+    if (p < 0 or p == inf) and not x.numel() and any(x.shape[d] == 0 for d in dims):
         raise F.ShapeError(f"linalg.vector_norm: the {p} norm of {tell(x)} has no value: a reduced dimension is empty.")
     if p == inf:
         return F.amax(F.abs(x), dims, keepdim)
@@ -692,6 +691,11 @@ def _check_p(name, p):
         raise ValueError(f"{name}: p must not be negative, got {p}.")
 
 
+def _distances(a, b):
+    """Of batches of rows; few rows of b and more of a the other way round."""
+    return F.euclidean(b, a).mT.contiguous() if b.shape[-2] < min(FEW, a.shape[-2]) else F.euclidean(a, b)
+
+
 def _cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     check_floating("cdist", x1, x2)
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
@@ -701,10 +705,13 @@ def _cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     if compute_mode not in modes and compute_mode is not None:
         raise ValueError(f"cdist: {compute_mode!r} is no valid compute_mode; it must be one of {modes}.")
     if p == 2 and x1.shape[-1] and compute_mode != modes[1]:
+        if x1.ndim == x2.ndim == 3 and x1.shape[0] == x2.shape[0]:
+            return _distances(x1, x2)
+        if x1.ndim == x2.ndim == 2:
+            return _distances(x1.unsqueeze(0), x2.unsqueeze(0)).squeeze(0)
         batch = F.broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
         a, b = [F.expand(x, (*batch, *x.shape[-2:])).reshape((prod(batch), *x.shape[-2:])) for x in (x1, x2)]
-        turned = b.shape[-2] < min(FEW, a.shape[-2])
-        y = F.euclidean(b, a).mT.contiguous() if turned else F.euclidean(a, b)
+        y = _distances(a, b)
         return y.reshape((*batch, *y.shape[-2:]))
     if p == 2 and x1.shape[-1]:
         centre = x2.mean(-2, True).detach()         # differences do not change, and what cancels is smaller

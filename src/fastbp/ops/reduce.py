@@ -161,9 +161,9 @@ def _logsumexp(input, dim, keepdim):
 
 def _root(s):
     """The square root with derivative 0 at 0, to every order: PyTorch's convention for norms and deviations."""
-    zero = s == 0
-    if not (F.recording() or F.anywhere(zero)):     # a recording holds for other values too
+    if F.no_zeros(s):
         return F.sqrt(s)
+    zero = s == 0
     return F.where(zero, F.zeros((), dtype=s.dtype), F.sqrt(F.where(zero, 1.0, s)))
 
 
@@ -250,15 +250,9 @@ def _aminmax(input, *, dim=None, keepdim=False):
     return F.results("aminmax", "min max", (F.amin(input, dim, keepdim), F.amax(input, dim, keepdim)))
 
 
-def _counts(input, dim, keepdim=False):
-    """Whether all values are counted at once; not in recordings and under vmap."""
-    return dim is None and not keepdim and not F.recording() and not F.batched(input)
-
-
 def _count_nonzero(input, dim=None):
-    if _counts(input, dim):
-        return F.count_true(input)
-    return (input != 0).sum(dim)
+    count = F.count_true(input) if dim is None else None
+    return (input != 0).sum(dim) if count is None else count
 
 
 def _nansum(input, dim=None, keepdim=False, *, dtype=None):
@@ -316,18 +310,17 @@ def _check_tensor(op, x):
 
 def _all(input, dim=None, keepdim=False):
     _check_tensor("all", input)
-    if _counts(input, dim, keepdim):
-        y = F.count_true(input) == input.numel()
-    elif input.numel():
-        y = F.amin((input != 0).to(F.uint8), dim, keepdim) != 0
-    else:
-        y = (input != 0).sum(dim, keepdim) == 0
+    y = F.any_or_all(input, dim, keepdim, False)
+    if y is None:
+        y = (F.amin((input != 0).to(F.uint8), dim, keepdim) != 0) if input.numel() else (input != 0).sum(dim, keepdim) == 0
     return y.to(F.uint8) if input.dtype is F.uint8 else y           # PyTorch's exception
 
 
 def _any(input, dim=None, keepdim=False):
     _check_tensor("any", input)
-    y = (F.count_true(input) if _counts(input, dim, keepdim) else (input != 0).sum(dim, keepdim)) != 0
+    y = F.any_or_all(input, dim, keepdim, True)
+    if y is None:
+        y = (input != 0).sum(dim, keepdim) != 0
     return y.to(F.uint8) if input.dtype is F.uint8 else y
 
 

@@ -243,6 +243,49 @@ def test_places_in_a_matrix(shape):
         assert (x.any().item(), x.all().item(), fastbp.count_nonzero(x).item()) == (b.any(), b.all(), np.count_nonzero(b))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (2, 600, 3), (513, 1, 2), (1, 3, 700), (0, 3, 2), (3, 0, 2)])
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99, 1])
+def test_any_and_all_over_dimensions(shape, share):
+    a = np.random.default_rng(5).random(shape) < share
+    for b in (a, a.astype(np.float32), a.astype(np.uint8)):
+        for dim in (None, 0, 1, 2, -1, (0, 1), (0, 2), (1, 2)):
+            for keep in (False, True):
+                if dim is None and keep:
+                    continue
+                for x, y in ((fastbp.tensor(b), b), (fastbp.tensor(b).permute(2, 0, 1), b.transpose(2, 0, 1))):
+                    keywords = {} if dim is None else {"keepdim": keep}
+                    for name in ("any", "all"):
+                        found, expected = getattr(x, name)(dim, **keywords), getattr(y, name)(dim, keepdims=keep)
+                        assert found.dtype is (fastbp.uint8 if b.dtype == np.uint8 else fastbp.bool)
+                        assert found.shape == expected.shape and np.array_equal(found.numpy() != 0, expected)
+
+
+def test_any_and_all_in_programs_and_vmap():
+    x = fastbp.tensor([[0.0, 2.0], [0.0, 0.0], [3.0, 1.0]])
+    assert fastbp.vmap(lambda r: r.any())(x).tolist() == [True, False, True]
+    assert fastbp.vmap(lambda r: r.all())(x).tolist() == [False, False, True]
+    step = fastbp.compile(lambda x: (x.any().float() + 2 * x.all().float() + 4 * fastbp.count_nonzero(x)).sum())
+    for k in range(6):
+        y = x if k % 2 else x.abs() + 1
+        assert step(y).item() == (13 if k % 2 else 27)
+
+
+def test_short_rows_are_the_same_wherever_they_are():
+    for dtype in (np.float32, np.float64, np.int64):
+        for n in range(1, 19):
+            a = (np.random.default_rng(n).standard_normal((53, n)) * 3).astype(dtype)
+            if dtype != np.int64:
+                a[np.random.default_rng(n).random(a.shape) < 0.03] = np.nan
+            x = fastbp.tensor(a)
+            np.testing.assert_array_equal(x.amax(1).numpy(), a.max(1))
+            np.testing.assert_array_equal(x.amin(1).numpy(), a.min(1))
+            np.testing.assert_allclose(x.prod(1).numpy(), a.prod(1), rtol=1e-5)
+            whole = x.prod(1).numpy()
+            for first in (0, 1, 15, 20):
+                for rows in (1, 15, 16, 33):
+                    np.testing.assert_array_equal(x[first:first + rows].prod(1).numpy(), whole[first:first + rows])
+
+
 def test_equal_values():
     for dtype in (np.float32, np.float64, np.int64, np.uint8, np.bool_):
         a = np.arange(300).astype(dtype)

@@ -259,6 +259,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "rand_normal": lambda: [fastbp.randn(MANY), fastbp.randn(MANY, dtype=fastbp.float64), fastbp.randn(5)],
     "rand_int": lambda: [fastbp.randint(-5, 1000, (MANY,)), fastbp.randint(3, (5,))],
     "bernoulli": lambda: [fastbp.bernoulli(fastbp.rand(MANY))],
+    "mask_test": lambda: [m for x in (floats(40, 7, 300, grad=False) > 2, floats(40, 7, 300, grad=False) > -2, floats(MANY) < -3)
+                          for d in (None, 0, 1, 2, (0, 2)) if d is None or x.ndim == 3 for m in (x.any(d), x.all(d))],
     "bin_counts": lambda: [fastbp.bincount(indices(50, 3 * MANY))],
     "histogram_counts": lambda: [fastbp.histc(floats(3 * MANY, grad=False), 40, -2.0, 2.0)],
     "sorted_runs": lambda: [*fastbp.unique(indices(5000, 3 * MANY), return_inverse=True, return_counts=True)],

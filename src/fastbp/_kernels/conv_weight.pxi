@@ -632,6 +632,8 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
         I.n = units * I.c[22].i * I.c[23].i
         I.workspace = 16 * max(v.Cg, v.Og) * v.KD * v.T + 8 * (v.Cg + v.Og) * v.KD + 8 * v.sh * v.sw + p.core + phases + 1024
         I.workspace += cv_panel_bytes(&p, v.groups, itemsize) + 64 * itemsize
+        if p.strips:
+            I.workspace += (p.panel // (2 * V) * MM_MR + 2 * V) * itemsize + 128
         I.workspace += cv_sort_bytes(&p, v.K if I.opcode == K_conv else v.Og * v.T, v.T)
         if not p.plain:
             I.workspace += p.images * p.isize * itemsize

@@ -31,6 +31,9 @@ ctypedef struct Layout:
     double rows_seen    # of all pairs of a row, a column and a tap: that lie inside the operand
     double cols_seen
     int64_t cols_taps   # taps in a row of a window
+    int64_t apart       # one tap, and steps: elements of an image that a result may read
+    bint once           # all results have the same taps
+    bint strips         # packed: so are the weights
     int skip            # turned: 1: rows of padding are left out of the sums, 2: columns too
     int64_t parts       # of the rows; of the outputs
     int64_t mparts
@@ -64,7 +67,7 @@ cdef inline int64_t cv_packed_pixels(int64_t kc, int64_t itemsize) noexcept nogi
 cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t itemsize) noexcept nogil:
     cdef int64_t V = MM_WIDTH(itemsize), pixels = p.rows * p.cols, vectors
     cdef double packed, plain, turned, lines, single = 1
-    cdef int64_t at_once
+    cdef int64_t at_once, k
     cdef bint copies
     p.kc = mm_kc(p.K, itemsize)
     p.P = 0
@@ -93,8 +96,15 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
         plain += 0.8 * p.M
         packed += 0.8 * p.M * pixels / at_once
     vectors = (p.M + V - 1) // V
-    turned = (vectors // 2 * 1.04 + (vectors & 1) * 0.8) * (1.0 if p.cols > 5 else 1.5) + vectors * 4.0 / max(p.K, 1)
-    if p.plain:                     # a pixel's taps are read from as many places as it has channels
+    turned = vectors * 0.51 + (0.17 if vectors == 1 else 0)
+    turned = turned * (1.0 if p.cols > 5 else 1.5 if vectors < 3 else 1.3) + vectors * 4.0 / max(p.K, 1)
+    # Pixels of one tap, and steps: brought together for the other ways (256>512 of 56x56 in steps of two 4.5 -> 3.5 ms, 256>20 of
+    # 63x24 0.98 -> 0.76; 32>64 of 16x16 0.10 -> 0.15 if it were not read one by one).
+    if p.apart > 0:
+        turned *= 1 + 0.4 * min(max(p.apart * itemsize / <double>(1 << 19) - 1, 0), 1)
+        plain += 6 * lines
+        packed += 6 * lines
+    elif p.plain:                   # a pixel's taps are read from as many places as it has channels
         turned *= 1 + 0.4 * p.planes / max(p.K, 1)
     if p.cols_seen < 0.87 and p.K // max(p.cols_taps, 1) >= 128:
         p.skip = 2
@@ -110,6 +120,10 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
         p.turned = 64
     elif p.M > 2 and packed < plain and V > 1:
         p.P = cv_packed_pixels(p.kc, itemsize)
+    p.strips = p.P > 0 and p.once and N * pixels >= 512 and p.M * p.panel // (2 * V) * itemsize <= 4 * CV_TURNED
+    if p.turned > 0 and MM_MR >= 14 and vectors > 2 and vectors != 4 and p.K > CV_STEPS:
+        k = (p.K + CV_STEPS - 1) // CV_STEPS
+        p.kc = ((p.K + k - 1) // k + 7) & ~<int64_t>7
     p.images = 1
     p.band = p.rows
     if not p.plain:
@@ -123,7 +137,7 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     if not p.plain:
         p.isize = p.phases * (p.planes * p.size + CV_GAP)
     if p.turned > 0:
-        p.core = (2 * V + max(p.turned, p.cols) * 2 * V) * itemsize
+        p.core = (3 * V + max(p.turned, p.cols) * 3 * V) * itemsize
     elif p.P > 0:
         p.core = (p.P * 3 + p.K * 2) * 8 + (p.P * p.kc + p.M * p.P + 4 * V) * itemsize + 128
     else:
@@ -132,14 +146,18 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
 
 # Bytes of the panels of all groups, if outputs are lanes.
 cdef inline int64_t cv_panel_bytes(const Layout* p, int64_t groups, int64_t itemsize) noexcept nogil:
-    return p.panel * ((p.M + 2 * MM_WIDTH(p.itemsize) - 1) // (2 * MM_WIDTH(p.itemsize))) * groups * itemsize if p.turned else 0
+    if p.strips:
+        return p.panel // (2 * MM_WIDTH(p.itemsize)) * p.M * groups * itemsize
+    return (p.panel >> 1) * ((p.M + MM_WIDTH(p.itemsize) - 1) // MM_WIDTH(p.itemsize)) * groups * itemsize if p.turned else 0
 
 
 cdef void cv_forward_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept nogil:
     p.M = v.Og
     p.K = v.K
     p.planes = v.Cg * v.KD
-    p.phases = v.sh * v.sw
+    p.phases = v.sh * v.sw if v.T > 1 else 1
+    p.once = v.KD == 1
+    p.apart = v.Cg * v.KD * v.H * v.W if v.T == 1 and v.sh * v.sw > 1 else 0
     p.rows = v.OH
     p.cols = v.OW
     p.panel = v.K * 2 * MM_WIDTH(itemsize)
@@ -188,6 +206,8 @@ cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept no
     p.M = v.Cg
     p.planes = v.Og * v.KD
     p.phases = 1
+    p.once = v.KD == 1
+    p.apart = 0
     p.rows = cv_ceil(v.H, v.sh)
     p.cols = cv_ceil(v.W, v.sw)
     p.panel = v.Og * v.KD * v.T * 2 * MM_WIDTH(itemsize)

@@ -15,6 +15,8 @@ cdef enum:
     CV_NEAR = 28 << 10      # bytes that stay in L1 beside others
     CV_TURNED = 1 << 20     # bytes of weights as panels, at most
     CV_RUNS = 96 << 10      # bytes of rows of taps at a time
+    CV_AHEAD = 1024         # elements that an image is fetched ahead: the processor's own stops at each page
+    CV_STEPS = 192          # taps of three vectors of weights that stay in L1
     CV_GAP = 16             # elements between the phases of planes: whole vectors are stored
 
 ctypedef struct Conv:
@@ -109,6 +111,7 @@ cdef void cv_plane(MmRegs* regs, const void* x, int64_t H, int64_t W, int64_t y,
             t = t0
             if step == 1:
                 while t + V <= t1:
+                    MM_PREFETCH2(r.a + t + CV_AHEAD)
                     MM_LOAD(r.b0, r.a + t)
                     MM_STORE(r.c + t, r.b0)
                     t += V
@@ -118,6 +121,8 @@ cdef void cv_plane(MmRegs* regs, const void* x, int64_t H, int64_t W, int64_t y,
                     t += V
             elif step == 2:
                 while t < t1:
+                    MM_PREFETCH2(r.a + 2 * t + CV_AHEAD)
+                    MM_PREFETCH2(r.a + 2 * t + V + CV_AHEAD)
                     k = 2 * (t1 - t) - 1
                     if k >= 2 * V:
                         MM_LOAD(r.b0, r.a + 2 * t)
@@ -171,6 +176,8 @@ cdef void cv_split(MmRegs* regs, const void* x, int64_t H, int64_t W, int64_t y,
             count = max(min((W + 1) >> 1, n - min(e, o)), <int64_t>0)
             t = 0
             while t < count:
+                MM_PREFETCH2(r.a + 2 * t + CV_AHEAD)
+                MM_PREFETCH2(r.a + 2 * t + V + CV_AHEAD)
                 k = W - 2 * t
                 if k >= 2 * V:
                     MM_LOAD(r.b0, r.a + 2 * t)

@@ -335,14 +335,15 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
         for i in range(<int>sizeof(MmRows)):
             MM_ZERO(r.c0[i])
             MM_ZERO(r.c1[i])
-        if (MmKind is MmPlain or MmKind is MmFill) and k >= 32:
+        # MmTaps too: 1 x 1 read in place 2 to 11 % faster, 64>256 of 56x56 by data 7.0 -> 4.7 ms (Intel Xeon)
+        if MmKind is not MmLines and k >= 32:
             MM_PTR(r.c, c)
             r.c = r.c + t * g.dc
             for i in range(<int>sizeof(MmRows)):
                 MM_PREFETCH(r.c + i * g.ldc)
                 if MmCols is MmTwo:
-                    MM_PREFETCH(r.c + i * g.ldc + o)
-            if sizeof(MmRows) > 4 and g.next != NULL:
+                    MM_PREFETCH(r.c + i * g.ldc + oc)
+            if MmKind is not MmTaps and sizeof(MmRows) > 4 and g.next != NULL:
                 MM_PTR(r.s, g.next)
                 r.s = r.s + t * g.each * (64 // <int64_t>sizeof(r.a[0]))
                 for q in range(g.each):

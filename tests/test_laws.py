@@ -259,6 +259,11 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "rand_normal": lambda: [fastbp.randn(MANY), fastbp.randn(MANY, dtype=fastbp.float64), fastbp.randn(5)],
     "rand_int": lambda: [fastbp.randint(-5, 1000, (MANY,)), fastbp.randint(3, (5,))],
     "bernoulli": lambda: [fastbp.bernoulli(fastbp.rand(MANY))],
+    "draw_rows": lambda: [fastbp.multinomial(fastbp.rand(500, 300, dtype=d), 40, True) for d in (fastbp.float32, fastbp.float64)],
+    "triangle": lambda: [f(x) for x in (floats(40, 70, 300, grad=False), floats(MANY, 7, grad=False))
+                         for f in (fastbp.tril, fastbp.triu)],
+    "hot_rows": lambda: [fastbp.nn.functional.one_hot(indices(30, MANY), 30)],
+    "mask_take": lambda: [x[x > 0] for x in (floats(MANY, grad=False), floats(300, 70, grad=False))],
     "mask_test": lambda: [m for x in (floats(40, 7, 300, grad=False) > 2, floats(40, 7, 300, grad=False) > -2, floats(MANY) < -3)
                           for d in (None, 0, 1, 2, (0, 2)) if d is None or x.ndim == 3 for m in (x.any(d), x.all(d))],
     "bin_counts": lambda: [fastbp.bincount(indices(50, 3 * MANY))],

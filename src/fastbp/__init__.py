@@ -91,7 +91,7 @@ def __dir__():
 
 # The core's names that are its own affair; those that end in "_" are methods of Tensor.
 _INTERNAL = frozenset("""
-    Results batched bin_counts differentiated histogram_counts recording results running_extreme
+    Results batched bin_counts differentiated histogram_counts hot_rows recording results running_extreme triangle
     search_sorted sorted_along in_order sorted_part sorted_runs
     AccumulateGrad CPU Dual FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere every_example
     RemovableHandle adam_step allocations check_classes check_reduction

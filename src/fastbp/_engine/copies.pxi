@@ -277,3 +277,61 @@ cdef int add_into(Tensor t, Tensor v) except -1:
     finish_pointwise(&I)
     execute(&I)
     return 0
+
+
+def triangle(Tensor input not None, int64_t diagonal, bint lower):
+    """The lower or upper triangle of matrices, zeros elsewhere; not recorded."""
+    cdef Tensor x = whole(detached(input)), y = fresh_like(x)
+    cdef Instr I
+    if x.n:
+        start(&I, K_triangle, OP_moved_rows, x.code, 1, 2)
+        set_operand(&I.arg[0], y)
+        set_operand(&I.arg[1], x)
+        I.shape[1] = x.dims[x.nd - 2]
+        I.shape[2] = x.dims[x.nd - 1]
+        I.c[0].i = py.max(py.min(diagonal, I.shape[2]), -I.shape[1])
+        I.c[1].i = lower
+        I.n = x.n // I.shape[2]
+        I.cost = 5.0 + 0.05 * I.shape[2] * ITEM[x.code]
+        execute(&I)
+    return y
+
+
+def hot_rows(Tensor input not None, int64_t width):
+    """Rows of `width` zeros with a one at the place that an integer names, if there is one; int64, not recorded."""
+    cdef Tensor x = whole(detached(input) if input.code == DT_I64 else copied(input, DT_I64)), y
+    cdef int64_t dims[MAXDIM]
+    cdef Instr I
+    if x.nd == MAXDIM:
+        raise ShapeError(f"one_hot: {describe(input)} has {MAXDIM} dimensions already.")
+    memcpy(dims, x.dims, x.nd * sizeof(int64_t))
+    dims[x.nd] = width
+    y = fresh(DT_I64, x.nd + 1, dims)
+    if y.n:
+        start(&I, K_hot_rows, OP_moved_rows, DT_I64, 1, 2)
+        set_operand(&I.arg[0], y)
+        set_operand(&I.arg[1], x)
+        I.shape[1] = width
+        I.n = x.n
+        I.cost = 2.0 + 0.4 * width
+        execute(&I)
+    return y
+
+
+cdef Tensor taken_by_mask(Tensor x, Tensor mask):
+    """The values of x, contiguous, where a contiguous mask of its shape is true; not recorded."""
+    cdef Tensor count = count_of(mask), y
+    cdef Instr I
+    cdef int64_t n = (<int64_t*>count.ptr)[0]
+    y = fresh(x.code, 1, &n)
+    if n:
+        start(&I, K_mask_take, OP_moved_rows, x.code, 1, 3)
+        set_operand(&I.arg[0], y)
+        set_operand(&I.arg[1], x)
+        set_operand(&I.arg[2], mask)
+        I.shape[0] = x.n
+        I.shape[1] = n
+        I.n = 1
+        I.cost = 0.5 * x.n
+        execute(&I)
+    return y

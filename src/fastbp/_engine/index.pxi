@@ -736,6 +736,14 @@ cdef object get_item(Tensor x, object key):
         if i < -x.dims[0] or i >= x.dims[0]:
             raise IndexError(f"indexing: index {i} is out of range for dim 0 of {describe(x)}.")
         return selected(x, 0, i + x.dims[0] if i < 0 else i)
+    if isinstance(key, Tensor) and (<Tensor>key).code == DT_BOOL and x.bits & B_CONTIGUOUS:
+        y = key
+        if (y.nd == x.nd and x.nd > 0 and y.bits & B_CONTIGUOUS and not (x.bits | y.bits) & B_DUAL
+                and memcmp(x.dims, y.dims, x.nd * sizeof(int64_t)) == 0):
+            if not WATCH and not must_record(x):
+                return taken_by_mask(x, y)
+            if x.nd > 1:
+                return c_take_flat(c_reshape(x, (x.n,)), true_positions(y), 1)
     tensors = parse_key(x, key, &s)
     y = slice_any(x, s.begin, s.step, s.nd, s.source, s.dims)
     if tensors is None:

@@ -318,21 +318,49 @@ def multinomial(Tensor input not None, int64_t num_samples, bint replacement=Fal
         raise ShapeError(f"multinomial: {describe(input)} must be floating weights [C] or [N, C].")
     if BATCHING:
         return drawn_rows(input, num_samples, replacement, generator)
+    if replacement:
+        return drawn_again(whole(detached(input) if input.code <= DT_F64 else copied(input, DT_F32)), num_samples, generator)
     import numpy
     w = numpy.asarray(detached(input).double().numpy())
     if not (numpy.isfinite(w).all() and (w >= 0).all() and (w.sum(1) > 0).all()):
         raise ValueError("multinomial: weights must be finite, not negative, and some must be positive.")
-    if not replacement and num_samples > (w > 0).sum(1).min():
+    if num_samples > (w > 0).sum(1).min():
         raise ValueError(f"multinomial: {num_samples} samples without replacement from fewer positive weights.")
-    if replacement:
-        u = rand(w.shape[0], num_samples, generator=generator, dtype=float64)
-        c = w.cumsum(1) / w.sum(1, keepdims=True)
-        return search_sorted(from_numpy(c), u, True).clamp(max=w.shape[1] - 1)
     u = rand(*w.shape, generator=generator, dtype=float64).numpy()
     with numpy.errstate(divide="ignore"):
         race = -numpy.log1p(-u) / w
     race[w == 0] = numpy.inf
     return from_numpy(numpy.argsort(race, axis=1, kind="stable")[:, :num_samples].astype("int64"))
+
+
+cdef Tensor drawn_again(Tensor w, int64_t count, object generator):
+    """Draws with replacement from rows of weights: where the running sum exceeds a uniform part of the whole."""
+    cdef Instr I
+    cdef Tensor y, u, bad
+    cdef int64_t dims[2]
+    dims[0] = w.dims[0]
+    dims[1] = count
+    y = fresh(DT_I64, 2, dims)
+    u = fresh(DT_F64, 2, dims)
+    bad = zeros((), dtype=int64)
+    run_random(K_rand_uniform, u, None, generator, 0.0, 1.0, 0, 0)
+    start(&I, K_draw_rows, OP_drawn_rows, w.code, 1, 4)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], w)
+    set_operand(&I.arg[2], u)
+    set_operand(&I.arg[3], bad)
+    I.shape[1] = w.dims[1]
+    I.shape[2] = count
+    I.n = w.dims[0]
+    I.cost = 10.0 + 0.3 * w.dims[1] + 30.0 * count
+    I.workspace = (w.dims[1] // 32 + 1) * 8
+    if I.n:
+        execute(&I)
+    if WATCH:
+        note_read(bad, "multinomial")
+    if (<int64_t*>bad.ptr)[0]:
+        raise ValueError("multinomial: weights must be finite, not negative, and some must be positive.")
+    return y
 
 
 cdef Tensor drawn_rows(Tensor w, int64_t count, bint replacement, object generator):

@@ -57,11 +57,15 @@ cdef int sort_long(Tensor values, Tensor indices, Tensor x, int64_t row, int64_t
     return 0
 
 
-def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descending=False, bint positions=True):
-    """Ranks [first, last) of the stable order along the last dimension: (values, int64 positions or None); not recorded."""
+def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descending=False, bint positions=True,
+                bint missing=False):
+    """Ranks [first, last) of the stable order along the last dimension: (values, int64 positions or None); not recorded.
+
+    missing: one rank with its position, and of a row that has NaN its first NaN; for rows up to SORT_ROW.
+    """
     cdef Instr I
     if BATCHING and is_batched(input):
-        ys = sorted_part(input.dual.primal, first, last, descending, positions)
+        ys = sorted_part(input.dual.primal, first, last, descending, positions, missing)
         return tuple([None if y is None else make_batched(y, input.dual.level) for y in ys])
     cdef Tensor x = detached(input), values, indices = None
     cdef int64_t n = x.dims[x.nd - 1], rows = x.n // n if n else 0, r
@@ -79,7 +83,7 @@ def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descend
         indices = fresh(DT_I64, x.nd, dims)
     if values.n == 0:
         pass
-    elif n > SORT_ROW:
+    elif n > SORT_ROW and not (first == 0 and last <= 16 and positions and n <= 4 * SORT_ROW):    # SORT_FIRST: one look each
         for r in range(rows):
             sort_long(values, indices, x, r, n, first, last, descending)
     else:
@@ -93,21 +97,22 @@ def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descend
         I.c[0].i = first
         I.c[1].i = last
         I.c[2].i = -1 if descending else 0
+        I.c[3].i = missing
         I.n = rows
-        I.cost = 20.0 + 10.0 * n
-        I.workspace = (2 * n + 2) * 16
+        I.cost = 10.0 + 5.0 * n if n <= 128 else 1.0 * n if last <= 16 and first == 0 else 10.0 * n
+        I.workspace = 8192 if n <= 128 or (first == 0 and last <= 16 and positions) else (2 * n + 2) * 16
         execute(&I)
     return values if values.code == code else copied(values, code), indices
 
 
-def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last, bint descending=False):
+def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last, bint descending=False, bint missing=False):
     """Ranks [first, last) of the stable order along a dimension: (values, int64 positions).
 
-    Values are gathered where they are differentiated; NaN counts as the largest value.
+    Values are gathered where they are differentiated; NaN counts as the largest value.  missing: see sorted_part.
     """
     if BATCHING and is_batched(input):
         ys = sorted_along(c_reshape(input, (1,)) if input.nd == 0 else input.dual.primal,
-                          0 if input.nd == 0 else wrap_dim("sort", dim, input.nd) + 1, first, last, descending)
+                          0 if input.nd == 0 else wrap_dim("sort", dim, input.nd) + 1, first, last, descending, missing)
         return tuple([c_reshape(y, ()) if input.nd == 0 else make_batched(y, input.dual.level) for y in ys])
     cdef Tensor x = detached(input), values, indices
     cdef int d = wrap_dim("sort", dim, x.nd)
@@ -115,7 +120,7 @@ def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last
         return c_clone(input), zeros((), dtype=int64)
     if d != x.nd - 1:
         x = c_transpose(x, d, x.nd - 1)
-    values, indices = sorted_part(x, first, last, descending, True)
+    values, indices = sorted_part(x, first, last, descending, True, missing)
     if d != x.nd - 1:
         indices = whole(c_transpose(indices, d, x.nd - 1))
     if must_record(input) or input.bits & B_DUAL:

@@ -14,6 +14,7 @@ ctypedef fused cell:
 
 cdef enum:
     IDX_COLS = 64           # columns of one unit of work of put and put_add
+    IDX_SHORT = 64          # rows of so few positions
 
 cdef inline int64_t idx_size(int dtype) noexcept nogil:
     if dtype == DT_F64 or dtype == DT_I64: return 8
@@ -83,7 +84,21 @@ cdef void idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noex
     cdef const int64_t* idx = <const int64_t*>I.arg[2].data
     cdef int64_t size = I.shape[1]
     cdef int64_t m = I.shape[3]
+    cdef int64_t at[IDX_SHORT]
     cdef int64_t o, k, e
+    if 1 < m <= IDX_SHORT and hi - lo > 4 * m:      # short rows: no division, and the places are found once
+        for k in range(m): at[k] = idx_from_end(idx[k], size)
+        while lo < hi and lo % m != 0:
+            out[lo] = src[lo // m * size + at[lo % m]]
+            lo += 1
+        out += lo
+        src += lo // m * size
+        for o in range((hi - lo) // m):
+            for k in range(m): out[k] = src[at[k]]
+            out += m
+            src += size
+        for k in range((hi - lo) % m): out[k] = src[at[k]]
+        return
     while lo < hi:
         o = lo // m
         k = lo - o * m
@@ -221,12 +236,16 @@ cdef void idx_gather(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
     cdef int64_t o, j, i, e
-    while lo < hi:
-        if inner == 1:
-            o = lo // m
+    if inner == 1 and lo < hi:
+        o = lo // m
+        while lo < hi:
             e = min(hi, (o + 1) * m)
             for i in range(lo, e): out[i] = src[o * size + idx_from_end(idx[i], size)]
-        else:
+            lo = e
+            o += 1
+        return
+    while lo < hi:
+        if True:
             i = lo // inner
             j = lo - i * inner
             e = min(hi, (i + 1) * inner)
@@ -403,6 +422,84 @@ cdef int64_t idx_count(const uint8_t* mask, int64_t m) noexcept nogil:
 
 cdef int mask_count(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     (<int64_t*>I.arg[0].data)[0] = idx_count(<const uint8_t*>I.arg[1].data, I.shape[0])
+    return ST_OK
+
+# out = the values of x where the mask is true, as many as out has
+cdef void idx_mask_take(cell* out, const Instr* I) noexcept nogil:
+    cdef const cell* x = <const cell*>I.arg[1].data
+    cdef const uint8_t* mask = <const uint8_t*>I.arg[2].data
+    cdef int64_t count = I.shape[1]
+    cdef int64_t i = 0
+    cdef int64_t k = 0
+    cdef uint64_t eight
+    cdef int j
+    while k + 8 <= count:       # as in mask_index
+        memcpy(&eight, mask + i, 8)
+        if eight != 0:
+            for j in range(8):
+                out[k] = x[i + j]
+                k += mask[i + j] != 0
+        i += 8
+    while k < count:
+        out[k] = x[i]
+        k += mask[i] != 0
+        i += 1
+
+cdef int mask_take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    if item == 4: idx_mask_take(<uint32_t*>I.arg[0].data, I)
+    elif item == 8: idx_mask_take(<uint64_t*>I.arg[0].data, I)
+    elif item == 1: idx_mask_take(<uint8_t*>I.arg[0].data, I)
+    else: idx_mask_take(<uint16_t*>I.arg[0].data, I)
+    return ST_OK
+
+# rows [n, C] of zeros, with a one where the index lies in [0, C)
+cdef int hot_rows(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t* out = <int64_t*>I.arg[0].data
+    cdef const int64_t* idx = <const int64_t*>I.arg[1].data
+    cdef int64_t width = I.shape[1]
+    cdef int64_t u
+    memset(out + lo * width, 0, (hi - lo) * width * 8)
+    for u in range(lo, hi):
+        if 0 <= idx[u] < width: out[u * width + idx[u]] = 1
+    return ST_OK
+
+# The triangle of matrices [outer, rows, columns]: each row keeps [0, i + diagonal] or [i + diagonal, columns).
+cdef int triangle(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t rows = I.shape[1]
+    cdef int64_t columns = I.shape[2]
+    cdef int64_t item = idx_size(I.arg[0].dtype)
+    cdef int64_t row = columns * item
+    cdef bint lower = I.c[1].i != 0
+    cdef char* y = I.arg[0].data + lo * row
+    cdef const char* x = I.arg[1].data + lo * row
+    cdef int64_t u = lo
+    cdef int64_t i = lo % rows
+    cdef int64_t a, b, same
+    while u < hi:
+        same = min(hi - u, rows - i)        # to the end of the matrix
+        a = i + I.c[0].i + (1 if lower else 0)      # where the row is cut
+        if lower and a >= columns or not lower and i + same - 1 + I.c[0].i <= 0:    # whole rows, all to the end
+            fbp_copy_run(y, x, same * row)
+        elif lower and a + same - 1 <= 0 or not lower and a >= columns:             # none of them
+            memset(y, 0, same * row)
+        else:
+            same = 1
+            a = min(max(a, 0), columns)
+            b = a * item
+            if lower:
+                fbp_copy_run(y, x, b)
+                if row - b >= 64: memset(y + b, 0, row - b)
+                else: fbp_clear_run(y + b, row - b)
+            else:
+                if b >= 64: memset(y, 0, b)
+                else: fbp_clear_run(y, b)
+                fbp_copy_run(y + b, x + b, row - b)
+        u += same
+        y += same * row
+        x += same * row
+        i += same
+        if i == rows: i = 0
     return ST_OK
 
 cdef int mask_index(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

@@ -29,6 +29,7 @@ include "pool.pxi"
 include "reduce.pxi"
 include "scan.pxi"
 include "sort.pxi"
+include "running.pxi"
 include "rows.pxi"
 include "flows.pxi"
 include "rng.pxi"
@@ -45,6 +46,7 @@ include "../_generated/table.pxi"
 cdef KernelTable TABLE
 fill_table(&TABLE)
 better_strips(&TABLE)
+for _k in range(N_COMPUTE): COPIES[_k] = TABLE.strip[S_identity][_k]
 TABLE.isa = ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan

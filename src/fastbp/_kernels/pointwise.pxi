@@ -52,6 +52,67 @@ cdef extern from *:
     #define fbp_stream_ask(dst, src, n, p) fbp_stream(dst, src, n)
     static inline void fbp_stream_end(void) {}
     #endif
+    /* n bytes, often few: a call of memcpy costs more than they do */
+    static inline void fbp_copy_run(char* d, const char* s, int64_t n) {
+        if (n >= 256) { memcpy(d, s, (size_t)n); return; }
+    #if defined(__GNUC__) && defined(__AVX512BW__)
+        for (; n > 64; n -= 64, d += 64, s += 64) _mm512_storeu_si512(d, _mm512_loadu_si512(s));
+        __mmask64 m = n < 64 ? ((__mmask64)1 << n) - 1 : ~(__mmask64)0;
+        _mm512_mask_storeu_epi8(d, m, _mm512_maskz_loadu_epi8(m, s));
+    #else
+        for (; n >= 16; n -= 16, d += 16, s += 16) memcpy(d, s, 16);
+        if (n & 8) { memcpy(d, s, 8); d += 8; s += 8; }
+        if (n & 4) { memcpy(d, s, 4); d += 4; s += 4; }
+        if (n & 2) { memcpy(d, s, 2); d += 2; s += 2; }
+        if (n & 1) *d = *s;
+    #endif
+    }
+    /* less than 64 zeros */
+    static inline void fbp_clear_run(char* d, int64_t n) {
+    #if defined(__GNUC__) && defined(__AVX512BW__)
+        _mm512_mask_storeu_epi8(d, ((__mmask64)1 << n) - 1, _mm512_setzero_si512());
+    #else
+        for (; n >= 8; n -= 8, d += 8) memset(d, 0, 8);
+        for (; n > 0; n--) *d++ = 0;
+    #endif
+    }
+    /* n items of 4 or 8 bytes in the opposite order: src is the last one in memory */
+    static inline void fbp_copy_turned(char* dst, const char* src, int64_t n, int item) {
+        int64_t i = 0;
+        if (item == 4) {
+            int32_t* d = (int32_t*)dst; const int32_t* s = (const int32_t*)src;
+    #if defined(__GNUC__) && defined(__AVX512BW__)
+            const __m512i t = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            for (; i + 16 <= n; i += 16)
+                _mm512_storeu_si512(d + i, _mm512_permutexvar_epi32(t, _mm512_loadu_si512(s - i - 15)));
+            if (i < n) {        /* the last r, in the upper lanes of a vector that begins before them */
+                int r = (int)(n - i);
+                __mmask16 m = (__mmask16)((1u << r) - 1);
+                __m512i v = _mm512_maskz_loadu_epi32(m, s - n + 1);
+                v = _mm512_permutexvar_epi32(_mm512_add_epi32(_mm512_set1_epi32(r - 16), t), v);
+                _mm512_mask_storeu_epi32(d + i, m, v);
+            }
+    #else
+            for (; i < n; i++) d[i] = s[-i];
+    #endif
+        } else {
+            int64_t* d = (int64_t*)dst; const int64_t* s = (const int64_t*)src;
+    #if defined(__GNUC__) && defined(__AVX512BW__)
+            const __m512i t = _mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+            for (; i + 8 <= n; i += 8)
+                _mm512_storeu_si512(d + i, _mm512_permutexvar_epi64(t, _mm512_loadu_si512(s - i - 7)));
+            if (i < n) {
+                int r = (int)(n - i);
+                __mmask8 m = (__mmask8)((1u << r) - 1);
+                __m512i v = _mm512_maskz_loadu_epi64(m, s - n + 1);
+                v = _mm512_permutexvar_epi64(_mm512_add_epi64(_mm512_set1_epi64(r - 8), t), v);
+                _mm512_mask_storeu_epi64(d + i, m, v);
+            }
+    #else
+            for (; i < n; i++) d[i] = s[-i];
+    #endif
+        }
+    }
     /* half precision, storage only: exact widening, rounding to nearest even when narrowing */
     static inline float fbp_half_to_float(uint16_t h) {
         uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7fffu) << 13, bits;
@@ -93,6 +154,9 @@ cdef extern from *:
     ctypedef double* f64_out
     ctypedef const int64_t* i64_in
     ctypedef int64_t* i64_out
+    void fbp_copy_run(char* dst, const char* src, int64_t n) noexcept nogil
+    void fbp_copy_turned(char* dst, const char* src, int64_t n, int item) noexcept nogil
+    void fbp_clear_run(char* dst, int64_t n) noexcept nogil
     void* memcpy(void*, const void*, size_t) noexcept nogil
     void* memset(void*, int, size_t) noexcept nogil
     float fbp_half_to_float(uint16_t) noexcept nogil
@@ -503,8 +567,84 @@ cdef int pointwise_of(const Instr* I, int64_t lo, int64_t hi, number* buffers) n
     return ST_OK
 
 
+# ---- copies ---------------------------------------------------------------------------------------------------------
+
+cdef Strip COPIES[N_COMPUTE]        # the strips of identity, filled with the table
+
+cdef inline void reach_of(const Instr* I, const Operand* x, int64_t item, const char** first, const char** last) noexcept nogil:
+    """Where an operand begins and ends in memory."""
+    cdef int64_t reach
+    cdef int d
+    first[0] = x.data
+    last[0] = x.data + item
+    for d in range(I.ndim):
+        reach = (I.shape[d] - 1) * x.stride[d] * item
+        if reach > 0:
+            last[0] += reach
+        else:
+            first[0] += reach
+
+
+cdef bint copies_rows(const Instr* I) noexcept nogil:
+    """Whether an instruction moves rows as they are, or from back to front, between places that do not meet."""
+    cdef int last = I.ndim - 1
+    cdef int64_t item = item_bytes(I.arg[0].dtype), step = I.arg[1].stride[last]
+    cdef const char* a
+    cdef const char* b
+    cdef const char* c
+    cdef const char* d
+    if (I.narg != 2 or I.strip != COPIES[I.dtype] or I.flags & (F_FLAT | F_ACCUMULATE) or I.arg[0].dtype != I.arg[1].dtype
+            or I.arg[1].owner == NULL or I.arg[0].stride[last] != 1 or I.n == 0 or I.shape[last] == 1):
+        return False
+    if step != 1 and (step != -1 or item < 4):
+        return False
+    if I.dtype <= DT_I64 and in_order(I, &I.arg[0]) and streams(I, item):
+        return False
+    reach_of(I, &I.arg[0], item, &a, &b)
+    reach_of(I, &I.arg[1], item, &c, &d)
+    return b <= c or d <= a
+
+
+# 100,000 rows of 10 floats twice beside each other (cat) 17 -> 9 ns a row, in cache 15 -> 6; turned (flip) 9 -> 3.1 (Xeon)
+cdef void copy_rows(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef Cursor p
+    cdef int last = I.ndim - 1, upper = I.ndim - 2
+    cdef int64_t width = I.shape[last], item = item_bytes(I.arg[0].dtype), n, rows, r, up_y = 0, up_x = 0
+    cdef bint turned = I.arg[1].stride[last] < 0
+    cdef char* y
+    cdef const char* x
+    if upper >= 0:
+        up_y = I.arg[0].stride[upper] * item
+        up_x = I.arg[1].stride[upper] * item
+    seek(I, lo, &p)
+    while lo < hi:
+        y = I.arg[0].data + offset_of(&I.arg[0], I.ndim, &p) * item
+        x = I.arg[1].data + offset_of(&I.arg[1], I.ndim, &p) * item
+        n = min(width - p.at[last], hi - lo)
+        rows = 1
+        if n == width and upper >= 0:
+            rows = min(I.shape[upper] - p.at[upper], (hi - lo) // width)
+        if turned:
+            for r in range(rows):
+                fbp_copy_turned(y, x, n, <int>item)
+                y += up_y
+                x += up_x
+        else:
+            for r in range(rows):
+                fbp_copy_run(y, x, n * item)
+                y += up_y
+                x += up_x
+        lo += n * rows
+        if upper >= 0:
+            p.at[upper] += rows - 1
+            advance(I, &p)
+
+
 cdef int pointwise(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     """out = f(x...), or out += f(x...).  n = elements in C order of shape; workspace: one block for each operand."""
+    if copies_rows(I):
+        copy_rows(I, lo, hi)
+        return ST_OK
     if I.dtype == DT_F32:
         return pointwise_of[float](I, lo, hi, <float*>ws)
     if I.dtype == DT_F64:

@@ -343,3 +343,72 @@ cdef int dropout(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
     elif I.dtype == DT_F64: rng_dropout(<double*>I.arg[0].data, I, lo, hi)
     else: return ST_UNSUPPORTED
     return ST_OK
+
+# ---------------------------------------------------------------- draws with replacement: positions, weights, uniforms, status
+
+cdef enum:
+    DRAW_BLOCK = 32         # weights whose sum is kept
+
+# Rows of C weights and k uniforms in [0, 1): where the running sum first exceeds u times the whole sum.  The sums of blocks are
+# kept, so that a draw adds up one block.  Status 1: a weight is negative or not finite, or all are zero.
+cdef void draw_rows_of(const real* weights, const Instr* I, int64_t lo, int64_t hi, double* sums) noexcept nogil:
+    cdef int64_t C = I.shape[1]
+    cdef int64_t draws = I.shape[2]
+    cdef int64_t blocks = (C + DRAW_BLOCK - 1) // DRAW_BLOCK
+    cdef int64_t* out
+    cdef const double* u
+    cdef const real* w
+    cdef double lane[8]
+    cdef double total, t, acc
+    cdef real least[16]
+    cdef real low
+    cdef int64_t r, b, i, j, e, k, last, step
+    for r in range(lo, hi):
+        w = weights + r * C
+        out = <int64_t*>I.arg[0].data + r * draws
+        u = <const double*>I.arg[2].data + r * draws
+        total = 0
+        low = 0
+        for k in range(16): least[k] = 0
+        for b in range(blocks):
+            i = b * DRAW_BLOCK
+            e = min(i + DRAW_BLOCK, C)
+            if e - i == DRAW_BLOCK:
+                for k in range(8):
+                    lane[k] = <double>w[i + k] + <double>w[i + 8 + k] + (<double>w[i + 16 + k] + <double>w[i + 24 + k])
+                for k in range(16): least[k] = w[i + k] if w[i + k] < least[k] else least[k]
+                for k in range(16): least[k] = w[i + 16 + k] if w[i + 16 + k] < least[k] else least[k]
+                total += ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]))
+            else:
+                for j in range(i, e):
+                    total += <double>w[j]
+                    low = w[j] if w[j] < low else low
+            sums[b] = total
+        for k in range(16): low = least[k] if least[k] < low else low
+        if low < 0 or not (0 < total < KF_INF):
+            (<int64_t*>I.arg[3].data)[0] = 1
+            continue
+        for k in range(draws):
+            t = u[k] * total
+            b = 0
+            step = blocks
+            while step > 1:             # the first block whose sum exceeds t
+                j = step // 2
+                b += j if sums[b + j - 1] <= t else 0
+                step -= j
+            if sums[b] <= t: b = blocks - 1
+            acc = sums[b - 1] if b > 0 else 0
+            last = -1
+            while last < 0 and b >= 0:
+                for i in range(b * DRAW_BLOCK, min((b + 1) * DRAW_BLOCK, C)):
+                    acc += <double>w[i]
+                    if w[i] > 0: last = i           # rounding may leave t unreached
+                    if acc > t: break
+                b -= 1
+            out[k] = last
+
+cdef int draw_rows(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: draw_rows_of(<const float*>I.arg[1].data, I, lo, hi, <double*>ws)
+    elif I.dtype == DT_F64: draw_rows_of(<const double*>I.arg[1].data, I, lo, hi, <double*>ws)
+    else: return ST_UNSUPPORTED
+    return ST_OK

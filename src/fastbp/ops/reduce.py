@@ -279,7 +279,7 @@ def _cummin(input, dim):
 def _running(op, input, dim, largest):
     dim = _wrap(op, dim, input.ndim)
     values, indices = F.running_extreme(input, dim, largest)
-    return F.results(op, "values indices", (F.gather(input, dim, indices) if input.dtype.is_floating_point else values, indices))
+    return F.results(op, "values indices", (F.gather(input, dim, indices) if F.differentiated(input) else values, indices))
 
 
 def _diff(input, n=1, dim=-1, prepend=None, append=None):

@@ -4,7 +4,7 @@ A rule that is a string names the engine's transpose in _engine/tape.pxi: it is 
 operations (so it differentiates again), compiled because these operations are the most frequent of all.
 """
 
-from ._declare import F, composed, linear
+from ._declare import F, composed, kernels, linear
 
 linear("as_strided(Tensor input, int[] size, int[] stride, int? storage_offset=None)", {"input": "bw_as_strided"},
        doc="View with the given shape and strides (in elements) of the underlying storage; elements may overlap.")
@@ -357,6 +357,8 @@ def _fill(input, value):
 def _triangle(op, input, diagonal, lower):
     if input.ndim < 2:
         raise F.ShapeError(f"{op}: {list(input.shape)} must have at least two dimensions.")
+    if not F.differentiated(input):
+        return F.triangle(input, diagonal, lower)
     rows, columns = input.shape[-2:]
     column, last = F.arange(columns), F.arange(diagonal, rows + diagonal).reshape(rows, 1)
     return F.where(column <= last if lower else column >= last, input, F.zeros((), dtype=input.dtype))
@@ -369,6 +371,8 @@ def _tril(input, diagonal=0):
 def _triu(input, diagonal=0):
     return _triangle("triu", input, diagonal, False)
 
+
+kernels("moved_rows", ("triangle", "hot_rows", "mask_take"), "Triangles of matrices; rows with a single one; values of a mask.")
 
 _JOIN = {"method": False, "out": True}
 composed("atleast_1d(Tensor[] tensors)", _atleast_1d, method=False, doc="Tensors with at least one dimension, as views.")

@@ -6,6 +6,8 @@ kernels("sort_parts", ("sort_rows", "sort_span", "sort_begin", "sort_count", "so
                        "search", "cummax", "cummin", "histogram_counts", "sorted_runs"),
         "The stable order of rows, or ranks of it; binary search; running extrema; counts of bins and of equal neighbours.")
 
+kernels("drawn_rows", ("draw_rows",), "Draws with replacement from rows of weights.")
+
 # Long rows of which few ranks are asked for, or values alone (`in_order`): NumPy's partition and vectorised sort.
 external("near_(Tensor input, int rank)", "sort.near", {},
          doc="Positions of what is near a rank of a vector, and its rank among them.")
@@ -15,6 +17,7 @@ external("candidates_(Tensor input, int k, bool largest)", "sort.candidates", {}
          doc="Positions of the k largest or smallest values of a vector, and of few others.")
 
 LONG = 8192             # shorter rows: the kernels
+FEW = 1 << 18           # up to so many: the kernel's look at the values, if no more than 16 ranks are asked for
 FAR = 1 << 21           # up to so many values a partition is faster than a sample and a look at what is near the rank
 
 
@@ -89,7 +92,7 @@ def _topk(input, k, dim=-1, largest=True, sorted=True):
         raise ValueError(f"topk: k {k} is out of range for dimension {dim} of size {_length(input, dim)}.")
     if input.ndim == 0 and k == 0:
         return F.results("topk", "values indices", (input.reshape(1)[:0], F.zeros(0, dtype=F.int64)))
-    rows = _long_rows(input, dim) if 0 < 8 * k <= _length(input, dim) else None
+    rows = _long_rows(input, dim) if 0 < 8 * k <= _length(input, dim) and (k > 16 or _length(input, dim) > FEW) else None
     if rows is not None and rows.numel() == rows.shape[-1]:
         at = F.candidates_(rows.reshape(-1), k, largest)
         some = F.index_select(rows.reshape(-1), 0, at)
@@ -122,6 +125,11 @@ def _at_ranks(op, input, ranks, dim, keepdim):
 def _median_along(input, dim, keepdim):
     dim = _check_median("median", input, dim)
     n = _length(input, dim)
+    if n < LONG and input.dtype.is_floating_point:      # the kernel knows of NaN
+        values, indices = F.sorted_along(input, dim, (n - 1) // 2, (n + 1) // 2, False, True)
+        if not keepdim and input.ndim:
+            values, indices = values.squeeze(dim), indices.squeeze(dim)
+        return F.results("median", "values indices", (values, indices))
     if input.dtype.is_floating_point and input.numel():
         # NaN is the median of what has one: the first of them
         if F.recording() or F.anywhere(F.isnan(F.amax(input.detach(), dim if input.ndim else None))):
@@ -164,6 +172,9 @@ def _median(input, dim=None, keepdim=False):
 def _median_of_all(input, skip):
     x = input.detach().reshape(-1)
     rank = (x.shape[0] - 1) // 2
+    if x.shape[0] < LONG and not skip:
+        value = F.sorted_part(x, rank, rank + 1, False, True, True)[0].reshape(())
+        return _shared(input, value) if F.differentiated(input) else value
     if _long_rows(x, 0) is None:
         value = (_nanmedian_along if skip else _median_along)(x, 0, False)[0]
     else:
@@ -329,8 +340,10 @@ def _slices(op, input, dim):
 
 def _distinct(x, counted):
     """The different values of a vector, ascending, None, and how often each occurs."""
-    values = F.sorted_part(x, 0, x.shape[0], False, False)[0] if x.dtype is F.bfloat16 or F.recording() else \
-        F.in_order(x)
+    if x.shape[0] <= 128 or x.dtype is F.bfloat16 or F.recording():
+        values = F.sorted_part(x, 0, x.shape[0], False, False)[0]
+    else:
+        values = F.in_order(x)
     values, starts = F.sorted_runs(values, counted)
     return values, None, F.diff(F.cat((starts, F.tensor([x.shape[0]])))) if counted else None
 

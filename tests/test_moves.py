@@ -1,0 +1,210 @@
+"""What moves values or looks for them, at the lengths where one way of doing it gives way to another: copies of rows, triangles,
+masks, sorting by counting, first ranks, running extrema, draws."""
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp import _core
+
+RNG = np.random.default_rng(11)
+WIDTHS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129, 300)
+DTYPES = (np.float32, np.float64, np.int64, np.int32, np.int16, np.int8, np.bool_)
+
+
+def numbers(*shape, dtype=np.float32):
+    return RNG.integers(0, 2 if dtype is np.bool_ else 100, shape).astype(dtype)
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(request.param)
+    yield request.param
+    fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 3, 700])
+def test_rows_are_copied(rows, dtype, threads):
+    for width in WIDTHS:
+        x = numbers(rows, width, dtype=dtype)
+        t = fastbp.tensor(x)
+        for got, want in (
+            (fastbp.cat([t, t[:, :3], t], 1), np.concatenate([x, x[:, :3], x], 1)), (t.flip(1), x[:, ::-1]), (t.flip(0), x[::-1]),
+            (t.flip((0, 1)), x[::-1, ::-1]), (t.roll(3, 1), np.roll(x, 3, 1)), (t.repeat(3, 2), np.tile(x, (3, 2))),
+            (t.t().contiguous(), x.T), (t[::2, 1:].contiguous(), x[::2, 1:]), (fastbp.stack([t, t], 1), np.stack([x, x], 1)),
+            (t.index_select(1, fastbp.arange(width).flip(0)), x[:, ::-1]), (t[:, :5].flip(1), x[:, :5][:, ::-1]),
+        ):
+            np.testing.assert_array_equal(got.numpy(), want)
+    x = numbers(rows, 5, 6, 7, dtype=dtype)
+    t = fastbp.tensor(x)
+    np.testing.assert_array_equal(t.permute(2, 0, 1, 3).contiguous().numpy(), x.transpose(2, 0, 1, 3))
+    np.testing.assert_array_equal(t[:, 1:4, ::2, 1:6].contiguous().numpy(), x[:, 1:4, ::2, 1:6])
+
+
+def test_copies_that_meet_their_source():
+    for shift in (1, 3, 40):
+        x = numbers(50, 12)
+        t = fastbp.tensor(x)
+        want = x.copy()
+        want[:, shift % 12:] = x[:, :12 - shift % 12]
+        t[:, shift % 12:] = t[:, :12 - shift % 12].clone()
+        np.testing.assert_array_equal(t.numpy(), want)
+        t = fastbp.tensor(x)
+        t[:] = t.flip(1)
+        np.testing.assert_array_equal(t.numpy(), x[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 4), (4, 3), (2, 3, 5), (40, 70), (700, 10), (10, 700), (3, 200, 9),
+                                   (0, 3), (3, 0)])
+def test_triangles(shape, threads):
+    for dtype in DTYPES:
+        x = numbers(*shape, dtype=dtype)
+        for k in (0, 1, -1, 2, -2, 5, -5, 65, -65, 10 ** 6, -10 ** 6):
+            np.testing.assert_array_equal(fastbp.tensor(x).tril(k).numpy(), np.tril(x, k))
+            np.testing.assert_array_equal(fastbp.tensor(x).triu(k).numpy(), np.triu(x, k))
+    x = fastbp.tensor(numbers(6, 4)).t()
+    np.testing.assert_array_equal(x.tril().numpy(), np.tril(x.numpy()))
+
+
+def test_triangle_in_a_program():
+    step = fastbp.compile(lambda x: x.tril(1) + x.triu())
+    for _ in range(4):
+        x = numbers(5, 5)
+        np.testing.assert_array_equal(step(fastbp.tensor(x)).numpy(), np.tril(x, 1) + np.triu(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values_of_a_mask(dtype):
+    for shape in ((1,), (7,), (8,), (9,), (1000,), (10, 10), (3, 4, 5), (64, 65)):
+        for density in (0, 0.02, 0.5, 0.98, 1):
+            x, m = numbers(*shape, dtype=dtype), RNG.random(shape) < density
+            t, mask = fastbp.tensor(x), fastbp.tensor(m)
+            np.testing.assert_array_equal(t[mask].numpy(), x[m])
+            np.testing.assert_array_equal(t.masked_select(mask).numpy(), x[m])
+            if dtype is np.float32:
+                t.requires_grad_()
+                (t[mask] * 3).sum().backward()
+                np.testing.assert_array_equal(t.grad.numpy(), 3.0 * m)
+
+
+def test_rows_with_a_single_one():
+    for shape in ((), (5,), (3, 4), (0,), (500,)):
+        x = RNG.integers(0, 9, shape)
+        for t in (fastbp.tensor(x), fastbp.tensor(x).int()):
+            np.testing.assert_array_equal(fastbp.nn.functional.one_hot(t, 9).numpy(), np.eye(9, dtype=np.int64)[x])
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 200])
+def test_short_rows_are_sorted(n, threads):
+    for dtype in (np.float32, np.float64, np.int64, np.int32):
+        for few in (2, 10 ** 6):
+            x = RNG.integers(-few, few, (300, n)).astype(dtype)
+            if few == 2 and np.dtype(dtype).kind == "f":
+                x[::3, ::5] = np.nan
+                x[1::3, ::4] = -0.0
+            key = np.where(np.isnan(x), np.inf, x)
+            for down in (False, True):
+                order = np.argsort(-key if down else key, 1, kind="stable")
+                if down and dtype is np.int64:
+                    order = np.argsort(-x, 1, kind="stable")
+                values, at = fastbp.tensor(x).sort(1, down)
+                np.testing.assert_array_equal(at.numpy(), order)
+                np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, order, 1))
+                for k in (1, min(n, 5), n):
+                    values, at = fastbp.tensor(x).topk(k, 1, down)
+                    np.testing.assert_array_equal(at.numpy(), order[:, :k])
+                    np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, order[:, :k], 1))
+            order = np.argsort(key, 1, kind="stable")
+            for k in (1, n // 2, n):
+                np.testing.assert_array_equal(fastbp.tensor(x).kthvalue(k, 1)[1].numpy(), order[:, k - 1])
+            missing = np.isnan(x)
+            want = np.where(missing.any(1), missing.argmax(1), order[:, (n - 1) // 2])
+            values, at = fastbp.tensor(x).median(1)
+            np.testing.assert_array_equal(at.numpy(), want)
+            np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, want[:, None], 1)[:, 0])
+            for row in x[:4]:
+                m = fastbp.tensor(row).median().item()
+                assert m == np.sort(row)[(n - 1) // 2] or (np.isnan(m) and np.isnan(row).any())
+
+
+@pytest.mark.parametrize("n", [129, 1000, 5000, 70_000, 300_000])
+def test_first_ranks(n):
+    for dtype in (np.float32, np.float64, np.int32, np.int64):
+        for x in (RNG.standard_normal(n) * 1000, np.arange(n), -np.arange(n), RNG.integers(0, 3, n)):
+            x = x.astype(dtype)
+            for down in (False, True):
+                order = np.argsort(-x if down else x, kind="stable")
+                for k in (1, 10, 16, 17):
+                    values, at = fastbp.tensor(np.stack([x, x[::-1]])).topk(k, 1, down)
+                    np.testing.assert_array_equal(values.numpy()[0], x[order[:k]])
+                    np.testing.assert_array_equal(at.numpy()[0], order[:k])
+                    values, at = fastbp.tensor(x).topk(k, 0, down)
+                    np.testing.assert_array_equal(values.numpy(), x[order[:k]])
+    x = RNG.standard_normal(n).astype(np.float32)
+    x[n // 2] = x[n - 1] = np.nan
+    assert fastbp.tensor(x).topk(3)[1].tolist()[:2] == [n // 2, n - 1]
+    assert fastbp.tensor(x).topk(3, largest=False)[1].tolist() == np.argsort(x, kind="stable")[:3].tolist()
+    x[:] = np.nan
+    assert fastbp.tensor(x).topk(3, largest=False)[1].tolist() == [0, 1, 2]
+
+
+def running(x, largest):
+    best, at, k = [], [], 0
+    for i, v in enumerate(x):
+        if (v >= x[k] if largest else v <= x[k]) or v != v:
+            k = i
+        best.append(x[k])
+        at.append(k)
+    return np.array(best), np.array(at)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 10), (9, 32), (8, 33), (2, 64), (17, 3), (5, 200), (40, 8), (3, 21, 7),
+                                   (2, 6, 100), (2, 3, 65)])
+def test_running_extrema(shape, threads):
+    for dtype in (np.float32, np.float64, np.int64):
+        for kind in range(4):
+            x = [RNG.integers(0, 5, shape), RNG.standard_normal(shape) * 1000, np.arange(np.prod(shape)).reshape(shape),
+                 -np.arange(np.prod(shape)).reshape(shape)][kind].astype(dtype)
+            if kind == 0 and dtype is not np.int64:
+                x[RNG.random(shape) < 0.05] = np.nan
+            for d in range(len(shape)):
+                for largest, f in ((True, fastbp.cummax), (False, fastbp.cummin)):
+                    values, at = f(fastbp.tensor(x), d)
+                    rows = np.moveaxis(x, d, -1).reshape(-1, shape[d])
+                    want = [running(r, largest) for r in rows]
+                    for got, part in ((values, 0), (at, 1)):
+                        got = np.moveaxis(got.numpy(), d, -1).reshape(-1, shape[d])
+                        np.testing.assert_array_equal(got, [w[part] for w in want])
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 31, 32, 33, 64, 100, 1000])
+@pytest.mark.parametrize("dtype", [fastbp.float32, fastbp.float64, fastbp.float16])
+def test_draws_with_replacement(n, dtype):
+    w = RNG.random(n)
+    w[RNG.random(n) < 0.4] = 0
+    w[n // 2] = 1
+    w = fastbp.tensor(w).to(dtype)
+    fastbp.manual_seed(3)
+    drawn = fastbp.multinomial(w, 20_000, True)
+    fastbp.manual_seed(3)
+    u = fastbp.rand(1, 20_000, dtype=fastbp.float64)
+    c = w.double().cumsum(0)
+    want = fastbp.searchsorted(c / c[-1], u[0], right=True).clamp(max=n - 1)
+    assert (drawn != want).sum() <= 2               # sums of other order
+    assert (w[drawn] > 0).all() and drawn.dtype is fastbp.int64
+    rows = fastbp.stack([w, w.flip(0)])
+    two = fastbp.multinomial(rows, 7, True)
+    assert two.shape == (2, 7) and (rows.gather(1, two) > 0).all()
+
+
+def test_weights_that_cannot_be_drawn_from():
+    for w in ([0.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [float("inf"), 1.0], [0.0] * 100, [1.0] * 70 + [-1e-3] + [0.0] * 40):
+        for t in (fastbp.tensor(w), fastbp.tensor(w).double()):
+            with pytest.raises(ValueError, match="must be finite, not negative"):
+                fastbp.multinomial(t, 3, True)
+
+
+def test_results_are_named():
+    r = _core.results("sort", "values indices", [1, 2])
+    assert r.values == 1 and r.indices == 2 and tuple(r) == (1, 2)

@@ -412,6 +412,15 @@ cdef inline bint in_order(const Instr* I, const Operand* x) noexcept nogil:
     return True
 
 
+cdef inline bint one_value(const Instr* I, const Operand* x) noexcept nogil:
+    """Whether all elements of an operand are one: a constant, or a tensor of one element."""
+    cdef int d
+    for d in range(I.ndim):
+        if x.stride[d] and I.shape[d] != 1:
+            return False
+    return True
+
+
 cdef inline bint overlapping(const Instr* I, int64_t size) noexcept nogil:
     """Whether an operand may lie where the result does, which is in order."""
     cdef const char* begin = I.arg[0].data
@@ -485,16 +494,18 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
     cdef const Operand* a
     cdef Cursor p
     cdef int64_t width = I.shape[I.ndim - 1], n
-    cdef int k, filled = 0, ordered = 0
-    cdef bint rows = width >= 64, scalar
+    cdef int k, filled = 0, ordered = 0, single = 0
+    cdef bint rows = width >= 64, through
     cdef number* y
     for k in range(I.narg):
         ordered |= in_order(I, &I.arg[k]) << k
+        single |= one_value(I, &I.arg[k]) << k
+    through = ordered & 1 and not I.flags & F_ACCUMULATE
     if I.flags & F_ACCUMULATE or overlapping(I, <int64_t>sizeof(number)):
         ordered &= ~1                       # a result that is also read is written block by block
     if ordered & 1 and streams(I, <int64_t>sizeof(number)):
         for k in range(1, I.narg):
-            if I.arg[k].owner == NULL and not I.arg[k].stride[I.ndim - 1]:
+            if single >> k & 1:
                 load_any[number](I.arg[k].data, I.arg[k].dtype, 0, BLOCK, buffers + k * BLOCK)
                 filled |= 1 << k
         if (filled | ordered) + 1 == 1 << I.narg:
@@ -513,8 +524,7 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
                 x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(number)
             else:
                 y = buffers + k * BLOCK
-                scalar = a.owner == NULL            # a constant: its block is filled once
-                if scalar:
+                if single >> k & 1:                 # its block is filled once
                     if not (filled >> k) & 1:
                         load_any[number](a.data, a.dtype, 0, BLOCK, y)
                         filled |= 1 << k
@@ -525,7 +535,10 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
             I.strip(n, x, <void*>(<number*>I.arg[0].data + lo), I.c)
         else:
             I.strip(n, x, <void*>buffers, I.c)
-            store_block[number](I, &I.arg[0], p, n, buffers)
+            if through:
+                memcpy(<number*>I.arg[0].data + lo, buffers, n * sizeof(number))
+            else:
+                store_block[number](I, &I.arg[0], p, n, buffers)
         lo += n
 
 

@@ -92,3 +92,52 @@ def test_blocks_packed_together_give_the_same_bits(dtype, m, k, n, turned):
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     exact = bias.numpy() + a.numpy().astype(np.longdouble) @ b.numpy().astype(np.longdouble)
     np.testing.assert_allclose(whole, exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "k", "n"), [(64, 64, 6), (64, 1024, 10), (333, 512, 10), (130, 1024, 9), (45, 1024, 12)])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_few_columns_turned_give_the_same_bits(dtype, m, k, n, batch):
+    """A contiguous along its rows, a page apart or short: turned, and then across."""
+    random = np.random.default_rng(m)
+    x = random.standard_normal((*batch, m, k)).astype(dtype)
+    b = torch.tensor(random.standard_normal((*batch, k, n)).astype(dtype))
+    a = torch.tensor(x)
+    other = torch.tensor(np.concatenate([x, x[..., :8]], -1))[..., :k]
+    result = (a @ b).numpy()
+    assert np.array_equal(result, (other @ b).numpy())
+    by_columns = a.transpose(-1, -2).contiguous().transpose(-1, -2)
+    assert np.array_equal(result, (by_columns @ b).numpy())
+    assert np.array_equal(result, (a @ b.transpose(-1, -2).contiguous().transpose(-1, -2)).numpy())
+    close = 1e-4 if dtype is np.float32 else 1e-11
+    np.testing.assert_allclose(result, x.astype(np.float64) @ b.numpy(), rtol=0, atol=close)
+    total = torch.ones(*batch, m, n, dtype=a.dtype)
+    total += a @ b
+    assert np.array_equal(total.numpy(), 1 + result)
+    if not batch:
+        bias = torch.tensor(random.standard_normal(n).astype(dtype))
+        assert np.array_equal(torch.addmm(bias, a, b).numpy(), bias.numpy() + result)
+
+
+def test_few_columns_turned_keep_strong_zeros_for_any_number_of_threads():
+    """The gradient of the input of a layer of few inputs and 1024 outputs."""
+    random = np.random.default_rng(0)
+    x = torch.tensor(random.standard_normal((300, 6)).astype(np.float32), requires_grad=True)
+    w = random.standard_normal((6, 1024)).astype(np.float32)
+    dy = random.standard_normal((300, 1024)).astype(np.float32)
+    dy[:, 5] = 0
+    expected = dy.astype(np.float64) @ w.T
+    w[2, 5] = np.inf
+    expected[:, 2] = np.delete(dy, 5, 1).astype(np.float64) @ np.delete(w[2], 5)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            x.grad = None
+            (x @ torch.tensor(w)).backward(torch.tensor(dy))
+            results.append(x.grad.numpy().copy())
+            np.testing.assert_allclose(results[-1], expected, rtol=0, atol=1e-3)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(np.array_equal(r, results[0]) for r in results)

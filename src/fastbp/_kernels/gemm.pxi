@@ -123,7 +123,11 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
             j.swapped = False
         # The gradient of a layer of few outputs.  Along C's rows most lanes would be empty, with a broadcast for each of A's
         # numbers: float32 784x128x10 64 -> 124, 64x64x6 43 -> 84, 2048x1024x10 40 -> 97 GFLOP/s (Intel Xeon, AVX-512).
-        if (j.rsa == 1 and j.N <= MM_MR and 4 * j.N <= 3 * width * ((j.N + width - 1) // width) and j.M >= 2 * width
+        # Rows of A are turned for it if they lie a page apart, and so share a set of L1 (2048x1024x10 float32 40 -> 65, float64
+        # 21 -> 33, 64x1024x10 53 -> 82), and for a few columns of float32 (64x64x6 43 -> 53); others are not faster for it.
+        if ((j.rsa == 1 or j.csa == 1 and j.N >= 3 and MM_TURNS
+             and (j.rsa * itemsize % 4096 == 0 or itemsize == 4 and j.N <= 6 and j.M * j.K <= 8192))
+                and j.N <= MM_MR and 4 * j.N <= 3 * width * ((j.N + width - 1) // width) and j.M >= 2 * width
                 and j.K >= 4 * j.N and j.K >= 32):
             j.way = MM_ACROSS
             j.swapped = True
@@ -147,7 +151,7 @@ cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
     cdef MmGeo g
     cdef bint dots = w.way == MM_DOTS
     if w.way == MM_ACROSS:
-        mm_across(w, i0, i1, j0, j1, a, b, start, rss, css, c)
+        mm_across(w, i0, i1, j0, j1, a, b, start, rss, css, c, <real*>ws)
         return
     if dots and csa != 1:
         for i in range(i0, i1):
@@ -192,18 +196,26 @@ cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
 
 
 # The way across: the few columns of C are the rows of tiles (the product comes swapped), which come to stand in a small block.
+# Lanes that are not side by side are turned first.
 cdef void mm_across(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
-                    const real* start, int64_t rss, int64_t css, real* c) noexcept nogil:
-    cdef int64_t p, k, q, n, i, j = j0, m = i1 - i0, kc = mm_kc(w.K, sizeof(real))
+                    const real* start, int64_t rss, int64_t css, real* c, real* turned) noexcept nogil:
+    cdef int64_t p, k, q, n, i, j = j0, m = i1 - i0, kc = mm_kc(w.K, sizeof(real)), ld = w.rsb
+    cdef int64_t most = 64 if w.csb == 1 else 2 * MM_WIDTH(sizeof(real))
+    cdef const real* at
     cdef real out[1024]         # MM_MR rows of 64
     cdef real* to
     cdef const real* s
     while j < j1:
-        n = min(64, j1 - j)
+        n = min(most, j1 - j)
         p = 0
         while p < w.K:
             k = min(kc, w.K - p)
-            mm_block(m, n, k, a + i0 * w.rsa + p * w.csa, w.rsa, w.csa, False, b + j + p * w.rsb, w.rsb, <real*>NULL, False,
+            at = b + j * w.csb + p * w.rsb
+            if w.csb != 1:
+                ld = most
+                mm_pack(n, k, at, w.csb, w.rsb, turned, ld)
+                at = turned
+            mm_block(m, n, k, a + i0 * w.rsa + p * w.csa, w.rsa, w.csa, False, at, ld, <real*>NULL, False,
                      <const real*>out if p > 0 else <const real*>NULL, 64, out, 64)
             p += k
         for q in range(n):
@@ -806,4 +818,6 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
                                   + ((MM_MC + 16) * mm_ka(kc, itemsize) if w.pack_a else 0)) + 64
     if w.way == MM_DOTS and w.csa != 1:
         I.workspace = w.M * w.K * itemsize
+    if w.way == MM_ACROSS and w.csb != 1:
+        I.workspace = kc * 2 * MM_VB + 64
     I.workspace += mm_bias_bytes(I, itemsize) + 256 + (MM_APART if I.flags & F_ACCUMULATE else 0)

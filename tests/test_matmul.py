@@ -141,3 +141,26 @@ def test_few_columns_turned_keep_strong_zeros_for_any_number_of_threads():
     finally:
         torch.set_num_threads(threads)
     assert all(np.array_equal(r, results[0]) for r in results)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("way", ["NN", "NT", "TN", "TT"])
+@pytest.mark.parametrize(("m", "k", "n"), [(8, 8, 8), (16, 16, 16), (5, 3, 7), (10, 20, 12), (33, 4, 17), (40, 33, 9)])
+def test_small_products_of_a_batch_give_the_bits_of_each(dtype, way, m, k, n):
+    """Some of them are computed together: contiguous, apart, with a shared factor, for any number of threads."""
+    random = np.random.default_rng(m)
+    x = random.standard_normal((3, 37, *((m, k) if way[0] == "N" else (k, m)))).astype(dtype)
+    y = random.standard_normal((3, 37, *((k, n) if way[1] == "N" else (n, k)))).astype(dtype)
+    a, b = (torch.tensor(v) if letter == "N" else torch.tensor(v).transpose(-1, -2) for v, letter in zip((x, y), way))
+    threads = torch.get_num_threads()
+    try:
+        for left, right in ((a, b), (a[:, ::3], b[:, ::3]), (a[:, :1].expand(a.shape), b), (a, b[:, :1].expand(b.shape))):
+            torch.set_num_threads(1)
+            each = np.stack([np.stack([(p @ q).numpy() for p, q in zip(s, t)]) for s, t in zip(left, right)])
+            for count in (1, 2, 3):
+                torch.set_num_threads(count)
+                assert np.array_equal((left @ right).numpy(), each)
+    finally:
+        torch.set_num_threads(threads)
+    exact = a.numpy().astype(np.longdouble) @ b.numpy().astype(np.longdouble)
+    np.testing.assert_allclose((a @ b).numpy(), exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)

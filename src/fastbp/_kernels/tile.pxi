@@ -308,6 +308,7 @@ ctypedef struct MmGeo:
     const void* next    # MmPlain, MmFill: NULL, or rows `apart` apart that are read later: fetched into L2, `each` lines of
     int64_t apart       # them at a tile
     int64_t each
+    int64_t da          # the same, if next is not NULL: of A from tile to tile (tiles of a batch of products)
     const int64_t* off  # MmTaps, MmLines
     int64_t count       # tiles side by side, db from one to the next in B, dc in C
     int64_t db
@@ -323,14 +324,18 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                   const void* start, void* c) noexcept nogil:
     cdef MmRegs r
     cdef int i
-    cdef int64_t p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
+    cdef int64_t da = 0, p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
     cdef int64_t oc = MM_WIDTH(sizeof(r.a[0])) if MmKind is MmLines else g.ld if MmKind is MmTaps else g.o
     cdef const int64_t* off = g.off
     if MmKind is MmFill:
         MM_PTR(r.f, g.fill)
+    if MmKind is MmPlain and g.next != NULL:
+        da = g.da
     for t in range(g.count):
         MM_PTR(r.a, a)
         MM_PTR(r.b, b)
+        if MmKind is MmPlain:
+            r.a = r.a + t * da
         r.b = r.b + t * g.db
         for i in range(<int>sizeof(MmRows)):
             MM_ZERO(r.c0[i])

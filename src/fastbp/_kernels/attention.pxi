@@ -14,8 +14,8 @@
 # dV = P^T do, dQ = dS K, dK = dS^T Q.  Who has one key alone has m equal to its score, and so P exactly 1.
 #
 # One core of an Intel Xeon with AVX-512, float32, against scores along keys (and torch 2.13), forward with backward, ms:
-# 8 x 1024 x 64 74 -> 65 (80), causal 42 -> 37 (61); 4 x 2048 x 32 84 -> 66 (82), causal 45 -> 35 (53); 4 x 2048 x 128
-# 262 -> 235 (275), causal 142 -> 131 (173).  Of a tile of 64 x 64 with 32 features forward, 7.2 -> 5.0 us, products take 3.6.
+# 8 x 1024 x 64 74 -> 63 (80), causal 42 -> 37 (61); 4 x 2048 x 32 84 -> 66 (82), causal 45 -> 35 (53); 4 x 2048 x 128
+# 262 -> 230 (275), causal 142 -> 127 (173).  Of a tile of 64 x 64 with 32 features forward, 7.2 -> 5.0 us, products take 3.6.
 #
 # Dropout: a weight is kept by the Philox number of (batch, query, key), of a seed of the call's own, so that the backward pass
 # makes the same numbers again; the seed is kept behind the last logarithm.
@@ -350,12 +350,12 @@ cdef inline void att_few_scores(int64_t n, int64_t kn, const AttGeo* g, const re
     mm_single(&w, q, k, <const real*>NULL, 0, rows, <char*>packed)
     att_turn(rows, ATT, n, kn, s)
 
-# A mask's part, or the factors of dropout, turned into [keys][side]: rows of a tile, `n` of them, from x on.
 cdef inline const char* att_mask_at(const Instr* I, int which, int64_t batch, int64_t row, int64_t col,
                                     const AttGeo* g) noexcept nogil:
     cdef int64_t itemsize = 1 if g.kind == ATT_ALLOW else 4 if I.dtype == DT_F32 else 8
     return I.arg[which].data + (mm_batch(I, which, batch) + row * g.rm + col * g.cm) * itemsize
 
+# A mask's part of kn keys for n queries, turned into [keys][side]; of bool: 0, or -infinity where a query may not look
 cdef void att_mask_turned(real* out, real* rows, int64_t n, int64_t kn, const char* mask, const AttGeo* g) noexcept nogil:
     cdef int64_t i, j, side = 2 * MM_WIDTH(sizeof(real))
     cdef const real* add

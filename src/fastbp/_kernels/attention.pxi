@@ -14,8 +14,9 @@
 # dV = P^T do, dQ = dS K, dK = dS^T Q.  Who has one key alone has m equal to its score, and so P exactly 1.
 #
 # One core of an Intel Xeon with AVX-512, float32, against scores along keys (and torch 2.13), forward with backward, ms:
-# 8 x 1024 x 64 74 -> 63 (80), causal 42 -> 37 (61); 4 x 2048 x 32 84 -> 66 (82), causal 45 -> 35 (53); 4 x 2048 x 128
-# 262 -> 230 (275), causal 142 -> 127 (173).  Of a tile of 64 x 64 with 32 features forward, 7.2 -> 5.0 us, products take 3.6.
+# 8 x 1024 x 64 64.5 -> 55.8 (68.5), causal 36.9 -> 31.3 (53.6); 4 x 2048 x 32 72.7 -> 56.7 (68.1), causal 39.1 -> 30.4 (44.8);
+# 4 x 2048 x 128 227 -> 208 (237), causal 123 -> 111 (154); 16 x 256 x 64 8.4 -> 7.3 (9.4).
+# Of a tile of 64 x 64 with 32 features forward, 7.2 -> 5.0 us, products take 3.6.
 #
 # Dropout: a weight is kept by the Philox number of (batch, query, key), of a seed of the call's own, so that the backward pass
 # makes the same numbers again; the seed is kept behind the last logarithm.

@@ -326,6 +326,27 @@ def test_means_of_pairs(shape, dtype):
     np.testing.assert_array_equal(F.avg_pool2d(fastbp.tensor(x), 2).numpy(), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_means_of_tall_windows(dtype):
+    """Rows of a window are summed before planes become lanes: padding, rows left over, parts of one size or of two, depth."""
+    rng = np.random.default_rng(5)
+    for n, c, h, w, k, p in ((2, 19, 35, 35, 7, 0), (1, 9, 31, 27, 5, 2), (3, 33, 22, 41, 4, 1), (1, 17, 130, 24, 6, 3)):
+        x = rng.integers(-9, 9, (n, c, h, w)).astype(dtype)
+        padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
+        oh, ow = (h + 2 * p) // k, (w + 2 * p) // k
+        want = padded[:, :, :oh * k, :ow * k].reshape(n, c, oh, k, ow, k).sum((3, 5)) / x.dtype.type(k * k)
+        np.testing.assert_array_equal(F.avg_pool2d(fastbp.tensor(x), k, k, p).numpy(), want)
+    x = rng.integers(-9, 9, (2, 20, 39, 30)).astype(dtype)
+    x[1, 3, 17, 8] = np.inf
+    cuts = [[(i * size // o, -(-(i + 1) * size // o)) for i in range(o)] for size, o in ((39, 7), (30, 4))]
+    want = np.stack([np.stack([x[:, :, a:b, e:f].sum((2, 3)) / x.dtype.type((b - a) * (f - e)) for e, f in cuts[1]], -1)
+                     for a, b in cuts[0]], -2)
+    np.testing.assert_array_equal(F.adaptive_avg_pool2d(fastbp.tensor(x), (7, 4)).numpy(), want)
+    x = rng.integers(-9, 9, (1, 18, 4, 16, 28)).astype(dtype)
+    want = x.reshape(1, 18, 2, 2, 4, 4, 7, 4).sum((3, 5, 7)) / x.dtype.type(32)
+    np.testing.assert_array_equal(F.avg_pool3d(fastbp.tensor(x), (2, 4, 4)).numpy(), want)
+
+
 def test_empty_batches():
     x = fastbp.zeros(0, 3, 5, 5, requires_grad=True)
     w = fastbp.ones(2, 3, 3, 3, requires_grad=True)

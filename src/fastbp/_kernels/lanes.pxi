@@ -15,6 +15,7 @@ ctypedef struct Lanes:
     int64_t deep        # planes that a result reads
     int64_t stack       # elements: rows of the image, of results
     int64_t results
+    int64_t sums        # means: elements of rows of which each is a sum of a window's, before they are turned; 0: they are not
 
 # A row of results: places x[o] .. of `across[o]` taps, `line` and `plane` elements from tap to tap along y and z.
 ctypedef struct LanesRow:
@@ -62,7 +63,7 @@ cdef inline void pl_reach(int64_t at, int64_t to, int64_t step, int64_t padding,
         hi[0] = min((to - 1 + padding) // step + 1, out)
 
 
-cdef void pl_layout(const Conv* v, int64_t itemsize, bint back, Lanes* p) noexcept nogil:
+cdef void pl_layout(const Conv* v, int64_t itemsize, bint back, bint means, Lanes* p) noexcept nogil:
     cdef int64_t room, span = (v.KH - 1) * v.dh + 1
     p.deep = 1 if back else min(v.KD if v.sd > 0 else (v.D + v.OD - 1) // v.OD + 1, v.D)
     room = PL_BAND // (v.W * MM_VB * p.deep)
@@ -85,6 +86,15 @@ cdef void pl_layout(const Conv* v, int64_t itemsize, bint back, Lanes* p) noexce
         p.lines = min((p.rows - 1) * v.sh + span, v.H)
         p.stack = p.deep * p.lines * v.W
         p.results = p.rows * v.OW
+    p.sums = 0
+    # Long rows, tall windows side by side: 32x32 to 4x4 23 -> 18 us, 48x42 to 7x7 527 -> 449, 7 x 7 of 35x35 36 -> 34, of float64
+    # 82 -> 70 (3 x 3 in steps of two would take 26 -> 35; one core of an Intel Xeon).
+    if (means and not back and 2 * v.W >= 3 * MM_WIDTH(itemsize)
+            and (v.H >= 4 * v.OH if v.sh == 0 else v.sh >= v.KH >= 4)):
+        p.rows = min(max(PL_BAND // (v.W * MM_VB), 1), v.OH)
+        p.sums = p.rows * v.W
+        p.stack = p.sums
+        p.results = p.rows * v.OW
 
 
 # Whether planes are lanes: there are enough of them, positions are exact values of the type, and turning them pays.
@@ -93,16 +103,20 @@ cdef inline bint pl_fits(const Conv* v, int64_t itemsize, bint back) noexcept no
     if MM_WIDTH(itemsize) == 1 or 2 * v.N * v.C < MM_WIDTH(itemsize) or v.D * v.H * v.W >= 1 << 24 \
             or (v.sw == 1 and v.W > PL_SHORT):
         return False
-    pl_layout(v, itemsize, back, &p)
+    pl_layout(v, itemsize, back, False, &p)
     return p.stack * MM_VB <= PL_MOST
 
 
 cdef inline int64_t pl_bytes(const Conv* v, int64_t itemsize, bint back) noexcept nogil:
     cdef Lanes p
+    cdef int64_t size
     if not pl_fits(v, itemsize, back):
         return 0
-    pl_layout(v, itemsize, back, &p)
-    return (p.stack + 3 * p.results) * MM_VB + (16 + itemsize) * v.OW + 512
+    pl_layout(v, itemsize, back, False, &p)
+    size = p.stack + 3 * p.results
+    pl_layout(v, itemsize, back, True, &p)
+    size = max(size, p.stack + p.sums + 1 + 3 * p.results)
+    return size * MM_VB + (16 + itemsize) * v.OW + 640
 
 
 cdef inline void pl_turn(int64_t n, int64_t k, const real* a, int64_t lane, real* out) noexcept nogil:
@@ -122,6 +136,30 @@ cdef inline void pl_return(int64_t n, int64_t k, const real* a, real* out, int64
 # Windows of a row, from number o on, that are as wide as the next and as far from it: at most four are done at once.
 cdef inline int64_t pl_alike(const LanesRow* w, int64_t o) noexcept nogil:
     return 4 if w.most > 0 and o + 4 <= w.n and w.across[o] == w.most and w.across[o + 3] == w.most else 1
+
+
+# Sums of ny x nz rows of n values, one below the other: out[t] = sum of x[k * plane + i * line + t].  Up to a vector behind
+# the row is overwritten.
+cdef void pl_columns(MmRegs* regs, int64_t n, int64_t ny, int64_t nz, int64_t line, int64_t plane, const void* x,
+                     void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t t = 0, i, k, V = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.c, out)
+    while t < n:
+        MM_ZERO(r.b2)
+        for k in range(nz):
+            MM_PTR(r.a, x)
+            r.a = r.a + (k * plane + t)
+            for i in range(ny):
+                MM_PREFETCH2(r.a + POOL_AHEAD)
+                if t + V <= n:
+                    MM_LOAD(r.b0, r.a)
+                else:
+                    MM_LOADN(r.b0, r.a, n - t)
+                r.b2 = r.b2 + r.b0
+                r.a = r.a + line
+        MM_STORE(r.c + t, r.b2)
+        t += V
 
 
 # Largest values and where they are, V windows apart; `step` elements lie between windows.
@@ -239,7 +277,7 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
     cdef Lanes p
     cdef LanesRow w
     cdef int64_t V = MM_WIDTH(sizeof(real)), size = v.D * v.H * v.W, outs = v.OD * v.OH * v.OW
-    cdef int64_t g = lo, n, oz, r, m, oy, ox, k, z, y0, y1, ny, row, i, area
+    cdef int64_t g = lo, n, oz, r, m, oy, ox, k, z, y0, y1, ny, row, i, area, deep
     cdef int64_t* first
     cdef int64_t* across
     cdef int64_t* position
@@ -248,9 +286,11 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
     cdef real* place
     cdef real* flat
     cdef real* over
-    pl_layout(v, sizeof(real), False, &p)
+    cdef real* sums
+    pl_layout(v, sizeof(real), False, at == NULL, &p)
     area = p.lines * v.W
     stack = <real*>cv_take(&ws, p.stack * MM_VB)
+    sums = <real*>cv_take(&ws, (p.sums + 1) * MM_VB)
     best = <real*>cv_take(&ws, p.results * MM_VB)
     place = <real*>cv_take(&ws, p.results * MM_VB)
     flat = <real*>cv_take(&ws, p.results * MM_VB)
@@ -272,7 +312,8 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
     while g < hi:
         n = min(V, hi - g)
         for oz in range(v.OD):
-            w.nz = pl_inside(oz, v.sd, v.pd, v.KD, v.dd, v.D, &z)
+            deep = pl_inside(oz, v.sd, v.pd, v.KD, v.dd, v.D, &z)
+            w.nz = 1 if p.sums > 0 else deep
             r = 0
             while r < v.OH:
                 m = min(p.rows, v.OH - r)
@@ -282,7 +323,17 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
                     ny = pl_inside(r + m - 1, 0, 0, v.KH, 1, v.H, &y1)
                     y1 += ny
                     pl_inside(r, 0, 0, v.KH, 1, v.H, &y0)
-                for k in range(w.nz):
+                for i in range(n if p.sums > 0 else 0):
+                    for oy in range(m):
+                        ny = pl_inside(r + oy, v.sh, v.ph, v.KH, 1, v.H, &row)
+                        row = (g + i) * size + (z * v.H + (row if ny > 0 else 0)) * v.W
+                        if real is float:
+                            pl_columns(<MmF32*>NULL, v.W, ny, deep, v.W, v.H * v.W, x + row, sums + (i * m + oy) * v.W)
+                        else:
+                            pl_columns(<MmF64*>NULL, v.W, ny, deep, v.W, v.H * v.W, x + row, sums + (i * m + oy) * v.W)
+                if p.sums > 0:
+                    pl_turn(n, m * v.W, <const real*>sums, m * v.W, stack)
+                for k in range(w.nz if p.sums == 0 else 0):
                     pl_turn(n, (y1 - y0) * v.W, x + g * size + ((z + k * v.dd) * v.H + y0) * v.W, size, stack + k * area * V)
                 for oy in range(m):
                     w.ny = pl_inside(r + oy, v.sh, v.ph, v.KH, v.dh, v.H, &row)
@@ -295,6 +346,9 @@ cdef void pl_pool(const Conv* v, const Instr* I, real* y, int64_t* at, const rea
                             pl_max(<MmF64*>NULL, &w, v.sw * V, stack + row, best + oy * v.OW * V, place + oy * v.OW * V)
                     else:
                         w.lines = pl_lines(v, I, oz, r + oy)
+                        if p.sums > 0:
+                            w.ny = 1
+                            row = oy * v.W * V
                         if real is float:
                             pl_sum(<MmF32*>NULL, &w, v.sw * V, stack + row, over, best + oy * v.OW * V)
                         else:
@@ -321,7 +375,7 @@ cdef void pl_avg_back(real* t, const Conv* v, const Instr* I, int64_t lo, int64_
     cdef real* stack
     cdef real* values
     cdef real* over
-    pl_layout(v, sizeof(real), True, &p)
+    pl_layout(v, sizeof(real), True, False, &p)
     stack = <real*>cv_take(&ws, p.stack * MM_VB)
     values = <real*>cv_take(&ws, p.results * MM_VB)
     first = <int64_t*>cv_take(&ws, 8 * v.OW)

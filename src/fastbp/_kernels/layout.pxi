@@ -98,12 +98,13 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     vectors = (p.M + V - 1) // V
     turned = vectors * 0.51 + (0.17 if vectors == 1 else 0)
     turned = turned * (1.0 if p.cols > 5 else 1.5 if vectors < 3 else 1.3) + vectors * 4.0 / max(p.K, 1)
-    # Pixels of one tap, and steps: brought together for the other ways (256>512 of 56x56 in steps of two 4.5 -> 3.5 ms, 256>20 of
-    # 63x24 0.98 -> 0.76; 32>64 of 16x16 0.10 -> 0.15 if it were not read one by one).
+    # Pixels of one tap, and steps: brought together where they are packed (256>512 of 56x56 in steps of two 4.5 -> 3.4 ms, from
+    # memory 256>120 of 63x24 5.0 -> 2.8; 32>64 of 16x16 0.10 -> 0.15 if it were not read one by one).
     if p.apart > 0:
-        turned *= 1 + 0.4 * min(max(p.apart * itemsize / <double>(1 << 19) - 1, 0), 1)
-        plain += 6 * lines
+        turned *= 1 + 0.4 * min(max(p.apart * itemsize / <double>(3 << 18) - 1, 0), 1)
         packed += 6 * lines
+        if p.M > 2:     # never in place: 256>20 of 63x24, from memory, 3.0 against 2.4 ms one by one
+            plain = packed + 1
     elif p.plain:                   # a pixel's taps are read from as many places as it has channels
         turned *= 1 + 0.4 * p.planes / max(p.K, 1)
     if p.cols_seen < 0.87 and p.K // max(p.cols_taps, 1) >= 128:

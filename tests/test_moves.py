@@ -149,6 +149,65 @@ def test_first_ranks(n):
     assert fastbp.tensor(x).topk(3, largest=False)[1].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("n", [16, 17, 24, 33, 100, 201, 1000, 4097, 8191])
+def test_one_rank(n, threads):
+    for dtype in (np.float32, np.float64, np.int64, np.int32, np.uint8):
+        for x in (RNG.standard_normal((3, n)) * 50, RNG.integers(0, 3, (3, n)), np.tile(np.arange(n), (3, 1)), np.zeros((3, n)),
+                  -np.abs(RNG.standard_cauchy((3, n)))):
+            x = (x + (60 if dtype is np.uint8 else 0)).clip(-1e9, 1e9).astype(dtype)
+            order = np.argsort(x, 1, kind="stable")
+            for k in (1, 2, n // 3, n // 2, n):
+                values, at = fastbp.tensor(x).kthvalue(k, 1)
+                np.testing.assert_array_equal(at.numpy(), order[:, k - 1])
+                np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, order[:, k - 1:k], 1)[:, 0])
+            np.testing.assert_array_equal(fastbp.tensor(x.T.copy()).kthvalue(n // 2, 0)[1].numpy(), order[:, n // 2 - 1])
+            np.testing.assert_array_equal(fastbp.tensor(x).median(1)[1].numpy(), order[:, (n - 1) // 2])
+    for dtype in (np.float32, np.float64):
+        for place in (0, n // 2, n - 1):
+            x = RNG.standard_normal((2, n)).astype(dtype)
+            x[0, place] = np.nan
+            values, at = fastbp.tensor(x).median(1)
+            assert at[0] == place and values[0].isnan() and at[1] == np.argsort(x[1])[(n - 1) // 2]
+            assert fastbp.tensor(x).median().isnan() and fastbp.tensor(x[1]).median() == np.sort(x[1])[(n - 1) // 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.bool_])
+def test_columns_become_rows(dtype, threads):
+    for rows, columns in ((1, 5), (10, 3000), (3000, 10), (16, 16), (17, 33), (130, 120), (2, 1000)):
+        x = numbers(rows, columns, dtype=dtype)
+        t = fastbp.tensor(x)
+        np.testing.assert_array_equal(t.t().contiguous().numpy(), x.T)
+        np.testing.assert_array_equal(t[:, 1:].t().contiguous().numpy(), x[:, 1:].T)
+        np.testing.assert_array_equal(fastbp.cat([t.t(), t.t()[:, :1]], 1).numpy(), np.concatenate([x.T, x.T[:, :1]], 1))
+        np.testing.assert_array_equal(t[0].unsqueeze(1).expand(columns, 7).contiguous().numpy(), np.repeat(x[:1].T, 7, 1))
+    x = numbers(3, 5, 20, 30, dtype=dtype)
+    t = fastbp.tensor(x)
+    for order in ((0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 3, 2)):
+        np.testing.assert_array_equal(t.permute(order).contiguous().numpy(), x.transpose(order))
+
+
+def test_joined_block_by_block(threads):
+    for a, b, c in ((50_000, 10, 3), (300, 2000, 1), (2, 400_000, 5)):
+        x, y = numbers(a, b), numbers(a, c)
+        got = fastbp.cat([fastbp.tensor(x), fastbp.tensor(y), fastbp.tensor(x)], 1)
+        np.testing.assert_array_equal(got.numpy(), np.concatenate([x, y, x], 1))
+    x, y = (fastbp.tensor(numbers(100_000, 4)).requires_grad_() for _ in range(2))
+    fastbp.cat([x, fastbp.zeros(100_000, 0), y * 2], 1).sum().backward()
+    assert (x.grad == 1).all() and (y.grad == 2).all()
+
+
+def test_repeated_is_a_copy():
+    x = fastbp.tensor(numbers(3, 4))
+    for reps in ((1, 1), (2, 1), (1, 3), (2, 2, 2)):
+        y = x.repeat(*reps)
+        np.testing.assert_array_equal(y.numpy(), np.tile(x.numpy(), reps))
+        y.zero_()
+        assert (x != 0).any()
+    y = fastbp.ones(1, 5).repeat(3, 1)
+    y[0] = 2
+    assert (y[1:] == 1).all()
+
+
 def running(x, largest):
     best, at, k = [], [], 0
     for i, v in enumerate(x):

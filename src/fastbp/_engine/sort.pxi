@@ -100,7 +100,7 @@ def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descend
         I.c[3].i = missing
         I.n = rows
         I.cost = 10.0 + 5.0 * n if n <= 128 else 1.0 * n if last <= 16 and first == 0 else 10.0 * n
-        I.workspace = 8192 if n <= 128 or (first == 0 and last <= 16 and positions) else (2 * n + 2) * 16
+        I.workspace = 8192 if n <= 128 or (first == 0 and 1 < last <= 16 and positions) else (2 * n + 2) * 16
         execute(&I)
     return values if values.code == code else copied(values, code), indices
 

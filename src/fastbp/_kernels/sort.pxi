@@ -59,7 +59,27 @@ cdef extern from *:
     #endif
     /* Each of 16 or 8 keys with all of the row: no branch.  Rows of 10 floats 130 -> 73 ns, of 100 1.0 -> 0.65 us
        (Xeon, AVX-512; rows, positions and all)  */
-    #if defined(__GNUC__)
+    #if defined(__GNUC__) && defined(__AVX512F__)
+      #include <immintrin.h>
+      static CYTHON_INLINE void sort_rank4(const uint32_t* key, uint32_t* rank, int64_t n) {
+          const __m512i one = _mm512_set1_epi32(1);
+          for (int64_t i = 0; i < n; i += 16) {
+              __m512i k = _mm512_loadu_si512(key + i), r = _mm512_setzero_si512();
+              for (int64_t j = 0; j < n; j++)
+                  r = _mm512_mask_add_epi32(r, _mm512_cmpgt_epu32_mask(k, _mm512_set1_epi32((int)key[j])), r, one);
+              _mm512_storeu_si512(rank + i, r);
+          }
+      }
+      static CYTHON_INLINE void sort_rank8(const uint64_t* key, uint64_t* rank, int64_t n) {
+          const __m512i one = _mm512_set1_epi64(1);
+          for (int64_t i = 0; i < n; i += 8) {
+              __m512i k = _mm512_loadu_si512(key + i), r = _mm512_setzero_si512();
+              for (int64_t j = 0; j < n; j++)
+                  r = _mm512_mask_add_epi64(r, _mm512_cmpgt_epu64_mask(k, _mm512_set1_epi64((long long)key[j])), r, one);
+              _mm512_storeu_si512(rank + i, r);
+          }
+      }
+    #elif defined(__GNUC__)
       typedef uint32_t sort_v4 __attribute__((vector_size(64), aligned(4), may_alias));
       typedef uint64_t sort_v8 __attribute__((vector_size(64), aligned(8), may_alias));
       static CYTHON_INLINE void sort_rank4(const uint32_t* key, uint32_t* rank, int64_t n) {
@@ -84,6 +104,84 @@ cdef extern from *:
           for (int64_t i = 0; i < n; i++) { uint64_t r = 0; for (int64_t j = 0; j < n; j++) r += key[j] < key[i]; rank[i] = r; }
       }
     #endif
+    /* Where the key of one rank is, of n: Hoare's selection, both parts packed by vectors; 0 rounds are left: bit by bit.
+       The keys stay; a and b have room for 16 keys more.  The median of 1000 floats 3.7 -> 1.1 us, doubles 8.6 -> 1.8 (Xeon) */
+    #if defined(__GNUC__) && defined(__AVX512F__)
+      #define SORT_SELECTS 1
+      #define SORT_SELECTION(name, type, lanes, mask, suffix, set1)                                                             \
+      static int64_t name(const type* key, type* a, type* b, int64_t n, int64_t rank) {                                         \
+          const type* src = key;                                                                                                \
+          type p = 0, few[16];                                                                                                  \
+          int64_t m = n, r = rank, below = 0, i, j, c;                                                                          \
+          int rounds = 40, found = 0;                                                                                           \
+          while (m > 16 && !found && rounds-- > 0) {                                                                            \
+              c = m > 200 ? 9 : 5;                                                                                              \
+              for (i = 0; i < c; i++) {                                                                                         \
+                  type v = src[(2 * i + 1) * m / (2 * c)];                                                                      \
+                  for (j = i; j > 0 && few[j - 1] > v; j--) few[j] = few[j - 1];                                                \
+                  few[j] = v;                                                                                                   \
+              }                                                                                                                 \
+              p = few[r * c / m];                                                                                               \
+              const __m512i pivot = _mm512_set1_##set1(p);                                                                      \
+              int64_t w = 0, v = 0;                                                                                             \
+              for (i = 0; i < m; i += lanes) {                                                                                  \
+                  mask in = m - i >= lanes ? (mask)-1 : (mask)((1u << (m - i)) - 1);                                            \
+                  __m512i k = _mm512_maskz_loadu_##suffix(in, src + i);                                                         \
+                  mask lt = _mm512_mask_cmplt_epu##lanes##_(in, k, pivot), gt = _mm512_mask_cmpgt_epu##lanes##_(in, k, pivot);  \
+                  _mm512_storeu_si512(a + w, _mm512_maskz_compress_##suffix(lt, k));                                            \
+                  _mm512_storeu_si512(b + v, _mm512_maskz_compress_##suffix(gt, k));                                            \
+                  w += __builtin_popcount(lt);                                                                                  \
+                  v += __builtin_popcount(gt);                                                                                  \
+              }                                                                                                                 \
+              if (r < w) { m = w; src = a; }                                                                                    \
+              else if (r >= m - v) {                                                                                            \
+                  type* t = a;                                                                                                  \
+                  below += m - v; r -= m - v; m = v; src = b; a = b; b = t;                                                     \
+              }                                                                                                                 \
+              else { below += w; found = 1; }                                                                                   \
+          }                                                                                                                     \
+          if (!found && m <= 16) {                                                                                              \
+              for (i = 0; i < m; i++) {                                                                                         \
+                  type v = src[i];                                                                                              \
+                  for (j = i; j > 0 && few[j - 1] > v; j--) few[j] = few[j - 1];                                                \
+                  few[j] = v;                                                                                                   \
+              }                                                                                                                 \
+              p = few[r];                                                                                                       \
+              for (i = 0; few[i] < p; i++) below++;                                                                             \
+          } else if (!found) {                                                                                                  \
+              p = 0;                                                                                                            \
+              for (int bit = 8 * (int)sizeof(type) - 1; bit >= 0; bit--) {                                                      \
+                  for (i = 0, c = 0; i < m; i++) c += src[i] >> bit == p >> bit;                                                \
+                  if (r >= c) { r -= c; below += c; p |= (type)1 << bit; }                                                      \
+              }                                                                                                                 \
+          }                                                                                                                     \
+          c = rank - below;             /* of the keys that equal p, this one */                                                \
+          const __m512i pivot = _mm512_set1_##set1(p);                                                                          \
+          for (i = 0; i < n; i += lanes) {                                                                                      \
+              mask in = n - i >= lanes ? (mask)-1 : (mask)((1u << (n - i)) - 1);                                                \
+              unsigned eq = _mm512_mask_cmpeq_epu##lanes##_(in, _mm512_maskz_loadu_##suffix(in, key + i), pivot);               \
+              int more = __builtin_popcount(eq);                                                                                \
+              if (c < more) {                                                                                                   \
+                  while (c-- > 0) eq &= eq - 1;                                                                                 \
+                  return i + __builtin_ctz(eq);                                                                                 \
+              }                                                                                                                 \
+              c -= more;                                                                                                        \
+          }                                                                                                                     \
+          return n - 1;                                                                                                         \
+      }
+      #define _mm512_mask_cmplt_epu16_ _mm512_mask_cmplt_epu32_mask
+      #define _mm512_mask_cmpgt_epu16_ _mm512_mask_cmpgt_epu32_mask
+      #define _mm512_mask_cmpeq_epu16_ _mm512_mask_cmpeq_epu32_mask
+      #define _mm512_mask_cmplt_epu8_ _mm512_mask_cmplt_epu64_mask
+      #define _mm512_mask_cmpgt_epu8_ _mm512_mask_cmpgt_epu64_mask
+      #define _mm512_mask_cmpeq_epu8_ _mm512_mask_cmpeq_epu64_mask
+      SORT_SELECTION(sort_select4, uint32_t, 16, __mmask16, epi32, epi32)
+      SORT_SELECTION(sort_select8, uint64_t, 8, __mmask8, epi64, epi64)
+    #else
+      #define SORT_SELECTS 0
+      #define sort_select4(key, a, b, n, rank) ((int64_t)0)
+      #define sort_select8(key, a, b, n, rank) ((int64_t)0)
+    #endif
     #if defined(__AVX512F__)
       #define SORT_LANES 16
     #elif defined(__AVX2__)
@@ -95,7 +193,10 @@ cdef extern from *:
     int sort_width(uint64_t v) noexcept nogil       # bits that v needs
     void sort_rank4(const uint32_t* key, uint32_t* rank, int64_t n) noexcept nogil      # how many of n keys are below each;
     void sort_rank8(const uint64_t* key, uint64_t* rank, int64_t n) noexcept nogil      # keys and ranks have room for 16 more
+    int64_t sort_select4(const uint32_t* key, uint32_t* a, uint32_t* b, int64_t n, int64_t rank) noexcept nogil
+    int64_t sort_select8(const uint64_t* key, uint64_t* a, uint64_t* b, int64_t n, int64_t rank) noexcept nogil
     int SORT_LANES
+    int SORT_SELECTS
 
 ctypedef fused sort_word:
     uint32_t
@@ -372,14 +473,19 @@ cdef inline void sort_row(sortable* values, int64_t* at, const sortable* x, int6
 cdef inline bint sort_missing(const sortable* x, int64_t n, sortable* value, int64_t* at) noexcept nogil:
     cdef int64_t i, e
     cdef int32_t c
+    cdef double cd
     if sortable is float or sortable is double:
         i = 0
         while i < n:
             e = min(n, i + 64)
             c = 0
-            for i in range(i, e): c += x[i] != x[i]
+            cd = 0
+            if sortable is double:
+                for i in range(i, e): cd += 1.0 if x[i] != x[i] else 0.0
+            else:
+                for i in range(i, e): c += x[i] != x[i]
             i = e
-            if c:
+            if c != 0 or cd != 0:
                 i -= 64 if e % 64 == 0 else e % 64
                 while x[i] == x[i]: i += 1
                 value[0] = x[i]
@@ -423,6 +529,21 @@ cdef void sort_ranked_rows(sortable* values, const sortable* x, const Instr* I, 
             sort_ranked(values + r * width, at + r * width if at != NULL else at, x + r * n, n, first, last, rank)
         lo = e
 
+cdef void sort_one_rank(sortable* values, const sortable* x, const Instr* I, int64_t lo, int64_t hi,
+                        sort_word* key) noexcept nogil:
+    cdef int64_t n = I.shape[1]
+    cdef sort_word* a = key + (n + 15) // 16 * 16
+    cdef sort_word* b = a + (n + 31) // 16 * 16
+    cdef int64_t* at = <int64_t*>I.arg[1].data
+    cdef int64_t r, k
+    for r in range(lo, hi):
+        if I.c[3].i != 0 and sort_missing(x + r * n, n, values + r, at + r): continue
+        sort_keys(key, x + r * n, n, <uint64_t>I.c[2].i, False)
+        if sort_word is uint32_t: k = sort_select4(key, a, b, n, I.c[0].i)
+        else: k = sort_select8(key, a, b, n, I.c[0].i)
+        values[r] = x[r * n + k]
+        at[r] = k
+
 cdef int sort_rows_of(sortable* values, const sortable* x, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t n = I.shape[1]
     cdef int64_t first = I.c[0].i
@@ -433,6 +554,10 @@ cdef int sort_rows_of(sortable* values, const sortable* x, const Instr* I, int64
     cdef int64_t r, i
     cdef uint64_t least, most, k
     cdef int bits
+    if SORT_SELECTS and last - first == 1 and not bare and n > 16:
+        if sizeof(sortable) == 4: sort_one_rank(values, x, I, lo, hi, <uint32_t*>ws)
+        else: sort_one_rank(values, x, I, lo, hi, <uint64_t*>ws)
+        return ST_OK
     if 1 < n <= min(8 * SORT_LANES, SORT_RANKED):
         if sizeof(sortable) == 4: sort_ranked_rows(values, x, I, lo, hi, <uint32_t*>ws)
         else: sort_ranked_rows(values, x, I, lo, hi, <uint64_t*>ws)

@@ -88,11 +88,12 @@ def _topk(input, k, dim=-1, largest=True, sorted=True):
     dim = _dim("topk", input, dim)
     if input.dtype is F.bool_:
         raise F.DTypeError("topk: bool tensors have no order of interest; convert with .to(fastbp.uint8).")
-    if not 0 <= k <= _length(input, dim):
-        raise ValueError(f"topk: k {k} is out of range for dimension {dim} of size {_length(input, dim)}.")
+    n = _length(input, dim)
+    if not 0 <= k <= n:
+        raise ValueError(f"topk: k {k} is out of range for dimension {dim} of size {n}.")
     if input.ndim == 0 and k == 0:
         return F.results("topk", "values indices", (input.reshape(1)[:0], F.zeros(0, dtype=F.int64)))
-    rows = _long_rows(input, dim) if 0 < 8 * k <= _length(input, dim) and (k > 16 or _length(input, dim) > FEW) else None
+    rows = _long_rows(input, dim) if 0 < 8 * k <= n and (k > 16 or n > FEW) else None
     if rows is not None and rows.numel() == rows.shape[-1]:
         at = F.candidates_(rows.reshape(-1), k, largest)
         some = F.index_select(rows.reshape(-1), 0, at)

@@ -509,7 +509,7 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
         k = <const real*>I.arg[3].data + mm_batch(I, 3, batch)
         v = <const real*>I.arg[4].data + mm_batch(I, 4, batch)
         q = <const real*>I.arg[2].data + mm_batch(I, 2, batch) + q0 * g.rq
-        few = qn <= ATT_FEW
+        few = qn <= min(<int64_t>ATT_FEW, side)
         if not few: att_turn(q, g.rq, qn, g.E, qt)
         for i in range((qn + side - 1) // side * side):
             m[i] = -<real>KF_INF

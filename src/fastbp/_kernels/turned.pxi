@@ -69,6 +69,8 @@ cdef void cv_tile(MmRegs* regs, MmRows* rows, CvWide* wide, int64_t tiles, int64
                         s.c0[i] = s.c0[i] + r.s[i] * r.b2
         elif step == 2:
             for p in range(k):
+                MM_PREFETCH1(r.a + off[2 * min(p + CV_SOON, k - 1)])
+                MM_PREFETCH1(r.a + off[2 * min(p + CV_SOON, k - 1)] + 2 * (<int>sizeof(MmRows) - 1))
                 MM_PTR(r.b, b)
                 r.b = r.b + off[2 * p + 1] * W
                 r.s = r.a + off[2 * p]

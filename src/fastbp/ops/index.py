@@ -444,7 +444,7 @@ def _masked_scatter(input, mask, source):
 
 def _one_hot(tensor, num_classes=-1):
     n = int(tensor.max()) + 1 if num_classes < 0 else num_classes
-    if not F.batched(tensor) and not tensor.is_floating_point():
+    if not (F.batched(tensor) or F.recording() or tensor.is_floating_point()):
         return F.hot_rows(tensor, n)
     return (tensor.unsqueeze(-1) == F.arange(n)).to(F.int64)
 

@@ -547,8 +547,8 @@ cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* st
     mm_block(w.M, w.N, w.K, a, w.rsa, w.csa, False, b, w.rsb, packed, False, start, lds, c, w.rsc)
 
 
-# Some products of a batch, da, db and dc apart: a tile of them all, then the next tile.  What a call of a tile costs is as much as
-# a small tile itself: float32 8x8x8 23 -> 40, 16x16x16 73 -> 98, float64 22 -> 33, 49 -> 55 GFLOP/s (Intel Xeon).
+# Some products of a batch, da, db and dc apart: a tile of them all, then the next tile.  A tile's call costs as much as a small
+# tile itself: float32 8x8x8 23 -> 40, 16x16x16 73 -> 98, float64 22 -> 33, 49 -> 55 GFLOP/s (Intel Xeon).
 cdef void mm_run(const MmJob* w, int64_t count, const real* a, int64_t da, const real* b, int64_t db, real* c,
                  int64_t dc) noexcept nogil:
     cdef MmGeo g

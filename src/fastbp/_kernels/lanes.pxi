@@ -35,7 +35,7 @@ ctypedef struct LanesRow:
 
 cdef extern from *:
     """
-    #define PL_OVER(v, x, y) ((v) = (v) / ((__typeof__((v)[0]))(x) * (y)))
+    #define PL_OVER(v, x, y) ((v) = (v) / ((x) * (y)))      /* x: a count; y: an element, whose type the product has */
     """
     void PL_OVER(...) noexcept nogil
 

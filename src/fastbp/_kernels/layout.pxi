@@ -204,6 +204,7 @@ cdef void cv_forward_steps(const Conv* v, Layout* p) noexcept nogil:
 
 
 cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept nogil:
+    cdef int64_t k
     p.M = v.Cg
     p.planes = v.Og * v.KD
     p.phases = 1
@@ -228,6 +229,10 @@ cdef void cv_data_layout(const Conv* v, int64_t itemsize, Layout* p) noexcept no
         p.rows_seen = cv_pairs(v.OH, v.KH, v.H, v.sh, v.ph, v.dh) / <double>(v.KH * v.H)
         p.cols_seen = cv_pairs(v.OW, v.KW, v.W, v.sw, v.pw, v.dw) / <double>(v.KW * v.W)
     cv_choose(p, v.Cg * v.sw, v.D == 1, v.N, itemsize)
+    # weights stay in L1 (128 from 64 3x3 of 16x16 in steps of two 628 -> 592 us, 64 from 32 677 -> 661, Intel Xeon)
+    if p.turned > 0 and v.sh * v.sw > 1 and p.K > CV_STEPS:
+        k = (p.K + CV_STEPS - 1) // CV_STEPS
+        p.kc = ((p.K + k - 1) // k + 7) & ~<int64_t>7
 
 
 # Unit u of a pass over images, or planes of volumes: rows [r0, r1) of `count` images from n on, plane z, outputs [m0, m1).

@@ -88,6 +88,20 @@ cdef inline int64_t cv_floor(int64_t a, int64_t b) noexcept nogil:
     return a // b if a >= 0 else -((-a + b - 1) // b)
 
 
+cdef extern from *:
+    """
+    /* A vector's value is hidden from the compiler, which calls memset() for each row's two vectors of zeros otherwise. */
+    #if MM_VB == 64
+      #define CV_HIDE(x) __asm__("" : "+v"(x))
+    #elif MM_VB == 32
+      #define CV_HIDE(x) __asm__("" : "+x"(x))
+    #else
+      #define CV_HIDE(x) ((void)(x))
+    #endif
+    """
+    void CV_HIDE(...) noexcept nogil
+
+
 # ---- padded planes --------------------------------------------------------------------------------------------------
 
 # Rows of a padded plane, of n columns: column t of row r is x[(y + r * dy) * W + t * step + shift], `fill` outside [0, H) x
@@ -101,6 +115,7 @@ cdef void cv_plane(MmRegs* regs, const void* x, int64_t H, int64_t W, int64_t y,
     MM_PTR(r.c, out)
     MM_ZERO(r.b2)
     MM_ADD(r.b2, fill)
+    CV_HIDE(r.b2)
     for i in range(rows):
         t = 0
         if 0 <= y < H:
@@ -156,6 +171,7 @@ cdef void cv_split(MmRegs* regs, const void* x, int64_t H, int64_t W, int64_t y,
     MM_PTR(s.c, odd)
     MM_ZERO(r.b2)
     MM_ADD(r.b2, fill)
+    CV_HIDE(r.b2)
     # x[0], x[2], ... go to r.c[e], r.c[e + 1], ...; x[1], x[3], ... to s.c[o], ...
     e = (left + 1) >> 1
     o = left >> 1
@@ -319,6 +335,7 @@ cdef void cv_turn_row(MmRegs* regs, int64_t n, const void* x, int64_t lane, int6
     MM_PTR(r.a, x)
     MM_PTR(r.c, out)
     MM_ZERO(r.b0)
+    CV_HIDE(r.b0)
     for t in range(c0):
         MM_STORE(r.c + t * ld, r.b0)
     if c1 > c0:

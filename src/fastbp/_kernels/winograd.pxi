@@ -12,7 +12,9 @@
 # wn_use.
 
 cdef enum:
-    WN_BLOCK = 400 << 10    # bytes of transformed tiles at a time
+    WN_BLOCK = 400 << 10    # bytes of transformed tiles and products at a time
+    WN_HEAVY = 1 << 20      # weights that do not stay in L2 are read for three times as many
+    WN_PART = 512 << 10     # bytes of transformed weights at a time, where they serve one block
     WN_CHAIN = 96           # channels of a chain, at most: its roundings grow with its length
     WN_SUMS = 384 << 10     # bytes of sums of the adjoint by the weight that stay in L2
     WN_PLANE = 8 << 10      # elements of a padded plane
@@ -40,6 +42,14 @@ ctypedef struct Wino:
     int64_t chain       # channels that are added up before they join the others
 
 
+# Rows of tiles at a time.
+cdef void wn_block(Wino* w, int64_t most, int64_t bytes) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float))
+    w.rows = min(min(max(bytes // max(16 * w.tw * (w.ld + w.ldm) * <int64_t>sizeof(float), 1), 1), most), 63)
+    w.far = (w.rows * w.tw * w.ld // V | 1) * V
+    w.farm = (w.rows * w.tw * w.ldm // V | 1) * V
+
+
 cdef void wn_shape(const Conv* v, bint back, Wino* w) noexcept nogil:
     cdef int64_t V = MM_WIDTH(sizeof(float))
     w.C = v.O if back else v.C
@@ -56,12 +66,10 @@ cdef void wn_shape(const Conv* v, bint back, Wino* w) noexcept nogil:
     w.tw = (w.OW + 1) // 2
     w.ld = w.Cp + V
     w.ldm = w.Op + V
-    w.rows = min(min(max(WN_BLOCK // max(16 * w.tw * (w.ld + w.ldm) * <int64_t>sizeof(float), 1), 1), v.N * w.th), 63)
+    wn_block(w, v.N * w.th, WN_BLOCK)
     w.Wp = 2 * w.tw + 2
     w.chain = (w.C + WN_CHAIN - 1) // WN_CHAIN
     w.chain = (w.C + w.chain - 1) // w.chain
-    w.far = (w.rows * w.tw * w.ld // V | 1) * V
-    w.farm = (w.rows * w.tw * w.ldm // V | 1) * V
     w.faru = (w.C * w.Op // V | 1) * V
 
 
@@ -78,35 +86,43 @@ cdef bint wn_use(const Conv* v, bint back, int64_t itemsize) noexcept nogil:
     return w.C >= 8 and w.O >= 8 and tiles < direct
 
 
+cdef void wn_conv_shape(const Conv* v, bint back, Wino* w) noexcept nogil:
+    wn_shape(v, back, w)
+    if 64 * w.C * w.Op > WN_HEAVY:
+        wn_block(w, v.N * w.th, 3 * WN_BLOCK)
+
+
 # Bytes of workspace.
 cdef int64_t wn_bytes(const Conv* v, bint back) noexcept nogil:
     cdef Wino w
-    wn_shape(v, back, &w)
+    wn_conv_shape(v, back, &w)
     return <int64_t>sizeof(float) * (16 * (w.faru + w.far + w.farm) + max(9 * w.C * 16, (2 * w.rows + 2) * w.Wp * max(w.Cp, w.Op))
                                      + 128) + 1024
 
 
-# The transformed weights U[point][chain][outputs in panels of two vectors, then one][channel][outputs].
-cdef void wn_weights(const Wino* w, bint back, const float* weight, float* tmp, float* U) noexcept nogil:
-    cdef int64_t V = MM_WIDTH(sizeof(float)), o = 0, c, n, ld, o0, k
+# The transformed weights U[point][chain][outputs in panels of two vectors, then one][channel][outputs] of the outputs
+# [first, last), whole vectors of them.
+cdef void wn_weights(const Wino* w, bint back, int64_t first, int64_t last, const float* weight, float* tmp,
+                     float* U) noexcept nogil:
+    cdef int64_t V = MM_WIDTH(sizeof(float)), o = first, c, n, ld, o0, k
     cdef int i, j
     cdef mm_vf g[12]
     cdef mm_vf a
     cdef mm_vf b
     cdef const float* at
     cdef float* to
-    while o < w.Op:
+    while o < last:
         n = min(V, w.O - o)
         if back:
             for c in range(w.C):
                 mm_pack(n, 9, weight + (c * w.O + o) * 9, 9, 1, tmp + c * 9 * V, V)
         else:
             mm_pack(n, w.C * 9, weight + o * w.C * 9, w.C * 9, 1, tmp, V)
-        o0 = o // (2 * V) * (2 * V)
-        ld = 2 * V if w.Op - o0 >= 2 * V else V
+        o0 = (o - first) // (2 * V) * (2 * V)
+        ld = 2 * V if last - first - o0 >= 2 * V else V
         for c in range(w.C):
             k = c // w.chain * w.chain
-            to = U + k * w.Op + o0 * min(w.chain, w.C - k) + (c - k) * ld + (o - o0)
+            to = U + k * (last - first) + o0 * min(w.chain, w.C - k) + (c - k) * ld + (o - first - o0)
             at = tmp + c * 9 * V
             for j in range(3):
                 for i in range(3):
@@ -223,7 +239,8 @@ cdef void wn_rows(const Wino* w, bint back, const float* x, const float* weight,
 cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
     cdef Wino w
-    cdef int64_t V = MM_WIDTH(sizeof(float)), u, n, i, r, y, c, t, count, rows, right, bad
+    cdef int64_t V = MM_WIDTH(sizeof(float)), u, n, i, r, y, c, t, count, rows, right, bad, o, last, part
+    cdef bint made = False
     cdef float* U
     cdef float* padded
     cdef float* tiles
@@ -232,14 +249,19 @@ cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) n
     cdef const float* x
     cdef const float* bias = NULL
     cv_shape(I, &v)
-    wn_shape(&v, back, &w)
+    wn_conv_shape(&v, back, &w)
     U = <float*>cv_take(&ws, 16 * w.faru * sizeof(float))
     tiles = <float*>cv_take(&ws, 16 * w.far * sizeof(float))
     products = <float*>cv_take(&ws, 16 * w.farm * sizeof(float))
     padded = <float*>ws
     if I.narg > 3 and I.arg[3].data != NULL:
         bias = <const float*>I.arg[3].data
-    wn_weights(&w, back, <const float*>I.arg[2].data, padded, U)
+    # One block of tiles has weights that stay in L2, a part of the outputs at a time (8 x 256>256 of 4x4 930 -> 722 us, one core
+    # of an Intel Xeon).
+    part = w.Op
+    if hi - lo <= w.rows:
+        part = min(max(WN_PART // max(64 * w.C, 1) // (2 * V), 1) * 2 * V, w.Op)
+        w.faru = (w.C * part // V | 1) * V
     right = min(w.left + w.W, w.Wp)
     while lo < hi:
         count = min(w.rows, hi - lo)
@@ -259,13 +281,21 @@ cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) n
             for r in range(rows):
                 wn_tiles(&w, padded + 2 * r * w.Wp * w.Cp, tiles + (u + r) * w.tw * w.ld)
             u += rows
-        for t in range(16):
-            c = 0
-            while c < w.C:
-                mm_block(count * w.tw, w.Op, min(w.chain, w.C - c), <const float*>tiles + t * w.far + c, w.ld, 1, False,
-                         <const float*>NULL, 0, U + t * w.faru + c * w.Op, False,
-                         <const float*>(products + t * w.farm if c > 0 else NULL), w.ldm, products + t * w.farm, w.ldm)
-                c += w.chain
+        o = 0
+        while o < w.Op:
+            last = min(o + part, w.Op)
+            if not made:
+                wn_weights(&w, back, o, last, <const float*>I.arg[2].data, padded, U)
+            made = part == w.Op
+            for t in range(16):
+                c = 0
+                while c < w.C:
+                    mm_block(count * w.tw, last - o, min(w.chain, w.C - c), <const float*>tiles + t * w.far + c, w.ld, 1, False,
+                             <const float*>NULL, 0, U + t * w.faru + c * (last - o), False,
+                             <const float*>(products + t * w.farm + o if c > 0 else NULL), w.ldm, products + t * w.farm + o,
+                             w.ldm)
+                    c += w.chain
+            o = last
         u = 0
         while u < count:
             n = (lo + u) // w.th
@@ -310,7 +340,7 @@ cdef bint wn_weight_use(const Conv* v, int64_t itemsize, double direct) noexcept
     wn_shape(v, False, &w)
     # Threads share the outputs, and each makes all tiles of the image: 16>16 of 32x32, 1278 us on one thread, 1014 on two, with
     # channels side by side 1250 and 805 (Intel Xeon with AVX-512), if these fill vectors: 12>16 972 against 1122 on one.
-    tiles = w.th * w.tw * (16.0 * w.O * w.Cp / V / 1.7 + (100.0 if w.C == w.Cp else 60.0) * (w.Cp + w.Op) / V)
+    tiles = w.th * w.tw * (16.0 * w.O * w.Cp / V / 1.7 + (100.0 if w.C == w.Cp else 80.0) * (w.Cp + w.Op) / V)
     tiles += 20.0 * w.O * w.Cp / max(v.N, 1)
     return w.C >= 8 and w.O >= 8 and tiles < direct * w.OH * w.OW * 9 * w.C / V
 

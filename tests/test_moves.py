@@ -264,6 +264,66 @@ def test_weights_that_cannot_be_drawn_from():
                 fastbp.multinomial(t, 3, True)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_running_values_of_short_rows(dtype, threads):
+    for n in [*range(1, 19), 31, 32, 33, 100]:
+        for rows in (1, 5, 37):
+            x = RNG.integers(-3, 4, (rows, n)).astype(dtype)
+            t = fastbp.tensor(x)
+            np.testing.assert_array_equal(t.cumsum(1).numpy(), x.cumsum(1))
+            np.testing.assert_array_equal(t.cumsum(0).numpy(), x.cumsum(0))
+            x[x == 0] = 1
+            x[:, 20:] = np.sign(x[:, 20:])
+            t = fastbp.tensor(x)
+            np.testing.assert_array_equal(t.cumprod(1).numpy(), x.cumprod(1))
+            np.testing.assert_array_equal(t.prod(1).numpy(), x.prod(1))
+            np.testing.assert_array_equal(t[:9].prod(0).numpy(), x[:9].prod(0))
+            if dtype is not np.int64:
+                np.testing.assert_allclose(t.norm(dim=1).numpy(), np.linalg.norm(x, axis=1), rtol=3e-7)
+    one = np.array([[1.0, np.inf, 2.0, -np.inf, 1.0]])
+    np.testing.assert_array_equal(fastbp.tensor(one).cumsum(1).numpy(), [[1, np.inf, np.inf, np.nan, np.nan]])
+    far = np.array([[1e-300, 1e200, 1e200, 1e-300]])        # in order: 1e-100, 1e100, not infinity
+    np.testing.assert_allclose(fastbp.tensor(far).cumprod(1).numpy(), np.cumprod(far, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_partial_products_stay_near(dtype):
+    """A product whose parts are far from what a double holds; zeros, infinities and NaN as in any product."""
+    n = 20_000
+    x = np.concatenate([np.full(n, 0.125), np.full(n + 5, 8.0)]).astype(dtype)
+    for order in (x, x[::-1].copy()):
+        assert fastbp.tensor(order).prod().item() == 8.0 ** 5
+        assert fastbp.tensor(-order).prod().item() == -(8.0 ** 5)
+        assert (fastbp.tensor(np.stack([order, order])).prod(1) == 8.0 ** 5).all()
+    assert fastbp.tensor(x[:n]).prod().item() == 0 and fastbp.tensor(x[n:]).prod().item() == np.inf
+    assert fastbp.tensor(np.concatenate([x[:n], x[n:n + 19_999]])).prod().item() == 0.125
+    for value in (0.0, np.inf, -np.inf, np.nan):
+        y = x.copy()
+        y[n + 7] = value
+        np.testing.assert_array_equal(fastbp.tensor(y).prod().item(), value)
+    y[3] = 0
+    y[n + 7] = np.inf
+    assert np.isnan(fastbp.tensor(y).prod().item())
+    z = RNG.uniform(0.9, 1.1, 10_001).astype(dtype)
+    near = 1e-6 if dtype is np.float32 else 1e-13
+    assert fastbp.tensor(z).prod().item() == pytest.approx(float(z.astype(np.longdouble).prod()), rel=near)
+
+
+@pytest.mark.parametrize("k", [3, 31, 511, 512, 513, 2048, 2049, 4100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_distances_of_rows_of_any_length(k, dtype, threads):
+    for n, m in ((1, 1), (3, 5), (5, 33), (37, 18), (270, 3)):
+        a, b = RNG.standard_normal((n, k)).astype(dtype), RNG.standard_normal((m, k)).astype(dtype)
+        want = np.sqrt(((a[:, None].astype(np.float64) - b[None]) ** 2).sum(-1))
+        got = fastbp.cdist(fastbp.tensor(a), fastbp.tensor(b)).numpy()
+        np.testing.assert_allclose(got, want, rtol=2e-6 if dtype is np.float32 else 1e-14)
+    x = fastbp.tensor(a)
+    assert (fastbp.cdist(x, x).diagonal() == 0).all()
+    assert (fastbp.cdist(x, x) == fastbp.cdist(x, x).t()).all()
+    two = fastbp.tensor(RNG.standard_normal((2, 7, k)).astype(dtype))
+    np.testing.assert_array_equal(fastbp.cdist(two, two)[1].numpy(), fastbp.cdist(two[1], two[1]).numpy())
+
+
 def test_results_are_named():
     r = _core.results("sort", "values indices", [1, 2])
     assert r.values == 1 and r.indices == 2 and tuple(r) == (1, 2)

@@ -3,7 +3,7 @@
 # By differences, not by products: |a|^2 + |b|^2 - 2 ab loses the digits of what is near, and the two operations for each
 # component run at half the speed of a matrix product, which is what PyTorch's products reach.  Four rows at a time meet two
 # vectors: of rows of x2 in the forward pass, turned on the way into the workspace, of components in the backward pass.
-# **Law**: a distance is one chain over the components, in blocks of 256, whatever its place in a tile.
+# **Law**: a distance is one chain over the components, in blocks of 256, or lanes of it, whatever its place in a tile.
 
 cdef enum:
     PAIR_ROWS = 4
@@ -11,6 +11,8 @@ cdef enum:
     PAIR_UNIT = 256         # rows of x1 that one turned block of x2 serves,
     PAIR_BYTES = 128        # which is so many of its rows times itemsize
     PAIR_ROOM = 128         # PAIR_ROWS times as many of float32
+    PAIR_LONG = 512         # components from which on rows stay as they lie
+    PAIR_PART = 8192        # bytes of them at a time
 
 # The registers of a tile
 ctypedef struct PairF32:
@@ -77,6 +79,75 @@ cdef inline void pair_tile(PairRegs* regs, real* out, const real** a, const real
         MM_STORE(r.o + i * side, r.s0[i])
         MM_STORE(r.o + i * side + w, r.s1[i])
 
+# y[4, 2] += sums over k components of squared differences of a[4] and two rows of b: lanes are components
+cdef inline void pair_rows(PairRegs* regs, real* out, const real** a, const real* b, const real* b1, int64_t k) noexcept nogil:
+    cdef PairRegs r
+    cdef int i
+    cdef int64_t p = 0, w = MM_WIDTH(sizeof(real))
+    MM_PTR(r.b, b)
+    MM_PTR(r.w, b1)
+    MM_PTR(r.o, out)
+    for i in range(PAIR_ROWS):
+        MM_PTR(r.a[i], a[i])
+        MM_ZERO(r.c0[i])
+        MM_ZERO(r.c1[i])
+    while p < k:
+        if p + w <= k:
+            MM_LOAD(r.b0, r.b + p)
+            MM_LOAD(r.b1, r.w + p)
+            for i in range(PAIR_ROWS):
+                MM_LOAD(r.s0[i], r.a[i] + p)
+        else:
+            MM_LOADN(r.b0, r.b + p, k - p)
+            MM_LOADN(r.b1, r.w + p, k - p)
+            for i in range(PAIR_ROWS):
+                MM_LOADN(r.s0[i], r.a[i] + p, k - p)
+        for i in range(PAIR_ROWS):
+            r.d = r.s0[i] - r.b0
+            r.c0[i] = r.c0[i] + r.d * r.d
+            r.d = r.s0[i] - r.b1
+            r.c1[i] = r.c1[i] + r.d * r.d
+        p += w
+    for i in range(PAIR_ROWS):
+        MM_SUM(r.o[2 * i], r.c0[i])
+        MM_SUM(r.o[2 * i + 1], r.c1[i])
+
+# Many components: rows as they lie, PAIR_PART bytes of each at a time, so that the rows of a unit stay in the caches.  10 rows
+# of 100,000 floats 13.8 -> 0.37 ms, 100 of 1,000 479 -> 325 us, 10 of 1,000 63 -> 9 us (Xeon, AVX-512)
+cdef int pair_long(PairRegs* regs, real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef real out[2 * PAIR_ROWS]
+    cdef const real* a[PAIR_ROWS]
+    cdef int64_t n = I.shape[1], m = I.shape[2], k = I.shape[3]
+    cdef int64_t side = PAIR_BYTES // <int64_t>sizeof(real), part = PAIR_PART // <int64_t>sizeof(real)
+    cdef int64_t blocks = (n + PAIR_UNIT - 1) // PAIR_UNIT, tiles = (m + side - 1) // side
+    cdef int64_t u, batch, i, j, c, p, top, right
+    cdef int q
+    cdef const real* x
+    cdef const real* z
+    for u in range(lo, hi):
+        batch = u // blocks // tiles
+        top = u % blocks * PAIR_UNIT
+        right = u // blocks % tiles * side
+        p = 0
+        while p < k:
+            x = <const real*>I.arg[1].data + batch * n * k + p
+            z = <const real*>I.arg[2].data + batch * m * k + p
+            i = top
+            while i < min(n, top + <int64_t>PAIR_UNIT):
+                for q in range(PAIR_ROWS): a[q] = x + min(i + q, n - 1) * k
+                for j in range(right, min(m, right + side), 2):
+                    pair_rows(regs, out, a, z + j * k, z + min(j + 1, m - 1) * k, min(part, k - p))
+                    for q in range(<int>min(<int64_t>PAIR_ROWS, n - i)):
+                        for c in range(min(<int64_t>2, m - j)):
+                            if p == 0: y[(batch * n + i + q) * m + j + c] = out[2 * q + c]
+                            else: y[(batch * n + i + q) * m + j + c] += out[2 * q + c]
+                i += PAIR_ROWS
+            p += part
+        for i in range(top, min(n, top + <int64_t>PAIR_UNIT)):
+            for j in range(right, min(m, right + side)):
+                y[(batch * n + i) * m + j] = k_sqrt(y[(batch * n + i) * m + j])
+    return ST_OK
+
 cdef int pair_forward(PairRegs* regs, real* y, const Instr* I, int64_t lo, int64_t hi, real* turned) noexcept nogil:
     cdef real out[PAIR_ROOM]
     cdef const real* a[PAIR_ROWS]
@@ -87,6 +158,7 @@ cdef int pair_forward(PairRegs* regs, real* y, const Instr* I, int64_t lo, int64
     cdef int q
     cdef const real* x
     cdef const real* z
+    if k >= PAIR_LONG: return pair_long(regs, y, I, lo, hi)
     for u in range(lo, hi):
         j = u // blocks % tiles * side
         i = u % blocks * PAIR_UNIT
@@ -95,8 +167,13 @@ cdef int pair_forward(PairRegs* regs, real* y, const Instr* I, int64_t lo, int64
         if u // blocks != before:
             before = u // blocks
             z = <const real*>I.arg[2].data + (batch * m + j) * k
-            for c in range(side):
-                for p in range(k): turned[p * side + c] = z[c * k + p] if j + c < m else <real>0
+            c = 0
+            while c < side:
+                if j + c >= m:
+                    for p in range(k): memset(turned + p * side + c, 0, width // 2 * sizeof(real))
+                elif real is float: mm_turn(<MmF32*>NULL, min(width // 2, m - j - c), k, z + c * k, k, turned + c, side)
+                else: mm_turn(<MmF64*>NULL, min(width // 2, m - j - c), k, z + c * k, k, turned + c, side)
+                c += width // 2
         x = <const real*>I.arg[1].data + batch * n * k
         while i < end:
             for q in range(PAIR_ROWS): a[q] = x + min(i + q, n - 1) * k

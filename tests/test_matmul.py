@@ -164,3 +164,52 @@ def test_small_products_of_a_batch_give_the_bits_of_each(dtype, way, m, k, n):
         torch.set_num_threads(threads)
     exact = a.numpy().astype(np.longdouble) @ b.numpy().astype(np.longdouble)
     np.testing.assert_allclose((a @ b).numpy(), exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("way", ["NN", "NT", "TN", "TT", "SN"])
+@pytest.mark.parametrize(("m", "k", "n"), [(33, 40, 300), (55, 512, 127), (64, 784, 256), (130, 209, 100), (200, 257, 131),
+                                           (260, 64, 400)])
+def test_panels_give_the_bits_of_a_few_rows(dtype, way, m, k, n):
+    """A packed product that goes by panels of B, and rows of it that do not; with a bias, added to, for any number of threads."""
+    random = np.random.default_rng(m)
+    x = random.standard_normal({"N": (m, k), "T": (k, m), "S": (m, 2 * k)}[way[0]]).astype(dtype)
+    y = random.standard_normal((k, n) if way[1] == "N" else (n, k)).astype(dtype)
+    a = {"N": lambda v: v, "T": lambda v: v.t(), "S": lambda v: v[:, ::2]}[way[0]](torch.tensor(x))
+    b = torch.tensor(y) if way[1] == "N" else torch.tensor(y).t()
+    bias = torch.tensor(random.standard_normal(n).astype(dtype))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        few, biased = np.empty((2, m, n), dtype)
+        for i in [*range(0, m - 10, 10), m - 10]:           # ten rows: fewer may be dot products
+            few[i:i + 10] = (a[i:i + 10] @ b).numpy()
+            biased[i:i + 10] = torch.addmm(bias, a[i:i + 10], b).numpy()
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert np.array_equal((a @ b).numpy(), few)
+            assert np.array_equal(torch.addmm(bias, a, b).numpy(), biased)
+            total = torch.ones(m, n, dtype=a.dtype)
+            total += a @ b
+            assert np.array_equal(total.numpy(), 1 + few)
+    finally:
+        torch.set_num_threads(threads)
+    exact = a.numpy().astype(np.longdouble) @ b.numpy().astype(np.longdouble)
+    np.testing.assert_allclose(few, exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_panels_keep_strong_zeros_and_what_follows(dtype):
+    """The gradient of a hidden layer's input, with infinite weights where the adjoint is zero; a function behind a product."""
+    random = np.random.default_rng(0)
+    x = torch.tensor(random.standard_normal((64, 512)).astype(dtype), requires_grad=True)
+    w = random.standard_normal((512, 300)).astype(dtype)
+    dy = random.standard_normal((64, 300)).astype(dtype)
+    dy[:, 5] = 0
+    w[100, 5] = np.inf
+    (x @ torch.tensor(w)).backward(torch.tensor(dy))
+    expected = np.delete(dy, 5, 1).astype(np.float64) @ np.delete(w, 5, 1).T
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=0, atol=1e-3)
+    w[100, 5] = 1
+    x, w = x.detach(), torch.tensor(w)
+    assert np.array_equal(torch.relu(x @ w).numpy(), np.maximum((x @ w).numpy(), 0))

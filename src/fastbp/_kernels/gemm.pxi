@@ -21,6 +21,7 @@ ctypedef struct MmJob:
     int64_t csc
     int way
     int pack_a
+    bint panels         # of the packed ones: parts that are large enough go by panels (panel.pxi), to the same bits
     bint swapped
     int unit            # columns are cut at multiples of it
 
@@ -99,6 +100,7 @@ cdef inline void mm_swap(MmJob* j) noexcept nogil:
 
 cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
     cdef int width = MM_WIDTH(itemsize)
+    j.panels = False
     if j.M <= 8 and j.N <= 8 and j.K > 0 and j.M * j.N * j.K <= MM_FEW:
         j.way = MM_TINY
         j.swapped = j.N < j.M
@@ -140,6 +142,7 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
     j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
+    j.panels = mm_by_panels(j, itemsize)
 
 
 # The ways of the few rows.  Their results go through a small block: C may have any strides here.
@@ -388,6 +391,9 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
     cdef const real* si
     cdef const real* next
     if M <= 0 or N <= 0:
+        return
+    if MM_MR >= 14 and w.panels and M >= 2 * MM_HIGH and N > 2 * MM_WIDTH(sizeof(real)):
+        mm_panels(w, i0, i1, j0, j1, a, b, start, lds, c, ws, done)
         return
     a = a + i0 * w.rsa
     b = b + j0 * w.csb
@@ -863,6 +869,8 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     if w.way == MM_PACK and I.dtype != DT_I64:
         I.workspace = itemsize * (mm_ks(&w, kc, itemsize) * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2)
                                   + ((MM_MC + 16) * mm_ka(kc, itemsize) if w.pack_a else 0)) + 64
+    if w.panels and I.dtype != DT_I64:
+        I.workspace = max(I.workspace, itemsize * mm_panel_space(&w, kc, itemsize) + 64)
     if w.way == MM_DOTS and w.csa != 1:
         I.workspace = w.M * w.K * itemsize
     if w.way == MM_ACROSS and w.csb != 1:

@@ -271,6 +271,8 @@ ctypedef struct MmF32:
     const float* a
     const float* b
     const float* s
+    const float* a1
+    const float* a2
     float* c
     float* f
     mm_vf b0
@@ -278,11 +280,14 @@ ctypedef struct MmF32:
     mm_vf b2
     mm_vf c0[16]
     mm_vf c1[14]
+    mm_vf c2[8]
 
 ctypedef struct MmF64:
     const double* a
     const double* b
     const double* s
+    const double* a1
+    const double* a2
     double* c
     double* f
     mm_vd b0
@@ -290,6 +295,7 @@ ctypedef struct MmF64:
     mm_vd b2
     mm_vd c0[16]
     mm_vd c1[14]
+    mm_vd c2[8]
 
 ctypedef fused MmRegs:
     MmF32
@@ -600,16 +606,16 @@ cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t ste
                 i += MM_WIDTH(sizeof(r.a[0]))
 
 
-# Packs m rows of an operand, adjacent ones, into strips as wide as tiles: what lies side by side is read at once, eight steps
+# Packs m rows of an operand, adjacent ones, into strips as wide as tiles (`most` rows): what lies side by side is read at once, eight steps
 # of k for every strip (their lines stay in L1 whatever their distance).  A vector stored for one step may reach into the
 # next, which is stored later, but not out of its strip.
-cdef void mm_strips(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t step, void* out) noexcept nogil:
+cdef void mm_strips_of(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t step, void* out, int most) noexcept nogil:
     cdef MmRegs r
     cdef int64_t p0 = 0, p, p1, t, i, n, q, W = MM_WIDTH(sizeof(r.a[0]))
     while p0 < k:
         q = 0
         while q < m:
-            t = mm_next_rows(m - q, MM_MR)
+            t = mm_next_rows(m - q, most)
             i = (t - 1) // W * W
             while i >= 0:           # from behind, for the same reason
                 MM_PTR(r.a, a)
@@ -635,6 +641,10 @@ cdef void mm_strips(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t s
                 i -= W
             q += t
         p0 += 8
+
+
+cdef inline void mm_strips(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t step, void* out) noexcept nogil:
+    mm_strips_of(regs, m, k, a, step, out, MM_MR)
 
 
 # Packs an operand for the tiles, k-major: out[p * ld + i] = a[i * lane + p * step] for i < n, p < k.  Whole vectors are

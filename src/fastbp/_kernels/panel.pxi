@@ -1,0 +1,328 @@
+# Floor 1, the room of panels: matrix products of some rows whose B is packed panel by panel.
+#
+# A panel, three vectors of columns of B over a block of k, is packed by its first use into a place that it has in L1 and leaves
+# to the next one; eight rows of A at a time stream past it.  A tile reads less from L2 than where rows of A stay in L1 and B
+# streams (gemm.pxi), and rows a page apart need no packing: eight of them fit into a set of L1.  What the next panel is packed
+# from is fetched meanwhile.  **Law**: an element is the same chain as in any other tile, so gemm.pxi may choose.
+
+cdef enum:
+    MM_HIGH = 8             # rows of a tile of three vectors
+    MM_PASS = 128           # rows of A, about, that pass by all panels before the next ones do: they stay in L2
+
+ctypedef fused MmHigh:
+    mm_4
+    mm_5
+    mm_6
+    mm_7
+    mm_8
+
+ctypedef fused MmUse:
+    MmPlain
+    MmFill
+
+
+# g.count tiles, one below the other, of some rows by three vectors of a packed panel (MmFill: of B, packed on the way), the third
+# from o on; da apart in A, dc in C, db in the start values.  At each step of the first g.each tiles a line of g.next, g.apart
+# elements further, is fetched into L2.  (The loop over tiles is what keeps accumulators in registers: see mm_tile.)
+cdef void mm_three(MmRegs* regs, MmHigh* rows, MmUse* use, const MmGeo* g, const void* a, const void* b, const void* start,
+                   void* c) noexcept nogil:
+    cdef MmRegs r
+    cdef int i
+    cdef int64_t p, t, k = g.k, rs = g.rs, cs = g.cs, o = g.o, ld = g.ldc, apart, ldb
+    ldb = g.ldb if MmUse is MmFill else 3 * MM_WIDTH(sizeof(r.a[0]))
+    for t in range(g.count):
+        MM_PTR(r.a, a)
+        MM_PTR(r.b, b)
+        MM_PTR(r.c, c)
+        r.a = r.a + t * g.da
+        r.c = r.c + t * g.dc
+        apart = 0
+        if MmUse is MmFill:
+            MM_PTR(r.f, g.fill)
+        else:
+            r.s = r.b
+            if t < g.each:
+                MM_PTR(r.s, g.next)
+                r.s = r.s + t * MM_WIDTH(sizeof(r.a[0]))
+                apart = g.apart
+        for i in range(<int>sizeof(MmHigh)):
+            MM_ZERO(r.c0[i])
+            MM_ZERO(r.c1[i])
+            MM_ZERO(r.c2[i])
+        for i in range(<int>sizeof(MmHigh)):
+            MM_PREFETCH(r.c + i * ld)
+            MM_PREFETCH(r.c + i * ld + MM_WIDTH(sizeof(r.a[0])))
+            MM_PREFETCH(r.c + i * ld + o)
+        r.a1 = r.a + 3 * rs
+        MM_HIDE(r.a1)
+        if sizeof(MmHigh) > 6:
+            r.a2 = r.a + 6 * rs
+            MM_HIDE(r.a2)
+        for p in range(k):
+            if MmUse is MmFill:
+                MM_PREFETCH1(r.b + MM_AHEAD * ldb)
+                MM_PREFETCH1(r.b + MM_AHEAD * ldb + MM_WIDTH(sizeof(r.a[0])))
+                MM_PREFETCH1(r.b + MM_AHEAD * ldb + o)
+            else:
+                MM_PREFETCH2(r.s)
+                r.s = r.s + apart
+            MM_LOAD(r.b0, r.b)
+            MM_LOAD(r.b1, r.b + MM_WIDTH(sizeof(r.a[0])))
+            MM_LOAD(r.b2, r.b + o)
+            if MmUse is MmFill:
+                MM_STORE(r.f, r.b0)
+                MM_STORE(r.f + MM_WIDTH(sizeof(r.a[0])), r.b1)
+                MM_STORE(r.f + o, r.b2)
+                r.f = r.f + 3 * MM_WIDTH(sizeof(r.a[0]))
+            for i in range(3):
+                r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
+                r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
+                r.c2[i] = r.c2[i] + r.a[i * rs] * r.b2
+            for i in range(3 if sizeof(MmHigh) > 6 else <int>sizeof(MmHigh) - 3):
+                r.c0[i + 3] = r.c0[i + 3] + r.a1[i * rs] * r.b0
+                r.c1[i + 3] = r.c1[i + 3] + r.a1[i * rs] * r.b1
+                r.c2[i + 3] = r.c2[i + 3] + r.a1[i * rs] * r.b2
+            if sizeof(MmHigh) > 6:
+                for i in range(<int>sizeof(MmHigh) - 6):
+                    r.c0[i + 6] = r.c0[i + 6] + r.a2[i * rs] * r.b0
+                    r.c1[i + 6] = r.c1[i + 6] + r.a2[i * rs] * r.b1
+                    r.c2[i + 6] = r.c2[i + 6] + r.a2[i * rs] * r.b2
+                r.a2 = r.a2 + cs
+            r.a = r.a + cs
+            r.a1 = r.a1 + cs
+            r.b = r.b + ldb
+        if start != NULL:
+            MM_PTR(r.s, start)
+            r.s = r.s + t * g.db
+            for i in range(<int>sizeof(MmHigh)):        # all of it before anything is written: the last two vectors may overlap
+                MM_LOAD(r.b0, r.s)
+                MM_LOAD(r.b1, r.s + MM_WIDTH(sizeof(r.a[0])))
+                MM_LOAD(r.b2, r.s + o)
+                r.c0[i] = r.b0 + r.c0[i]
+                r.c1[i] = r.b1 + r.c1[i]
+                r.c2[i] = r.b2 + r.c2[i]
+                r.s = r.s + g.lds
+        MM_PTR(r.c, c)
+        r.c = r.c + t * g.dc
+        for i in range(<int>sizeof(MmHigh)):
+            MM_STORE(r.c, r.c0[i])
+            MM_STORE(r.c + MM_WIDTH(sizeof(r.a[0])), r.c1[i])
+            MM_STORE(r.c + o, r.c2[i])
+            r.c = r.c + ld
+
+
+cdef void mm_three_rows(MmRegs* R, int m, const MmGeo* g, const void* a, const void* b, const void* s, void* c) noexcept nogil:
+    if m == 8:
+        mm_three(R, <mm_8*>NULL, <MmPlain*>NULL, g, a, b, s, c)
+    elif m == 7:
+        mm_three(R, <mm_7*>NULL, <MmPlain*>NULL, g, a, b, s, c)
+    elif m == 6:
+        mm_three(R, <mm_6*>NULL, <MmPlain*>NULL, g, a, b, s, c)
+    elif m == 5:
+        mm_three(R, <mm_5*>NULL, <MmPlain*>NULL, g, a, b, s, c)
+    else:
+        mm_three(R, <mm_4*>NULL, <MmPlain*>NULL, g, a, b, s, c)
+
+
+# g.count tiles of m <= MM_HIGH rows and n columns of a packed panel.
+cdef void mm_high_tile(int m, int64_t n, MmGeo* g, const real* a, const real* panel, const real* s, real* c) noexcept nogil:
+    cdef int W = MM_WIDTH(sizeof(real))
+    cdef MmGeo f
+    cdef int64_t t
+    if n > 2 * W and m >= 4:
+        g.o = n - W
+        if real is float:
+            mm_three_rows(<MmF32*>NULL, m, g, a, panel, s, c)
+        else:
+            mm_three_rows(<MmF64*>NULL, m, g, a, panel, s, c)
+        return
+    f = g[0]
+    f.next = NULL
+    f.count = 1
+    f.ldb = W if n <= W else 2 * W if n <= 2 * W else 3 * W
+    for t in range(g.count):
+        mm_any_tile(<MmPlain*>NULL, m, <int>min(n, <int64_t>(2 * W)), &f, a, panel, s, c)
+        if n > 2 * W:
+            mm_any_tile(<MmPlain*>NULL, m, <int>n - 2 * W, &f, a, panel + 2 * W, s + 2 * W if s != NULL else s, c + 2 * W)
+        a = a + g.da
+        c = c + g.dc
+        if s != NULL:
+            s = s + g.db
+
+
+# Packs m rows of A, side by side and a multiple of MM_HIGH, into strips of MM_HIGH: eight steps of k at a time for all strips.
+# (A vector has eight lanes or more where products go by panels.)
+cdef void mm_eights(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t step, void* out) noexcept nogil:
+    cdef MmRegs r
+    cdef int i, n = 8 if MM_WIDTH(sizeof(r.a[0])) >= 8 else MM_WIDTH(sizeof(r.a[0]))
+    cdef int64_t p = 0, q
+    while p < k:
+        for q in range(m >> 3):
+            MM_PTR(r.a, a)
+            MM_PTR(r.c, out)
+            r.a = r.a + p * step + 8 * q
+            r.c = r.c + (k * q + p) * 8
+            if p + 8 <= k:
+                for i in range(8):
+                    MM_PREFETCH1(r.a + (8 + i) * step)
+                    MM_LOADN(r.b0, r.a + i * step, n)
+                    MM_STOREN(r.c + 8 * i, r.b0, n)
+            else:
+                for i in range(<int>(k - p)):
+                    MM_LOADN(r.b0, r.a + i * step, n)
+                    MM_STOREN(r.c + 8 * i, r.b0, n)
+        p += 8
+
+
+# The columns of the next panel: three vectors, and what is left in one or two panels of a vector or more.  (Two twos rather than
+# three and one are slower: float32 64x784x256 169 -> 165 GFLOP/s.)
+cdef inline int64_t mm_panel(int64_t left, int64_t width) noexcept nogil:
+    if left >= 4 * width:
+        return 3 * width
+    return 2 * width if left > 3 * width else left
+
+
+# Whether a packed product goes by panels.  Where B has to stay in L2 for more rows than pass by at once, and C does not, rows of
+# A in L1 are as fast or faster; so they are for float32 of many steps, where columns of A are packed, and for few columns.
+# (GFLOP/s, Intel Xeon, AVX-512: float64 64x784x256 78 -> 82, 128x512x512 74 -> 81, its NT 72 -> 77, its TN 74 -> 79, 768x512x128
+# 77 -> 80; float32 64x784x256 166 -> 169, 128x512x512 166 -> 172, 16 of 256x64x256 146 -> 152; not: float64 512^3 80 -> 77,
+# 768x128x512 82 -> 80.)
+cdef inline bint mm_by_panels(const MmJob* w, int64_t itemsize) noexcept nogil:
+    cdef bint once = w.M <= MM_PASS + MM_PASS // 2
+    if (MM_MR < 14 or w.way != MM_PACK or w.M < 32 or w.N < 12 * MM_WIDTH(itemsize) or w.K < 32
+            or mm_kc(w.K, itemsize) * w.N * itemsize >= MM_NB or w.M * w.N * itemsize >= MM_NB):
+        return False
+    if w.csa != 1:
+        return itemsize == 8 and once
+    return itemsize == 8 or once or w.K <= 128
+
+
+# Rows of A that pass by at a time, near equal parts.
+cdef inline int64_t mm_pass(int64_t M) noexcept nogil:
+    cdef int64_t parts = (M + MM_PASS - 1) // MM_PASS
+    if M <= MM_PASS + MM_PASS // 2:
+        return M
+    return ((M + parts - 1) // parts + 7) & ~<int64_t>7
+
+
+# Elements of workspace: a panel, or all of them where packing is turning and they pass by several times, and rows of A.
+cdef inline int64_t mm_panel_space(const MmJob* w, int64_t kc, int64_t itemsize) noexcept nogil:
+    cdef int64_t wide = 4 * MM_WIDTH(itemsize), rows = 0
+    if w.csb != 1 and w.M > mm_pass(w.M):
+        wide += w.N
+    if w.csa != 1:
+        rows = MM_PASS + MM_PASS // 2 + 16
+    return kc * (wide + rows) + 4 * MM_WIDTH(itemsize)
+
+
+# Rows [i0, i1) and columns [j0, j1) of a product as mm_product computes them.
+cdef void mm_panels(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
+                    const real* start, int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
+    cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, W = MM_WIDTH(sizeof(real)), kc = mm_kc(K, sizeof(real)), p = 0
+    cdef int64_t mc = mm_pass(M), i, j, q, m, n, k, t, ld
+    cdef bint keep = w.csb != 1 and M > mc, strips = w.csa != 1, fill
+    cdef real* bp = <real*>ws
+    cdef real* ap
+    cdef real* panel
+    cdef real* to
+    cdef const real* x
+    cdef const real* at
+    cdef const real* from_
+    cdef const real* bj
+    cdef const real* coming
+    cdef const real* s
+    cdef MmGeo g
+    ap = bp + kc * ((N if keep else 0) + 4 * W)
+    x = a + i0 * w.rsa
+    from_ = b + j0 * w.csb
+    to = c + i0 * w.rsc + j0
+    if start != NULL:
+        start = start + i0 * lds + j0
+    g.lds = 0
+    g.ldc = w.rsc
+    while p < K:
+        k = min(kc, K - p)
+        g.k = k
+        i = 0
+        while i < M:
+            m = min(mc, M - i)
+            if strips:
+                if w.rsa == 1 and m % MM_HIGH == 0:
+                    if real is float:
+                        mm_eights(<MmF32*>NULL, m, k, x + i + p * w.csa, w.csa, ap)
+                    else:
+                        mm_eights(<MmF64*>NULL, m, k, x + i + p * w.csa, w.csa, ap)
+                elif w.rsa == 1:
+                    if real is float:
+                        mm_strips_of(<MmF32*>NULL, m, k, x + i + p * w.csa, w.csa, ap, MM_HIGH)
+                    else:
+                        mm_strips_of(<MmF64*>NULL, m, k, x + i + p * w.csa, w.csa, ap, MM_HIGH)
+                else:
+                    q = 0
+                    while q < m:
+                        t = mm_next_rows(m - q, MM_HIGH)
+                        mm_pack(t, k, x + (i + q) * w.rsa + p * w.csa, w.rsa, w.csa, ap + q * k, t)
+                        q += t
+            j = 0
+            while j < N:
+                n = mm_panel(N - j, W)
+                ld = (n + W - 1) // W * W
+                panel = bp + (j * k if keep else 0)
+                fill = w.csb == 1 and n > 2 * W and m >= 2 * MM_HIGH
+                if not fill and not (keep and i > 0):
+                    mm_pack(n, k, from_ + p * w.rsb + j * w.csb, w.csb, w.rsb, panel, ld)
+                coming = NULL
+                if w.csb == 1:
+                    if j + n < N:
+                        coming = from_ + p * w.rsb + j + n
+                    elif i + m < M:
+                        coming = from_ + p * w.rsb
+                    elif p + k < K:
+                        coming = from_ + (p + k) * w.rsb
+                q = 0
+                while q < m:
+                    t = mm_next_rows(m - q, MM_HIGH)
+                    g.count = 1
+                    if t == MM_HIGH and not (fill and q == 0):
+                        g.count = max(<int64_t>1, (m - q) // MM_HIGH - ((m - q) % MM_HIGH != 0))
+                    g.each = 0
+                    if strips:
+                        at = ap + q * k
+                        g.rs = 1
+                        g.cs = t
+                        g.da = t * k
+                    else:
+                        at = x + (i + q) * w.rsa + p
+                        g.rs = w.rsa
+                        g.cs = 1
+                        g.da = t * w.rsa
+                    g.dc = t * w.rsc
+                    s = NULL
+                    if p > 0:
+                        s = to + (i + q) * w.rsc + j
+                        g.lds = w.rsc
+                    elif start != NULL:
+                        s = start + (i + q) * lds + j
+                        g.lds = lds
+                    g.db = t * g.lds
+                    if fill and q == 0:
+                        g.ldb = w.rsb
+                        g.o = n - W
+                        g.fill = panel
+                        bj = from_ + p * w.rsb + j
+                        if real is float:
+                            mm_three(<MmF32*>NULL, <mm_8*>NULL, <MmFill*>NULL, &g, at, bj, s, to + i * w.rsc + j)
+                        else:
+                            mm_three(<MmF64*>NULL, <mm_8*>NULL, <MmFill*>NULL, &g, at, bj, s, to + i * w.rsc + j)
+                    else:
+                        if coming != NULL and q <= MM_HIGH:
+                            g.next = coming
+                            g.each = 3
+                            g.apart = w.rsb
+                        mm_high_tile(<int>t, n, &g, at, panel, s, to + (i + q) * w.rsc + j)
+                    q += t * g.count
+                j += n
+            if done != NULL and p + k >= K:
+                mm_done(w, done, i0 + i, i0 + i + m, j0, j1, a, b, c)
+            i += m
+        p += k

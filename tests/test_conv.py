@@ -149,6 +149,9 @@ SHAPES = [      # input, weight, stride, padding, dilation, groups: each way tha
     # runs of taps read in place, by gradients that are copied; sums of more than a vector of taps, and of one, that are turned
     ((3, 10, 32, 32), (24, 10, 3, 3), (1, 1), (1, 1), (1, 1), 1), ((5, 14, 32, 17), (20, 7, 2, 5), (2, 1), (0, 1), (1, 1), 2),
     ((4, 40, 8, 8), (30, 40, 5, 5), (1, 1), (2, 2), (1, 1), 1), ((3, 19, 6, 7), (18, 19, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    # 4 x 4 taps of one filter for each channel, and rows that fill their vectors better than channels would
+    ((3, 9, 8, 30), (9, 1, 4, 4), (1, 1), (0, 0), (1, 1), 9), ((2, 18, 9, 20), (18, 1, 4, 4), (1, 1), (3, 1), (1, 1), 18),
+    ((2, 20, 7, 33), (20, 1, 5, 5), (1, 1), (2, 2), (1, 1), 20), ((3, 18, 12, 10), (18, 1, 3, 3), (2, 2), (1, 0), (1, 1), 18),
 ]
 
 
@@ -428,6 +431,8 @@ POOLS = [       # input, kernel, stride, padding, dilation of the maximum
     ((2, 9, 9, 11), (3, 2), (2, 1), (1, 0), (2, 3)), ((3, 6, 5, 7, 6), (2, 3, 3), (2, 1, 2), (1, 1, 0), (1, 1, 1)),
     ((1, 17, 50, 60), (3, 3), (2, 2), (1, 1), (1, 1)), ((2, 9, 8, 12), (2, 2), (2, 2), (0, 0), (1, 1)),
     ((4, 4, 33), (5,), (3,), (2,), (1,)), ((1, 16, 3, 3), (3, 3), (1, 1), (0, 0), (1, 1)),
+    # windows side by side, with rows and columns between them that none sees
+    ((2, 3, 23, 35), (4, 4), (5, 4), (1, 0), (1, 1)), ((1, 2, 13, 70), (3, 5), (3, 6), (1, 2), (1, 1)),
 ]
 
 

@@ -668,7 +668,7 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
     I.c[23].i = 1
     I.grain = 1
     if dw_use(&v, itemsize) and (nr_use(&v, I.opcode == K_conv_backward_data)
-                                 or I.opcode != K_conv_backward_weight and nr_five_use(&v, I.opcode != K_conv)):
+                                 or I.opcode != K_conv_backward_weight and nr_more_use(&v, I.opcode != K_conv)):
         I.n = v.C * (1 if I.opcode == K_conv_backward_weight else v.N)
         I.workspace = 0
     elif dw_use(&v, itemsize) and I.opcode != K_conv_backward_weight and dw_flat_use(&v, I.opcode != K_conv):
@@ -699,8 +699,9 @@ cdef void conv_plan(Instr* I, int threads) noexcept nogil:
         elif way == CV_RUN:
             cv_runs_layout(&v, itemsize, &runs)
             I.n = v.O * v.KH
-            I.workspace = 640 + 16 * runs.images * runs.band + 8 * runs.wide + (v.Og * (runs.wide + runs.block + 4 * V) + runs.images * runs.size
-                                                                + runs.block * runs.wide + 2 * runs.rest) * itemsize
+            I.workspace = (640 + 16 * runs.images * runs.band + 8 * runs.wide
+                           + (v.Og * (runs.wide + runs.block + 4 * V) + runs.images * runs.size + runs.block * runs.wide
+                              + 2 * runs.rest) * itemsize)
         else:
             I.n = v.groups * v.K
             cv_weight_layout(&v, itemsize, &w)
@@ -745,7 +746,7 @@ cdef void cv_images(real* t, const Instr* I, bint data, int64_t lo, int64_t hi, 
     if wn_use(&v, data, sizeof(real)):
         wn_conv(I, data, lo, hi, ws)
     elif dw_use(&v, sizeof(real)):
-        if nr_use(&v, data) or nr_five_use(&v, data):
+        if nr_use(&v, data) or nr_more_use(&v, data):
             nr_conv(I, data, lo, hi)
         elif dw_flat_use(&v, data):
             dw_rows(I, data, lo, hi, ws)

@@ -125,7 +125,7 @@ cdef void mend_region(const Instr* I, const Conv* v, bint data, int64_t u, Regio
         r.y0 = u % count * 2
         r.y1 = min(r.y0 + 2, rows)
     elif dw_use(v, itemsize):
-        if not nr_use(v, data) and not nr_five_use(v, data) and not dw_flat_use(v, data):
+        if not nr_use(v, data) and not nr_more_use(v, data) and not dw_flat_use(v, data):
             C = (C + V - 1) // V
         else:
             V = 1

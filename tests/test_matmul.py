@@ -213,3 +213,33 @@ def test_panels_keep_strong_zeros_and_what_follows(dtype):
     w[100, 5] = 1
     x, w = x.detach(), torch.tensor(w)
     assert np.array_equal(torch.relu(x @ w).numpy(), np.maximum((x @ w).numpy(), 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "k", "n"), [(8, 8, 8), (16, 16, 16), (10, 20, 12), (12, 9, 33)])
+def test_gradients_of_small_products_of_a_batch_keep_strong_zeros(dtype, m, k, n):
+    """Some of them are computed together, and the adjoint's zeros are strong in each: the bits of each alone."""
+    random = np.random.default_rng(n)
+    x, y, dz = (random.standard_normal((41, *shape)).astype(dtype) for shape in ((m, k), (k, n), (m, n)))
+    dz[:, 1, :], dz[::3, :, 2], dz[5] = 0, 0, 0
+    x[:, 1, 3], y[::3, 4, 2], y[5, 0] = np.inf, np.nan, -np.inf
+    clean_x, clean_y = np.where(np.isfinite(x), x, 0), np.where(np.isfinite(y), y, 0)
+
+    def gradients(at):
+        a, b = (torch.tensor(v[at], requires_grad=True) for v in (x, y))
+        (a @ b).backward(torch.tensor(dz[at]))
+        return a.grad.numpy(), b.grad.numpy()
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        each = [np.stack(v) for v in zip(*(gradients(i) for i in range(41)))]
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            for got, alone in zip(gradients(slice(None)), each):
+                assert np.array_equal(got, alone)
+    finally:
+        torch.set_num_threads(threads)
+    close = 1e-4 if dtype is np.float32 else 1e-11
+    np.testing.assert_allclose(each[0], dz @ clean_y.swapaxes(1, 2), rtol=0, atol=close)
+    np.testing.assert_allclose(each[1], clean_x.swapaxes(1, 2) @ dz, rtol=0, atol=close)

@@ -553,37 +553,6 @@ cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* st
     mm_block(w.M, w.N, w.K, a, w.rsa, w.csa, False, b, w.rsb, packed, False, start, lds, c, w.rsc)
 
 
-# Some products of a batch, da, db and dc apart: a tile of them all, then the next tile.  A tile's call costs as much as a small
-# tile itself: float32 8x8x8 23 -> 40, 16x16x16 73 -> 98, float64 22 -> 33, 49 -> 55 GFLOP/s (Intel Xeon).
-cdef void mm_run(const MmJob* w, int64_t count, const real* a, int64_t da, const real* b, int64_t db, real* c,
-                 int64_t dc) noexcept nogil:
-    cdef MmGeo g
-    cdef int64_t i = 0, j, t, beside
-    cdef int m, n, most = 8 if w.N <= MM_WIDTH(sizeof(real)) and MM_MR > 8 else MM_MR
-    g.k = w.K
-    g.ldc = w.rsc
-    g.lds = 0
-    g.rs = w.rsa
-    g.cs = w.csa
-    g.ldb = w.rsb
-    g.next = a              # nothing to fetch, but there is da
-    g.apart = 0
-    g.each = 0
-    g.count = count
-    g.da = da
-    g.db = db
-    g.dc = dc
-    while i < w.M:
-        m = mm_next_rows(w.M - i, most)
-        j = 0
-        while j < w.N:
-            n = mm_next_cols(w.N - j, MM_WIDTH(sizeof(real)), &beside)
-            for t in range(beside):
-                mm_any_tile(<MmPlain*>NULL, m, n, &g, a + i * w.rsa, b + j, <const real*>NULL, c + i * w.rsc + j)
-                j += n
-        i += m
-
-
 cdef void mm_job(const Instr* I, MmJob* j, int64_t itemsize) noexcept nogil:
     cdef int d = I.ndim
     j.M = I.c[0].i
@@ -637,8 +606,8 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     zeros_1 = I.flags & (F_ZEROS_2 if w.swapped else F_ZEROS_1) != 0
     zeros_2 = I.flags & (F_ZEROS_1 if w.swapped else F_ZEROS_2) != 0
     done.I = I if I.flags & F_FOLLOWED else NULL
-    if w.way == MM_DIRECT and I.ndim > 0 and not zeros_1 and not zeros_2:
-        some = MM_RUN // ((w.M * w.K + w.K * w.N + w.M * w.N + 1) * <int64_t>sizeof(real))
+    if I.ndim > 0 and done.I == NULL and rows * cols == 1:
+        some = mm_some(&w, sizeof(real))
     done.ws = ws + ((I.workspace + 63) & ~<int64_t>63)
     u = lo - 1
     while u + 1 < hi:
@@ -685,6 +654,17 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
             s = c
             rss = w.rsc
             css = w.csc
+        if some > 1 and s == NULL and u + 1 < hi and inner + 1 < I.shape[I.ndim - 1]:
+            r = min(some, min(hi - u, I.shape[I.ndim - 1] - inner))
+            mm_run(&w, zeros_1, zeros_2, r, a, I.arg[1].stride[I.ndim - 1], b, I.arg[2].stride[I.ndim - 1], c,
+                   I.arg[0].stride[I.ndim - 1], <real*>ws)
+            r -= 1
+            u += r
+            inner += r
+            a = a + r * I.arg[1].stride[I.ndim - 1]
+            b = b + r * I.arg[2].stride[I.ndim - 1]
+            c = c + r * I.arg[0].stride[I.ndim - 1]
+            continue
         x = b if w.swapped else a           # the factors as the job has them
         y = a if w.swapped else b
         done.at = c - <real*>I.arg[0].data
@@ -701,16 +681,6 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
                 done.second = zeros_2
             if (w.way < MM_DOTS and 0 < w.K <= MM_KC8 and w.N <= 64 and rows * cols == 1 and not w.pack_a and not done.first
                     and not done.second and done.I == NULL):
-                if some > 1 and s == NULL and u + 1 < hi and inner + 1 < I.shape[I.ndim - 1]:
-                    r = min(some, min(hi - u, I.shape[I.ndim - 1] - inner))
-                    mm_run(&w, r, a, I.arg[1].stride[I.ndim - 1], b, I.arg[2].stride[I.ndim - 1], c, I.arg[0].stride[I.ndim - 1])
-                    r -= 1
-                    u += r
-                    inner += r
-                    a = a + r * I.arg[1].stride[I.ndim - 1]
-                    b = b + r * I.arg[2].stride[I.ndim - 1]
-                    c = c + r * I.arg[0].stride[I.ndim - 1]
-                    continue
                 mm_single(&w, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)))
                 continue
             if w.way < MM_DOTS:
@@ -871,6 +841,8 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
                                   + ((MM_MC + 16) * mm_ka(kc, itemsize) if w.pack_a else 0)) + 64
     if w.panels and I.dtype != DT_I64:
         I.workspace = max(I.workspace, itemsize * mm_panel_space(&w, kc, itemsize) + 64)
+    if I.ndim > 0 and w.way == MM_PACK:
+        I.workspace = max(I.workspace, <int64_t>MM_RUN + 2 * MM_VB)
     if w.way == MM_DOTS and w.csa != 1:
         I.workspace = w.M * w.K * itemsize
     if w.way == MM_ACROSS and w.csb != 1:

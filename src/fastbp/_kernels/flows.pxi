@@ -21,9 +21,8 @@ cdef inline void row_flow_side(int kind, bint past, real* s, real* t, real* e, c
     else:
         for j in range(ROW_SIDE): u[j] = (p[j] - a) - b
     row_put(past, y, u)
-    for j in range(ROW_SIDE):
-        v[j] = k_exp_down(x[j] - m)
-        s[j] += v[j]
+    row_exp(ROW_SIDE, v, x, m)
+    for j in range(ROW_SIDE): s[j] += v[j]
     if kind == FLOW_SCALED:
         for j in range(ROW_SIDE): e[j] = v[j]
     for j in range(ROW_SIDE): t[j] = z[j] if z[j] > t[j] else t[j]

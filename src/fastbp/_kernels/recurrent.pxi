@@ -163,8 +163,8 @@ cdef int rec_forward(real* y0, const Instr* I, int64_t lo, int64_t hi, char* ws)
             i = 0
             while i < m:
                 n = mm_next_rows(m - i, MM_MR)
-                if g.kind <= REC_RELU: rec_product(n, H, H, hp + i * H, weight, packed, x + i * H, H, y + i * H, H, none,
-                                                       none, 0)
+                if g.kind <= REC_RELU:
+                    rec_product(n, H, H, hp + i * H, weight, packed, x + i * H, H, y + i * H, H, none, none, 0)
                 elif g.kind == REC_GRU: rec_product(n, G, H, hp + i * H, weight, packed, bias, 0, z, G, none, none, 0)
                 else:
                     rec_product(n, G, H, hp + i * H, weight, packed, x + i * G, G, s + i * G, G,
@@ -318,9 +318,11 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
                     if lengths != NULL and g.kind != REC_GRU:
                         for j in range(r * H, (r + 1) * H): dh[j] = 0
                 start = dh + i * H if g.kind == REC_GRU or lengths != NULL else NULL
-                if strong: rec_product_strong(n, H, G, hid + i * G, weight, start, H, dh + i * H, H)
-                else: rec_product(n, H, G, hid + i * G, weight, packed, start, H, dh + i * H, H,
-                                 next + i * G if next != NULL else next, other + i * G if other != NULL else other, G)
+                if strong:
+                    rec_product_strong(n, H, G, hid + i * G, weight, start, H, dh + i * H, H)
+                else:
+                    rec_product(n, H, G, hid + i * G, weight, packed, start, H, dh + i * H, H,
+                                next + i * G if next != NULL else next, other + i * G if other != NULL else other, G)
                 i += n
         r0 += m
     return ST_OK

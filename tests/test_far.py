@@ -198,6 +198,29 @@ def test_random_numbers_do_not_depend_on_how_many_are_drawn(dtype, threads):
     assert fastbp.randn(many, dtype=dtype).numpy().tobytes() == far[1].tobytes()
 
 
+@pytest.mark.parametrize("n", [1 << 23, (1 << 23) + 37])
+def test_dropout_past_the_caches(n, threads):
+    """Its numbers are those of a short one: y, and the mask that the gradient is made with."""
+    def drop(x):
+        fastbp.manual_seed(5)
+        x = x.detach().requires_grad_()
+        y = fastbp.nn.functional.dropout(x, 0.3)
+        y.backward(fastbp.ones_like(y))
+        return y.detach().numpy(), x.grad.numpy()
+
+    x = fastbp.tensor(np.resize(normal(100003), n))
+    seen = []
+    for count in (1, 3):
+        threads(count)
+        y, g = drop(x)
+        seen.append((y.tobytes(), g.tobytes()))
+        for few in (1, 64, 65, 1000, 4097):
+            z, d = drop(x[:few])
+            assert y[:few].tobytes() == z.tobytes() and g[:few].tobytes() == d.tobytes(), (count, few)
+        assert np.array_equal(y, x.numpy() * g)
+    assert seen[0] == seen[1]
+
+
 @pytest.mark.parametrize("shape, order, dims", [
     ((30, 40), (1, 0), 0), ((30, 40), (1, 0), 1), ((30, 40), (1, 0), None), ((5, 6, 7), (0, 2, 1), 1), ((5, 6, 7), (2, 0, 1), 0),
     ((5, 6, 7), (2, 0, 1), (0, 2)), ((5, 6, 7), (2, 1, 0), 1), ((5, 1, 7), (2, 1, 0), (0,))])

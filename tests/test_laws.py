@@ -263,6 +263,9 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "triangle": lambda: [f(x) for x in (floats(40, 70, 300, grad=False), floats(MANY, 7, grad=False))
                          for f in (fastbp.tril, fastbp.triu)],
     "hot_rows": lambda: [fastbp.nn.functional.one_hot(indices(30, MANY), 30)],
+    "joined_rows": lambda: [fastbp.cat([floats(MANY // 10, 10), floats(MANY // 10, 33, seed=1)], 1),
+                            fastbp.stack([floats(40, 70, 300, seed=k) for k in range(3)], 2)],
+    "both_extrema": lambda: [*floats(3 * MANY, grad=False).aminmax(), *floats(3, MANY, grad=False).double().aminmax()],
     "mask_take": lambda: [x[x > 0] for x in (floats(MANY, grad=False), floats(300, 70, grad=False))],
     "mask_test": lambda: [m for x in (floats(40, 7, 300, grad=False) > 2, floats(40, 7, 300, grad=False) > -2, floats(MANY) < -3)
                           for d in (None, 0, 1, 2, (0, 2)) if d is None or x.ndim == 3 for m in (x.any(d), x.all(d))],

@@ -324,6 +324,21 @@ def test_distances_of_rows_of_any_length(k, dtype, threads):
     np.testing.assert_array_equal(fastbp.cdist(two, two)[1].numpy(), fastbp.cdist(two[1], two[1]).numpy())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_both_extrema(dtype, threads):
+    for n in (262_143, 262_144, 294_912, 300_001):
+        x = numbers(n, dtype=np.int64).astype(dtype)
+        for at in (0, 1234, n - 1):
+            y = x.copy()
+            y[at] = -5
+            y[n - 1 - at] = 777
+            t = fastbp.tensor(y)
+            assert [v.item() for v in t.aminmax()] == [t.amin().item(), t.amax().item()] == [-5, 777]
+            if dtype is not np.int64:
+                t[at] = float("nan")
+                assert all(v.isnan() for v in (*t.aminmax(), t.amin(), t.amax()))
+
+
 def test_results_are_named():
     r = _core.results("sort", "values indices", [1, 2])
     assert r.values == 1 and r.indices == 2 and tuple(r) == (1, 2)

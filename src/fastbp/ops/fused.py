@@ -148,3 +148,4 @@ kernels("random_fill", ("rand_uniform", "rand_normal", "rand_int", "bernoulli"),
 kernels("moments_of", ("moments",), "Sum, sum of squares, largest size, zeros and non-finite values, one pass.")
 kernels("mask_positions", ("mask_count", "mask_index", "bin_counts"), "Positions of the true elements; counts of whole numbers.")
 kernels("truth", ("mask_test",), "Whether any or all of a mask is true.")
+kernels("extrema", ("both_extrema",), "The smallest and the largest of many values, block by block.")

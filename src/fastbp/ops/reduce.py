@@ -247,7 +247,8 @@ def _sum_to_size(input, *size):
 def _aminmax(input, *, dim=None, keepdim=False):
     if dim is not None and not isinstance(dim, int):
         raise TypeError(f"aminmax: dim must be an int or None, got {type(dim).__name__}.")
-    return F.results("aminmax", "min max", (F.amin(input, dim, keepdim), F.amax(input, dim, keepdim)))
+    both = F.both_extrema(input) if dim is None and not keepdim else None
+    return F.results("aminmax", "min max", both or (F.amin(input, dim, keepdim), F.amax(input, dim, keepdim)))
 
 
 def _count_nonzero(input, dim=None):

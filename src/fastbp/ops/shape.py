@@ -372,7 +372,8 @@ def _triu(input, diagonal=0):
     return _triangle("triu", input, diagonal, False)
 
 
-kernels("moved_rows", ("triangle", "hot_rows", "mask_take"), "Triangles of matrices; rows with a single one; values of a mask.")
+kernels("moved_rows", ("triangle", "hot_rows", "mask_take", "joined_rows"),
+        "Triangles of matrices; rows with a single one; values of a mask; rows beside each other.")
 
 _JOIN = {"method": False, "out": True}
 composed("atleast_1d(Tensor[] tensors)", _atleast_1d, method=False, doc="Tensors with at least one dimension, as views.")

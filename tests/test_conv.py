@@ -152,6 +152,9 @@ SHAPES = [      # input, weight, stride, padding, dilation, groups: each way tha
     # 4 x 4 taps of one filter for each channel, and rows that fill their vectors better than channels would
     ((3, 9, 8, 30), (9, 1, 4, 4), (1, 1), (0, 0), (1, 1), 9), ((2, 18, 9, 20), (18, 1, 4, 4), (1, 1), (3, 1), (1, 1), 18),
     ((2, 20, 7, 33), (20, 1, 5, 5), (1, 1), (2, 2), (1, 1), 20), ((3, 18, 12, 10), (18, 1, 3, 3), (2, 2), (1, 0), (1, 1), 18),
+    # many channels: chains of few tiles, several blocks of them; weights that are more than L2 holds
+    ((3, 130, 13, 12), (140, 130, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 520, 5, 5), (250, 520, 3, 3), (2, 2), (1, 1), (1, 1), 1),
 ]
 
 

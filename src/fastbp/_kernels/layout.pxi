@@ -116,14 +116,19 @@ cdef void cv_choose(Layout* p, int64_t temps, bint many, int64_t N, int64_t item
     turned = turned * pixels + 0.35 * p.M / max(N, 1)
     if p.M * p.K * itemsize > 1 << 20:
         turned += 0.4 * p.M * pixels / 64
+    # 2 MB of panels, 256>64 4x4 of 53x30 in steps of two, 3.8 -> 3.3 ms, 256 2x2 of 8x8 1.64 -> 1.36; 3 MB, 128 5x5 of 14x14 in
+    # steps of two by data 3.6 -> 2.6; 4.7 MB, 256>512 3x3 of 14x14 in steps of two 4.9 -> 4.4, by data 5.9 -> 5.2, Intel Xeon
     if (p.K > 0 and V > 1 and turned < min(packed, plain)
             and (p.panel >> 1) * vectors * itemsize <= CV_TURNED):
         p.turned = 64
     elif p.M > 2 and packed < plain and V > 1:
         p.P = cv_packed_pixels(p.kc, itemsize)
-    # (2 MB of panels, 256>64 4x4 of 53x30 in steps of two, 3.8 -> 3.3 ms, 256 2x2 of 8x8 1.64 -> 1.36; 3 MB, 128 5x5 of 14x14 in
-    # steps of two by data 3.6 -> 2.6, Intel Xeon)
-    p.strips = p.P > 0 and p.once and N * pixels >= 512 and p.M * p.panel // (2 * V) * itemsize <= CV_TURNED
+        # many small images: the last vectors of each would be as good as empty (8 x 512>512 1x1 of 7x7 1.74 -> 1.59 ms, by data
+        # 2.21 -> 1.95, Intel Xeon)
+        k = min(256 // max(pixels, 1), N) * pixels if many else 0
+        if k > p.P and k * p.kc * itemsize <= 4 * CV_PACK:
+            p.P = (k + 2 * V - 1) // (2 * V) * (2 * V)
+    p.strips = p.P > 0 and p.once and N * pixels >= 512 and p.M * p.panel // (2 * V) * itemsize <= CV_TURNED // 2
     if p.turned > 0 and MM_MR >= 14 and vectors > 2 and vectors != 4 and p.K > CV_STEPS:
         k = (p.K + CV_STEPS - 1) // CV_STEPS
         p.kc = ((p.K + k - 1) // k + 7) & ~<int64_t>7

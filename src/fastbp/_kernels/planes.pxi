@@ -13,7 +13,7 @@ cdef enum:
     CV_PIXELS = 384         # pixels that a sum of the adjoint by the weight runs over before it joins the others
     CV_SUMS = 1 << 19       # bytes of such sums at a time
     CV_NEAR = 28 << 10      # bytes that stay in L1 beside others
-    CV_TURNED = 4 << 20     # bytes of weights as panels, at most
+    CV_TURNED = 8 << 20     # bytes of weights as panels, at most
     CV_RUNS = 96 << 10      # bytes of rows of taps at a time
     CV_AHEAD = 1024         # elements that an image is fetched ahead: the processor's own stops at each page
     CV_STEPS = 192          # taps of three vectors of weights that stay in L1

@@ -637,8 +637,8 @@ cdef void pool_avg_back(real* t, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef const real* gy
     cdef real lines, divisor = <real>I.c[23].i
     cv_shape(I, &v)
-    # 6 x 6 of 61x61 1615 -> 713 us, 5 x 5 of 63x63 572 -> 261, 4 x 4 of 26x26 745 -> 561, of 16x16 38 -> 55; 2 x 2 of 32x32 824 ->
-    # 1139, of float64 389 -> 260 (one core of an Intel Xeon with AVX-512)
+    # 6 x 6 of 61x61 1615 -> 713 us, 5 x 5 of 63x63 572 -> 261, 4 x 4 of 26x26 745 -> 561, of 16x16 38 -> 55; 2 x 2 of 32x32 824
+    # -> 1139, of float64 389 -> 260 (one core of an Intel Xeon with AVX-512)
     if (v.D == 1 and v.OD == 1 and v.KD == 1 and v.pd == 0 and v.sh >= v.KH and v.sw >= v.KW and v.KW > 0
             and (v.KH > 2 or sizeof(real) == 8) and v.W >= (24 if v.KH > 3 else 32)):
         part = wide + ((v.OW + 127) & ~<int64_t>63)

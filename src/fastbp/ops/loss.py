@@ -102,6 +102,8 @@ def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, 
     if input.ndim == 1:
         loss = _nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction)
         return loss.squeeze(0) if reduction == "none" else loss
+    if weight is None and not (F.recording() or F.batched(target) or F.anywhere(target == ignore_index)):
+        return _reduce(-F.gather(input, 1, target.unsqueeze(1)).squeeze(1), reduction)
     safe, _, rows = _class_weights(input, target, weight, ignore_index)
     loss = F.where(target == ignore_index, 0.0, -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows)
     if reduction == "mean":

@@ -119,11 +119,12 @@ def test_few_columns_turned_give_the_same_bits(dtype, m, k, n, batch):
         assert np.array_equal(torch.addmm(bias, a, b).numpy(), bias.numpy() + result)
 
 
-def test_few_columns_turned_keep_strong_zeros_for_any_number_of_threads():
-    """The gradient of the input of a layer of few inputs and 1024 outputs."""
+@pytest.mark.parametrize("inputs", [6, 10])
+def test_few_columns_turned_keep_strong_zeros_for_any_number_of_threads(inputs):
+    """The gradient of the input of a layer of few inputs and 1024 outputs: of 6 by dot products, of 10 turned."""
     random = np.random.default_rng(0)
-    x = torch.tensor(random.standard_normal((300, 6)).astype(np.float32), requires_grad=True)
-    w = random.standard_normal((6, 1024)).astype(np.float32)
+    x = torch.tensor(random.standard_normal((300, inputs)).astype(np.float32), requires_grad=True)
+    w = random.standard_normal((inputs, 1024)).astype(np.float32)
     dy = random.standard_normal((300, 1024)).astype(np.float32)
     dy[:, 5] = 0
     expected = dy.astype(np.float64) @ w.T
@@ -184,11 +185,11 @@ def test_panels_give_the_bits_of_a_few_rows(dtype, way, m, k, n):
         few, biased = np.empty((2, m, n), dtype)
         for i in [*range(0, m - 10, 10), m - 10]:           # ten rows: fewer may be dot products
             few[i:i + 10] = (a[i:i + 10] @ b).numpy()
-            biased[i:i + 10] = torch.addmm(bias, a[i:i + 10], b).numpy()
+            biased[i:i + 10] = torch.nn.functional.linear(a[i:i + 10], b.t(), bias).numpy()
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             assert np.array_equal((a @ b).numpy(), few)
-            assert np.array_equal(torch.addmm(bias, a, b).numpy(), biased)
+            assert np.array_equal(torch.nn.functional.linear(a, b.t(), bias).numpy(), biased)
             total = torch.ones(m, n, dtype=a.dtype)
             total += a @ b
             assert np.array_equal(total.numpy(), 1 + few)

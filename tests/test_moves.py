@@ -339,6 +339,37 @@ def test_both_extrema(dtype, threads):
                 assert all(v.isnan() for v in (*t.aminmax(), t.amin(), t.amax()))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_turned_operands_give_the_bits_of_copies(dtype, threads):
+    for shape in ((4, 8), (5, 7), (16, 64), (17, 65), (33, 130), (3, 20), (700, 11), (11, 700), (2, 40, 30)):
+        a, b = fastbp.tensor(numbers(*shape, dtype=dtype) + 1).mT, fastbp.tensor(numbers(*shape, dtype=dtype) + 1).mT
+        c = fastbp.tensor(numbers(*shape[:-2], shape[-1], shape[-2], dtype=dtype) + 1)
+        row, column = c[..., :1, :], c[..., :1]
+        for f in (lambda x, y: x + y, lambda x, y: x * y - x, lambda x, y: x / y):
+            for x, y in ((a, b), (a, c), (c, a), (a, row), (column, a), (a, 3), (c, row), (a, fastbp.tensor(2, dtype=a.dtype))):
+                y2 = y.contiguous() if isinstance(y, fastbp.Tensor) else y
+                np.testing.assert_array_equal(f(x, y).numpy(), f(x.contiguous(), y2).numpy())
+        if dtype is not np.int64:
+            np.testing.assert_array_equal(a.exp().numpy(), a.contiguous().exp().numpy())
+            want = np.where(a.numpy() > 40, a.numpy(), b.numpy())
+            np.testing.assert_array_equal(fastbp.where(a > 40, a, b).numpy(), want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_elu_and_its_kin(dtype):
+    ends = [0, 1e30, -1e30, np.inf, -np.inf]
+    x = np.concatenate([RNG.standard_normal(999) * 3, -np.logspace(-30, 2.5, 500), ends]).astype(dtype)
+    t, wide, near = fastbp.tensor(x), x.astype(np.longdouble), 4 * np.finfo(dtype).eps
+    F = fastbp.nn.functional
+    scale, alpha = np.longdouble("1.0507009873554804934193349852946"), np.longdouble("1.6732632423543772848170429916717")
+    low = np.expm1(np.minimum(wide, 0))
+    for got, want in ((F.elu(t), np.where(wide > 0, wide, low)), (F.elu(t, 0.5), np.where(wide > 0, wide, 0.5 * low)),
+                      (F.selu(t), scale * np.where(wide > 0, wide, alpha * low)),
+                      (F.celu(t, 2.0), np.where(wide > 0, wide, 2 * np.expm1(np.minimum(wide, 0) / 2)))):
+        np.testing.assert_allclose(got.numpy(), want.astype(dtype), rtol=near)
+    assert F.elu(fastbp.tensor([float("nan")] * 20)).isnan().all()
+
+
 def test_results_are_named():
     r = _core.results("sort", "values indices", [1, 2])
     assert r.values == 1 and r.indices == 2 and tuple(r) == (1, 2)

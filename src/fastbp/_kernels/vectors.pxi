@@ -93,6 +93,25 @@ cdef extern from *:
     }
     FV_STRIP(exp, 0, (float*)0, fv_exp_of(x))
 
+    /* scale x, where it is not positive scale alpha (exp(x step) - 1): 2^n - 1, exact, and 2^n (r + r^2 p).  1.0 ulp of expm1;
+       0.28 ns (0.52) */
+    static CYTHON_INLINE __m512 fv_elu_of(__m512 x, float alpha, float scale, float step) {
+        __m512 n, a, r, e, p, y = FV_MUL(_mm512_min_ps(FV(0.f), x), FV(step));
+        y = _mm512_min_ps(FV(90.f), _mm512_max_ps(FV(-30.f), y));       /* from there on -1 */
+        n = FV_SUB(FV_FMA(y, FV(1.44269504f), FV(12582912.f)), FV(12582912.f));
+        a = FV_FNMA(n, FV(0.693359375f), y);
+        r = FV_FMA(n, FV(2.1219444e-4f), a);
+        e = FV_FMA(n, FV(2.1219444e-4f), FV_SUB(a, r));
+        p = FV_FMA(FV_FMA(FV(0.00139398559f), r, FV(0.0083688153f)), r, FV(0.0416664109f));
+        p = FV_FMA(FV_FMA(p, r, FV(0.166665196f)), r, FV(0.5f));
+        a = _mm512_scalef_ps(FV(1.f), n);
+        y = FV_FMA(a, FV_ADD(r, FV_FMA(FV_MUL(r, r), p, e)), FV_SUB(a, FV(1.f)));
+        return _mm512_mask_mul_ps(FV_MUL(y, FV(scale * alpha)), _mm512_cmp_ps_mask(x, FV(0.f), _CMP_GT_OQ), x, FV(scale));
+    }
+    #define FV_C(k) ((float)((const double*)c)[k])
+    FV_STRIP(elu, 0, (float*)0, fv_elu_of(x, FV_C(0), 1.f, 1.f))
+    FV_STRIP(elu_scaled, 0, (float*)0, fv_elu_of(x, FV_C(0), FV_C(1), FV_C(2)))
+
     /* 0.9 ulp; 0.13 ns (0.27) */
     static CYTHON_INLINE __m512 fv_exp2_of(__m512 x) {
         __m512 n, r, p;
@@ -539,7 +558,7 @@ cdef extern from *:
     static void name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
     FV_NONE(fv_sqrt) FV_NONE(fv_exp) FV_NONE(fv_exp2) FV_NONE(fv_log) FV_NONE(fv_log2) FV_NONE(fv_log10) FV_NONE(fv_tanh)
     FV_NONE(fv_sin) FV_NONE(fv_cos) FV_NONE(fv_sin_d) FV_NONE(fv_cos_d) FV_NONE(fv_atan) FV_NONE(fv_asin) FV_NONE(fv_acos)
-    FV_NONE(fv_tan) FV_NONE(fv_logit) FV_NONE(fv_erfinv) FV_NONE(fv_erfc) FV_NONE(fv_ndtr)
+    FV_NONE(fv_elu) FV_NONE(fv_elu_scaled) FV_NONE(fv_tan) FV_NONE(fv_logit) FV_NONE(fv_erfinv) FV_NONE(fv_erfc) FV_NONE(fv_ndtr)
     #endif
     """
     const bint FBP_VECTORS
@@ -549,6 +568,8 @@ cdef extern from *:
     void fv_log(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_log2(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_log10(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_elu(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_elu_scaled(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_tanh(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_sin(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_cos(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
@@ -673,6 +694,8 @@ cdef void better_strips(KernelTable* T) noexcept nogil:
     if not FBP_VECTORS: return
     T.strip[S_sqrt][0] = <Strip>fv_sqrt
     T.strip[S_exp][0] = <Strip>fv_exp
+    T.strip[S_elu][0] = <Strip>fv_elu
+    T.strip[S_elu_scaled][0] = <Strip>fv_elu_scaled
     T.strip[S_exp2][0] = <Strip>fv_exp2
     T.strip[S_log][0] = <Strip>fv_log
     T.strip[S_log2][0] = <Strip>fv_log2

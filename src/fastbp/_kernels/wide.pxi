@@ -128,6 +128,17 @@ cdef extern from *:
     }
     FW_STRIP(exp, fw_exp_of(x))
 
+    /* as fv_elu_of: 2^n h - 1, exact near 1, and 2^n l.  1.4 ulp of expm1; 0.64 ns (1.3) */
+    static CYTHON_INLINE __m512d fw_elu_of(__m512d x, double alpha, double scale, double step) {
+        __m512d n, l, y = FW_MUL(_mm512_min_pd(FW(0), x), FW(step)), h;
+        h = fw_expk(_mm512_min_pd(FW(711.), _mm512_max_pd(FW(-50.), y)), &n, &l);
+        y = FW_ADD(FW_SUB(_mm512_scalef_pd(h, n), FW(1)), _mm512_scalef_pd(l, n));
+        return _mm512_mask_mul_pd(FW_MUL(y, FW(scale * alpha)), _mm512_cmp_pd_mask(x, FW(0), _CMP_GT_OQ), x, FW(scale));
+    }
+    #define FW_C(k) (((const double*)c)[k])
+    FW_STRIP(elu, fw_elu_of(x, FW_C(0), 1., 1.))
+    FW_STRIP(elu_scaled, fw_elu_of(x, FW_C(0), FW_C(1), FW_C(2)))
+
     /* 1 / d to 2^-42: what a quotient needs that is corrected by what it leaves over */
     static CYTHON_INLINE __m512d fw_inverse(__m512d d) {
         __m512d r = _mm512_rcp14_pd(d), e = FW_FNMA(d, r, FW(1));
@@ -774,6 +785,7 @@ cdef extern from *:
     #else
     #define FW_NONE(name) \\
     static void name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
+    FW_NONE(fw_elu) FW_NONE(fw_elu_scaled)
     FW_NONE(fw_sqrt) FW_NONE(fw_sin) FW_NONE(fw_cos) FW_NONE(fw_sin_d) FW_NONE(fw_cos_d) FW_NONE(fw_exp) FW_NONE(fw_sigmoid)
     FW_NONE(fw_silu) FW_NONE(fw_log) FW_NONE(fw_log2) FW_NONE(fw_log10) FW_NONE(fw_atan) FW_NONE(fw_asin) FW_NONE(fw_acos)
     FW_NONE(fw_tan) FW_NONE(fw_erf) FW_NONE(fw_logit) FW_NONE(fw_erfinv) FW_NONE(fw_erfc) FW_NONE(fw_ndtr) FW_NONE(fw_ndtri)
@@ -785,6 +797,8 @@ cdef extern from *:
     void fw_cos(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_sin_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_cos_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_elu(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fw_elu_scaled(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_exp(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_sigmoid(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_silu(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
@@ -823,6 +837,8 @@ cdef void wide_strips(KernelTable* T) noexcept nogil:
     T.strip[S_cos][1] = <Strip>fw_cos
     T.strip[S_sin_d_input][1] = <Strip>fw_sin_d
     T.strip[S_cos_d_input][1] = <Strip>fw_cos_d
+    T.strip[S_elu][1] = <Strip>fw_elu
+    T.strip[S_elu_scaled][1] = <Strip>fw_elu_scaled
     T.strip[S_exp][1] = <Strip>fw_exp
     T.strip[S_sigmoid][1] = <Strip>fw_sigmoid
     T.strip[S_silu][1] = <Strip>fw_silu

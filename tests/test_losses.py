@@ -297,6 +297,19 @@ def test_queries_of_attention_do_not_see_each_other(dtype, causal):
         assert alone.equal(y[:, begin:end])
 
 
+@pytest.mark.parametrize("L, S", [(1, 40), (130, 300), (300, 300), (0, 5)])
+def test_keys_that_no_query_looks_at(L, S):
+    """Their gradients are zeros, whatever was in the memory that they get."""
+    q, k, v = (fastbp.ones(1, 2, n, 8).requires_grad_() for n in (L, S, S))
+    dirt = [fastbp.full((1, 2, S, 8), 7.0) for _ in range(8)]
+    y = fastbp.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    del dirt
+    y.sum().backward()
+    for x in (k, v):
+        assert (x.grad[:, :, L:] == 0).all()
+    np.testing.assert_allclose(v.grad.sum().item(), 2 * 8 * L, rtol=1e-5)
+
+
 def test_dropout_of_attention():
     fastbp.manual_seed(1)
     ones = fastbp.ones(1, 400, 4)

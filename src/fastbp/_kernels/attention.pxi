@@ -650,11 +650,13 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
         dq = dq0 + batch * g.L * g.E
         dk = <real*>I.arg[1].data + batch * g.S * g.E
         dv = <real*>I.arg[2].data + batch * g.S * g.V
-        for j in range(g.S * g.E): dk[j] = 0
-        for j in range(g.S * g.V): dv[j] = 0
         # zeros of the adjoint are strong, which matters to nobody but infinities and NaN
         strong = (mm_not_finite(q, g.L, g.rq, g.E, 1) or mm_not_finite(k, g.S, g.rk, g.E, 1)
                   or mm_not_finite(v, g.S, g.rv, g.V, 1) or mm_not_finite(o, 1, 0, g.L * g.V, 1))
+        # the first queries write dk and dv: only keys that they do not look at begin with zeros
+        end = 0 if g.L == 0 else min(g.S, min(g.L, <int64_t>ATT_BACK)) if g.causal else g.S
+        for j in range(end * g.E, g.S * g.E): dk[j] = 0
+        for j in range(end * g.V, g.S * g.V): dv[j] = 0
         q0 = 0
         while q0 < g.L:
             qn = min(g.L - q0, <int64_t>ATT_BACK)
@@ -706,13 +708,13 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
                     if g.drop > 0: att_times(x, ld, turned, kn)
                 n = qn - i
                 if strong:
-                    att_strong(True, kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, 1, dv + k0 * g.V, g.V, 1, True)
+                    att_strong(True, kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, 1, dv + k0 * g.V, g.V, 1, q0 > 0)
                     att_strong(False, n, g.E, kn, b + i, 1, ld, kt, rk, 1, dq + (q0 + i) * g.E, g.E, 1, k0 > 0)
-                    att_strong(False, kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, 1, dk + k0 * g.E, g.E, 1, True)
+                    att_strong(False, kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, 1, dk + k0 * g.E, g.E, 1, q0 > 0)
                 else:
-                    att_add(kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, dv + k0 * g.V, g.V, True)
+                    att_add(kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, dv + k0 * g.V, g.V, q0 > 0)
                     att_add(n, g.E, kn, b + i, 1, ld, kt, rk, dq + (q0 + i) * g.E, g.E, k0 > 0)
-                    att_add(kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, dk + k0 * g.E, g.E, True)
+                    att_add(kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, dk + k0 * g.E, g.E, q0 > 0)
                 k0 += kn
             q0 += qn
     return ST_OK

@@ -122,6 +122,8 @@ class Build(build_ext):
             common = ["-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-g0"]
             # what GCC 14 and Clang 16 refuse, older ones shall refuse too
             common += ["-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration"]
+            if self.compiles("#if defined(__clang__)\n#error\n#endif\nint main(void) { return 0; }", []):
+                common.append("-Werror=discarded-qualifiers")       # Clang's incompatible-pointer-types has it
             core, kernel = ["-O0" if QUICK else "-O2"], ["-O3", "-fno-math-errno", "-fno-trapping-math"]
             openmp = ["-fopenmp"]
         link = ["-Wl,-s"] if sys.platform == "linux" and not DEBUG else []      # no symbol table: 0.5 MB less

@@ -227,7 +227,7 @@ cdef void cv_turned(const CvCore* w, const real* a, const real* plane, const rea
                     for q in range(n):
                         to = out + q * w.cols * ld
                         row = plane + i * w.ps + (r + q) * w.down * w.Wp
-                        cv_turned_row(w, p, min(p + w.kc, w.K), 0, w.cols, wide, row, panel, to if p > 0 else begin,
+                        cv_turned_row(w, p, min(p + w.kc, w.K), 0, w.cols, wide, row, panel, <const real*> to if p > 0 else begin,
                                       ld if p > 0 else 0, to)
                     p += w.kc
                 begun = 0

@@ -154,7 +154,7 @@ def test_one_rank(n, threads):
     for dtype in (np.float32, np.float64, np.int64, np.int32, np.uint8):
         for x in (RNG.standard_normal((3, n)) * 50, RNG.integers(0, 3, (3, n)), np.tile(np.arange(n), (3, 1)), np.zeros((3, n)),
                   -np.abs(RNG.standard_cauchy((3, n)))):
-            x = (x + (60 if dtype is np.uint8 else 0)).clip(-1e9, 1e9).astype(dtype)
+            x = (x + 60).clip(0, 255).astype(dtype) if dtype is np.uint8 else x.clip(-1e9, 1e9).astype(dtype)
             order = np.argsort(x, 1, kind="stable")
             for k in (1, 2, n // 3, n // 2, n):
                 values, at = fastbp.tensor(x).kthvalue(k, 1)

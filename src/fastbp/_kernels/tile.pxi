@@ -606,9 +606,9 @@ cdef void mm_copy(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t ste
                 i += MM_WIDTH(sizeof(r.a[0]))
 
 
-# Packs m rows of an operand, adjacent ones, into strips as wide as tiles (`most` rows): what lies side by side is read at once, eight steps
-# of k for every strip (their lines stay in L1 whatever their distance).  A vector stored for one step may reach into the
-# next, which is stored later, but not out of its strip.
+# Packs m rows of an operand, adjacent ones, into strips as wide as tiles (`most` rows): what lies side by side is read at once,
+# eight steps of k for every strip (their lines stay in L1 whatever their distance).  A vector stored for one step may reach
+# into the next, which is stored later, but not out of its strip.
 cdef void mm_strips_of(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_t step, void* out, int most) noexcept nogil:
     cdef MmRegs r
     cdef int64_t p0 = 0, p, p1, t, i, n, q, W = MM_WIDTH(sizeof(r.a[0]))

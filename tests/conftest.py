@@ -1,6 +1,7 @@
 """What holds for every test: it starts from the same random seed and leaves no live tensor and no live byte behind."""
 
 import gc
+import signal
 import sys
 import time
 
@@ -9,6 +10,10 @@ import pytest
 from fastbp import _core
 
 FAILED = pytest.StashKey[bool]()
+
+# A shell starts what runs in the background with Ctrl-C ignored, children too: it is tested there as elsewhere.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

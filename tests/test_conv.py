@@ -1,6 +1,8 @@
 """Convolution, pooling, padding, normalization of channels, resampling: values against NumPy or numbers worked out by
 hand, shapes, running statistics, and errors.  Derivatives are checked with the whole table in test_ops.py."""
 
+import sys
+
 import fastbp
 import numpy as np
 import pytest
@@ -302,8 +304,9 @@ def test_winograd_is_as_accurate_as_the_sum():
         y.backward(fastbp.tensor(v))
         want, gx, gw = by_taps(x.astype(float), w.astype(float), v.astype(float), (1, 1), (p, p), (1, 1), 1)
         for a, b in ((y.detach().numpy(), want), (tx.grad.numpy(), gx), (tw.grad.numpy(), gw)):
-            # 3e-7 and 6e-7 measured; 6e-7 and 1.4e-6 of the plain sum, which a compiler without vectors takes
-            assert np.abs(a - b).max() < 2e-6 * np.abs(b).max() and np.linalg.norm(a - b) < 7e-7 * np.linalg.norm(b)
+            # 3e-7 and 6e-7 measured; 6e-7 and 1.4e-6 of the plain sum, which MSVC, without vectors, takes
+            most, norm = (2e-6, 7e-7) if sys.platform == "win32" else (1e-6, 4e-7)
+            assert np.abs(a - b).max() < most * np.abs(b).max() and np.linalg.norm(a - b) < norm * np.linalg.norm(b)
 
 
 def test_transposed_convolution_by_hand():

@@ -159,7 +159,7 @@ class Worker:
 
 def compare(case, values, rtol):
     """Refuse to time peers whose first values differ."""
-    reference = "torch" if "torch" in values else next(iter(values))
+    reference = "torch" if "torch" in values else next(iter(values), None)
     for peer, own in values.items():
         scale = max(map(abs, values[reference]), default=0.0)
         for i, (x, y) in enumerate(zip(own, values[reference], strict=True)):
@@ -262,8 +262,8 @@ def options_of(title):
 
 
 def main(script: str, title: str, cases: list, builders: dict[str, Callable[[dict, int], Job]], *, rtol: float,
-         plot: Callable | None = None):
-    """The command line of a benchmark; plot(results, about the run, name) draws it."""
+         plot: Callable | None = None, show: Callable | None = None):
+    """The command line of a benchmark; plot(results, about the run, name) draws it, show(rows, peers, width) prints a case."""
     parser = options_of(title)
     parser.add_argument("--threads", type=int, default=1, help="threads of every peer")
     parser.add_argument("--rounds", type=int, help="times that every peer is measured; None: 31, with --iterations 1")
@@ -296,7 +296,9 @@ def main(script: str, title: str, cases: list, builders: dict[str, Callable[[dic
           + ", ".join(f"{name} {version}" for name, version in about["versions"].items()))
     print("Medians; xN: N times as long as fastbp (below 1: fastbp is slower).\n")
     width = max(28, 2 + max(len(case["name"]) for case in cases))
-    print(f"{'case':<{width}}{'phase':<10}" + "".join(f"{peer:>18}" for peer in peers), flush=True)
+    if show is None:
+        show = print_rows
+        print(f"{'case':<{width}}{'phase':<10}" + "".join(f"{peer:>18}" for peer in peers), flush=True)
 
     workers, results, notes = [], [], []
     try:
@@ -304,7 +306,7 @@ def main(script: str, title: str, cases: list, builders: dict[str, Callable[[dic
         for case in cases:
             if any(part in case["name"] for part in options.cases.split(",")):
                 rows, skipped = run_case(case, workers, options, rtol)
-                print_rows(rows, peers, width)
+                show(rows, peers, width)
                 results += rows
                 notes += [f"{case['name']}: {peer} left out: {reason}" for peer, reason in skipped]
     finally:

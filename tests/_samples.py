@@ -173,6 +173,8 @@ SAMPLES = {
     "layer_norm_rows": lambda rng: [(rng.standard_normal((3, 5)), rng.standard_normal(5), rng.standard_normal(5), 1e-5),
                                     (rng.standard_normal((2, 6)), None, None, 1e-3),
                                     (rng.standard_normal((2, 6)), rng.standard_normal(6), None, 1e-3)],
+    "multi_margin_rows": lambda rng: [(rng.permutation(np.arange(12.0) / 5).reshape(3, 4), np.array([1, 0, 3]), p, 0.83)
+                                      for p in (1, 2)],
     "ctc_rows": lambda rng: [
         (rng.standard_normal((6, 3, 4)) - 1.5, np.array([[1, 2, 2], [3, 1, 0], [0, 0, 0]]), np.array([6, 5, 4]),
          np.array([3, 2, 0]), 0),

@@ -98,12 +98,12 @@ def _cross_entropy_any(input, target, weight=None, size_average=None, ignore_ind
 
 def _nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     reduction = _reduction("nll_loss", size_average, reduce, reduction)
-    F.check_classes("nll_loss", input, target, ignore_index)
+    ignored = F.check_classes("nll_loss", input, target, ignore_index)
     if input.ndim == 1:
         loss = _nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction)
         return loss.squeeze(0) if reduction == "none" else loss
-    if weight is None and not (F.recording() or F.batched(target) or F.anywhere(target == ignore_index)):
-        return _reduce(-F.gather(input, 1, target.unsqueeze(1)).squeeze(1), reduction)
+    if weight is None and not (F.recording() or F.batched(target) or ignored):
+        return -_reduce(F.gather(input, 1, target.unsqueeze(1)).squeeze(1), reduction)
     safe, _, rows = _class_weights(input, target, weight, ignore_index)
     loss = F.where(target == ignore_index, 0.0, -F.gather(input, 1, safe.unsqueeze(1)).squeeze(1) * rows)
     if reduction == "mean":
@@ -235,7 +235,7 @@ def _hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=N
 
 def _soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     reduction = _reduction("soft_margin_loss", size_average, reduce, reduction)
-    return _reduce(-F.logsigmoid(target * input), reduction)
+    return -_reduce(F.logsigmoid(target * input), reduction)
 
 
 def _multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
@@ -259,6 +259,18 @@ def _cosine_embedding_loss(input1, input2, target, margin=0.0, size_average=None
     return _reduce(F.where(target == 1, 1 - cosine, 0) + apart, reduction)
 
 
+def _multi_margin_rows(input, target, p, margin):
+    at = target.unsqueeze(1)
+    z = input - F.gather(input, 1, at) + margin
+    z = F.where(z > 0, z, F.zeros((), dtype=z.dtype))        # a NaN counts nothing, as in PyTorch
+    return F.where(F.arange(input.shape[1]) == at, 0, z if p == 1 else z * z).sum(1) / input.shape[1]
+
+
+fused("multi_margin_rows(Tensor input, Tensor target, int p, float margin)", ("multi_margin", "multi_margin_backward"),
+      _multi_margin_rows, {"input": "bw_multi_margin_rows"}, function=False, method=False,
+      doc="Hinge losses [N] of scores [N, C] against classes [N].  loss = sum_{j != t} max(0, margin - x[t] + x[j])^p / C")
+
+
 def _multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     op = "multi_margin_loss"
     reduction = _reduction(op, size_average, reduce, reduction)
@@ -272,14 +284,11 @@ def _multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average
         raise F.ShapeError(f"{op}: target {list(target.shape)} must hold one class for each row of input {list(input.shape)}.")
     if weight is not None and (weight.ndim != 1 or weight.numel() != c):
         raise F.ShapeError(f"{op}: weight {list(weight.shape)} must be [{c}], one number for each class.")
-    _check_labels(op, target, 0, c)
-    at = target.reshape(-1, 1).to(F.int64)
-    z = rows - F.gather(rows, 1, at) + margin
-    z = F.where(z > 0, z, F.zeros((), dtype=z.dtype))        # a NaN counts nothing, as in PyTorch
-    z = F.where(F.arange(c) == at, 0, z if p == 1 else z * z)
+    at = target.reshape(-1)
+    F.check_classes(op, rows, at, 0)
+    loss = F.multi_margin_rows(rows, at.to(F.int64), int(p), margin)
     if weight is not None:
-        z = z * F.index_select(weight, 0, at.reshape(-1)).unsqueeze(1)
-    loss = z.sum(1) / c
+        loss = loss * F.index_select(weight, 0, at)
     return _reduce(loss.reshape(target.shape) if reduction == "none" else loss, reduction)
 
 

@@ -1,0 +1,86 @@
+# Floor 1, room "margin": the hinge loss of rows of scores [N, C] against the right class of each, and its adjoint.
+#
+# A unit is a row.  Sums run in MARGIN_SIDE lanes over the classes before the right one, then over those behind it.
+
+cdef enum:
+    MARGIN_SIDE = 32
+
+# max(0, z) or its square; NaN counts nothing
+cdef inline real margin_term(real z, bint square) noexcept nogil:
+    z = k_where(<real>(z > 0), z, <real>0)
+    return z * z if square else z
+
+# s[lane] += terms of n classes; g, if there is one: their derivatives times v, which are what is summed then
+cdef inline void margin_run(real* s, real* g, const real* x, int64_t n, real right, real margin, real v, bint square,
+                            bint adjoint) noexcept nogil:
+    cdef int64_t i = 0
+    cdef int j, m
+    cdef real z
+    while i < n:
+        m = <int>min(n - i, <int64_t>MARGIN_SIDE)
+        if m == MARGIN_SIDE:
+            for j in range(MARGIN_SIDE):
+                z = x[i + j] - right + margin
+                if adjoint:
+                    g[i + j] = k_where(<real>(z > 0), v * (2 * z) if square else v, <real>0)
+                    s[j] += g[i + j]
+                else:
+                    s[j] += margin_term(z, square)
+        else:
+            for j in range(m):
+                z = x[i + j] - right + margin
+                if adjoint:
+                    g[i + j] = k_where(<real>(z > 0), v * (2 * z) if square else v, <real>0)
+                    s[j] += g[i + j]
+                else:
+                    s[j] += margin_term(z, square)
+        i += m
+
+cdef inline real margin_row(real* g, const real* x, int64_t n, int64_t t, real margin, real v, bint square,
+                            bint adjoint) noexcept nogil:
+    cdef real s[MARGIN_SIDE]
+    cdef int j, half = MARGIN_SIDE // 2
+    for j in range(MARGIN_SIDE): s[j] = 0
+    margin_run(s, g, x, t, x[t], margin, v, square, adjoint)
+    margin_run(s, g + t + 1, x + t + 1, n - t - 1, x[t], margin, v, square, adjoint)
+    while half > 0:
+        for j in range(half): s[j] += s[j + half]
+        half //= 2
+    return s[0]
+
+cdef inline void margin_rows(real* loss, const Instr* I, int64_t lo, int64_t hi, bint square) noexcept nogil:
+    cdef int64_t n = I.shape[1], r
+    cdef const real* x = <const real*>I.arg[1].data
+    cdef const int64_t* target = <const int64_t*>I.arg[2].data
+    for r in range(lo, hi):
+        loss[r] = margin_row(<real*>x, x + r * n, n, target[r], <real>I.c[1].f, <real>0, square, False) / <real>n
+
+# args: loss [N]; scores [N, C], right classes [N].
+cdef int multi_margin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32 and I.c[0].i == 2: margin_rows(<float*>I.arg[0].data, I, lo, hi, True)
+    elif I.dtype == DT_F32: margin_rows(<float*>I.arg[0].data, I, lo, hi, False)
+    elif I.dtype == DT_F64 and I.c[0].i == 2: margin_rows(<double*>I.arg[0].data, I, lo, hi, True)
+    elif I.dtype == DT_F64: margin_rows(<double*>I.arg[0].data, I, lo, hi, False)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+cdef inline void margin_rows_backward(real* gx, const Instr* I, int64_t lo, int64_t hi, bint square) noexcept nogil:
+    cdef int64_t n = I.shape[1], r, t
+    cdef const real* x = <const real*>I.arg[2].data
+    cdef real v
+    cdef real* g
+    for r in range(lo, hi):
+        g = gx + r * n
+        t = (<const int64_t*>I.arg[3].data)[r]
+        v = (<const real*>I.arg[1].data)[r * I.arg[1].stride[0]] / <real>n
+        if v == 0: memset(g, 0, n * sizeof(real))
+        else: g[t] = -margin_row(g, x + r * n, n, t, <real>I.c[1].f, v, square, True)
+
+# args: adjoint of the scores [N, C]; of the loss [N], scores, right classes
+cdef int multi_margin_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32 and I.c[0].i == 2: margin_rows_backward(<float*>I.arg[0].data, I, lo, hi, True)
+    elif I.dtype == DT_F32: margin_rows_backward(<float*>I.arg[0].data, I, lo, hi, False)
+    elif I.dtype == DT_F64 and I.c[0].i == 2: margin_rows_backward(<double*>I.arg[0].data, I, lo, hi, True)
+    elif I.dtype == DT_F64: margin_rows_backward(<double*>I.arg[0].data, I, lo, hi, False)
+    else: return ST_UNSUPPORTED
+    return ST_OK

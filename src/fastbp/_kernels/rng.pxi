@@ -222,6 +222,7 @@ cdef void rng_normal(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept
     cdef real u[RNG_N]
     cdef real r[32]
     cdef real t[32]
+    cdef const void* numbers
     cdef real mean = <real>I.c[2].f
     cdef real std = <real>I.c[3].f
     cdef real f, s, c
@@ -243,7 +244,14 @@ cdef void rng_normal(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept
                 for j in range(32):
                     r[j] = u[2 * j] + 0.5 / 9007199254740992.0
                     t[j] = 4 * u[2 * j + 1] - 2
-            for j in range(32): r[j] = k_sqrt(-2 * k_log(r[j])) * std
+            if FBP_VECTORS and real is float:       # 64 M numbers 64 -> 57 ms, 100,000 90 -> 80 us (one core, Intel Xeon)
+                numbers = r
+                fv_log(32, &numbers, r, <const Const*>NULL)
+                for j in range(32): r[j] = -2 * r[j]
+                fv_sqrt(32, &numbers, r, <const Const*>NULL)
+                for j in range(32): r[j] = r[j] * std
+            else:
+                for j in range(32): r[j] = k_sqrt(-2 * k_log(r[j])) * std
             for j in range(32):
                 f = k_round(t[j])
                 q = <int32_t>f

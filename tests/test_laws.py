@@ -182,6 +182,25 @@ def attention_program():
             + with_gradients(lambda q, k, v: dropped(q, k, v), q, k, v))
 
 
+def one_head():
+    """Fewer heads than threads: the backward pass is cut by keys and by queries."""
+    q, k, v = floats(1, 900, 16), floats(1, 710, 16, seed=1), floats(1, 710, 40, seed=2)
+    mask = indices(5, 900, 710) > 0
+    strange = v.detach().clone()
+    strange[0, 500, 3] = float("inf")
+    out = []
+    for f in (lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, mask), dropped,
+              lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, is_causal=True)):
+        for x in (v, strange.requires_grad_()):
+            out += with_gradients(f, q, k, x)
+    return out + with_gradients(lambda q, k, v: _core.scaled_dot_product_attention(q, k, v, is_causal=True), k[:, :600],
+                                q, floats(1, 900, 16, seed=3))
+
+
+def test_same_bits_of_one_head(threads):
+    assert_same_bits(one_head, threads, "attention of one head")
+
+
 def recurrent_program():
     out = []
     for name, gates in (("rnn_tanh", 1), ("gru", 3), ("lstm", 4)):

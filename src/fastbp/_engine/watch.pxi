@@ -95,7 +95,7 @@ cdef double flops_of(Instr* I) noexcept:
             n *= I.c[6 + k].i * I.c[9 + k].i            # the kernel, and the positions where it is laid
         return 2 * n * I.c[0].i * I.c[5].i * I.c[1].i / I.c[21].i
     if I.opcode == K_attention or I.opcode == K_attention_backward:
-        n = <double>(I.n // ((I.c[2].i + 63) // 64)) * I.c[2].i * I.c[3].i
+        n = gemm_batch(I) * I.c[2].i * I.c[3].i
         if I.opcode == K_attention:
             return 2 * n * (I.c[4].i + I.c[5].i)
         return 2 * n * (3 * I.c[4].i + 2 * I.c[5].i)    # scores once more, then a product for each of q, k, v and the weights

@@ -21,8 +21,9 @@
 # Dropout: a weight is kept by the Philox number of (batch, query, key), of a seed of the call's own, so that the backward pass
 # makes the same numbers again; the seed is kept behind the last logarithm.
 #
-# Constants: scale, causal, queries L, keys S, features E, features V of the values, kind of mask, dropout p.  Operands have their
-# batch strides first, then that of a row; the mask that of a column too.  Rows are contiguous.
+# Constants: scale, causal, queries L, keys S, features E, features V of the values, kind of mask, dropout p; backward: keys and
+# queries of a unit, multiples of what is taken together, or 0.  Operands have their batch strides first, then that of a row; the
+# mask that of a column too.  Rows are contiguous.
 
 cdef extern from *:
     """
@@ -638,10 +639,24 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef const real* go
     cdef const real* kt
     cdef const real* vt
-    cdef bint strong
+    cdef bint strong, keys = True, queries = True
+    cdef int64_t u, ka = 0, kb, qa = 0, qb, parts = 1, of_keys = 0
     att_geo(I, &g, 3)
-    if g.drop > 0: memcpy(&g.seed, <const real*>I.arg[8].data + I.n * g.L, 8)
-    for batch in range(lo, hi):
+    kb = g.S
+    qb = g.L
+    if I.c[8].i != 0:
+        of_keys = (g.S + I.c[8].i - 1) // I.c[8].i
+        parts = of_keys + (g.L + I.c[9].i - 1) // I.c[9].i
+    if g.drop > 0: memcpy(&g.seed, <const real*>I.arg[8].data + I.n // parts * g.L, 8)
+    for u in range(lo, hi):
+        batch = u // parts
+        if parts > 1:
+            keys = u % parts < of_keys
+            queries = not keys
+            ka = u % parts * I.c[8].i if keys else 0
+            kb = min(g.S, ka + I.c[8].i) if keys else g.S
+            qa = 0 if keys else (u % parts - of_keys) * I.c[9].i
+            qb = g.L if keys else min(g.L, qa + I.c[9].i)
         q = <const real*>I.arg[3].data + mm_batch(I, 3, batch)
         k = <const real*>I.arg[4].data + mm_batch(I, 4, batch)
         v = <const real*>I.arg[5].data + mm_batch(I, 5, batch)
@@ -655,11 +670,17 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
                   or mm_not_finite(v, g.S, g.rv, g.V, 1) or mm_not_finite(o, 1, 0, g.L * g.V, 1))
         # the first queries write dk and dv: only keys that they do not look at begin with zeros
         end = 0 if g.L == 0 else min(g.S, min(g.L, <int64_t>ATT_BACK)) if g.causal else g.S
-        for j in range(end * g.E, g.S * g.E): dk[j] = 0
-        for j in range(end * g.V, g.S * g.V): dv[j] = 0
-        q0 = 0
-        while q0 < g.L:
-            qn = min(g.L - q0, <int64_t>ATT_BACK)
+        for j in range(max(end, ka) * g.E, kb * g.E if keys else 0): dk[j] = 0
+        for j in range(max(end, ka) * g.V, kb * g.V if keys else 0): dv[j] = 0
+        q0 = qa
+        while q0 < qb:
+            qn = min(qb - q0, <int64_t>ATT_BACK)
+            end = min(kb, q0 + qn) if g.causal else kb
+            if end <= ka:
+                if queries:
+                    for j in range(qn * g.E): dq[q0 * g.E + j] = 0
+                q0 += qn
+                continue
             panels = (qn + side - 1) // side
             ld = panels * side
             att_turn(q + q0 * g.rq, g.rq, qn, g.E, qt)
@@ -676,13 +697,10 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
                         for i in range(side): y[i] = y[i] + x[i] * ot[j * side + i] if x[i] != 0 else y[i]
                     else:
                         for i in range(side): y[i] = y[i] + x[i] * ot[j * side + i]
-            end = min(g.S, q0 + qn) if g.causal else g.S
-            if end == 0:
-                for j in range(qn * g.E): dq[q0 * g.E + j] = 0
             for j in range(side * ATT if panels == 1 else 0):
                 a[j] = 0
                 b[j] = 0
-            k0 = 0
+            k0 = ka
             while k0 < end:
                 kn = min(end - k0, <int64_t>ATT)
                 kt = att_rows(k + k0 * g.rk, g.rk, kn, g.E, copy_k, &rk)
@@ -708,18 +726,21 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
                     if g.drop > 0: att_times(x, ld, turned, kn)
                 n = qn - i
                 if strong:
-                    att_strong(True, kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, 1, dv + k0 * g.V, g.V, 1, q0 > 0)
-                    att_strong(False, n, g.E, kn, b + i, 1, ld, kt, rk, 1, dq + (q0 + i) * g.E, g.E, 1, k0 > 0)
-                    att_strong(False, kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, 1, dk + k0 * g.E, g.E, 1, q0 > 0)
+                    if keys:
+                        att_strong(True, kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, 1, dv + k0 * g.V, g.V, 1, q0 > 0)
+                        att_strong(False, kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, 1, dk + k0 * g.E, g.E, 1, q0 > 0)
+                    if queries:
+                        att_strong(False, n, g.E, kn, b + i, 1, ld, kt, rk, 1, dq + (q0 + i) * g.E, g.E, 1, k0 > 0)
                 else:
-                    att_add(kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, dv + k0 * g.V, g.V, q0 > 0)
-                    att_add(n, g.E, kn, b + i, 1, ld, kt, rk, dq + (q0 + i) * g.E, g.E, k0 > 0)
-                    att_add(kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, dk + k0 * g.E, g.E, q0 > 0)
+                    if keys: att_add(kn, g.V, n, a + i, ld, 1, go + (q0 + i) * g.V, g.V, dv + k0 * g.V, g.V, q0 > 0)
+                    if queries: att_add(n, g.E, kn, b + i, 1, ld, kt, rk, dq + (q0 + i) * g.E, g.E, k0 > 0)
+                    if keys: att_add(kn, g.E, n, b + i, ld, 1, q + (q0 + i) * g.rq, g.rq, dk + k0 * g.E, g.E, q0 > 0)
                 k0 += kn
             q0 += qn
     return ST_OK
 
-# dq, dk, dv from q, k, v, mask, out, lse and the adjoint of out; a unit is a batch
+# dq, dk, dv from q, k, v, mask, out, lse and the adjoint of out; a unit is a batch.  Or, where there are fewer than threads, some
+# keys of a batch, of which it makes dk and dv, or some queries: seven products in place of five, and the same chains.
 cdef int attention_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32: return att_backward(<float*>I.arg[0].data, I, lo, hi, ws)
     if I.dtype == DT_F64: return att_backward(<double*>I.arg[0].data, I, lo, hi, ws)

@@ -143,6 +143,58 @@ def test_steps_check_their_arguments(name, more):
         f(x, w, *middle, *states, fastbp.tensor([1, 2]), *more[1:])
 
 
+@pytest.mark.parametrize("name, g", [("lstm_steps", 4), ("gru_steps", 3), ("rnn_steps", 1)])
+@pytest.mark.parametrize("dtype", [fastbp.float32, fastbp.float64])
+@pytest.mark.parametrize("features", [20, 150])
+def test_sequences_do_not_see_each_other(name, g, dtype, features):
+    """Whichever tiles they share, results and gradients of a sequence have the same bits."""
+    rng = np.random.default_rng(5)
+    f = getattr(fastbp._core, "_call_" + name)
+    more = (None, False, False) if g == 1 else (None, False)
+    sizes = (3, 83, g * features), (83, features), (3, 83, features)
+    x, h, v = (tensor(0.5 * rng.standard_normal(s), dtype=dtype) for s in sizes)
+    w = tensor(rng.standard_normal((g * features, features)) / 10, dtype=dtype)
+    bias = (tensor(rng.standard_normal(g * features), dtype=dtype),) if g == 3 else ()
+
+    def both(at):
+        a, b = (t.clone().requires_grad_() for t in (x[:, at], h[at]))
+        out = f(a, w, *bias, *((b, b) if g == 4 else (b,)), *more)
+        y = out[0] if g == 4 else out
+        (y * v[:, at]).sum().backward()
+        return y.detach(), a.grad, b.grad
+
+    whole = both(slice(0, 83))
+    for at in (slice(0, 1), slice(5, 10), slice(56, 83), slice(20, 53)):
+        y, da, db = both(at)
+        for got, want in ((y, whole[0][:, at]), (da, whole[1][:, at]), (db, whole[2][at])):
+            assert np.array_equal(got.numpy(), want.numpy())
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_graph_may_be_gone_through_again(kind):
+    """What the steps saved is overwritten by the last pass alone, after which the graph is used up; also by one that fails."""
+    layer = getattr(nn, kind)(6, 20)
+    x = tensor(np.random.default_rng(1).standard_normal((7, 18, 6)), dtype=fastbp.float32).requires_grad_()
+    loss = layer(x)[0].square().sum()
+    first, = fastbp.autograd.grad(loss, x, retain_graph=True)
+    twice, = fastbp.autograd.grad(loss, x, create_graph=True)
+    close(first, twice.detach().numpy(), 1e-5)
+    again, = fastbp.autograd.grad(loss, x, retain_graph=True)
+    last, = fastbp.autograd.grad(loss, x)
+    assert fastbp.equal(first, again) and fastbp.equal(first, last)
+    with pytest.raises(fastbp._core.GraphError, match="retain_graph"):
+        fastbp.autograd.grad(loss, x)
+
+    gates = layer(x)[0]
+    loss = gates.sum()
+    hook = x.register_hook(lambda g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        loss.backward()
+    hook.remove()
+    with pytest.raises(fastbp._core.GraphError, match="retain_graph"):
+        loss.backward()
+
+
 def test_names_and_shapes():
     layer = nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2)
     shapes = {k: tuple(v.shape) for k, v in layer.state_dict().items()}

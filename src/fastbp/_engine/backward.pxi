@@ -310,6 +310,7 @@ cdef int walk_nodes(list roots, list adjoints, bint retain, bint create, dict ta
                     TWICE.add(n.more.born)
                 if FOLDS and n.op == OP_custom_function and (<FunctionCtx>n.more.extra).fold is not None:
                     open_fold(n, create, targets, &order)
+                n.marks.spent = ran and not retain
                 run_node(n, create, targets, captured, late)
             elif n.acc != NULL:
                 drop_adjoint(n)

@@ -273,9 +273,9 @@ cdef int check_steps(str op, Tensor x, int gates, Tensor weight, object bias, tu
 
 
 cdef int64_t steps_workspace(int code, int64_t h, int64_t g) noexcept:
-    """Bytes: a tile's rows, and the weight [H, G] or [G, H] packed, each row or column up to two vectors longer."""
+    """Bytes: rows that take a step together, and the weight packed, each row or column up to two vectors longer."""
     cdef int64_t packed = ITEM[code] * (h * g + 64 * g)
-    return 14 * g * ITEM[code] + (packed if packed <= STEPS_PACK else 0) + 128
+    return 56 * g * ITEM[code] + (packed if packed <= STEPS_PACK else 0) + 128
 
 
 cdef int start_steps(Instr* I, int kernel, int op, int kind, int nout, int narg, Tensor x, int64_t h, bint reverse) except -1:
@@ -381,7 +381,12 @@ cdef list bw_steps(Node n, list adjoints):
     go = zeros_of(weight.code, 3, dims) if adjoints[0] is None else whole(adjoints[0])
     y = detached(saved_result(n, go))
     dims[2] = weight.dims[0]
-    gates = fresh(weight.code, 3, dims)
+    if kind == STEPS_LSTM:          # over what was saved, which a second pass needs as it is
+        gates = saved if n.marks.spent else copied(saved, (<Tensor>saved).code)
+        if n.marks.spent:
+            n.more.extra = None
+    else:
+        gates = fresh(weight.code, 3, dims)
     first = fresh_like(h)
     part = fresh(weight.code, 3, dims) if kind == STEPS_GRU else fresh_like(h) if kind == STEPS_LSTM else None
     start_steps(&I, K_recurrent_backward, n.op, kind, 3, 10, gates, size, reverse)
@@ -392,7 +397,7 @@ cdef list bw_steps(Node n, list adjoints):
     v = None if len(adjoints) < 2 or adjoints[1] is None else whole(adjoints[1])
     optional(&I.arg[4], v)
     set_operand(&I.arg[5], cells if kind == STEPS_LSTM else y)
-    optional(&I.arg[6], saved)
+    optional(&I.arg[6], gates if kind == STEPS_LSTM else saved)
     set_operand(&I.arg[7], weight)
     set_operand(&I.arg[8], cell if kind == STEPS_LSTM else h)
     optional(&I.arg[9], lengths)

@@ -38,7 +38,7 @@ cdef extern from *:
         PyObject *edge, *saved;
         union { struct { uint32_t version; int16_t slot; }; double number; };
     } fbp_input;
-    typedef struct { uint8_t wanted : 1, wall : 1, aim : 1, lists : 1, freed : 1, rest : 1; } fbp_marks;
+    typedef struct { uint8_t wanted : 1, wall : 1, aim : 1, lists : 1, freed : 1, rest : 1, spent : 1; } fbp_marks;
     """
     ctypedef struct Input "fbp_input":
         PyObject* edge              # where its gradient goes: a Node, a leaf Tensor or NULL
@@ -53,6 +53,7 @@ cdef extern from *:
         bint lists                  # adjoints come as a list: several results, or one rule for all inputs at once
         bint freed
         bint rest                   # the fields from `result` on are in use
+        bint spent                  # nobody reads what it saved behind its backward rule, which may write there
 
 
 @cython.final

@@ -39,7 +39,16 @@ cdef inline void margin_run(real* s, real* g, const real* x, int64_t n, real rig
 cdef inline real margin_row(real* g, const real* x, int64_t n, int64_t t, real margin, real v, bint square,
                             bint adjoint) noexcept nogil:
     cdef real s[MARGIN_SIDE]
+    cdef real a = 0, b = 0, z
     cdef int j, half = MARGIN_SIDE // 2
+    if n < MARGIN_SIDE and not adjoint:         # one by one, in turns
+        for j in range(<int>n):
+            z = x[j] - x[t] + margin
+            z = k_where(<real>((z > 0) & (j != t)), z, <real>0)
+            z = z * z if square else z
+            if j & 1: b += z
+            else: a += z
+        return a + b
     for j in range(MARGIN_SIDE): s[j] = 0
     margin_run(s, g, x, t, x[t], margin, v, square, adjoint)
     margin_run(s, g + t + 1, x + t + 1, n - t - 1, x[t], margin, v, square, adjoint)

@@ -1,5 +1,5 @@
-# Floor 1, room "middle": functions of double whose usual arguments have a shorter way than all: the error function's inverse and
-# complement.  A vector with an argument elsewhere goes both ways, each element by its own value.  What may be changed, and how
+# Floor 1, room "middle": functions whose usual arguments have a shorter way than all: the error function's inverse, of double,
+# and complement.  A vector with an argument elsewhere goes both ways, each element by its own value.  What may be changed, and how
 # the comments' times are meant, is said in room "vectors".
 
 cdef extern from *:
@@ -167,9 +167,53 @@ cdef extern from *:
         return c;
     }
     FW_STRIP(erfc, fw_erfc_any(x))
+    /* 0.9 ulp; 0.33 ns, elsewhere 0.59 (1.0) */
+    static const float fv_erfc_near[9][16] = {
+        {0.078125f, 0.234375f, 0.390625f, 0.546875f, 0.703125f, 0.859375f, 1.015625f, 1.171875f, 1.328125f, 1.484375f,
+         1.640625f, 1.796875f, 1.953125f, 2.109375f, 2.265625f, 2.421875f},
+        {0.9120244f, 0.7402998f, 0.5806557f, 0.43928686f, 0.3200433f, 0.22423653f, 0.15091397f, 0.09746257f, 0.060346648f,
+         0.035797223f, 0.020330379f, 0.011048377f, 0.0057424577f, 0.0028533847f, 0.0013549594f, 0.0006146897f},
+        {2.1907697e-08f, 2.094485e-08f, 2.3899325e-08f, -9.398857e-09f, 2.238785e-09f, -7.4239543e-09f, -3.5711767e-09f,
+         -1.0224835e-10f, -1.5083605e-09f, 1.3588309e-09f, -5.500114e-10f, 2.1499708e-10f, 4.7696786e-12f, -1.1678478e-11f,
+         5.5816123e-11f, 2.211918e-11f},
+        {-1.121513f, -1.0680671f, -0.9686948f, -0.8366997f, -0.6882504f, -0.5391599f, -0.40223777f, -0.28578693f, -0.1933731f,
+         -0.124607444f, -0.07646913f, -0.04469125f, -0.024874426f, -0.013184931f, -0.006655748f, -0.0031997063f},
+        {0.08761821f, 0.25032824f, 0.37839642f, 0.45757017f, 0.4839261f, 0.46334052f, 0.40852273f, 0.33490655f, 0.25682366f,
+         0.18496418f, 0.12545717f, 0.08030459f, 0.048582867f, 0.027811965f, 0.015079429f, 0.0077492883f},
+        {0.3692734f, 0.31690803f, 0.22435741f, 0.11207774f, 0.0025770194f, -0.08573493f, -0.1425242f, -0.16638319f,
+         -0.16293824f, -0.1415018f, -0.11172927f, -0.08130131f, -0.054967593f, -0.034715664f, -0.020557657f, -0.011445293f},
+        {-0.043630727f, -0.12058017f, -0.1699516f, -0.18316928f, -0.16221435f, -0.11760739f, -0.06379859f, -0.014145421f,
+         0.022593133f, 0.043365948f, 0.04983368f, 0.046275817f, 0.037484925f, 0.027343499f, 0.018261505f, 0.011276466f},
+        {-0.1091444f, -0.08358304f, -0.040708967f, 0.0063493885f, 0.044665884f, 0.06594769f, 0.06852033f, 0.05646729f,
+         0.03687548f, 0.016749121f, 0.00088194205f, -0.008809344f, -0.012752358f, -0.012634497f, -0.010376277f,
+         -0.0074938643f},
+        {0.014445879f, 0.03859989f, 0.050506867f, 0.047574442f, 0.032702968f, 0.012427916f, -0.006182998f, -0.01825129f,
+         -0.022299245f, -0.019800426f, -0.013730772f, -0.0070385444f, -0.001682904f, 0.0015922303f, 0.0029608542f,
+         0.0030350476f}};
+    static CYTHON_INLINE __m512 fv_erfc_any(__m512 x) {
+        __m512 a = _mm512_abs_ps(x), u, p, c, d, h;
+        __mmask16 far = _mm512_cmp_ps_mask(a, FV(2.499f), _CMP_NLE_UQ);
+        __m512i k = FV_BITS(FV_ADD(FV_FMA(a, FV(6.4f), FV(-0.5f)), FV(12582912.f)));
+        if (far == 0xFFFF) return fv_erfc_of(x, 0);
+        u = FV_SUB(a, FV_TABLE(fv_erfc_near, 0, k));
+        p = FV_TABLE(fv_erfc_near, 8, k);
+        for (int i = 7; i >= 4; i--) p = FV_FMA(p, u, FV_TABLE(fv_erfc_near, i, k));
+        c = FV_TABLE(fv_erfc_near, 1, k);
+        d = FV_TABLE(fv_erfc_near, 3, k);
+        h = FV_FMA(u, d, c);
+        p = FV_FMA(FV_MUL(u, u), p, FV_ADD(FV_FMA(u, d, FV_SUB(c, h)), FV_TABLE(fv_erfc_near, 2, k)));
+        c = FV_ADD(h, p);
+        d = FV_SUB(FV(2.f), h);
+        d = FV_ADD(d, FV_SUB(FV_SUB(FV_SUB(FV(2.f), d), h), p));
+        c = _mm512_mask_mov_ps(c, _mm512_cmp_ps_mask(x, FV(0.f), _CMP_LT_OQ), d);
+        if (far) c = _mm512_mask_mov_ps(c, far, fv_erfc_of(x, 0));
+        return c;
+    }
+    FV_STRIP(erfc, 0, (float*)0, fv_erfc_any(x))
     #else
-    FW_NONE(fw_erfinv) FW_NONE(fw_erfc)
+    FW_NONE(fw_erfinv) FW_NONE(fw_erfc) FV_NONE(fv_erfc)
     #endif
     """
     void fw_erfinv(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fw_erfc(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_erfc(int64_t n, const void** x, void* out, const Const* c) noexcept nogil

@@ -82,6 +82,32 @@ cdef extern from *:
     }
     FBP_ACROSS(fbp_across4, uint32_t)
     FBP_ACROSS(fbp_across8, uint64_t)
+    /* rows of `cols` items, each row the item of a column whose items are step apart: 10,000 rows of
+       10 doubles times a column 65 -> 47 us, 100 of 1,000 44 -> 34 (Xeon) */
+    static void fbp_spread4(uint32_t* d, const uint32_t* s, int64_t step, int64_t rows, int64_t cols) {
+        for (; rows > 0; rows--, d += cols, s += step) {
+            int64_t i = 0;
+    #if defined(__GNUC__) && defined(__AVX512F__)
+            __m512i v = _mm512_set1_epi32((int)*s);
+            for (; i + 16 <= cols; i += 16) _mm512_storeu_si512(d + i, v);
+            if (i < cols) _mm512_mask_storeu_epi32(d + i, (__mmask16)((1u << (cols - i)) - 1), v);
+    #else
+            for (; i < cols; i++) d[i] = *s;
+    #endif
+        }
+    }
+    static void fbp_spread8(uint64_t* d, const uint64_t* s, int64_t step, int64_t rows, int64_t cols) {
+        for (; rows > 0; rows--, d += cols, s += step) {
+            int64_t i = 0;
+    #if defined(__GNUC__) && defined(__AVX512F__)
+            __m512i v = _mm512_set1_epi64((long long)*s);
+            for (; i + 8 <= cols; i += 8) _mm512_storeu_si512(d + i, v);
+            if (i < cols) _mm512_mask_storeu_epi64(d + i, (__mmask8)((1u << (cols - i)) - 1), v);
+    #else
+            for (; i < cols; i++) d[i] = *s;
+    #endif
+        }
+    }
     /* less than 64 zeros */
     static inline void fbp_clear_run(char* d, int64_t n) {
     #if defined(__GNUC__) && defined(__AVX512BW__)
@@ -173,6 +199,8 @@ cdef extern from *:
     void fbp_copy_turned(char* dst, const char* src, int64_t n, int item) noexcept nogil
     void fbp_across4(uint32_t* d, int64_t ds, const uint32_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
     void fbp_across8(uint64_t* d, int64_t ds, const uint64_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
+    void fbp_spread4(uint32_t* d, const uint32_t* s, int64_t step, int64_t rows, int64_t cols) noexcept nogil
+    void fbp_spread8(uint64_t* d, const uint64_t* s, int64_t step, int64_t rows, int64_t cols) noexcept nogil
     void fbp_clear_run(char* dst, int64_t n) noexcept nogil
     void* memcpy(void*, const void*, size_t) noexcept nogil
     void* memset(void*, int, size_t) noexcept nogil
@@ -364,6 +392,16 @@ cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, numbe
             run = width
             rows = I.shape[upper] - p.at[upper]
             rows = rows if rows * width <= n else n // width
+        if step == 0 and rows > 1 and x.stride[upper] != 0:     # a column
+            if sizeof(number) == 4:
+                fbp_spread4(<uint32_t*>y, <const uint32_t*>row, x.stride[upper], rows, run)
+            else:
+                fbp_spread8(<uint64_t*>y, <const uint64_t*>row, x.stride[upper], rows, run)
+            y += run * rows
+            n -= run * rows
+            p.at[upper] += rows - 1
+            advance(I, &p)
+            continue
         for r in range(rows):
             if step == 0:
                 v = row[0]
@@ -576,15 +614,20 @@ cdef void turned_rows(const Instr* I, int64_t lo, const Cursor* p, int64_t rows,
 cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
     """The general case.  `buffers`: one block for each operand, the result's first."""
     cdef const void* x[MAXARG]
+    cdef const char* column[MAXARG]         # the number that fills a block, and how much of it
+    cdef int64_t filled_to[MAXARG]
     cdef const Operand* a
     cdef Cursor p
     cdef int64_t width = I.shape[I.ndim - 1], n
-    cdef int k, filled = 0, ordered = 0, single = 0
-    cdef bint rows = width >= 64, through, turned
+    cdef int k, filled = 0, ordered = 0, single = 0, columns = 0, runs = 0
+    cdef bint rows = width >= 64, through, turned, whole
     cdef number* y
     for k in range(I.narg):
         ordered |= in_order(I, &I.arg[k]) << k
         single |= one_value(I, &I.arg[k]) << k
+        columns |= (I.arg[k].dtype == I.dtype and I.arg[k].stride[I.ndim - 1] == 0) << k
+        runs |= (I.arg[k].dtype == I.dtype and I.arg[k].stride[I.ndim - 1] == 1) << k
+        column[k] = NULL
     through = ordered & 1 and not I.flags & F_ACCUMULATE
     if I.flags & F_ACCUMULATE or overlapping(I, <int64_t>sizeof(number)):
         ordered &= ~1                       # a result that is also read is written block by block
@@ -597,14 +640,18 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
             streamed[number](I, lo, hi, filled, buffers)
             return
     turned = ordered & 1 and turned_operands(I, single)
+    whole = rows and ordered & 1 and ordered | runs == (1 << I.narg) - 1        # rows as long as they are: no block is filled
+    if width < BLOCK // 2 and ordered | single | columns | 1 == (1 << I.narg) - 1:
+        rows = False                        # several rows a block, with columns spread over them
+    seek(I, lo, &p)
     while lo < hi:
-        n = hi - lo if hi - lo < BLOCK else BLOCK
-        seek(I, lo, &p)
+        n = hi - lo if hi - lo < BLOCK or whole else BLOCK
         if turned:
             if p.at[I.ndim - 1] == 0 and hi - lo >= 2 * width:
                 n = min(min(<int64_t>TILE_ROWS, I.shape[I.ndim - 2] - p.at[I.ndim - 2]), (hi - lo) // width)
                 turned_rows[number](I, lo, &p, n, single, buffers)
                 lo += n * width
+                seek(I, lo, &p)
                 continue
             n = min(n, width - p.at[I.ndim - 1])        # to the next row
         if rows and width - p.at[I.ndim - 1] < n:
@@ -621,6 +668,12 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
                     if not (filled >> k) & 1:
                         load_any[number](a.data, a.dtype, 0, BLOCK, y)
                         filled |= 1 << k
+                elif rows and columns >> k & 1:     # once for a row
+                    x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(number)
+                    if <const char*>x[k - 1] != column[k] or n > filled_to[k]:
+                        column[k] = <const char*>x[k - 1]
+                        filled_to[k] = n
+                        load_any[number](column[k], a.dtype, 0, n, y)
                 else:
                     load_block[number](I, a, p, n, y)
                 x[k - 1] = <const void*>y
@@ -633,6 +686,11 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
             else:
                 store_block[number](I, &I.arg[0], p, n, buffers)
         lo += n
+        if rows:
+            p.at[I.ndim - 1] += n
+            if p.at[I.ndim - 1] == width: advance(I, &p)
+        else:
+            seek(I, lo, &p)
 
 
 cdef void flat(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
@@ -771,10 +829,35 @@ cdef int joined_rows(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     return ST_OK
 
 
+# Whether an instruction only converts between contiguous places of 1 dimension that do not meet.
+cdef bint converts(const Instr* I) noexcept nogil:
+    cdef const char* a
+    cdef const char* b
+    cdef const char* c
+    cdef const char* d
+    if (I.narg != 2 or I.ndim != 1 or I.strip != COPIES[I.dtype] or I.flags & F_ACCUMULATE or I.arg[0].dtype == I.arg[1].dtype
+            or I.arg[0].dtype != I.dtype or I.arg[1].owner == NULL or I.arg[0].stride[0] != 1 or I.arg[1].stride[0] != 1
+            or streams(I, item_bytes(I.dtype))):
+        return False
+    reach_of(I, &I.arg[0], item_bytes(I.arg[0].dtype), &a, &b)
+    reach_of(I, &I.arg[1], item_bytes(I.arg[1].dtype), &c, &d)
+    return b <= c or d <= a
+
+
 cdef int pointwise(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     """out = f(x...), or out += f(x...).  n = elements in C order of shape; workspace: one block for each operand."""
+    cdef const char* x
     if copies_rows(I):
         copy_rows(I, lo, hi)
+        return ST_OK
+    if converts(I):             # without a block between: 100,000 floats to doubles 40 -> 33 us (Xeon)
+        x = I.arg[1].data + lo * item_bytes(I.arg[1].dtype)
+        if I.dtype == DT_F32:
+            load_any[float](x, I.arg[1].dtype, 1, hi - lo, <float*>I.arg[0].data + lo)
+        elif I.dtype == DT_F64:
+            load_any[double](x, I.arg[1].dtype, 1, hi - lo, <double*>I.arg[0].data + lo)
+        else:
+            load_any[int64_t](x, I.arg[1].dtype, 1, hi - lo, <int64_t*>I.arg[0].data + lo)
         return ST_OK
     if I.dtype == DT_F32:
         return pointwise_of[float](I, lo, hi, <float*>ws)

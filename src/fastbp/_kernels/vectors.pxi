@@ -552,7 +552,6 @@ cdef extern from *:
         a = _mm512_scalef_ps(a, normal ? FV_SUB(n, FV(1.f)) : n);
         return normal ? _mm512_mask_sub_ps(FV_SUB(FV(1.f), a), neg, a, FV(0.f)) : _mm512_mask_sub_ps(a, neg, FV(2.f), a);
     }
-    FV_STRIP(erfc, 0, (float*)0, fv_erfc_of(x, 0))
     FV_STRIP(ndtr, 0, (float*)0, fv_erfc_of(x, 1))
     #else
     #define FBP_VECTORS 0
@@ -560,7 +559,7 @@ cdef extern from *:
     static void name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
     FV_NONE(fv_sqrt) FV_NONE(fv_exp) FV_NONE(fv_exp2) FV_NONE(fv_log) FV_NONE(fv_log2) FV_NONE(fv_log10) FV_NONE(fv_tanh)
     FV_NONE(fv_sin) FV_NONE(fv_cos) FV_NONE(fv_sin_d) FV_NONE(fv_cos_d) FV_NONE(fv_atan) FV_NONE(fv_asin) FV_NONE(fv_acos)
-    FV_NONE(fv_elu) FV_NONE(fv_elu_scaled) FV_NONE(fv_tan) FV_NONE(fv_logit) FV_NONE(fv_erfinv) FV_NONE(fv_erfc) FV_NONE(fv_ndtr)
+    FV_NONE(fv_elu) FV_NONE(fv_elu_scaled) FV_NONE(fv_tan) FV_NONE(fv_logit) FV_NONE(fv_erfinv) FV_NONE(fv_ndtr)
     #endif
     """
     const bint FBP_VECTORS
@@ -583,7 +582,6 @@ cdef extern from *:
     void fv_tan(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_logit(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_erfinv(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
-    void fv_erfc(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_ndtr(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
 
 cdef float far_sin "fbp_far_sin"(float x) noexcept nogil:
@@ -673,12 +671,12 @@ cdef inline void cubes(int64_t n, const real* a, real* o) noexcept nogil:
 
 cdef inline void powers(int64_t n, const real* a, const real* b, real* o) noexcept nogil:
     cdef real v
-    cdef real w[64]
+    cdef real w[256]
     cdef int64_t i, j, m
     cdef int64_t other
     cdef int32_t other32
-    for i in range(0, n, 64):
-        m = n - i if n - i < 64 else 64
+    for i in range(0, n, 256):
+        m = n - i if n - i < 256 else 256
         other = other32 = 0
         for j in range(i, i + m):       # as wide as what is compared
             if real is float: other32 |= b[j] != b[i]

@@ -5,6 +5,7 @@ import warnings
 from math import inf, prod
 
 from ._declare import F, composed, fused, linear
+from .reduce import root
 
 linear("matmul(Tensor input, Tensor other)", {"input": "bw_matmul", "other": "bw_matmul"}, kernels=("gemm",),
        aliases=("linalg_matmul",), wrapper="matmul",
@@ -541,11 +542,7 @@ composed("einsum(object args)", _einsum, method=False, source="Einstein, 1916; t
 def _power(x, p, dims, keepdim):
     """(sum |x|^p)^(1/p); its gradient is 0 where the norm, or for p < 2 an element, is 0."""
     if p == 2:
-        s = (x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim)  # half: in its rounding
-        if not F.differentiated(x) or F.no_zeros(s):
-            return F.sqrt(s)
-        none = s == 0
-        return F.where(none, F.zeros((), dtype=x.dtype), F.sqrt(F.where(none, F.ones((), dtype=x.dtype), s)))
+        return root((x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim))     # half: in its rounding
     one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
     a = F.abs(x)
     none = a == 0
@@ -755,10 +752,12 @@ def _cosine_similarity(x1, x2, dim=1, eps=1e-8):
     x1, x2 = F.broadcast_tensors(x1.to(dtype), x2.to(dtype))
     dim_of("cosine_similarity", dim, x1.ndim)
 
-    def unit(x):            # the norm's value is at least eps, its derivative that of the norm
-        n = _vector_norm(x, 2, dim, True)
-        return x / F.where(n < eps, n + (eps - n).detach(), n)
-    return (unit(x1) * unit(x2)).sum(dim)
+    def norm(x, keepdim):   # its value is at least eps, its derivative that of the norm
+        n = _vector_norm(x, 2, dim, keepdim)
+        return F.where(n < eps, n + (eps - n).detach(), n)
+    if dtype.itemsize < 4:  # products of halves may be too large
+        return (x1 / norm(x1, True) * (x2 / norm(x2, True))).sum(dim)
+    return (x1 * x2).sum(dim) / norm(x1, False) / norm(x2, False)
 
 
 def _normalize(input, p=2.0, dim=1, eps=1e-12):

@@ -159,16 +159,16 @@ def _logsumexp(input, dim, keepdim):
     return s if keepdim else F.drop_dims(s, dim)
 
 
-def _root(s):
+def root(s):
     """The square root with derivative 0 at 0, to every order: PyTorch's convention for norms and deviations."""
-    if F.no_zeros(s):
+    if not F.differentiated(s) or F.no_zeros(s):
         return F.sqrt(s)
     zero = s == 0
     return F.where(zero, F.zeros((), dtype=s.dtype), F.sqrt(F.where(zero, 1.0, s)))
 
 
 def _std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    return _root(F.var(input, dim, unbiased, keepdim, correction=correction))
+    return root(F.var(input, dim, unbiased, keepdim, correction=correction))
 
 
 def _var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
@@ -179,7 +179,7 @@ def _var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None)
 
 def _std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     v, m = _var_mean(input, dim, unbiased, keepdim, correction=correction)
-    return _root(v), m
+    return root(v), m
 
 
 def _norm(input, p="fro", dim=None, keepdim=False, dtype=None):
@@ -192,7 +192,7 @@ def _norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p {p!r}; choose a number, 'fro' or 'nuc'.")
     if p is None or p == "fro" or p == 2:
-        return _root((input * input).sum(dim, keepdim) if input.itemsize < 4 else F.sum_squares(input, dim, keepdim))
+        return root((input * input).sum(dim, keepdim) if input.itemsize < 4 else F.sum_squares(input, dim, keepdim))
     x = F.abs(input)
     if p == float("inf"):
         return F.amax(x, dim, keepdim)

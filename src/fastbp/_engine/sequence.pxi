@@ -381,14 +381,13 @@ cdef list bw_steps(Node n, list adjoints):
     go = zeros_of(weight.code, 3, dims) if adjoints[0] is None else whole(adjoints[0])
     y = detached(saved_result(n, go))
     dims[2] = weight.dims[0]
-    if kind == STEPS_LSTM:          # over what was saved, which a second pass needs as it is
-        gates = saved if n.marks.spent else copied(saved, (<Tensor>saved).code)
+    if kind >= STEPS_GRU:           # adjoints come where the gates were saved; a second pass needs these as they are
+        saved = saved if n.marks.spent else copied(saved, (<Tensor>saved).code)
         if n.marks.spent:
             n.more.extra = None
-    else:
-        gates = fresh(weight.code, 3, dims)
+    gates = saved if kind == STEPS_LSTM else fresh(weight.code, 3, dims)
     first = fresh_like(h)
-    part = fresh(weight.code, 3, dims) if kind == STEPS_GRU else fresh_like(h) if kind == STEPS_LSTM else None
+    part = saved if kind == STEPS_GRU else fresh_like(h) if kind == STEPS_LSTM else None
     start_steps(&I, K_recurrent_backward, n.op, kind, 3, 10, gates, size, reverse)
     set_operand(&I.arg[0], gates)
     optional(&I.arg[1], part)
@@ -397,13 +396,13 @@ cdef list bw_steps(Node n, list adjoints):
     v = None if len(adjoints) < 2 or adjoints[1] is None else whole(adjoints[1])
     optional(&I.arg[4], v)
     set_operand(&I.arg[5], cells if kind == STEPS_LSTM else y)
-    optional(&I.arg[6], gates if kind == STEPS_LSTM else saved)
+    optional(&I.arg[6], saved)
     set_operand(&I.arg[7], weight)
     set_operand(&I.arg[8], cell if kind == STEPS_LSTM else h)
     optional(&I.arg[9], lengths)
     execute(&I)
     # the hidden states that the steps began with: y one step later, and h at the start
-    hg = part if kind == STEPS_GRU else gates
+    hg = saved[:, :, :weight.dims[0]] if kind == STEPS_GRU else gates
     w = c_matmul_adjoint(c_transpose(hg[t - 1 if reverse else 0], 0, 1), h, F_ZEROS_1)
     if t > 1:
         rest = c_reshape(hg[:t - 1] if reverse else hg[1:], ((t - 1) * b, weight.dims[0]))
@@ -412,5 +411,9 @@ cdef list bw_steps(Node n, list adjoints):
     if kind == STEPS_LSTM:
         return [gates, w, first, part, None]
     if kind == STEPS_GRU:
-        return [gates, w, c_sum(hg, (0, 1), False, None) if n.at[2].edge != NULL else None, first, None]
+        sums = None
+        if n.at[2].edge != NULL:    # of all four quarters: rows side by side need no copy (0.40 -> 0.13 ms of 64 x 32 x 512)
+            sums = c_sum(saved, (0, 1), False, None)[:weight.dims[0]]
+            sums = copied(sums, (<Tensor>sums).code)
+        return [gates, w, sums, first, None]
     return [gates, w, first, None]

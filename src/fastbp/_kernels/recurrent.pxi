@@ -105,23 +105,23 @@ cdef real* rec_pack(const real* b, int64_t K, int64_t N, bint high, int64_t room
         p += k
     return out
 
-# c[M, N] = start[M, N] + a[M, K] b[K, N]; rows lds, ldc and K apart; start may be NULL, or c.  M <= MM_MR, or any with `high`,
+# c[M, N] = start[M, N] + a[M, K] b[K, N]; rows lds, ldc and lda apart; start may be NULL, or c.  M <= MM_MR, or any with `high`,
 # as the weight was packed.  ahead: what is fetched meanwhile.
 # (LSTM of 128 features, T = 64, 32 sequences, Intel Xeon: with rows that pass by panels, all five arrays fetched, and adjoints of
 # gates where the gates lay, steps with their backward pass 8.45 -> 7.80 ms; with tanh in registers the layer 13.4 -> 12.8.)
-cdef inline void rec_product(int64_t M, int64_t N, int64_t K, const real* a, const real* b, real* packed, bint high,
-                             const real* start, int64_t lds, real* c, int64_t ldc, RecAhead* ahead) noexcept nogil:
+cdef inline void rec_product(int64_t M, int64_t N, int64_t K, const real* a, int64_t lda, const real* b, real* packed,
+                             bint high, const real* start, int64_t lds, real* c, int64_t ldc, RecAhead* ahead) noexcept nogil:
     cdef MmGeo g
     cdef int64_t p = 0, i, j, n, t, count, taken, each, W = MM_WIDTH(sizeof(real)), kc = rec_kc(K, sizeof(real))
     if packed == NULL:
         kc = mm_kc(K, sizeof(real))
         while p < K:
-            mm_block(M, N, min(kc, K - p), a + p, K, 1, False, b + p * N, N, NULL, False, start, lds, c, ldc)
+            mm_block(M, N, min(kc, K - p), a + p, lda, 1, False, b + p * N, N, NULL, False, start, lds, c, ldc)
             start = c
             lds = ldc
             p += kc
         return
-    g.rs = K
+    g.rs = lda
     g.cs = 1
     g.ldc = ldc
     rec_count(ahead, M if high else 1, sizeof(real))
@@ -140,7 +140,7 @@ cdef inline void rec_product(int64_t M, int64_t N, int64_t K, const real* a, con
                     g.count = 1
                     if t == MM_HIGH:
                         g.count = max(<int64_t>1, (M - i) // MM_HIGH - ((M - i) % MM_HIGH != 0))
-                    g.da = t * K
+                    g.da = t * lda
                     g.dc = t * ldc
                     g.db = t * lds
                     g.each = 0
@@ -148,7 +148,7 @@ cdef inline void rec_product(int64_t M, int64_t N, int64_t K, const real* a, con
                         g.next = rec_take(ahead, each, &taken)
                         g.each = min(g.count, (taken + g.k - 1) // g.k)     # a line at each step of as many tiles
                         g.apart = g.each * W
-                    mm_high_tile(<int>t, n, &g, a + p + i * K, <const real*>packed + p * (N + 2 * W) + j * g.k,
+                    mm_high_tile(<int>t, n, &g, a + p + i * lda, <const real*>packed + p * (N + 2 * W) + j * g.k,
                                  start + i * lds + j if start != NULL else start, c + i * ldc + j)
                     i += t * g.count
             else:
@@ -245,9 +245,9 @@ cdef int rec_forward(real* y0, const Instr* I, int64_t lo, int64_t hi, char* ws)
                         rec_coming(&ahead, <const real*>(s + r * g.step_saved + i * G), G)
                     rec_coming(&ahead, x + r * N * G + i * G, G)
                 if g.kind <= REC_RELU:
-                    rec_product(n, H, H, hp + i * H, weight, packed, high, x + i * H, H, y + i * H, H, &ahead)
-                elif g.kind == REC_GRU: rec_product(n, G, H, hp + i * H, weight, packed, high, bias, 0, z, G, &ahead)
-                else: rec_product(n, G, H, hp + i * H, weight, packed, high, x + i * G, G, s + i * G, G, &ahead)
+                    rec_product(n, H, H, hp + i * H, H, weight, packed, high, x + i * H, H, y + i * H, H, &ahead)
+                elif g.kind == REC_GRU: rec_product(n, G, H, hp + i * H, H, weight, packed, high, bias, 0, z, G, &ahead)
+                else: rec_product(n, G, H, hp + i * H, H, weight, packed, high, x + i * G, G, s + i * G, G, &ahead)
                 for r in range(i, i + n):
                     if lengths != NULL and t >= lengths[r0 + r]:
                         for j in range(r * H, (r + 1) * H): y[j] = hp[j]
@@ -278,34 +278,34 @@ cdef inline real rec_weigh(real v, real d) noexcept nogil:
     return v * d if v != 0 else <real>0
 
 # rec_product where b is not finite: zeros of a, an adjoint, are strong
-cdef void rec_product_strong(int64_t M, int64_t N, int64_t K, const real* a, const real* b, const real* start, int64_t lds,
-                             real* c, int64_t ldc) noexcept nogil:
+cdef void rec_product_strong(int64_t M, int64_t N, int64_t K, const real* a, int64_t lda, const real* b, const real* start,
+                             int64_t lds, real* c, int64_t ldc) noexcept nogil:
     cdef int64_t i, j, p
     cdef real s
     for i in range(M):
         for j in range(N):
             s = start[i * lds + j] if start != NULL else <real>0
-            for p in range(K): s = s + rec_weigh(a[i * K + p], b[p * N + j])
+            for p in range(K): s = s + rec_weigh(a[i * lda + p], b[p * N + j])
             c[i * ldc + j] = s
 
-# Adjoints of the gates' arguments d, the part of the hidden state hid, and of the state itself through z.  Few arrays in a
-# loop: GCC makes vectors of it if at most ten pairs of arrays could overlap.
-cdef inline void rec_gru_back(real* d, real* hid, real* dh, const real* s, const real* h, int64_t H) noexcept nogil:
+# Adjoints of the gates' arguments d; the part of the hidden state comes where the gates lay, three quarters of it, that of the
+# state itself to dh.  w: H values of scratch.  Few arrays in a loop: GCC makes vectors of it if at most ten pairs of arrays could
+# overlap.
+cdef inline void rec_gru_back(real* d, real* s, real* dh, real* w, const real* h, int64_t H) noexcept nogil:
     cdef int64_t j
-    cdef real a
+    cdef real a, b
+    for j in range(H): w[j] = rec_weigh(rec_weigh(dh[j], h[j] - s[2 * H + j]), s[H + j] * (<real>1 - s[H + j]))
     for j in range(H):
-        a = rec_weigh(rec_weigh(dh[j], <real>1 - s[H + j]), (<real>1 - s[2 * H + j]) * (<real>1 + s[2 * H + j]))
-        d[2 * H + j] = a
-        hid[2 * H + j] = rec_weigh(a, s[j])
+        a = dh[j]
+        d[2 * H + j] = rec_weigh(rec_weigh(a, <real>1 - s[H + j]), (<real>1 - s[2 * H + j]) * (<real>1 + s[2 * H + j]))
+        dh[j] = rec_weigh(a, s[H + j])
     for j in range(H):
-        a = rec_weigh(rec_weigh(d[2 * H + j], s[3 * H + j]), s[j] * (<real>1 - s[j]))
-        d[j] = a
-        hid[j] = a
-    for j in range(H):
-        a = rec_weigh(rec_weigh(dh[j], h[j] - s[2 * H + j]), s[H + j] * (<real>1 - s[H + j]))
-        d[H + j] = a
-        hid[H + j] = a
-    for j in range(H): dh[j] = rec_weigh(dh[j], s[H + j])
+        a = d[2 * H + j]
+        b = s[j]
+        s[2 * H + j] = rec_weigh(a, b)
+        s[j] = rec_weigh(rec_weigh(a, s[3 * H + j]), b * (<real>1 - b))
+    memcpy(s + H, w, H * sizeof(real))
+    memcpy(d, s, 2 * H * sizeof(real))
 
 # The gates of an LSTM become the adjoints of their arguments where they lie: another array would be as much to fetch again, 4 MB
 # for T = 64 and 32 sequences of 128 features (this function there 0.75 -> 0.25 ms).  w: H values of scratch, tanh(c).
@@ -330,13 +330,12 @@ cdef inline void rec_lstm_back(real* s, const real* dh, real* dc, real* w, const
 
 cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef RecGeo g
-    cdef int64_t r0, m, k, t, i, n, r, j, H, G, N, at, end
+    cdef int64_t r0, m, k, t, i, n, r, j, H, G, N, at, end, hs
     cdef const int64_t* lengths = <const int64_t*>I.arg[9].data
     cdef const real* weight = <const real*>I.arg[7].data
     cdef const real* v
     cdef const real* seq
     cdef const real* old
-    cdef const real* s = NULL
     cdef const real* start
     cdef real* dh
     cdef real* dc
@@ -350,6 +349,7 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
     H = g.H
     G = g.G
     N = g.N
+    hs = 4 * H if g.kind == REC_GRU else G
     high = rec_high(min(N, <int64_t>REC), H, sizeof(real))
     j = H * <int64_t>sizeof(real) + 63 & ~<int64_t>63
     packed = rec_pack(weight, G, H, high, I.workspace - j, <real*>(ws + j))
@@ -374,18 +374,16 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
             seq = <const real*>I.arg[5].data + at
             old = <const real*>I.arg[8].data + r0 * H       # the state before: hidden state, or cell state of an LSTM
             if k > 0: old = <const real*>I.arg[5].data + ((t + 1 if g.reverse else t - 1) * N + r0) * H
-            if g.kind == REC_GRU: s = <const real*>I.arg[6].data + (t * N + r0) * 4 * H
             d = gates0 + (t * N + r0) * G
             hid = d
-            if g.kind == REC_GRU: hid = <real*>I.arg[1].data + (t * N + r0) * G
+            if g.kind == REC_GRU: hid = <real*>I.arg[1].data + (t * N + r0) * hs
             i = 0
             while i < m:
                 n = m if high else mm_next_rows(m - i, MM_MR)
                 ahead.n = 0
                 if k > 0 and m * G * <int64_t>sizeof(real) <= REC_AHEAD:
                     r = 1 if g.reverse else -1
-                    if hid != d: rec_coming(&ahead, <const real*>(hid + r * N * G + i * G), G)
-                    if g.kind == REC_GRU: rec_coming(&ahead, s + r * N * 4 * H + i * 4 * H, 4 * H)
+                    if hid != d: rec_coming(&ahead, <const real*>(hid + r * N * hs + i * hs), hs)
                     if g.kind == REC_LSTM and k > 1: rec_coming(&ahead, old + r * N * H + i * H, H)
                     rec_coming(&ahead, v + r * N * H + i * H, H)
                     rec_coming(&ahead, <const real*>(d + r * N * G + i * G), G)
@@ -394,30 +392,30 @@ cdef int rec_backward(real* gates0, const Instr* I, int64_t lo, int64_t hi, char
                     if lengths != NULL and t >= lengths[r0 + r]:
                         for j in range(G): d[r * G + j] = 0
                         if g.kind == REC_GRU:
-                            for j in range(G): hid[r * G + j] = 0
+                            for j in range(G): hid[r * hs + j] = 0
                         continue
                     if g.kind == REC_TANH:
                         for j in range(r * H, (r + 1) * H): d[j] = rec_weigh(dh[j], (<real>1 - seq[j]) * (<real>1 + seq[j]))
                     elif g.kind == REC_RELU:
                         for j in range(r * H, (r + 1) * H): d[j] = dh[j] if seq[j] > 0 else <real>0
                     elif g.kind == REC_GRU:
-                        rec_gru_back(d + r * G, hid + r * G, dh + r * H, s + r * 4 * H, old + r * H, H)
+                        rec_gru_back(d + r * G, hid + r * hs, dh + r * H, w, old + r * H, H)
                     else:
                         rec_lstm_back(d + r * G, dh + r * H, dc + r * H, w, seq + r * H, old + r * H, H)
                     if lengths != NULL and g.kind != REC_GRU:
                         for j in range(r * H, (r + 1) * H): dh[j] = 0
                 start = dh + i * H if g.kind == REC_GRU or lengths != NULL else NULL
                 if strong:
-                    rec_product_strong(n, H, G, hid + i * G, weight, start, H, dh + i * H, H)
+                    rec_product_strong(n, H, G, hid + i * hs, hs, weight, start, H, dh + i * H, H)
                 else:
-                    rec_product(n, H, G, hid + i * G, weight, packed, high, start, H, dh + i * H, H, &ahead)
+                    rec_product(n, H, G, hid + i * hs, hs, weight, packed, high, start, H, dh + i * H, H, &ahead)
                 i += n
         r0 += m
     return ST_OK
 
-# gates (of an LSTM where the gates were saved), their hidden part (GRU) or the adjoint of the first
-# cell state (LSTM), that of the first hidden state; from the adjoints of y and of the last cell state, y or all cell states,
-# saved, weight [G, H], the first state of that kind, lengths
+# gates (of an LSTM where the gates were saved), their hidden part (GRU, where they were saved: [T, N, 4H]) or the adjoint of the
+# first cell state (LSTM), that of the first hidden state; from the adjoints of y and of the last cell state, y or all cell
+# states, saved, weight [G, H], the first state of that kind, lengths
 cdef int recurrent_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32: return rec_backward(<float*>I.arg[0].data, I, lo, hi, ws)
     if I.dtype == DT_F64: return rec_backward(<double*>I.arg[0].data, I, lo, hi, ws)

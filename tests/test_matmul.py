@@ -244,3 +244,19 @@ def test_gradients_of_small_products_of_a_batch_keep_strong_zeros(dtype, m, k, n
     close = 1e-4 if dtype is np.float32 else 1e-11
     np.testing.assert_allclose(each[0], dz @ clean_y.swapaxes(1, 2), rtol=0, atol=close)
     np.testing.assert_allclose(each[1], clean_x.swapaxes(1, 2) @ dz, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 63, 64, 255, 256, 1000, 1024, 1025, 4100, 20000])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_dot_products_have_the_bits_of_their_rows(dtype, k, rows):
+    """Runs of a lane follow each other where rows are side by side, and go side by side in one row: one sum."""
+    random = np.random.default_rng(k)
+    x, y = random.standard_normal((rows, k)).astype(dtype), random.standard_normal((21, k)).astype(dtype)
+    a, b = torch.tensor(x), torch.tensor(y)
+    result = torch.nn.functional.linear(a, b).numpy()
+    for i in range(rows):
+        alone = np.array([torch.dot(a[i], b[j]).item() for j in range(21)], dtype)
+        if rows * 21 * k > 64 and k > 64:       # a tiny product has a way of its own
+            assert np.array_equal(result[i], alone)
+        np.testing.assert_allclose(alone, y.astype(np.float64) @ x[i], rtol=0, atol=3e-4 if dtype is np.float32 else 1e-12)

@@ -253,6 +253,11 @@ ctypedef fused MmRows:
     mm_12
     mm_14
 
+ctypedef fused MmDots:      # rows of dot products
+    mm_1
+    mm_4
+    mm_8
+
 ctypedef fused MmCols:
     MmOne
     MmTwo
@@ -264,6 +269,7 @@ ctypedef fused MmKind:
     MmLines             # a chain of `lines` runs of k steps, each like MmPlain, from off[2q] in A and off[2q + 1] in B on
 
 cdef enum:
+    MM_DOT = 16             # vectors of a dot product that are one chain
     MM_AHEAD = 8            # steps of k that B is fetched ahead; four times as many where it is not packed yet
 
 # The registers of a tile: accumulators c0 (first vector of each row) and c1 (second), a row of B, and where to go on.
@@ -709,53 +715,81 @@ cdef void mm_rows(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t ste
         p0 += 4
 
 
-# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all
-# contiguous
-# along k: lanes first, then their tree.
-cdef void mm_dot(MmRegs* regs, MmRows* rows, MmCols* two, const MmGeo* g, const void* x, const void* y,
+# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all contiguous
+# along k: lanes first, then their tree.  A lane is added up in runs of MM_DOT vectors, the runs in their order: some rows are as
+# many chains, and of one row four runs go side by side, to the same bits (100,000 floats 7.9 -> 4.1 us, Xeon).
+cdef void mm_dot(MmRegs* regs, MmDots* rows, MmCols* two, const MmGeo* g, const void* x, const void* y,
                  void* out) noexcept nogil:
     cdef MmRegs r
     cdef int i
-    cdef int64_t p, q, t, k = g.k, ldy = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
+    cdef int64_t p, q, t, end, k = g.k, ldy = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
     MM_PTR(r.a, x)
     MM_PTR(r.b, y)
     MM_PTR(r.c, out)
     r.s = r.a + g.rs
     r.f = r.c + g.ldc
     for t in range(g.count):
-        for i in range(<int>sizeof(MmRows)):
-            MM_ZERO(r.c0[i])
-            MM_ZERO(r.c1[i])
+        for i in range(<int>sizeof(MmDots)):
+            MM_ZERO(r.c0[8 + i])        # what the runs before have come to: c0[8 + i], c2[i]
+            MM_ZERO(r.c2[i])
         p = 0
+        if MmDots is mm_1:
+            while p + 4 * MM_DOT * W <= k:
+                for i in range(4):
+                    MM_ZERO(r.c0[i])
+                    MM_ZERO(r.c1[i])
+                for q in range(MM_DOT):
+                    for i in range(4):
+                        MM_LOAD(r.b0, r.a + p + i * MM_DOT * W)
+                        MM_LOAD(r.b2, r.b + p + i * MM_DOT * W)
+                        r.c0[i] = r.c0[i] + r.b0 * r.b2
+                        if MmCols is MmTwo:
+                            MM_LOAD(r.b1, r.s + p + i * MM_DOT * W)
+                            r.c1[i] = r.c1[i] + r.b1 * r.b2
+                    p += W
+                for i in range(4):
+                    r.c0[8] = r.c0[8] + r.c0[i]
+                    if MmCols is MmTwo:
+                        r.c2[0] = r.c2[0] + r.c1[i]
+                p += 3 * MM_DOT * W
         while p < k:
-            if p + W <= k:
-                MM_LOAD(r.b0, r.a + p)
-                if MmCols is MmTwo:
-                    MM_LOAD(r.b1, r.s + p)
-                for i in range(<int>sizeof(MmRows)):
-                    MM_PREFETCH1(r.b + i * ldy + p + 8 * W)
-                    MM_LOAD(r.b2, r.b + i * ldy + p)
-                    r.c0[i] = r.c0[i] + r.b0 * r.b2
+            end = min(k, p + MM_DOT * W)
+            for i in range(<int>sizeof(MmDots)):
+                MM_ZERO(r.c0[i])
+                MM_ZERO(r.c1[i])
+            while p < end:
+                if p + W <= k:
+                    MM_LOAD(r.b0, r.a + p)
                     if MmCols is MmTwo:
-                        r.c1[i] = r.c1[i] + r.b1 * r.b2
-            else:
-                q = k - p
-                MM_LOADN(r.b0, r.a + p, q)
-                if MmCols is MmTwo:
-                    MM_LOADN(r.b1, r.s + p, q)
-                for i in range(<int>sizeof(MmRows)):
-                    MM_LOADN(r.b2, r.b + i * ldy + p, q)
-                    r.c0[i] = r.c0[i] + r.b0 * r.b2
+                        MM_LOAD(r.b1, r.s + p)
+                    for i in range(<int>sizeof(MmDots)):
+                        MM_PREFETCH1(r.b + i * ldy + p + 8 * W)
+                        MM_LOAD(r.b2, r.b + i * ldy + p)
+                        r.c0[i] = r.c0[i] + r.b0 * r.b2
+                        if MmCols is MmTwo:
+                            r.c1[i] = r.c1[i] + r.b1 * r.b2
+                else:
+                    q = k - p
+                    MM_LOADN(r.b0, r.a + p, q)
                     if MmCols is MmTwo:
-                        r.c1[i] = r.c1[i] + r.b1 * r.b2
-            p += W
-        for i in range(<int>sizeof(MmRows)):
-            MM_SUM(r.c[i], r.c0[i])
+                        MM_LOADN(r.b1, r.s + p, q)
+                    for i in range(<int>sizeof(MmDots)):
+                        MM_LOADN(r.b2, r.b + i * ldy + p, q)
+                        r.c0[i] = r.c0[i] + r.b0 * r.b2
+                        if MmCols is MmTwo:
+                            r.c1[i] = r.c1[i] + r.b1 * r.b2
+                p += W
+            for i in range(<int>sizeof(MmDots)):
+                r.c0[8 + i] = r.c0[8 + i] + r.c0[i]
+                if MmCols is MmTwo:
+                    r.c2[i] = r.c2[i] + r.c1[i]
+        for i in range(<int>sizeof(MmDots)):
+            MM_SUM(r.c[i], r.c0[8 + i])
             if MmCols is MmTwo:
-                MM_SUM(r.f[i], r.c1[i])
-        r.b = r.b + <int>sizeof(MmRows) * ldy
-        r.c = r.c + <int>sizeof(MmRows)
-        r.f = r.f + <int>sizeof(MmRows)
+                MM_SUM(r.f[i], r.c2[i])
+        r.b = r.b + <int>sizeof(MmDots) * ldy
+        r.c = r.c + <int>sizeof(MmDots)
+        r.f = r.f + <int>sizeof(MmDots)
 
 
 # out[i, :] = a[i, :] @ b for one row of A or two, and g.count times eight vectors of columns.
@@ -787,8 +821,7 @@ cdef void mm_wide(MmRegs* regs, MmCols* two, const MmGeo* g, const void* a, cons
                 MM_STORE(r.c + g.ldc + i * W, r.c1[i])
 
 
-# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would
-# wait for
+# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would wait for
 # each other.
 cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
     cdef MmRegs r
@@ -831,8 +864,7 @@ cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, c
             MM_STOREN(r.c, r.b0, o)
 
 
-# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to
-# column).
+# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to column).
 cdef void mm_few_rows(MmRegs* R, MmCols* two, bint dots, int64_t n, MmGeo* g, const void* x, const void* b,
                       void* out) noexcept nogil:
     cdef MmRegs r

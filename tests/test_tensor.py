@@ -721,6 +721,20 @@ def test_random_numbers_do_not_repeat():
     assert fastbp.randperm(0).tolist() == []
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 1000, (1 << 21) + 1500])
+def test_a_permutation_is_made_by_remainders(n):
+    """Fisher and Yates: place i gets what stands at a random number modulo i + 1; the last places show it."""
+    fastbp.manual_seed(3)
+    r = fastbp.randint(0, 2 ** 63 - 1, (n,)).tolist()
+    fastbp.manual_seed(3)
+    p = fastbp.randperm(n).tolist()
+    at, steps = {}, range(n - 1, max(n - 3000, 0), -1)
+    for i in steps:
+        j = r[i] % (i + 1)
+        at[i], at[j] = at.get(j, j), at.get(i, i)
+    assert [p[i] for i in steps] == [at[i] for i in steps]
+
+
 def test_random_numbers_do_not_depend_on_threads():
     threads = fastbp.get_num_threads()
     results = []

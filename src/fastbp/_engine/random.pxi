@@ -244,6 +244,7 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
     Returns a new int64 vector.
     """
     cdef Tensor t, u
+    cdef Instr I
     cdef int64_t i, j, k
     cdef int64_t* p
     cdef const int64_t* r
@@ -257,10 +258,16 @@ def randperm(int64_t n, *, generator=None, dtype=None, device=None, requires_gra
     u = fresh(DT_I64, 1, &n)
     run_random(K_rand_int, u, None, generator, 0.0, 0.0, 0, 0x7fffffffffffffff)
     r = <const int64_t*>u.ptr
+    start(&I, K_rand_below, OP_random_places, DT_I64, 1, 1)
+    set_operand(&I.arg[0], u)
+    I.n = n
+    I.cost = 1.0
     if WATCH:
         note_read(u, "randperm")
+    if n:
+        execute(&I)
     for i in range(n - 1, 0, -1):
-        j = r[i] % (i + 1)
+        j = r[i]
         k = p[i]
         p[i] = p[j]
         p[j] = k

@@ -295,6 +295,31 @@ cdef int rand_int(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nog
         at += RNG_N
     return ST_OK
 
+# u[i] = u[i] % (i + 1), of whole numbers below 2^63, for randperm: division takes 28 us for 10,000, so 8 (Xeon, AVX-512).
+# Quotients of what is below 2^53 in double, at most one off; all else is exact.
+cdef inline double rng_rest(double t, double n, double w) noexcept nogil:
+    t = t - k_floor(t * w) * n
+    t = t + n if t < 0 else t
+    return t - n if t >= n else t
+
+cdef int rand_below(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t* u = <int64_t*>I.arg[0].data
+    cdef int64_t i, near = max(min(hi, <int64_t>1 << 21), lo), far = max(min(hi, <int64_t>1 << 31), near)
+    cdef double n, w, t
+    for i in range(lo, near):
+        n = <double>(i + 1)
+        w = 1 / n
+        t = rng_rest(<double>(u[i] >> 32), n, w)
+        u[i] = <int64_t>rng_rest(t * 4294967296.0 + <double>(u[i] & <int64_t>0xffffffff), n, w)
+    for i in range(near, far):
+        n = <double>(i + 1)
+        w = 1 / n
+        t = rng_rest(<double>(u[i] >> 32), n, w)
+        t = rng_rest(t * 65536.0 + <double>((u[i] >> 16) & <int64_t>0xffff), n, w)
+        u[i] = <int64_t>rng_rest(t * 65536.0 + <double>(u[i] & <int64_t>0xffff), n, w)
+    for i in range(far, hi): u[i] = u[i] % (i + 1)
+    return ST_OK
+
 # 1 where the element's number in [0, 1) (24 bits; double: 32) lies below p
 cdef void rng_bernoulli(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef uint32_t w[RNG_N]

@@ -12,6 +12,7 @@ cdef enum:
     ROW_BUFFER = 512        # values of short rows that get their exp in one go
     ROW_NEAR = 4096         # values of long rows that are read again soon
     ROW_FAR = 1 << 20       # bytes
+    ROW_PART = 1 << 14      # bytes of a far row that are read twice
     ROW_ALONE = 8           # fewer short rows than that are computed one by one
 
 # Rows that do not fit into the caches: the one after this is fetched while this one is computed
@@ -467,10 +468,29 @@ cdef inline void row_affine(bint past, int64_t ahead, real* y, const real* x, co
     elif b != NULL: row_affine_run(False, True, past, ahead, y, x, w, b, m, r, n)
     else: row_affine_run(False, False, past, ahead, y, x, w, b, m, r, n)
 
+# Mean of a row that is far, and the sum of its squares around it, of one reading: blocks around their own means, then joined.
+# Rows of 1,000,000 floats 679 -> 520 us, doubles 0.83 of the time (Xeon).
+# Source: Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance, 1983
+cdef inline double row_far_squares(const real* x, int64_t n, double* mean) noexcept nogil:
+    cdef double squares = 0, shift, d, q
+    cdef int64_t i = 0, k
+    cdef real m
+    mean[0] = 0
+    while i < n:
+        k = min(n - i, <int64_t>ROW_PART // <int64_t>sizeof(real))
+        m = <real>(red_sum_row(x + i, k) / k)
+        q = red_squares(x + i, k, m, &shift, 0)
+        d = m + shift / k - mean[0]
+        i += k
+        squares += red_centred(q, shift, k) + d * d * ((i - k) * (k / <double>i))
+        mean[0] += d * (k / <double>i)
+    return squares
+
 # Up to 8 rows that fit into L1 take each step together: the quotients and roots of one row would hold up the next (768 rows of
 # 128: 21.6 -> 19.6 us, 4096 of 768: 590 -> 400)
 cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef double s[8]
+    cdef double total
     cdef int64_t n = I.shape[1]
     cdef int64_t groups = I.c[2].i
     cdef int64_t span = I.c[3].i
@@ -487,8 +507,12 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     y += lo * n
     while lo < hi:
         k = min(rows, hi - lo)
-        for q in range(k): mean[lo + q] = 0 if I.c[1].i else <real>(red_sum_row(x + q * n, n) / n)
-        for q in range(k): s[q] = red_squares(x + q * n, n, mean[lo + q], NULL, 0)
+        if I.c[1].i == 0 and n * <int64_t>sizeof(real) > RED_NEAR:      # one row
+            s[0] = row_far_squares(x, n, &total)
+            mean[lo] = <real>total
+        else:
+            for q in range(k): mean[lo + q] = 0 if I.c[1].i else <real>(red_sum_row(x + q * n, n) / n)
+            for q in range(k): s[q] = red_squares(x + q * n, n, mean[lo + q], NULL, 0)
         for q in range(k): rstd[lo + q] = <real>(1 / k_sqrt(s[q] / n + I.c[0].f))
         for i in range(lo, lo + k):
             if groups == 0 or (w == NULL and b == NULL):

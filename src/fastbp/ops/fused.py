@@ -145,6 +145,7 @@ kernels("adam_update", ("adam",), "Adam and AdamW, one pass.")
 kernels("optimizer_update", ("nadam", "radam", "adamax", "adagrad", "adadelta", "rmsprop", "rprop", "asgd", "lion"),
         "The other optimizers, one pass each.")
 kernels("random_fill", ("rand_uniform", "rand_normal", "rand_int", "bernoulli"), "Philox random numbers indexed by element.")
+kernels("random_places", ("rand_below",), "Whole numbers, each less than one more than its place.")
 kernels("moments_of", ("moments",), "Sum, sum of squares, largest size, zeros and non-finite values, one pass.")
 kernels("mask_positions", ("mask_count", "mask_index", "bin_counts"), "Positions of the true elements; counts of whole numbers.")
 kernels("truth", ("mask_test",), "Whether any or all of a mask is true.")

@@ -235,3 +235,25 @@ def test_reductions_of_permuted_tensors(shape, order, dims):
             np.testing.assert_allclose(y.numpy().reshape(-1), want.reshape(-1), rtol=1e-12)
     if not isinstance(dims, tuple):
         assert np.array_equal(x.argmax(dims).numpy(), b.argmax(dims))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [131072, 262145, 600_011])
+def test_a_far_row_is_normalized_of_one_reading(n, dtype):
+    """Blocks around their own means, joined: also where the mean is large, and changes along the row."""
+    x = (normal(2, n) * 3 + np.linspace(1000, 1001, n)).astype(dtype)
+    y = fastbp.nn.functional.layer_norm(fastbp.tensor(x), (n,), eps=1e-5).numpy()
+    wide = x.astype(np.float64)
+    want = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y, want, rtol=0, atol=5e-5 if dtype is np.float32 else 1e-11)
+    assert np.abs(fastbp.nn.functional.layer_norm(fastbp.full((1, n), 7.0), (n,)).numpy()).max() == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 7), (3, 8), (10, 1000), (16, 33), (17, 519), (70, 40), (33, 2)])
+def test_products_of_columns_and_rows(rows, columns, dtype):
+    x = (1 + 0.1 * normal(rows, columns)).astype(dtype)
+    want = np.prod(x, 0, dtype=np.float64)
+    close = 1e-6 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(fastbp.tensor(x).prod(0).numpy(), want, rtol=close)
+    np.testing.assert_allclose(fastbp.tensor(np.ascontiguousarray(x.T)).prod(1).numpy(), want, rtol=close)

@@ -264,7 +264,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "put_add": lambda: [fastbp.index_add(floats(300, 1500, grad=False), 0, indices(300, 5000), floats(5000, 1500, grad=False))],
     "put": lambda: [_core._call_put_flat(floats(3000, 1500, grad=False), indices(3000, 2000), floats(2000, 1500, grad=False),
                                          1, False)],
-    "index_check": lambda: [floats(300, 2, grad=False).index_select(0, indices(300, MANY))],
+    "index_check": lambda: [floats(300, 2, grad=False).index_copy(0, indices(300, MANY), floats(MANY, 2, grad=False))],
     "mask_count": lambda: [floats(MANY, grad=False)[floats(MANY, grad=False) > 0]],
     "sgd": sgd_program, "adam": adam_program,
     "nadam": update_program("nadam", 2, (0.1, 0.9, 0.99, 0.01, 1.5, 1e-8, 0.02)),
@@ -276,6 +276,9 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "lion": update_program("lion", 1, (0.9, 0.1, 0.99, 0.01)),
     "rand_uniform": lambda: [fastbp.rand(MANY), fastbp.rand(MANY, dtype=fastbp.float64), fastbp.rand(5)],
     "rand_normal": lambda: [fastbp.randn(MANY), fastbp.randn(MANY, dtype=fastbp.float64), fastbp.randn(5)],
+    "rand_below": lambda: [fastbp.randperm(MANY)],
+    "differences": lambda: [fastbp.diff(x, n, d) for x in (floats(40, 70, 300, grad=False), floats(MANY, 10, grad=False))
+                            for d in (0, 1, -1) for n in (1, 2)],
     "rand_int": lambda: [fastbp.randint(-5, 1000, (MANY,)), fastbp.randint(3, (5,))],
     "bernoulli": lambda: [fastbp.bernoulli(fastbp.rand(MANY))],
     "draw_rows": lambda: [fastbp.multinomial(fastbp.rand(500, 300, dtype=d), 40, True) for d in (fastbp.float32, fastbp.float64)],

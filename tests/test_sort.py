@@ -419,3 +419,50 @@ def test_first_ranks_are_those_of_the_stable_order(n, dtype):
         assert np.array_equal(values.numpy(), np.take_along_axis(a, order, 1), equal_nan=dtype in (np.float32, np.float64))
         values, at = fastbp.kthvalue(fastbp.tensor(a), k)
         assert np.array_equal(at.numpy(), np.argsort(a, 1, kind="stable")[:, k - 1])
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("k", [1, 3, 10, 16])
+@pytest.mark.parametrize("n", [17, 33, 100, 128, 129, 1000])
+def test_the_first_are_those_of_the_order(n, k, dim):
+    """The least that is left, k times, or columns turned into rows: the places are those of a stable sort."""
+    for x in rows_to_sort(n)[:6]:
+        a = np.stack([x, RNG.permutation(x), x[::-1], *(x,) * 18])
+        for largest in (False, True):
+            t = fastbp.from_numpy(np.ascontiguousarray(a if dim else a.T))
+            values, at = t.topk(k, dim, largest)
+            want = np.stack([stable_order(row, largest)[:k] for row in a])
+            np.testing.assert_array_equal(at.numpy() if dim else at.numpy().T, want)
+            np.testing.assert_array_equal(values.numpy() if dim else values.numpy().T, np.take_along_axis(a, want, 1))
+            ranks = t.sort(dim, largest)[1].numpy()
+            np.testing.assert_array_equal((ranks if dim else ranks.T)[:, :k], want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 15, 16, 17, 40])
+def test_places_among_few_edges(n, side, dtype):
+    e = np.sort(RNG.integers(-5, 6, (4, n)).astype(dtype), 1)
+    v = np.concatenate([RNG.integers(-6, 7, (4, 35)), np.full((4, 1), np.inf), np.full((4, 1), -np.inf),
+                        np.full((4, 1), np.nan)], 1).astype(dtype)
+    want = [np.searchsorted(a, b, side) for a, b in zip(e, v)]
+    y = fastbp.searchsorted(fastbp.from_numpy(e), fastbp.from_numpy(v), side=side).numpy()
+    np.testing.assert_array_equal(y, want)
+    e[:, -1] = np.nan               # a number's place is before it, as far as comparisons say
+    z = fastbp.searchsorted(fastbp.from_numpy(e[0]), fastbp.from_numpy(v[0]), side=side).numpy()
+    assert ((0 <= z) & (z <= n)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("shape", [(2,), (5000,), (300, 10), (40, 17, 3), (7, 100), (3, 1, 4)])
+def test_differences_of_neighbours(shape, dtype):
+    x = (RNG.standard_normal(shape) * 1e6).astype(dtype)
+    t = fastbp.from_numpy(x)
+    for dim in range(x.ndim):
+        for n in (1, 2):
+            np.testing.assert_array_equal(fastbp.diff(t, n, dim).numpy(), np.diff(x, n, dim))
+            np.testing.assert_array_equal(fastbp.diff(t.mT if x.ndim > 1 else t, n, dim).numpy(),
+                                          np.diff(np.swapaxes(x, -1, -2) if x.ndim > 1 else x, n, dim))
+    if dtype is not np.int64:
+        z = t.clone().requires_grad_()
+        assert fastbp.diff(z).tolist() == fastbp.diff(t).tolist() and fastbp.diff(z).requires_grad

@@ -91,8 +91,8 @@ def __dir__():
 
 # The core's names that are its own affair; those that end in "_" are methods of Tensor.
 _INTERNAL = frozenset("""
-    Results any_or_all batched bin_counts both_extrema count_true differentiated histogram_counts hot_rows no_zeros recording
-    results running_extreme search_sorted sorted_along in_order sorted_part sorted_runs triangle whole_range
+    Results any_or_all batched bin_counts both_extrema count_true differences differentiated found_in histogram_counts hot_rows
+    no_zeros recording results running_extreme search_sorted sorted_along in_order sorted_part sorted_runs triangle whole_range
     AccumulateGrad CPU Dual FunctionCtx KeepGrad Node SlotHook VmapInfo anywhere every_example
     RemovableHandle adam_step allocations check_classes check_reduction
     check_same_shape composition_gradient cpu cross_entropy_classes cuda drop_dims executed expand_as fill_flat fit

@@ -1030,6 +1030,7 @@ def tile(input: Tensor, *args: Any, dims: Any = ...) -> Tensor: ...
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]: ...
 def broadcast_to(input: Tensor, shape: Any) -> Tensor: ...
 def broadcast_shapes(*shapes: Any) -> Size: ...
+def differences(input: Any, dim: _Int) -> Tensor: ...
 def results(name: str, fields: str, values: Any) -> Tensor: ...
 def max(input: Tensor, dim: Any = ..., keepdim: _Bool = ..., *, other: Any = ..., out: Any = ..., axis: Any = ..., keepdims: Any = ...) -> Any: ...
 def min(input: Tensor, dim: Any = ..., keepdim: _Bool = ..., *, other: Any = ..., out: Any = ..., axis: Any = ..., keepdims: Any = ...) -> Any: ...
@@ -1065,6 +1066,7 @@ def in_order(input: Tensor, ranks: Any = ...) -> Tensor: ...
 def sorted_runs(values: Tensor, starts: _Bool) -> Tensor: ...
 def histogram_counts(input: Tensor, bins: _Int, low: _Float, high: _Float) -> Tensor: ...
 def search_sorted(edges: Tensor, values: Tensor, right: _Bool) -> Tensor: ...
+def found_in(edges: Any, values: Any, right: _Bool) -> Tensor: ...
 def running_extreme(input: Tensor, dim: _Int, largest: _Bool) -> Tensor: ...
 def softmax(input: Tensor, dim: Any = ..., *, dtype: _Dtype | None = ..., axis: Any = ..., out: Any = ...) -> Tensor: ...
 def log_softmax(input: Tensor, dim: Any = ..., *, dtype: _Dtype | None = ..., axis: Any = ..., out: Any = ...) -> Tensor: ...
@@ -1714,35 +1716,35 @@ __all__ = [
     "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "count_true", "cov", "cpu", "cross",
     "cross_entropy", "ctc_loss", "cuda", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid",
     "default_generator", "deg2rad", "det", "detach", "device", "diag", "diag_embed", "diagflat", "diagonal",
-    "diagonal_scatter", "diff", "differentiated", "digamma", "dist", "div", "divide", "dot", "dropout", "dsplit",
-    "dstack", "dtype", "each_example", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache",
+    "diagonal_scatter", "diff", "differences", "differentiated", "digamma", "dist", "div", "divide", "dot", "dropout",
+    "dsplit", "dstack", "dtype", "each_example", "einsum", "elu", "embedding", "embedding_bag", "empty", "empty_cache",
     "empty_like", "empty_permuted", "empty_strided", "eq", "equal", "erf", "erfc", "erfinv", "every_example",
     "executed", "exp", "exp2", "expand_as", "expm1", "eye", "feature_alpha_dropout", "feature_dropout", "fft_fftshift",
     "fft_hfft", "fft_hfft2", "fft_hfftn", "fft_ifftshift", "fft_irfft", "fft_irfft2", "fft_irfftn", "fill", "fix",
     "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "frac", "frexp", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like", "gather",
-    "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state", "glu",
-    "gradient", "gradients_of", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt", "gumbel_softmax",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "histc", "histogram",
-    "histogram_counts", "hot_rows", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma", "igammac", "in_order",
-    "in_vmap", "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select", "initial_seed",
-    "inner", "instance_norm", "int16", "int32", "int64", "int8", "inverse", "is_floating_point", "is_grad_enabled",
-    "is_nonzero", "is_same_size", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
-    "isreal", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "ldexp", "le", "leaky_relu", "lerp", "less",
-    "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex", "linalg_cond", "linalg_cross", "linalg_det",
-    "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh", "linalg_householder_product", "linalg_inv", "linalg_inv_ex",
-    "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul",
-    "linalg_matrix_exp", "linalg_matrix_norm", "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot",
-    "linalg_norm", "linalg_pinv", "linalg_qr", "linalg_slogdet", "linalg_solve", "linalg_solve_ex",
-    "linalg_solve_triangular", "linalg_svd", "linalg_svdvals", "linalg_tensorinv", "linalg_tensorsolve",
-    "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear", "linear_cross_entropy", "linspace", "live_bytes",
-    "live_nodes", "live_tensors", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2",
-    "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid",
-    "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed",
-    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_exp", "matrix_power",
-    "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid",
-    "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss", "msort", "mul",
-    "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "fmax", "fmin", "fmod", "found_in", "frac", "frexp", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like",
+    "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "ger", "get_default_dtype", "get_num_threads", "get_rng_state",
+    "glu", "gradient", "gradients_of", "greater", "greater_equal", "group_norm", "gru", "gru_cell", "gt",
+    "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
+    "histc", "histogram", "histogram_counts", "hot_rows", "hsplit", "hstack", "huber_loss", "hypot", "i0", "igamma",
+    "igammac", "in_order", "in_vmap", "index_add", "index_copy", "index_fill", "index_put", "index_reduce",
+    "index_select", "initial_seed", "inner", "instance_norm", "int16", "int32", "int64", "int8", "inverse",
+    "is_floating_point", "is_grad_enabled", "is_nonzero", "is_same_size", "is_tensor", "isclose", "isfinite", "isin",
+    "isinf", "isnan", "isneginf", "isposinf", "isreal", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm",
+    "ldexp", "le", "leaky_relu", "lerp", "less", "less_equal", "lgamma", "linalg_cholesky", "linalg_cholesky_ex",
+    "linalg_cond", "linalg_cross", "linalg_det", "linalg_diagonal", "linalg_eigh", "linalg_eigvalsh",
+    "linalg_householder_product", "linalg_inv", "linalg_inv_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor",
+    "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matmul", "linalg_matrix_exp", "linalg_matrix_norm",
+    "linalg_matrix_power", "linalg_matrix_rank", "linalg_multi_dot", "linalg_norm", "linalg_pinv", "linalg_qr",
+    "linalg_slogdet", "linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_svd", "linalg_svdvals",
+    "linalg_tensorinv", "linalg_tensorsolve", "linalg_vander", "linalg_vecdot", "linalg_vector_norm", "linear",
+    "linear_cross_entropy", "linspace", "live_bytes", "live_nodes", "live_tensors", "log", "log10", "log1p", "log2",
+    "log_softmax", "logaddexp", "logaddexp2", "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logit", "logsigmoid", "logspace", "logsumexp", "lstm", "lstm_cell", "lt", "lu", "lu_solve",
+    "lu_unpack", "manual_seed", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
+    "matrix_exp", "matrix_power", "max", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mse_loss", "msort",
+    "mul", "multi_head_attention_forward", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
     "multinomial", "multiply", "mv", "mvlgamma", "nan_to_num", "nanmean", "nanmedian", "nanquantile", "nansum",
     "narrow", "ne", "neg", "negative", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "nextafter",
     "nll_loss", "no_zeros", "node_visits", "nonzero", "norm", "norm_except_dim", "normal", "normalize", "not_equal",

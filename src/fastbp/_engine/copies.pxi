@@ -116,15 +116,19 @@ def stack(tensors, dim=0, *, out=None, axis=None):
     if axis is not None:
         dim = axis
     cdef list parts = []
+    cdef Tensor t, first = None
     if isinstance(tensors, Tensor):
         raise DTypeError(f"stack: expected a sequence of tensors, got {describe(tensors)}; write stack([t, ...]).")
     tensors = list(tensors)
     if not tensors:
         raise ValueError("stack: expected a non-empty sequence of tensors.")
-    for t in tensors:
-        if not isinstance(t, Tensor):
-            raise DTypeError(f"stack: expected tensors, got {describe(t)}.")
-        if t.shape != tensors[0].shape:
+    for x in tensors:
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"stack: expected tensors, got {describe(x)}.")
+        t = x
+        if first is None:
+            first = t
+        if t.nd != first.nd or memcmp(t.dims, first.dims, t.nd * sizeof(int64_t)):
             raise ShapeError(f"stack: {describe(t)} and {describe(tensors[0])}: shapes must be equal.")
         parts.append(c_unsqueeze(t, dim))
     return into(c_cat(parts, dim), out)

@@ -332,6 +332,37 @@ cdef object bw_sum_to(Node n, Tensor v, int i):
     return c_expand(v, tuple_of(<int>n.aux[0], n.aux + 1))
 
 
+def differences(input, int64_t dim):
+    """Each element of a dimension less the one before it; None where shifted views must be subtracted: derivatives, recordings,
+    other dtypes, what is refused."""
+    cdef Tensor x, y
+    cdef int64_t dims[MAXDIM]
+    cdef int d
+    cdef Instr I
+    if not isinstance(input, Tensor):
+        return None
+    x = input
+    if WATCH or must_record(x) or x.bits & B_DUAL or x.code > DT_I64 or not -x.nd <= dim < x.nd:
+        return None
+    d = <int>(dim + x.nd if dim < 0 else dim)
+    if x.dims[d] == 0:
+        return None
+    x = whole(detached(x))
+    memcpy(dims, x.dims, x.nd * sizeof(int64_t))
+    dims[d] -= 1
+    y = fresh(x.code, x.nd, dims)
+    if y.n:
+        start(&I, K_differences, OP_neighbours, x.code, 1, 2)
+        set_operand(&I.arg[0], y)
+        set_operand(&I.arg[1], x)
+        I.shape[1] = x.dims[d]
+        I.shape[2] = shape_product(x.nd - d - 1, x.dims + d + 1)
+        I.n = y.n
+        I.cost = 0.3
+        execute(&I)
+    return y
+
+
 # ---- extremes -------------------------------------------------------------------------------------------------------
 
 cdef Tensor extreme(int kernel, int op, Tensor x, object dim, bint keepdim):

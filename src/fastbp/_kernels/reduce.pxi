@@ -12,6 +12,7 @@ cdef enum:
     RED_SUM = 0
     RED_MAX = 1
     RED_MIN = 2
+    RED_PROD = 3
     RED_LANES = 32          # GCC unrolls loops of up to 16 steps before it looks for vectors
     RED_BLOCK = 1024        # values of a row that are added in the tensor's own precision
     RED_ROWS = 256          # rows, likewise, where columns are added
@@ -26,6 +27,7 @@ cdef enum:
 cdef inline number red_op(int op, number a, number b) noexcept nogil:
     if op == RED_SUM: return k_add(a, b)
     elif op == RED_MAX: return b if b > a else a
+    elif op == RED_PROD: return k_mul(a, b)
     else: return b if b < a else a
 
 cdef inline number red_nan(number u, number x) noexcept nogil:
@@ -153,6 +155,7 @@ cdef extern from *:
     #endif
     #define RED_JOIN(op, a, b) do { if ((op) == 0) (a) = (a) + (b); \\
       else if ((op) == 1) RED_SELECT(a, (b) > (a), b, a); \\
+      else if ((op) == 3) (a) = (a) * (b); \\
       else RED_SELECT(a, (b) < (a), b, a); } while (0)
     """
     ctypedef float red_vf

@@ -93,8 +93,32 @@ cdef extern from *:
           else _mm256_mask_storeu_ps((float*)y + i * n + 8, h, _mm512_cvtpd_ps(b));
         }
       }
+      /* acc[0..w) times the values of n rows, in their order, w in eights.  GCC widens sixteen values at a time, with a shuffle
+         for half of them.  10 rows of 10,000 floats by columns 9.6 -> 8.7 us */
+      static inline void red_prod_down(double* acc, const float* x, int64_t n, int64_t w, int64_t stride) {
+        int64_t j = 0, i;
+        for (; j + 32 <= w; j += 32) {
+          __m512d a = _mm512_loadu_pd(acc + j), b = _mm512_loadu_pd(acc + j + 8);
+          __m512d c = _mm512_loadu_pd(acc + j + 16), d = _mm512_loadu_pd(acc + j + 24);
+          const float* p = x + j;
+          for (i = 0; i < n; i++, p += stride) {
+            a = _mm512_mul_pd(a, _mm512_cvtps_pd(_mm256_loadu_ps(p)));
+            b = _mm512_mul_pd(b, _mm512_cvtps_pd(_mm256_loadu_ps(p + 8)));
+            c = _mm512_mul_pd(c, _mm512_cvtps_pd(_mm256_loadu_ps(p + 16)));
+            d = _mm512_mul_pd(d, _mm512_cvtps_pd(_mm256_loadu_ps(p + 24)));
+          }
+          _mm512_storeu_pd(acc + j, a); _mm512_storeu_pd(acc + j + 8, b);
+          _mm512_storeu_pd(acc + j + 16, c); _mm512_storeu_pd(acc + j + 24, d);
+        }
+        for (; j + 8 <= w; j += 8) {
+          __m512d a = _mm512_loadu_pd(acc + j);
+          for (i = 0; i < n; i++) a = _mm512_mul_pd(a, _mm512_cvtps_pd(_mm256_loadu_ps(x + j + i * stride)));
+          _mm512_storeu_pd(acc + j, a);
+        }
+      }
     #else
       #define RED_ROW 0
+      #define red_prod_down(acc, x, n, w, stride) ((void)0)
       static inline int64_t red_scan(const float* x, float* y, int64_t n, double* sum, int past) {
         (void)x; (void)y; (void)n; (void)sum; (void)past; return 0;
       }
@@ -105,6 +129,7 @@ cdef extern from *:
     """
     int RED_ROW
     int64_t red_scan(const float* x, float* y, int64_t n, double* sum, bint past) noexcept nogil
+    void red_prod_down(double* acc, const float* x, int64_t n, int64_t w, int64_t stride) noexcept nogil
     void red_prod_rows(const float* x, float* y, int64_t rows, int64_t n) noexcept nogil
     void red_square_rows(const void* x, void* y, bint wide, int64_t rows, int64_t n) noexcept nogil
     void red_scan_rows(const void* x, void* y, bint wide, bint mul, int64_t rows, int64_t n) noexcept nogil
@@ -195,14 +220,14 @@ cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi
             if red >= RED_LANES:
                 for j in range(RED_LANES): t[j] = <wide>x[j]
                 i = RED_LANES
+                if number is float and wide is double:
+                    if RED_ROW:
+                        red_prod_down(t, x + i, red // RED_LANES - 1, RED_LANES, RED_LANES)
+                        i = red & ~<int64_t>(RED_LANES - 1)
                 while i + RED_LANES <= red:
                     for j in range(RED_LANES): t[j] = k_mul(t[j], <wide>x[i + j])
                     i += RED_LANES
-                for j in range(8):
-                    p = k_mul(p, t[j])
-                    q = k_mul(q, t[j + 8])
-                    r = k_mul(r, t[j + 16])
-                    s = k_mul(s, t[j + 24])
+                p = red_fold(RED_PROD, t)       # 100 rows of 1000 floats 9.7 -> 7.5 us with what is above (Xeon)
             if wide is double:      # not for int64_t: see red_sum_few
                 while i + 4 <= red:
                     p = k_mul(p, <wide>x[i])
@@ -215,6 +240,14 @@ cdef int red_prod(number* out, const Instr* I, wide* acc, int64_t lo, int64_t hi
         else:
             for k in range(w): acc[k] = 1
             i = 0
+            if number is float and wide is double:
+                while RED_ROW and w >= 64 and i < red:
+                    o = min(red, i + RED_PACK)
+                    red_prod_down(acc, x, o - i, w, inner)
+                    while i < o:
+                        for k in range(w & ~<int64_t>7, w): acc[k] = acc[k] * <double>x[k]
+                        x += inner
+                        i += 1
             while i + 4 <= red:     # four rows, in order, while a value is in a register: 10 rows of 10,000 doubles 11 -> 8 us
                 a = x + inner
                 b = a + inner
@@ -310,6 +343,51 @@ cdef int cumprod(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
     if I.dtype == DT_F64: return red_cum(True, <double*>I.arg[0].data, I, f, lo, hi)
     if I.dtype == DT_I64: return red_cum(True, <int64_t*>I.arg[0].data, I, i, lo, hi)
     return ST_UNSUPPORTED
+
+# y [outer, n - 1, inner]: each of x [outer, n, inner] less the one before it; units: elements of y.  100,000 floats
+# 14.0 -> 9.7 us, 10,000 rows of 10 54 -> 21, by two shifted views before (Xeon, AVX-512).
+cdef void red_differences(MmRegs* regs, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t inner = I.shape[2], m = (I.shape[1] - 1) * inner, W = MM_WIDTH(sizeof(r.a[0])), j = lo % m, e, i
+    MM_PTR(r.a, I.arg[1].data)
+    MM_PTR(r.c, I.arg[0].data)
+    r.a = r.a + lo // m * (m + inner) + j
+    r.c = r.c + lo
+    while lo < hi:
+        e = min(m - j, hi - lo)
+        i = 0
+        while i + W <= e:
+            MM_LOAD(r.b0, r.a + i)
+            MM_LOAD(r.b1, r.a + inner + i)
+            r.b1 = r.b1 - r.b0
+            MM_PREFETCH1(r.a + i + 8 * W)       # 13.8 -> 9.7 us where y stands just behind x within a page: a load that waits
+            MM_PREFETCH(r.c + i + 8 * W)        # for a store to another page holds up those behind it
+            MM_STORE(r.c + i, r.b1)
+            i += W
+        if MM_VB >= 32 and i < e:
+            MM_LOADN(r.b0, r.a + i, e - i)
+            MM_LOADN(r.b1, r.a + inner + i, e - i)
+            r.b1 = r.b1 - r.b0
+            MM_STOREN(r.c + i, r.b1, e - i)
+        else:
+            for i in range(i, e): r.c[i] = r.a[inner + i] - r.a[i]
+        lo += e
+        r.a = r.a + e + inner
+        r.c = r.c + e
+        j = 0
+
+cdef int differences(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t m = (I.shape[1] - 1) * I.shape[2], i
+    cdef int64_t* y = <int64_t*>I.arg[0].data
+    cdef const int64_t* x
+    if I.dtype == DT_F32: red_differences(<MmF32*>NULL, I, lo, hi)
+    elif I.dtype == DT_F64: red_differences(<MmF64*>NULL, I, lo, hi)
+    elif I.dtype == DT_I64:
+        for i in range(lo, hi):
+            x = <const int64_t*>I.arg[1].data + i + i // m * I.shape[2]
+            y[i] = k_sub(x[I.shape[2]], x[0])
+    else: return ST_UNSUPPORTED
+    return ST_OK
 
 # ---------------------------------------------------------------- variance, logsumexp
 

@@ -3,7 +3,7 @@
 The order of summation is fixed: it depends on the shape alone, never on the number of threads.
 """
 
-from ._declare import F, composed, fused, linear
+from ._declare import F, composed, fused, kernels, linear
 
 
 def _keep(t, y_shape_like, dim, keepdim):
@@ -284,6 +284,10 @@ def _running(op, input, dim, largest):
 
 
 def _diff(input, n=1, dim=-1, prepend=None, append=None):
+    if n == 1 and prepend is None and append is None and type(dim) is int:
+        y = F.differences(input, dim)
+        if y is not None:
+            return y
     if input.ndim == 0:
         raise F.ShapeError("diff: input must have at least one dimension.")
     if n < 0:
@@ -298,6 +302,10 @@ def _diff(input, n=1, dim=-1, prepend=None, append=None):
     if prepend is not None or append is not None:
         input = F.cat([t for t in (prepend, input, append) if t is not None], dim)
     for _ in range(min(n, input.shape[dim])):
+        y = F.differences(input, dim)
+        if y is not None:
+            input = y
+            continue
         size = input.shape[dim]
         low, high = input.narrow(dim, 0, max(size - 1, 0)), input.narrow(dim, min(1, size), max(size - 1, 0))
         input = F.logical_xor(high, low) if input.dtype is F.bool_ else high - low
@@ -351,6 +359,8 @@ composed("cummax(Tensor input, int dim)", _cummax, out=True,
          doc="Largest value so far along a dimension and its position, the latest among equals: (values, indices).")
 composed("cummin(Tensor input, int dim)", _cummin, out=True,
          doc="Smallest value so far along a dimension and its position, the latest among equals: (values, indices).")
+kernels("neighbours", ("differences",), "Elements less those before them.")
+
 composed("diff(Tensor input, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None)", _diff, out=True,
          doc="Differences of neighbours along a dimension, n times.  y[i] = input[i + 1] - input[i]")
 composed("special_logsumexp(Tensor input, int[] dim, bool keepdim=False)", lambda input, dim, keepdim=False:

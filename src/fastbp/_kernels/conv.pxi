@@ -221,6 +221,7 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
     g.cs = step
     g.ldb = 2 * V
     g.next = NULL
+    g.each = 0
     while at < w.images * pixels:
         n = min(w.P, w.images * pixels - at)
         to = y + at
@@ -356,6 +357,9 @@ cdef void cv_core(const CvCore* w, const real* a, const real* plane, const real*
     g.rs = w.rsa
     g.off = w.off
     g.ldc = w.ym
+    # One tap of each plane (32>64 1x1 of 32x32 600 -> 560 us, by data 600 -> 565, from memory 1060 -> 820, 2440 -> 1120; windows
+    # of 5 x 5 would be 5 % slower; Intel Xeon).
+    g.each = 1 if not w.over and w.K > 1 and w.off[3] - w.off[1] >= w.rows * w.Wp else 0
     if w.cols == w.Wp:              # no columns in between
         L = flat
         lines = 1
@@ -799,6 +803,11 @@ cdef void cv_data(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) noe
                                     memcpy(out, line + i * v.W, v.W * sizeof(real))
                                 elif v.sw == 2:
                                     cols = v.W >> 1
+                                    # the next plane's (16 from 32 3x3 of 64x64 by data from memory 2.5 -> 2.1 ms, Intel Xeon)
+                                    j = 0
+                                    while j < v.W and v.W > V:
+                                        MM_PREFETCH2(out + v.D * v.H * v.W + j)
+                                        j += V
                                     if real is float:
                                         cv_zip(<MmF32*>NULL, line + i * ((v.W + 1) >> 1), line + v.Cg * w.ym + i * cols, out, v.W)
                                     else:

@@ -4,6 +4,10 @@
 # A tap of a vector of results is a vector of the image itself, or every second value of two, whose lanes beside the image are
 # zero: nothing is padded or copied.  A row of the image is read once for all rows of results that see it, which stay in
 # registers.  **Law**: an element's chain of multiply-adds runs down the rows of its window, whatever the units.
+#
+# The next plane and its result are fetched while this one is computed.  That of the result: 128 of 16 x 56x56, 3 x 3, 3.66 ->
+# 2.61 ms, by data 3.23 -> 2.59; 64 in steps of two by data from memory 2.67 -> 1.54; 48 of 53x53, 5 x 5, from memory 2.59 ->
+# 2.19; in L2 up to 4 % slower (one core of an Intel Xeon).
 
 cdef extern from *:
     """
@@ -93,6 +97,7 @@ cdef void nr_column(MmCols* step, const float* g, float bias, const float* x, in
     if MmCols is MmOne:
         for y in range(OH + 2):
             MM_PREFETCH1(x + (y + H) * W + w.at[0])             # the next plane: columns are no order that a processor sees
+            MM_PREFETCH(out + (y + OH) * OW)
             nr_taps(step, x, y - top, H, W, w, &r)
             MM_ZERO(r.c0[11])
             for k in range(3):
@@ -113,6 +118,7 @@ cdef void nr_column(MmCols* step, const float* g, float bias, const float* x, in
             MM_PREFETCH1(x + (2 * y + 1 + H) * W + w.at[0])
             MM_PREFETCH1(x + (2 * y + H) * W + w.at[0] + MM_WIDTH(4))
             MM_PREFETCH1(x + (2 * y + 1 + H) * W + w.at[0] + MM_WIDTH(4))
+            MM_PREFETCH(out + (y + OH) * OW)
             nr_taps(step, x, 2 * y + 1 - top, H, W, w, &r)
             for k in range(3):
                 r.c0[9] = r.c0[9] + r.c0[3 + k] * r.c1[k]
@@ -154,6 +160,7 @@ cdef void nr_more(NrTaps* size, const float* g, float bias, const float* x, int6
                     MM_ADD(f.c1[<int>sizeof(NrTaps) * (i - 3) + k], g[<int>sizeof(NrTaps) * i + k])
     for y in range(OH + <int>sizeof(NrTaps) - 1):
         MM_PREFETCH1(x + (y + H) * W + w.at[0])
+        MM_PREFETCH(out + (y + OH) * OW)
         if 0 <= y - top < H:
             r.s = x + ((y - top) * W + w.at[0])
             for k in range(<int>sizeof(NrTaps)):
@@ -196,6 +203,9 @@ cdef void nr_apart(const float* g, const float* gy, int64_t OH, int64_t OW, int6
             r.s = gy + ((y + d) * OW + w.at[0])
             NR_LOAD(r.c1[0], r.s, w.a[0])
             NR_LOAD(r.c1[1], r.s - 1, w.a[1])
+        for k in range(2):
+            MM_PREFETCH(out + (2 * y + k + H) * W)
+            MM_PREFETCH(out + (2 * y + k + H) * W + far)
         if y >= 0:
             for k in range(2):
                 row = 2 * y + (odd if k == 0 else 1 - odd)

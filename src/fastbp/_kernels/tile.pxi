@@ -319,7 +319,7 @@ ctypedef struct MmGeo:
     int64_t lines       # MmLines: runs of k; the second vector of C follows the first, wherever that of B is
     const void* next    # MmPlain, MmFill: NULL, or rows `apart` apart that are read later: fetched into L2, `each` lines of
     int64_t apart       # them at a tile
-    int64_t each
+    int64_t each        # MmTaps: 0, or 1: the columns of the next tile are fetched, step by step
     int64_t da          # the same, if next is not NULL: of A from tile to tile (tiles of a batch of products)
     const int64_t* off  # MmTaps, MmLines
     int64_t count       # tiles side by side, db from one to the next in B, dc in C
@@ -339,6 +339,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
     cdef int64_t da = 0, p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
     cdef int64_t oc = MM_WIDTH(sizeof(r.a[0])) if MmKind is MmLines else g.ld if MmKind is MmTaps else g.o
     cdef const int64_t* off = g.off
+    cdef bint soon = MmKind is MmTaps and g.each > 0
     if MmKind is MmFill:
         MM_PTR(r.f, g.fill)
     if MmKind is MmPlain and g.next != NULL:
@@ -384,6 +385,9 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                     MM_PTR(r.b, b)
                     r.a = r.a + off[2 * p]
                     r.b = r.b + (off[2 * p + 1] + t * g.db)
+                    if MmCols is MmTwo and sizeof(MmRows) > 2 and soon:
+                        MM_PREFETCH1(r.b + g.db)
+                        MM_PREFETCH1(r.b + g.db + o)
                 if MmCols is MmTwo:
                     if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
                         MM_PREFETCH1(r.b + (4 * MM_AHEAD if MmKind is MmFill else MM_AHEAD) * ldb)

@@ -174,7 +174,9 @@ cdef void wn_tiles(const Wino* w, const float* x, float* out) noexcept nogil:
 
 
 # A row of results: At m A of 16 matrices, and the bias, to two rows of pixels.  Returns whether all of them are finite.
-cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* out) noexcept nogil:
+# to: where the first output's rows come to stand, `lines` of them, which are fetched (see wn_soon).
+cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* out, const float* to,
+                     int64_t lines) noexcept nogil:
     cdef int64_t V = MM_WIDTH(sizeof(float)), t, c
     cdef int i, j
     cdef mm_vf d[16]
@@ -185,6 +187,13 @@ cdef bint wn_results(const Wino* w, const float* m, const float* bias, float* ou
     for t in range(w.tw):
         c = 0
         while c < w.Op:
+            if w.Op > V:
+                MM_PTR(r.a, to)         # eight tiles are a line of pixels: two outputs at each
+                r.a = r.a + (c + 2 * (t & 7)) * w.OH * w.OW + 2 * (t & ~<int64_t>7)
+                for i in range(2):
+                    MM_PREFETCH2(r.a + i * w.OH * w.OW)
+                    if lines > 1:
+                        MM_PREFETCH2(r.a + i * w.OH * w.OW + w.OW)
             MM_ZERO(r.b0)
             if bias != NULL:
                 MM_LOADN(r.b0, bias + c, min(V, w.O - c))
@@ -236,6 +245,18 @@ cdef void wn_rows(const Wino* w, bint back, const float* x, const float* weight,
         y += 1
 
 
+# Fetches a row of the next vector of channels; each is at a page of its own, as rows of results are.  64 from 64 of 4 images of
+# 56x56 3.95 -> 3.74 ms, with all of it in memory 5.6 -> 4.7, 16>144 of 32 images of 15x15 3.0 -> 2.4; up to 3 % slower where
+# everything is in L2 (Intel Xeon).
+cdef inline void wn_soon(const Wino* w, const float* x) noexcept nogil:
+    cdef int64_t i, t, V = MM_WIDTH(sizeof(float))
+    for i in range(V):
+        t = 0
+        while t < w.W:
+            MM_PREFETCH2(x + i * w.H * w.W + t)
+            t += V
+
+
 # Units: rows of tiles.
 cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef Conv v
@@ -276,6 +297,8 @@ cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) n
                 x = <const float*>I.arg[1].data + (n * w.C + c) * w.H * w.W
                 for r in range(2 * rows + 2):
                     y = 2 * i - w.top + r
+                    if c + V < w.C and 0 <= y < w.H:
+                        wn_soon(&w, x + V * w.H * w.W + y * w.W)
                     cv_turn_row(<MmF32*>NULL, min(w.C - c, V), x + y * w.W, w.H * w.W, min(w.left, w.Wp),
                                 right if 0 <= y < w.H else 0, w.Wp, padded + r * w.Wp * w.Cp + c, w.Cp)
                 c += V
@@ -304,7 +327,9 @@ cdef void wn_conv(const Instr* I, bint back, int64_t lo, int64_t hi, char* ws) n
             rows = min(count - u, w.th - i)
             bad = 0
             for r in range(rows):
-                bad |= <int64_t>(not wn_results(&w, products + (u + r) * w.tw * w.ldm, bias, padded + 4 * r * w.tw * w.Op)) << r
+                bad |= <int64_t>(not wn_results(
+                    &w, products + (u + r) * w.tw * w.ldm, bias, padded + 4 * r * w.tw * w.Op,
+                    <const float*>I.arg[0].data + (n * w.O * w.OH + 2 * (i + r)) * w.OW, w.OH - 2 * (i + r))) << r
             c = 0
             while c < w.O:
                 out = <float*>I.arg[0].data + ((n * w.O + c) * w.OH + 2 * i) * w.OW

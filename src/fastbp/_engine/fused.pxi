@@ -461,15 +461,15 @@ cdef void set_margin(Instr* I, Tensor x, int64_t p, double margin) noexcept:
 cdef Tensor c_multi_margin_rows(Tensor x, Tensor target, int64_t p, double margin):
     """Hinge losses of rows."""
     cdef Instr I
-    cdef Tensor loss, z = whole(x)
-    if x.bits & B_DUAL:
+    cdef Tensor loss, z, at
+    if (x.bits | target.bits) & B_DUAL:
         return lift(OP_multi_margin_rows, (x, target, p, margin))
+    z, at = whole(x), whole(target)
     loss = fresh(x.code, 1, x.dims)
     start(&I, K_multi_margin, OP_multi_margin_rows, x.code, 1, 3)
     set_operand(&I.arg[0], loss)
     set_operand(&I.arg[1], z)
-    target = whole(target)
-    set_operand(&I.arg[2], target)
+    set_operand(&I.arg[2], at)
     set_margin(&I, x, p, margin)
     execute(&I)
     if must_record(x):

@@ -1,6 +1,6 @@
 # Floor 1, room "middle": functions whose usual arguments have a shorter way than all: the error function's inverse, of double,
-# and complement.  A vector with an argument elsewhere goes both ways, each element by its own value.  What may be changed, and how
-# the comments' times are meant, is said in room "vectors".
+# and complement.  A vector with an argument elsewhere goes both ways, each element by its own value.  What may be changed, and
+# how the comments' times are meant, is said in room "vectors".
 
 cdef extern from *:
     """

@@ -9,6 +9,8 @@ cdef enum:
     SORT_BUCKETS = 2048
     SORT_UNITS = 256
     SP_WORDS = 2304
+    SORT_COLUMNS = 16
+    SORT_TALL = 1024            # columns up to so long need not be turned into rows before
 
 
 cdef int sort_step(Instr* I, int kernel, int64_t n, double cost) except -1:
@@ -63,12 +65,17 @@ def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descend
 
     missing: one rank with its position, and of a row that has NaN its first NaN; for rows up to SORT_ROW.
     """
-    cdef Instr I
     if BATCHING and is_batched(input):
         ys = sorted_part(input.dual.primal, first, last, descending, positions, missing)
         return tuple([None if y is None else make_batched(y, input.dual.level) for y in ys])
-    cdef Tensor x = detached(input), values, indices = None
-    cdef int64_t n = x.dims[x.nd - 1], rows = x.n // n if n else 0, r
+    return sorted_ranks(detached(input), input.nd - 1, first, last, descending, positions, missing)
+
+
+cdef tuple sorted_ranks(Tensor x, int d, int64_t first, int64_t last, bint descending, bint positions, bint missing):
+    """The same along dimension d: the last one, or one of up to SORT_TALL values."""
+    cdef Instr I
+    cdef Tensor values, indices = None
+    cdef int64_t n = x.dims[d], rows = x.n // n if n else 0, r, inner = shape_product(x.nd - d - 1, x.dims + d + 1)
     cdef int64_t dims[MAXDIM]
     cdef int code = x.code
     if code == DT_F16 or code == DT_BF16:
@@ -77,7 +84,7 @@ def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descend
         x = copied(x, DT_I32)
     x = whole(x)
     memcpy(dims, x.dims, x.nd * sizeof(int64_t))
-    dims[x.nd - 1] = last - first
+    dims[d] = last - first
     values = fresh(x.code, x.nd, dims)
     if positions:
         indices = fresh(DT_I64, x.nd, dims)
@@ -94,13 +101,16 @@ def sorted_part(Tensor input not None, int64_t first, int64_t last, bint descend
             set_operand(&I.arg[1], indices)
         set_operand(&I.arg[2], x)
         I.shape[1] = n
+        I.shape[2] = inner
         I.c[0].i = first
         I.c[1].i = last
         I.c[2].i = -1 if descending else 0
         I.c[3].i = missing
+        I.c[4].i = SORT_COLUMNS * 8 * (n + 2 * (last - first)) if inner > 1 else 0
         I.n = rows
         I.cost = 10.0 + 5.0 * n if n <= 128 else 1.0 * n if last <= 16 and first == 0 else 10.0 * n
         I.workspace = 8192 if n <= 128 or (first == 0 and 1 < last <= 16 and positions) else (2 * n + 2) * 16
+        I.workspace += I.c[4].i
         execute(&I)
     return values if values.code == code else copied(values, code), indices
 
@@ -118,14 +128,18 @@ def sorted_along(Tensor input not None, int64_t dim, int64_t first, int64_t last
     cdef int d = wrap_dim("sort", dim, x.nd)
     if x.nd == 0:
         return c_clone(input), zeros((), dtype=int64)
-    if d != x.nd - 1:
+    cdef bint turned = d != x.nd - 1 and x.dims[d] > SORT_TALL
+    if turned:
         x = c_transpose(x, d, x.nd - 1)
-    values, indices = sorted_part(x, first, last, descending, True, missing)
-    if d != x.nd - 1:
+    if x.bits & B_DUAL:
+        values, indices = sorted_part(x, first, last, descending, True, missing)
+    else:
+        values, indices = sorted_ranks(x, x.nd - 1 if turned else d, first, last, descending, True, missing)
+    if turned:
         indices = whole(c_transpose(indices, d, x.nd - 1))
     if must_record(input) or input.bits & B_DUAL:
         return c_gather(input, d, indices), indices
-    if d != x.nd - 1:
+    if turned:
         values = whole(c_transpose(values, d, x.nd - 1))
     return values, indices
 
@@ -234,6 +248,22 @@ def search_sorted(Tensor edges not None, Tensor values not None, bint right):
     I.cost = 10.0
     execute(&I)
     return y
+
+
+def found_in(edges, values, bint right):
+    """search_sorted where its arguments are tensors that fit each other, else None."""
+    cdef Tensor e, v
+    cdef int d
+    if not isinstance(edges, Tensor) or not isinstance(values, Tensor):
+        return None
+    e = edges
+    v = values
+    if e.nd == 0 or e.code != v.code or (e.nd > 1 and e.nd != v.nd):
+        return None
+    for d in range(e.nd - 1):
+        if e.dims[d] != v.dims[d]:
+            return None
+    return search_sorted(e, v, right)
 
 
 def running_extreme(Tensor input not None, int64_t dim, bint largest):

@@ -297,3 +297,53 @@ def test_equal_values():
             assert not fastbp.equal(x, fastbp.tensor(b))
     z = fastbp.zeros(3)
     assert fastbp.equal(z, -z) and not fastbp.equal(z / z, z / z) and not fastbp.equal(z, fastbp.zeros(4))
+
+
+# ---- indices that are looked at when they are used -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [700, -701, 2 ** 62])
+@pytest.mark.parametrize("at", [0, 63, 64, 699])
+def test_an_index_outside_is_named_wherever_it_is(at, bad):
+    index = fastbp.arange(700)
+    index[at] = bad
+    x, wide = fastbp.ones(700), fastbp.ones(700, 3)
+    many = index.expand(40, 700).contiguous()
+    tall = fastbp.ones(700, 40)
+    calls = [lambda: x.gather(0, index), lambda: x.scatter(0, index, x), lambda: x.scatter_add(0, index, x),
+             lambda: x.index_select(0, index), lambda: wide.index_select(0, index), lambda: x[index], lambda: wide[index],
+             lambda: fastbp.nn.functional.embedding(index, wide), lambda: fastbp.ones(700, 0)[index],
+             lambda: fastbp.ones(40, 700).index_select(1, index), lambda: fastbp.ones(40, 700).gather(1, many),
+             lambda: tall.gather(0, many.t()), lambda: tall.scatter(0, many.t(), tall),
+             lambda: tall.scatter_add(0, many.t(), tall),
+             lambda: fastbp.ones(40, 700).scatter_add(1, many, fastbp.ones(40, 700))]
+    for call in calls:
+        with pytest.raises(IndexError, match=rf"index {bad} \(element .* out of range for a dimension of size 700"):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, np.float16])
+@pytest.mark.parametrize("shape", [(1000,), (30, 1000), (700, 10), (3, 50, 130), (5, 1)])
+def test_gathered_and_scattered(shape, dtype):
+    """Against NumPy, along each dimension, with negative indices, a base that is written over and one that stays."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 100, shape).astype(dtype)
+    for dim, n in enumerate(shape):
+        index = rng.integers(-n, n, shape)
+        places = [np.arange(k).reshape(tuple(-1 if e == d else 1 for e in range(len(shape)))) for d, k in enumerate(shape)]
+        places[dim] = index
+        src = rng.integers(0, 100, shape).astype(dtype)
+        tx, ti, ts = (fastbp.from_numpy(a) for a in (x, index, src))
+        np.testing.assert_array_equal(tx.gather(dim, ti).numpy(), x[tuple(places)])
+        added = x.astype(np.float64 if dtype != np.uint8 else np.uint8)
+        np.add.at(added, tuple(places), src)
+        if dtype not in (np.uint8, np.float16):
+            np.testing.assert_array_equal(tx.scatter_add(dim, ti, ts).numpy(), added)
+        line = np.arange(n).reshape(tuple(-1 if e == dim else 1 for e in range(len(shape))))
+        once = rng.permuted(np.broadcast_to(line, shape), axis=dim)
+        want = x.copy()
+        np.put_along_axis(want, once, src, dim)
+        np.testing.assert_array_equal(tx.scatter(dim, fastbp.from_numpy(np.ascontiguousarray(once)), ts).numpy(), want)
+        np.testing.assert_array_equal(tx.numpy(), x)
+        rows = rng.integers(-n, n, 333)
+        np.testing.assert_array_equal(tx.index_select(dim, fastbp.from_numpy(rows)).numpy(), np.take(x, rows % n, dim))

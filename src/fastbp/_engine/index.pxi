@@ -34,13 +34,33 @@ cdef Tensor positions(str op, Tensor index, int64_t size):
     return t
 
 
+cdef Tensor places(str op, Tensor index, int64_t size):
+    """The same for a kernel that looks at what it uses (run_checked): not looked at yet."""
+    cdef Tensor t
+    if WATCH or BATCHING or CATEGORY[index.code] != 1:
+        return positions(op, index, size)
+    t = detached(index)
+    return t if t.code == DT_I64 and t.bits & B_CONTIGUOUS else copied(t, DT_I64)
+
+
+cdef int run_checked(Instr* I, str op, Tensor index, int64_t size) except -1:
+    """Runs a kernel that looks at its indices; names the first that lies outside."""
+    try:
+        execute(I)
+    except IndexError:
+        positions(op, index, size)
+        raise
+    return 0
+
+
 cdef inline Tensor whole(Tensor x):
     """x contiguous, off the tape."""
     return detached(x) if x.bits & B_CONTIGUOUS else copied(x, x.code)
 
 
-cdef Tensor take_rows(int op, Tensor x, Tensor index, int64_t outer, int64_t rows, int64_t inner, int nd, const int64_t* dims):
-    """Kernel take: x [outer, rows, inner] at index [m] -> [outer, m, inner], in shape dims."""
+cdef Tensor take_rows(int op, str name, Tensor x, Tensor index, int64_t outer, int64_t rows, int64_t inner, int nd,
+                      const int64_t* dims):
+    """Kernel take: x [outer, rows, inner] at index [m] (of `places`) -> [outer, m, inner], in shape dims."""
     cdef Tensor y = fresh(x.code, nd, dims)
     cdef Instr I
     start(&I, K_take, op, x.code, 1, 3)
@@ -54,7 +74,9 @@ cdef Tensor take_rows(int op, Tensor x, Tensor index, int64_t outer, int64_t row
     I.n = outer * index.n
     I.cost = 3.0 + 0.1 * inner * ITEM[x.code]
     if y.n:
-        execute(&I)
+        run_checked(&I, name, index, rows)
+    else:
+        positions(name, index, rows)
     return y
 
 
@@ -92,10 +114,10 @@ cdef Tensor c_index_select(Tensor x, int64_t dim, Tensor index):
         return c_index_select(c_reshape(x, (1,)), 0, index).reshape(())
     if (x.bits | index.bits) & B_DUAL:
         return lift(OP_index_select, (x, d, index))
-    at = positions("index_select", index, x.dims[d])
+    at = places("index_select", index, x.dims[d])
     memcpy(dims, x.dims, x.nd * sizeof(int64_t))
     dims[d] = at.n
-    y = take_rows(OP_index_select, whole(x), at, shape_product(d, x.dims), x.dims[d],
+    y = take_rows(OP_index_select, "index_select", whole(x), at, shape_product(d, x.dims), x.dims[d],
                   shape_product(x.nd - d - 1, x.dims + d + 1), x.nd, dims)
     if must_record(x):
         record_rule(OP_index_select, y, (x, d, at))
@@ -182,10 +204,14 @@ cdef int check_gather(str op, Tensor x, int dim, Tensor index) except -1:
     return 0
 
 
-cdef int run_gather(int kernel, int op, Tensor first, Tensor second, Tensor third, Tensor x, Tensor index, int dim) except -1:
-    """gather: (y; x, index); scatter: (x; index, source).  All contiguous; x [outer, n, inner], index [outer, m, inner]."""
+cdef int run_gather(int kernel, int op, str name, Tensor first, Tensor second, Tensor third, Tensor base, Tensor x, Tensor index,
+                    int dim) except -1:
+    """gather: (y; x, index); scatter: (x; index, source, and what stands in x before, or None where it does already).  All
+    contiguous; x [outer, n, inner], index [outer, m, inner], of `places`."""
     cdef Instr I
-    start(&I, kernel, op, first.code, 1, 3)
+    start(&I, kernel, op, first.code, 1, 3 if base is None else 4)
+    if base is not None:
+        set_operand(&I.arg[3], base)
     set_operand(&I.arg[0], first)
     set_operand(&I.arg[1], second)
     set_operand(&I.arg[2], third)
@@ -200,7 +226,7 @@ cdef int run_gather(int kernel, int op, Tensor first, Tensor second, Tensor thir
         I.n = I.shape[0] * I.shape[2]
         I.cost = 3.0 * I.shape[3]
     if index.n:
-        execute(&I)
+        run_checked(&I, name, index, x.dims[dim])
     return 0
 
 
@@ -218,10 +244,10 @@ cdef Tensor c_gather(Tensor x, int64_t dim, Tensor index):
     if x.nd == 0 or index.nd == 0:
         y = c_index_select(c_reshape(x, (-1,)), 0, c_reshape(index, (-1,)))
         return c_reshape(y, tuple_of(index.nd, index.dims))
-    at = positions("gather", index, x.dims[d])
+    at = places("gather", index, x.dims[d])
     source = whole(fitted(detached(x), at, d))
     y = fresh(x.code, at.nd, at.dims)
-    run_gather(K_gather, OP_gather, y, source, at, source, at, d)
+    run_gather(K_gather, OP_gather, "gather", y, source, at, None, source, at, d)
     if must_record(x):
         record_rule(OP_gather, y, (x, d, at))
     return y
@@ -247,7 +273,8 @@ cdef Tensor scattered(int kernel, int op, Tensor x, int d, Tensor index, Tensor 
     cdef bint smaller = False
     if index.n == 0:
         return copied(x, x.code)
-    at = positions(op_name(op), index, x.dims[d] if x.nd else 1)
+    name = op_name(op)
+    at = places(name, index, x.dims[d] if x.nd else 1)
     if (src.nd or 1) != (index.nd or 1):
         raise ShapeError(f"{op_name(op)}: src {describe(src)} must have as many dimensions as index {describe(index)}.")
     if index.nd == 0 or src.nd == 0 or x.nd == 0:      # a 0-d tensor counts as a vector of one element
@@ -263,18 +290,22 @@ cdef Tensor scattered(int kernel, int op, Tensor x, int d, Tensor index, Tensor 
         raise DTypeError(f"{op_name(op)}: src {describe(src)} must have the dtype of {describe(x)}.")
     if kernel == K_scatter_add and COMPUTE[x.code] != x.code:
         return copied(scattered(kernel, op, copied(x, COMPUTE[x.code]), d, index, copied(src, COMPUTE[x.code])), x.code)
-    y = copied(x, x.code)
     source = detached(src)
     for k in range(x.nd):
         if source.dims[k] != index.dims[k]:
             source = detached(narrowed(source, k, 0, index.dims[k], 1))
     source = whole(source)
+    if not smaller and not WATCH and x.bits & B_CONTIGUOUS:
+        y = fresh_like(x)
+        run_gather(kernel, op, name, y, at, source, detached(x), y, at, d)
+        return y
+    y = copied(x, x.code)
     if not smaller:
-        run_gather(kernel, op, y, at, source, y, at, d)
+        run_gather(kernel, op, name, y, at, source, None, y, at, d)
         return y
     part = detached(fitted(detached(y), at, d))
     inner = copied(part, part.code)
-    run_gather(kernel, op, inner, at, source, inner, at, d)
+    run_gather(kernel, op, name, inner, at, source, None, inner, at, d)
     run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, COMPUTE[x.code], part, (inner,), (), 0)
     return y
 
@@ -382,10 +413,11 @@ cdef Tensor c_take_flat(Tensor x, Tensor index, int lead):
         raise ShapeError(f"indexing: more than {MAXDIM} dimensions are not supported.")
     if (x.bits | index.bits) & B_DUAL:
         return lift(OP_take_flat, (x, index, lead))
-    at = positions("indexing", index, rows)
+    at = places("indexing", index, rows)
     memcpy(dims, index.dims, index.nd * sizeof(int64_t))
     memcpy(dims + index.nd, x.dims + lead, (x.nd - lead) * sizeof(int64_t))
-    y = take_rows(OP_take_flat, whole(x), at, 1, rows, shape_product(x.nd - lead, x.dims + lead), index.nd + x.nd - lead, dims)
+    y = take_rows(OP_take_flat, "indexing", whole(x), at, 1, rows, shape_product(x.nd - lead, x.dims + lead),
+                  index.nd + x.nd - lead, dims)
     if must_record(x):
         record_rule(OP_take_flat, y, (x, at, lead))
     return y
@@ -431,10 +463,10 @@ cdef Tensor lookup(int op, Tensor index, Tensor weight, object padding_idx):
         raise ShapeError(f"embedding: weight {describe(weight)} must have two dimensions (num_embeddings, embedding_dim).")
     if (weight.bits | index.bits) & B_DUAL:
         return lift(op, (index, weight, padding_idx))
-    at = positions("embedding", index, weight.dims[0])
+    at = places("embedding", index, weight.dims[0])
     memcpy(dims, at.dims, at.nd * sizeof(int64_t))
     dims[at.nd] = weight.dims[1]
-    y = take_rows(op, whole(weight), at, 1, weight.dims[0], weight.dims[1], at.nd + 1, dims)
+    y = take_rows(op, "embedding", whole(weight), at, 1, weight.dims[0], weight.dims[1], at.nd + 1, dims)
     if must_record(weight):
         record_rule(op, y, (at, weight, padding_idx))
     return y

@@ -14,8 +14,7 @@ cdef extern from *:
     #if defined(__AVX512F__) || defined(__AVX2__)
     #include <immintrin.h>
     #endif
-    /* Vectors of the width of the instruction set.  MM_MR rows by two vectors is the largest tile that the
-       registers hold
+    /* Vectors of the width of the instruction set.  MM_MR rows by two vectors is the largest tile that the registers hold
        (14 x 2 of 32, 6 x 2 of 16); a compiler without vector types gets vectors of one lane. */
     #if defined(__GNUC__) && !defined(FASTBP_NO_VECTORS)
       #if defined(__AVX512F__)
@@ -522,8 +521,7 @@ cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, c
 
 
 # The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11
-# and 13
-# rows do not exist.
+# and 13 rows do not exist.
 cdef inline int mm_next_rows(int64_t left, int most) noexcept nogil:
     if left >= 2 * most:
         return most
@@ -533,8 +531,7 @@ cdef inline int mm_next_rows(int64_t left, int most) noexcept nogil:
     return <int>left if left <= 8 or not left & 1 else <int>((left + 1) >> 1)
 
 
-# The columns of the next tiles and how many such tiles follow each other; never less than a vector unless there are no
-# more.
+# The columns of the next tiles and how many such tiles follow each other; never less than a vector unless there are no more.
 cdef inline int mm_next_cols(int64_t left, int64_t width, int64_t* count) noexcept nogil:
     count[0] = 1
     if left >= 3 * width:

@@ -784,3 +784,64 @@ def test_tensors_of_one_element_in_lists_are_numbers():
     assert fastbp.tensor([fastbp.tensor(4)]).dtype == fastbp.int64
     with pytest.raises(ValueError, match="rectangular"):
         fastbp.tensor([[one, one], two])
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 2, 1), (2, 0, 1), (2, 1, 0)])
+def test_results_lie_as_their_operands(order):
+    """As in PyTorch: a pointwise result lies in memory as the first operand of its shape, where that has no gaps."""
+    rng = np.random.default_rng(0)
+    shape = (5, 70, 3)[:len(order)]
+    x, y = (fastbp.tensor(rng.uniform(0.5, 1.5, shape)).requires_grad_() for _ in range(2))
+    row = fastbp.tensor(rng.uniform(0.5, 1.5, [shape[d] for d in order][-1:]))
+    functions = [lambda a, b: a + b, lambda a, b: a * b, lambda a, b: fastbp.exp(a), lambda a, b: fastbp.tanh(a) * b + 1.0,
+                 lambda a, b: a ** 2.5 / (b - 3), lambda a, b: fastbp.where(a > b, a, b), lambda a, b: a * row + b,
+                 lambda a, b: row * a, lambda a, b: fastbp.sqrt(a)]
+    for f in functions:
+        turned = f(x.permute(order), y.permute(order))
+        plain = f(x.permute(order).contiguous(), y.permute(order).contiguous())
+        assert turned.stride() == x.permute(order).stride() and not turned.is_contiguous()
+        assert turned.tolist() == plain.tolist()
+        weights = fastbp.tensor(rng.standard_normal(turned.shape))
+        for v in (weights, weights.permute([order.index(d) for d in range(len(order))]).contiguous().permute(order)):
+            got, want = (fastbp.autograd.grad(z, (x, y), v, allow_unused=True, create_graph=True) for z in (turned, plain))
+            assert all((a is None and b is None) or a.tolist() == b.tolist() for a, b in zip(got, want, strict=True))
+            twice = [fastbp.autograd.grad(g[0].sum(), x, allow_unused=True, retain_graph=True)[0] if g[0].requires_grad else None
+                     for g in (got, want)]
+            assert twice == [None, None] or np.allclose(twice[0].numpy(), twice[1].numpy(), rtol=1e-13, atol=0)
+        with fastbp.no_grad():
+            assert (f(x.permute(order), y.permute(order)) > 1).stride() == turned.stride()
+    # gaps, a first operand in C order, operands that are spread: C order
+    assert (x[::2].permute(order) + 1.0).is_contiguous() and (row.expand(turned.shape) * 2.0).is_contiguous()
+    assert (x.permute(order).contiguous() + y.permute(order)).is_contiguous()
+    t = x.detach().clone()
+    t.permute(order).add_(y.detach().permute(order))
+    assert t.tolist() == (x + y).tolist()
+
+
+def test_writes_into_turned_results():
+    """What lies turned, a pointwise result of turned operands, takes writes through views on the tape as others do."""
+    rng = np.random.default_rng(1)
+    x, w = (fastbp.tensor(rng.uniform(0.5, 1.5, s)).requires_grad_() for s in ((4, 5, 3), (5,)))
+    v = fastbp.tensor(rng.standard_normal((3, 5, 4)))
+
+    def writes(y):
+        row = y[1]
+        y[:, :, 2] = w
+        y[0].mul_(y[2].detach())
+        y.permute(2, 0, 1)[3, 1] = w * w
+        row[2].sin_()
+        y.diagonal(0, 0, 1).mul_(3.0)
+        return (y * y + row.sum() + y[2].sum(0)) * 0.5
+
+    def results(contiguous):
+        y = x.permute(2, 1, 0) * 2.0
+        assert not y.is_contiguous()
+        y = writes(y.contiguous() if contiguous else y)
+        first = fastbp.autograd.grad(y, (x, w), v, create_graph=True)
+        second = fastbp.autograd.grad(first[0].square().sum() + first[1].sum(), (x, w), retain_graph=True)
+        return [y, *first, *second]
+
+    for got, want in zip(results(False), results(True), strict=True):
+        assert np.allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-13, atol=1e-13)
+    strided = fastbp.autograd.grad((x.permute(2, 1, 0) * 2.0).as_strided((2, 3), (1, 4), 1).sum(), x)[0]
+    assert strided.sum().item() == 12.0 and strided.count_nonzero().item() == 6

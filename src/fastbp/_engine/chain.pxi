@@ -27,7 +27,7 @@ cdef object pointwise_backward(Node n, Tensor v, int i):
     elif GRAD_MODE or v.bits & B_DUAL or (LEVEL and n.more.dual is not None):
         g = pointwise_rule(n, v, i)
     else:
-        g = fresh(v.code, v.nd, v.dims)
+        g = fresh_as(v.code, v.nd, v.dims, v)
         kept = [] if has_packed(n) else None
         pointwise_strip(&I, n, n.op, v, g, i, 0, kept)
         if not all_flat(&I, n, v):
@@ -58,7 +58,7 @@ cdef bint is_bare(More m) noexcept:
 
 cdef Tensor square_backward(Node n, Tensor v):
     """2 v x for the node of x * x."""
-    cdef Tensor g = fresh(v.code, v.nd, v.dims)
+    cdef Tensor g = fresh_as(v.code, v.nd, v.dims, v)
     cdef Instr I
     pointwise_strip(&I, n, OP_square, v, g, 0, 0, None)
     finish_pointwise(&I)
@@ -73,6 +73,7 @@ cdef int pointwise_strip(Instr* I, Node n, int op, Tensor v, Tensor g, int i, in
     """
     cdef OpInfo* o = &OPS[op]
     cdef int strip = o.partial[i], k = 2, j = 0, d
+    cdef int64_t far
     cdef Tensor y
     start(I, K_pointwise, op, n.compute, 1, 2)
     I.strip = K.strip[strip][n.compute]
@@ -110,8 +111,10 @@ cdef int pointwise_strip(Instr* I, Node n, int op, Tensor v, Tensor g, int i, in
             I.arg[k].dtype = n.code
             for d in range(lead):
                 I.arg[k].stride[d] = 0
-            for d in range(lead, v.nd):
-                I.arg[k].stride[d] = g.steps[d] if n.result_steps == NULL else n.result_steps[d - lead]
+            far = 1
+            for d in range(v.nd - 1, lead - 1, -1):
+                I.arg[k].stride[d] = far if n.result_steps == NULL else n.result_steps[d - lead]
+                far *= v.dims[d]
         k += 1
     I.narg = k
     if n.more.extra is not None:

@@ -125,7 +125,7 @@ cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
         if ma != mb and ma != 1 and mb != 1:
             fail_broadcast(o.code, (a, b), d - nd)
         dims[d] = ma if mb == 1 else mb
-    y = fresh(a.code, nd, dims)
+    y = fresh_as(a.code, nd, dims, a if spans(a, nd, dims) else b)
     start(&I, K_pointwise, o.code, a.code, 1, 3)
     I.strip = K.strip[o.strip][a.code]
     I.cost = o.cost
@@ -323,52 +323,6 @@ cdef void broadcast_operand(Operand* o, Tensor t, int nd, const int64_t* dims) n
         o.stride[d] = 0 if k < 0 or t.dims[k] == 1 else t.steps[k]
 
 
-cdef void collapse(Instr* I) noexcept:
-    """Merge dimensions that every operand walks through in one stride; drop those of size 1."""
-    cdef int d, k, out = 0
-    cdef bint merge
-    for d in range(I.ndim):
-        if I.shape[d] == 1:
-            continue
-        merge = out > 0
-        for k in range(I.narg):
-            if merge and I.arg[k].stride[out - 1] != I.arg[k].stride[d] * I.shape[d]:
-                merge = False
-        if merge:
-            I.shape[out - 1] *= I.shape[d]
-            for k in range(I.narg):
-                I.arg[k].stride[out - 1] = I.arg[k].stride[d]
-        else:
-            I.shape[out] = I.shape[d]
-            for k in range(I.narg):
-                I.arg[k].stride[out] = I.arg[k].stride[d]
-            out += 1
-    if out == 0:
-        I.shape[0] = 1
-        for k in range(I.narg):
-            I.arg[k].stride[0] = 0 if I.arg[k].owner == NULL else 1
-        out = 1
-    I.ndim = out
-
-
-cdef inline void finish_pointwise(Instr* I) noexcept:
-    """After all operands are set against I.shape: collapse, and see whether the strip can run over everything."""
-    cdef int k, d
-    cdef bint flat
-    I.n = 1
-    for d in range(I.ndim):
-        I.n *= I.shape[d]
-    collapse(I)
-    flat = I.ndim == 1
-    for k in range(I.narg):
-        if I.arg[k].dtype != I.dtype or I.arg[k].stride[0] != 1 or I.arg[k].owner == NULL:
-            flat = False
-    if flat:
-        I.flags |= F_FLAT
-    I.grain = BLOCK
-    I.workspace = I.narg * BLOCK * 8
-
-
 cdef int run_pointwise(int op, int strip, double cost, int compute, Tensor y, tuple xs, tuple consts, int flags) except -1:
     """y (+)= f(xs), with broadcasting, conversion and any strides."""
     cdef Instr I
@@ -447,7 +401,11 @@ cdef object pointwise_general(int op, tuple xs, tuple consts):
         xs = tuple([wrapped_to(x, code) for x in xs])
     broadcast_shape(op, xs, &p)
     compute = COMPUTE[code]
-    y = fresh(DT_BOOL if o.result == R_BOOL else code, p.nd, p.dims)
+    t = None                # the first that has the result's shape says how it lies, as in PyTorch
+    for x in xs:
+        if t is None and isinstance(x, Tensor) and spans(<Tensor>x, p.nd, p.dims):
+            t = x
+    y = fresh_as(DT_BOOL if o.result == R_BOOL else code, p.nd, p.dims, t)
     run_pointwise(op, o.strip, o.cost, compute, y, xs, consts, 0)
     if GRAD_MODE and o.result == R_SAME and CATEGORY[code] == 2:
         record_pointwise(op, compute, y, xs, consts, None, None)
@@ -514,11 +472,6 @@ cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts
         k += 1
     if need & 128:
         save_result(n, y)
-        if not y.bits & B_CONTIGUOUS:       # an in-place result keeps its tensor's strides
-            n.result_steps = <int64_t*>PyMem_Malloc(MAXDIM * sizeof(int64_t))
-            if n.result_steps == NULL:
-                raise MemoryError()
-            memcpy(n.result_steps, y.steps, y.nd * sizeof(int64_t))
     if consts:
         more_of(n).extra = consts
     if shapes:                              # what un-broadcasting and dtype conversion of the gradients need
@@ -648,8 +601,8 @@ cdef int check_rebase(str op, Tensor t) except -1:
         if t.bits & B_LOOSE:
             raise GraphError(f"{op}: {describe(t)} is a view made under no_grad(), and is written on the tape: its base would "
                              f"not learn of it. Make the view outside no_grad(), or write under no_grad().")
-    elif not t.base.bits & B_CONTIGUOUS:
-        raise GraphError(f"{op}: {describe(t)} is a view of a tensor that is not contiguous, and is written on the tape. "
+    elif not t.base.bits & B_CONTIGUOUS and not dense(t.base):
+        raise GraphError(f"{op}: {describe(t)} is a view of a tensor that has gaps, and is written on the tape. "
                          f"clone() the base first.")
     return 0
 
@@ -666,7 +619,7 @@ cdef rebase(Tensor t, Node n):
     set_edge(b, 0, base)
     Py_INCREF(n)
     b.at[1].edge = <PyObject*>n
-    strided_aux(b, base, t.nd, t.dims, t.steps, (t.ptr - base.ptr) // ITEM[t.code])
+    strided_aux(b, base, t.nd, t.dims, t.steps, (t.ptr - base.ptr) // ITEM[t.code], False)
     attach(base, b)
     base.slot = 0
     node_of(t)              # t is now a view of the new base

@@ -31,6 +31,37 @@ cdef Tensor fresh(int code, int nd, const int64_t* dims):
     return t
 
 
+cdef inline bint spans(Tensor x, int nd, const int64_t* dims) noexcept:
+    """Whether x has a shape."""
+    return x.nd == nd and memcmp(x.dims, dims, nd * sizeof(int64_t)) == 0
+
+
+cdef bint dense(Tensor x) noexcept:
+    """Whether x lies without gaps, its dimensions in some order."""
+    cdef int64_t n = 1
+    cdef int left = 0, d
+    for d in range(x.nd):
+        left |= (x.dims[d] > 1) << d
+    while left:
+        for d in range(x.nd):
+            if left >> d & 1 and x.steps[d] == n:
+                break
+        else:
+            return False
+        n *= x.dims[d]
+        left &= ~(1 << d)
+    return n == x.n
+
+
+cdef Tensor fresh_as(int code, int nd, const int64_t* dims, Tensor x):
+    """A new tensor that lies as x does, if that has its shape and is dense; else in C order."""
+    cdef Tensor t = fresh(code, nd, dims)
+    if x is not None and not x.bits & B_CONTIGUOUS and spans(x, nd, dims) and dense(x):
+        memcpy(t.steps, x.steps, nd * sizeof(int64_t))
+        t.bits = 0
+    return t
+
+
 cdef inline Tensor fresh_like(Tensor x):
     return fresh(x.code, x.nd, x.dims)
 
@@ -216,7 +247,7 @@ cdef Node node_of(Tensor t):
         Py_INCREF(t.base.node)
         n.at[0].edge = <PyObject*>t.base.node
         n.at[0].slot = t.base.slot
-        strided_aux(n, t.base, t.nd, t.dims, t.steps, (t.ptr - t.base.ptr) // ITEM[t.code])
+        strided_aux(n, t.base, t.nd, t.dims, t.steps, (t.ptr - t.base.ptr) // ITEM[t.code], False)
         t.node = n
         t.slot = 0
         t.bits |= B_GRAD

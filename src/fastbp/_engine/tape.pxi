@@ -95,7 +95,7 @@ cdef class Node:
     cdef Storage* result                # saved result: its storage, not a Tensor (that would be a cycle)
     cdef char* result_ptr
     cdef int64_t* aux                   # dimensions that a shape rule needs: `small`, or from PyMem
-    cdef int64_t* result_steps          # strides of a saved result that was written in place into a strided tensor
+    cdef int64_t* result_steps          # strides of a saved result that does not lie in C order
     cdef uint32_t result_version
     cdef Const k                        # a constant of the operation
     cdef int64_t small[SMALL]
@@ -648,6 +648,11 @@ cdef inline int save_result(Node n, Tensor y) except -1:
     n.result_ptr = y.ptr
     y.st.refs += 1
     n.result_version = y.st.version
+    if not y.bits & B_CONTIGUOUS:
+        n.result_steps = <int64_t*>PyMem_Malloc(MAXDIM * sizeof(int64_t))
+        if n.result_steps == NULL:
+            raise MemoryError()
+        memcpy(n.result_steps, y.steps, y.nd * sizeof(int64_t))
     if y.nd < SMALL - 1:                # its shape, for who looks at `_saved_result`; small[0] is the caller's
         n.small[SMALL - 1] = y.nd + 1
         memcpy(n.small + 1, y.dims, y.nd * sizeof(int64_t))

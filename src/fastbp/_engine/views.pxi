@@ -311,10 +311,15 @@ cdef Tensor c_unsqueeze(Tensor x, int64_t dim):
 
 # ---- strided views --------------------------------------------------------------------------------------------------
 
-cdef int strided_aux(Node n, Tensor x, int nd, const int64_t* dims, const int64_t* steps, int64_t offset) except -1:
-    """aux of as_strided and view_write: [x.nd, nd, offset, x.dims, dims, steps]; steps are those of x laid out contiguously."""
-    cdef int64_t* a = node_aux(n, 3 + x.nd + 2 * nd)
+cdef int strided_aux(Node n, Tensor x, int nd, const int64_t* dims, const int64_t* steps, int64_t offset, bint plain) except -1:
+    """aux of as_strided and view_write: [x.nd, nd, offset, x.dims, dims, steps, x.steps], x without gaps; plain: the steps are
+    those that x and the view would have if x lay in C order."""
+    cdef int64_t* a = node_aux(n, 3 + 2 * x.nd + 2 * nd)
     cdef int d
+    if plain:
+        plain_steps(x, a + 3 + x.nd + 2 * nd)
+    else:
+        memcpy(a + 3 + x.nd + 2 * nd, x.steps, x.nd * sizeof(int64_t))
     a[0] = x.nd
     a[1] = nd
     a[2] = offset
@@ -326,13 +331,31 @@ cdef int strided_aux(Node n, Tensor x, int nd, const int64_t* dims, const int64_
     return 0
 
 
+cdef Tensor laid(int code, const int64_t* a):
+    """A new tensor that lies as x of strided_aux."""
+    cdef int nd = <int>a[0]
+    cdef Tensor t = fresh(code, nd, a + 3)
+    memcpy(t.steps, a + 3 + nd + 2 * a[1], nd * sizeof(int64_t))
+    t.bits = B_CONTIGUOUS if is_contiguous(nd, t.dims, t.steps) else 0
+    return t
+
+
+cdef Tensor lie_as(Tensor v, const int64_t* a):
+    """v, on the tape, lying as x of strided_aux."""
+    cdef Tensor t = laid(v.code, a)
+    if t.bits & B_CONTIGUOUS:
+        return v if v.bits & B_CONTIGUOUS else c_clone(v)
+    order = [d for _, d in sorted([(-t.steps[d], d) for d in range(t.nd)])]
+    return c_permute(c_clone(c_permute(v, order)), [order.index(d) for d in range(t.nd)])
+
+
 cdef Tensor strided_view(Tensor x, int nd, const int64_t* dims, const int64_t* steps, int64_t offset):
     """View at `offset` elements from x's first one, recorded."""
     cdef Tensor y = view_of(x, nd, dims, steps, x.ptr + offset * ITEM[x.code])
     cdef Node n
     if must_record(x):
         n = node_new(OP_as_strided, 1, x.code)
-        strided_aux(n, x, nd, dims, steps, offset)
+        strided_aux(n, x, nd, dims, steps, offset, False)
         set_edge(n, 0, x)
         attach(y, n)
     return y
@@ -359,8 +382,8 @@ cdef Tensor c_as_strided(Tensor x, object size, object stride, object storage_of
                          f"of {describe(x)}.")
     if x.bits & B_DUAL:
         return lift(OP_as_strided, (x, tuple_of(nd, dims), tuple_of(nd, steps), offset))
-    if must_record(x) and not x.bits & B_CONTIGUOUS:
-        raise GraphError("as_strided: only contiguous tensors can be differentiated through; call contiguous() first.")
+    if must_record(x) and not x.bits & B_CONTIGUOUS and not dense(x):
+        raise GraphError("as_strided: only tensors without gaps can be differentiated through; call contiguous() first.")
     return strided_view(x, nd, dims, steps, offset - first)
 
 
@@ -374,7 +397,8 @@ cdef Tensor strided_add(Tensor v, int64_t* a, bint dual):
     cdef int xnd = <int>a[0], nd = <int>a[1]
     if v.bits & B_GRAD and GRAD_MODE or v.bits & B_DUAL or may_overlap(nd, a + 3 + xnd, a + 3 + xnd + nd):
         return lift_strided_add(v, a)
-    g = zeros_of(v.code, xnd, a + 3)
+    g = laid(v.code, a)
+    zero_out(g)
     place = view_of(g, nd, a + 3 + xnd, a + 3 + xnd + nd, g.ptr + a[2] * ITEM[g.code])
     add_into(place, v)
     return g
@@ -407,8 +431,10 @@ cdef Tensor lift_strided_add(Tensor v, int64_t* a):
     cdef int xnd = <int>a[0], nd = <int>a[1]
     cdef Tensor flat = arange_of(shape_product(xnd, a + 3))
     cdef Tensor at = detached(strided_view(flat, nd, a + 3 + xnd, a + 3 + xnd + nd, a[2]))
-    return c_reshape(c_index_add(zeros_of(v.code, 1, &flat.n), 0, c_reshape(at, (-1,)), c_reshape(v, (-1,))),
-                     tuple_of(xnd, a + 3))
+    y = c_index_add(zeros_of(v.code, 1, &flat.n), 0, c_reshape(at, (-1,)), c_reshape(v, (-1,)))
+    if laid(v.code, a).bits & B_CONTIGUOUS:
+        return c_reshape(y, tuple_of(xnd, a + 3))
+    return c_as_strided(y, tuple_of(xnd, a + 3), tuple_of(xnd, a + 3 + xnd + 2 * nd), None)
 
 
 cdef int64_t shape_product(int nd, const int64_t* dims) noexcept:
@@ -425,17 +451,19 @@ cdef object bw_view_write(Node n, Tensor v, int i):
     cdef int xnd = <int>a[0], nd = <int>a[1]
     cdef Tensor g, place
     if i == 1 and v.bits & B_DUAL:          # a tangent, or the adjoints of a whole batch: by positions
-        place = arange_of(shape_product(xnd, a + 3))
+        place = lie_as(c_reshape(arange_of(shape_product(xnd, a + 3)), tuple_of(xnd, a + 3)), a)
         place = detached(c_clone(strided_view(place, nd, a + 3 + xnd, a + 3 + xnd + nd, a[2])))
         return (<object>c_reshape(v, (-1,)))[place]
-    v = v if v.bits & B_CONTIGUOUS else c_clone(v)
     if i == 1:
+        v = lie_as(v, a)
         return c_clone(strided_view(v, nd, a + 3 + xnd, a + 3 + xnd + nd, a[2]))
     if v.bits & B_GRAD and GRAD_MODE or v.bits & B_DUAL:
-        mask = ones_of(v.code, xnd, a + 3)
+        mask = laid(v.code, a)
+        fill_tensor(mask, 1)
         fill_tensor(view_of(mask, nd, a + 3 + xnd, a + 3 + xnd + nd, (<Tensor>mask).ptr + a[2] * ITEM[v.code]), 0)
         return binary(OP_mul, v, mask)
-    g = detached(c_clone(v))
+    g = laid(v.code, a)
+    copy_into(g, v)
     fill_tensor(view_of(g, nd, a + 3 + xnd, a + 3 + xnd + nd, g.ptr + a[2] * ITEM[g.code]), 0)
     return g
 
@@ -449,7 +477,7 @@ cdef Tensor combined_view(int op, Tensor x, int nd, const int64_t* dims, const i
     cdef Node n
     if must_record(x):
         n = node_new(op, 1, x.code)
-        strided_aux(n, x, nd, dims, plain, plain_offset)
+        strided_aux(n, x, nd, dims, plain, plain_offset, True)
         set_edge(n, 0, x)
         attach(y, n)
     return y

@@ -845,3 +845,22 @@ def test_writes_into_turned_results():
         assert np.allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-13, atol=1e-13)
     strided = fastbp.autograd.grad((x.permute(2, 1, 0) * 2.0).as_strided((2, 3), (1, 4), 1).sum(), x)[0]
     assert strided.sum().item() == 12.0 and strided.count_nonzero().item() == 6
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_tangents_of_strided_views_lie_as_their_tensors(turned):
+    """A tangent has memory of its own: its order and its offset are not the tensor's."""
+    x = fastbp.arange(12.0, dtype=fastbp.float64).reshape(3, 4)
+    dx = (fastbp.arange(12.0, dtype=fastbp.float64).reshape(4, 3) * 10.0).t()
+
+    def f(x):
+        y = x.t() * 2.0 if turned else x
+        return y.as_strided((2, 2), (1, 3), 1) * y.as_strided((2, 2), (3, 1), 2)
+
+    def of_a_part(x):
+        return x[1:].as_strided((2, 2), (1, 3), 5)
+
+    for g in (f, of_a_part):
+        want = (g(x + 1e-4 * dx.contiguous()) - g(x - 1e-4 * dx.contiguous())) / 2e-4
+        for v in (dx, dx.contiguous()):
+            assert np.allclose(fastbp.func.jvp(g, (x,), (v,))[1].numpy(), want.numpy(), rtol=1e-6)

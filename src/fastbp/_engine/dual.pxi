@@ -141,6 +141,8 @@ cdef object linear_tangent(int op, object row, tuple args, tuple primals, int le
             return None
         return c_cat([zeros_like(primal_of(x, level)) if tangent_of(x, level) is None else tangent_of(x, level) for x in args[0]],
                      args[1])
+    if op == OP_as_strided:
+        return strided_tangent(args, primals[0], level)
     names = [a.name for a in row.arguments]
     total = None
     if op == OP_matmul or op == OP_matmul_adjoint or op == OP_linear:       # linear in each argument by itself
@@ -167,6 +169,15 @@ cdef object linear_tangent(int op, object row, tuple args, tuple primals, int le
         hit = hit or t is not None
         changed[k] = zeros_like(primals[k]) if t is None else t
     return CALLS[op](*changed) if hit else None
+
+
+cdef object strided_tangent(tuple args, Tensor x, int level):
+    """A tangent may lie elsewhere in its memory than x, and in another order."""
+    cdef Tensor t = tangent_of(args[0], level)
+    if not lies(t, x.steps) and not dense(x):
+        raise GraphError("as_strided: the tangent lies in another order than the tensor, which has gaps; call contiguous() first.")
+    t = lying(t, x.steps)
+    return c_as_strided(t, args[1], args[2], args[3] - x.storage_offset() + t.storage_offset())
 
 
 cdef bint recorded(tuple args):

@@ -340,13 +340,26 @@ cdef Tensor laid(int code, const int64_t* a):
     return t
 
 
-cdef Tensor lie_as(Tensor v, const int64_t* a):
+cdef bint lies(Tensor v, const int64_t* steps) noexcept:
+    """Whether v has these strides, of dimensions that have more than one place."""
+    cdef int d
+    for d in range(v.nd):
+        if v.dims[d] > 1 and v.steps[d] != steps[d]:
+            return False
+    return True
+
+
+cdef Tensor lying(Tensor v, const int64_t* steps):
+    """v, on the tape, with these strides, those of something of its shape that has no gaps."""
+    if lies(v, steps):
+        return v
+    order = [d for _, d in sorted([(-steps[d], d) for d in range(v.nd)])]
+    return c_permute(c_clone(c_permute(v, order)), [order.index(d) for d in range(v.nd)])
+
+
+cdef inline Tensor lie_as(Tensor v, const int64_t* a):
     """v, on the tape, lying as x of strided_aux."""
-    cdef Tensor t = laid(v.code, a)
-    if t.bits & B_CONTIGUOUS:
-        return v if v.bits & B_CONTIGUOUS else c_clone(v)
-    order = [d for _, d in sorted([(-t.steps[d], d) for d in range(t.nd)])]
-    return c_permute(c_clone(c_permute(v, order)), [order.index(d) for d in range(t.nd)])
+    return lying(v, a + 3 + a[0] + 2 * a[1])
 
 
 cdef Tensor strided_view(Tensor x, int nd, const int64_t* dims, const int64_t* steps, int64_t offset):

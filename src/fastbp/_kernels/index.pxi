@@ -364,7 +364,7 @@ cdef int idx_scatter(cell* dst, const Instr* I, int64_t lo, int64_t hi) noexcept
     cdef int64_t size = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
-    cdef int64_t o, j, i, e, c, b
+    cdef int64_t o, j, i, e, c, b, seen
     cdef cell* d
     while lo < hi:
         o = lo // inner
@@ -374,12 +374,17 @@ cdef int idx_scatter(cell* dst, const Instr* I, int64_t lo, int64_t hi) noexcept
         src = <const cell*>I.arg[2].data + o * m * inner
         d = dst + o * size * inner
         idx_copy_base(I, o, j, e)
+        seen = 0
         for i in range(m):
             b = j
             while b < e:
                 c = b
                 b = min(e, b + IDX_SOME)
-                if idx_outside(idx + c, b - c, size): return ST_INDEX
+                if e - j < inner or inner > IDX_SOME:
+                    if idx_outside(idx + c, b - c, size): return ST_INDEX
+                elif i >= seen:         # some rows at once
+                    seen = min(m, i + IDX_SOME // inner)
+                    if idx_outside(idx, (seen - i) * inner, size): return ST_INDEX
                 for c in range(c, b): d[idx_from_end(idx[c], size) * inner + c] = src[c]
             idx += inner
             src += inner
@@ -400,7 +405,7 @@ cdef int idx_scatter_add(number* dst, const Instr* I, int64_t lo, int64_t hi) no
     cdef int64_t size = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
-    cdef int64_t o, j, i, e, c, b
+    cdef int64_t o, j, i, e, c, b, seen
     cdef number* d
     cdef number* q
     if inner == 1: return idx_store_rows(True, I, <const int64_t*>I.arg[1].data, m, lo, hi)
@@ -412,12 +417,17 @@ cdef int idx_scatter_add(number* dst, const Instr* I, int64_t lo, int64_t hi) no
         src = <const number*>I.arg[2].data + o * m * inner
         d = dst + o * size * inner
         idx_copy_base(I, o, j, e)
+        seen = 0
         for i in range(m):
             b = j
             while b < e:
                 c = b
                 b = min(e, b + IDX_SOME)
-                if idx_outside(idx + c, b - c, size): return ST_INDEX
+                if e - j < inner or inner > IDX_SOME:
+                    if idx_outside(idx + c, b - c, size): return ST_INDEX
+                elif i >= seen:         # some rows at once
+                    seen = min(m, i + IDX_SOME // inner)
+                    if idx_outside(idx, (seen - i) * inner, size): return ST_INDEX
                 for c in range(c, b):
                     q = d + idx_from_end(idx[c], size) * inner + c
                     q[0] = k_add(q[0], src[c])

@@ -175,7 +175,8 @@ cdef object strided_tangent(tuple args, Tensor x, int level):
     """A tangent may lie elsewhere in its memory than x, and in another order."""
     cdef Tensor t = tangent_of(args[0], level)
     if not lies(t, x.steps) and not dense(x):
-        raise GraphError("as_strided: the tangent lies in another order than the tensor, which has gaps; call contiguous() first.")
+        raise GraphError("as_strided: the tangent lies in another order than the tensor, which has gaps; call contiguous() "
+                         "first.")
     t = lying(t, x.steps)
     return c_as_strided(t, args[1], args[2], args[3] - x.storage_offset() + t.storage_offset())
 

@@ -183,6 +183,9 @@ def test_distances(rng):
     fastbp.cdist(x, x).sum().backward()
     assert np.isfinite(x.grad.numpy()).all()
     close(fastbp.cosine_similarity(t(a), t(b[:1])), (a @ b[0]) / np.linalg.norm(a, axis=1) / np.linalg.norm(b[0]))
+    for size, value in ((1e25, 0.0), (1e-15, 4e-14)):       # the norm is infinite, or less than eps: as PyTorch, no NaN
+        x = fastbp.full((1, 4), size)
+        assert fastbp.cosine_similarity(x, x).item() == pytest.approx(value)
     with pytest.raises(ValueError, match="negative"):
         fastbp.cdist(t(a), t(b), -1.0)
 

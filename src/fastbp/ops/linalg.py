@@ -752,12 +752,10 @@ def _cosine_similarity(x1, x2, dim=1, eps=1e-8):
     x1, x2 = F.broadcast_tensors(x1.to(dtype), x2.to(dtype))
     dim_of("cosine_similarity", dim, x1.ndim)
 
-    def norm(x, keepdim):   # its value is at least eps, its derivative that of the norm
-        n = _vector_norm(x, 2, dim, keepdim)
-        return F.where(n < eps, n + (eps - n).detach(), n)
-    if dtype.itemsize < 4:  # products of halves may be too large
-        return (x1 / norm(x1, True) * (x2 / norm(x2, True))).sum(dim)
-    return (x1 * x2).sum(dim) / norm(x1, False) / norm(x2, False)
+    def unit(x):            # the norm's value is at least eps, its derivative that of the norm
+        n = _vector_norm(x, 2, dim, True)
+        return x / F.where(n < eps, n + (eps - n).detach(), n)
+    return (unit(x1) * unit(x2)).sum(dim)       # products of the vectors themselves may be too large
 
 
 def _normalize(input, p=2.0, dim=1, eps=1e-12):

@@ -23,7 +23,8 @@ ctypedef fused MmUse:
 
 # g.count tiles, one below the other, of some rows by three vectors of a packed panel (MmFill: of B, packed on the way), the third
 # from o on; da apart in A, dc in C, db in the start values.  At each step of the first g.each tiles a line of g.next, g.apart
-# elements further, is fetched into L2.  (The loop over tiles is what keeps accumulators in registers: see mm_tile.)
+# elements further, is fetched into L2; tiles begin there g.ld apart.  (The loop over tiles is what keeps accumulators in
+# registers: see mm_tile.)
 cdef void mm_three(MmRegs* regs, MmHigh* rows, MmUse* use, const MmGeo* g, const void* a, const void* b, const void* start,
                    void* c) noexcept nogil:
     cdef MmRegs r
@@ -43,7 +44,7 @@ cdef void mm_three(MmRegs* regs, MmHigh* rows, MmUse* use, const MmGeo* g, const
             r.s = r.b
             if t < g.each:
                 MM_PTR(r.s, g.next)
-                r.s = r.s + t * MM_WIDTH(sizeof(r.a[0]))
+                r.s = r.s + t * g.ld
                 apart = g.apart
         for i in range(<int>sizeof(MmHigh)):
             MM_ZERO(r.c0[i])
@@ -319,6 +320,7 @@ cdef void mm_panels(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t 
                             g.next = coming
                             g.each = 3
                             g.apart = w.rsb
+                            g.ld = W
                         mm_high_tile(<int>t, n, &g, at, panel, s, to + (i + q) * w.rsc + j)
                     q += t * g.count
                 j += n

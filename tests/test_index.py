@@ -323,7 +323,7 @@ def test_an_index_outside_is_named_wherever_it_is(at, bad):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, np.float16])
-@pytest.mark.parametrize("shape", [(1000,), (30, 1000), (700, 10), (3, 50, 130), (5, 1)])
+@pytest.mark.parametrize("shape", [(1000,), (30, 1000), (700, 10), (3, 50, 130), (5, 1), (41, 3), (9, 2, 5), (3, 7, 1)])
 def test_gathered_and_scattered(shape, dtype):
     """Against NumPy, along each dimension, with negative indices, a base that is written over and one that stays."""
     rng = np.random.default_rng(3)
@@ -347,3 +347,23 @@ def test_gathered_and_scattered(shape, dtype):
         np.testing.assert_array_equal(tx.numpy(), x)
         rows = rng.integers(-n, n, 333)
         np.testing.assert_array_equal(tx.index_select(dim, fastbp.from_numpy(rows)).numpy(), np.take(x, rows % n, dim))
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (300, 200)])
+def test_gradients_of_what_was_taken_from_few_and_many(shape):
+    """Zeros that are written to: an array of them, or one of them expanded."""
+    rng = np.random.default_rng(4)
+    x = fastbp.tensor(rng.standard_normal(shape), requires_grad=True)
+    rows, each = rng.integers(0, shape[0], 70), rng.integers(0, shape[1], (shape[0], 4))
+    v, w = rng.standard_normal((70, shape[1])), rng.standard_normal(each.shape)
+    want = np.zeros(shape)
+    np.add.at(want, rows, v)
+    at = fastbp.tensor(rows)
+    for y in (x.index_select(0, at), x[at], fastbp.nn.functional.embedding(at, x)):
+        np.testing.assert_allclose(fastbp.autograd.grad(y, x, fastbp.tensor(v))[0].numpy(), want)
+    want = np.zeros(shape)
+    np.add.at(want, (np.arange(shape[0])[:, None], each), w)
+    y = x.gather(1, fastbp.tensor(each))
+    g = fastbp.autograd.grad(y, x, fastbp.tensor(w))[0]
+    np.testing.assert_allclose(g.numpy(), want)
+    assert g.is_contiguous()

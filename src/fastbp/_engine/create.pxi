@@ -236,6 +236,14 @@ def zeros(*args, size=None, dtype=None, device=None, requires_grad=False, out=No
     return made(t, requires_grad) if out is None else into(t, out)
 
 
+def zeros_to_copy(shape, dtype):
+    """Zeros for an operation that copies them before it writes: where there are many, one of them expanded, so that no second
+    array of them is made and read.  scatter_add of 1,000 values into 1,000,000 floats 449 -> 181 us (Intel Xeon)."""
+    cdef int64_t dims[MAXDIM]
+    cdef int nd = read_sizes("zeros", shape, dims)
+    return zeros(shape, dtype=dtype) if shape_product(nd, dims) < 16384 else c_expand(zeros((), dtype=dtype), shape)
+
+
 def ones(*args, size=None, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False,
          names=None):
     """A tensor of ones of the given size.

@@ -49,8 +49,48 @@ cdef extern from *:
           _mm512_storeu_si512(out + k, _mm512_i32gather_epi32(_mm512_loadu_si512(at + k), src, 4));
         return k;
       }
+      /* out[k] = src[idx[k] * by + base], n of them; base stands at `place` of `turn` places, one further for each k, and when it
+         has gone round, it is `back` further than where it began.  What lies outside is not read: returns whether something does.
+         Looked at before, read one by one: 10,000 rows of 10 of 10 doubles 84 -> 63 us, floats 111 -> 41, 1 of 10 24 -> 4.9,
+         100 rows of 1000 doubles 85 -> 60; 1,000,000 of as many doubles 4.3 -> 2.8 ms (Xeon) */
+      #define IDX_PICKS 1
+      #define IDX_PICK(name, type, GATHER, STORE)                                                                               \
+      static int name(type* out, const type* src, const int64_t* idx, int64_t n, int64_t size, int64_t by, int64_t place,       \
+                      int64_t turn, int64_t step, int64_t back) {                                                               \
+        int64_t first[8], at[8];                                                                                                \
+        for (int j = 0; j < 8; j++) {                                                                                           \
+          at[j] = (place + j) % turn;                                                                                           \
+          first[j] = (place + j) / turn * (back + turn * step) + at[j] * step;                                                  \
+        }                                                                                                                       \
+        const __m512i limit = _mm512_set1_epi64(size), turns = _mm512_set1_epi64(turn), times = _mm512_set1_epi64(by);          \
+        const __m512i ahead = _mm512_set1_epi64(8 % turn), round = _mm512_set1_epi64(back);                                     \
+        const __m512i more = _mm512_set1_epi64(8 % turn * step + 8 / turn * (back + turn * step));                              \
+        __m512i col = _mm512_loadu_si512(at), base = _mm512_loadu_si512(first);                                                 \
+        unsigned bad = 0;                                                                                                       \
+        for (int64_t k = 0; k < n; k += 8) {                                                                                    \
+          const __mmask8 in = n - k >= 8 ? 255 : (__mmask8)((1u << (n - k)) - 1);                                               \
+          __m512i i = _mm512_maskz_loadu_epi64(in, idx + k);                                                                    \
+          i = _mm512_mask_add_epi64(i, _mm512_movepi64_mask(i), i, limit);                                                      \
+          const __mmask8 ok = _mm512_mask_cmplt_epu64_mask(in, i, limit);                                                       \
+          bad |= ok ^ in;                                                                                                       \
+          if (by != 1) i = _mm512_mullo_epi64(i, times);                                                                        \
+          i = _mm512_add_epi64(i, base);                                                                                        \
+          STORE(out + k, in, GATHER);                                                                                           \
+          col = _mm512_add_epi64(col, ahead);                                                                                   \
+          const __mmask8 over = _mm512_cmpge_epi64_mask(col, turns);                                                            \
+          col = _mm512_mask_sub_epi64(col, over, col, turns);                                                                   \
+          base = _mm512_add_epi64(base, more);                                                                                  \
+          base = _mm512_mask_add_epi64(base, over, base, round);                                                                \
+        }                                                                                                                       \
+        return bad != 0;                                                                                                        \
+      }
+      IDX_PICK(idx_pick4, uint32_t, _mm512_mask_i64gather_epi32(_mm256_setzero_si256(), ok, i, src, 4), _mm256_mask_storeu_epi32)
+      IDX_PICK(idx_pick8, uint64_t, _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), ok, i, src, 8), _mm512_mask_storeu_epi64)
     #else
       #define idx_gather4(out, src, at, n) ((int64_t)0)
+      #define IDX_PICKS 0
+      #define idx_pick4(out, src, idx, n, size, by, place, turn, step, back) 0
+      #define idx_pick8(out, src, idx, n, size, by, place, turn, step, back) 0
     #endif
     #if defined(__GNUC__)
       #define idx_fetch(p) __builtin_prefetch(p)
@@ -61,6 +101,11 @@ cdef extern from *:
     #endif
     """
     int64_t idx_gather4(uint32_t* out, const uint32_t* src, const int32_t* at, int64_t n) noexcept nogil
+    int IDX_PICKS
+    bint idx_pick4(uint32_t* out, const uint32_t* src, const int64_t* idx, int64_t n, int64_t size, int64_t by, int64_t place,
+                   int64_t turn, int64_t step, int64_t back) noexcept nogil
+    bint idx_pick8(uint64_t* out, const uint64_t* src, const int64_t* idx, int64_t n, int64_t size, int64_t by, int64_t place,
+                   int64_t turn, int64_t step, int64_t back) noexcept nogil
     void idx_fetch(const char* p) noexcept nogil
     void idx_fetch_to_write(const char* p) noexcept nogil
 
@@ -137,6 +182,12 @@ cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexc
         k = lo - o * m
         e = min(m, k + hi - lo)
         lo = o * m + e
+        if IDX_PICKS and (cell is uint32_t or cell is uint64_t) and not once and size < IDX_FAR:
+            if cell is uint32_t:
+                if idx_pick4(out + o * m + k, src + o * size, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
+            elif cell is uint64_t:
+                if idx_pick8(out + o * m + k, src + o * size, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
+            continue
         while k < e:
             b = e if once else min(e, k + IDX_SOME)
             if not once and idx_outside(idx + k, b - k, size): return ST_INDEX
@@ -322,8 +373,28 @@ cdef int idx_gather(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept 
     cdef int64_t size = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
-    cdef int64_t o, i, e, seen
+    cdef int64_t o, i, e, seen = 0
     if lo >= hi: return ST_OK
+    if IDX_PICKS and (cell is uint32_t or cell is uint64_t):
+        while lo < hi:
+            if inner == 1:
+                o = lo // m
+                i = lo - o * m
+                e = hi
+            else:
+                o = lo // (m * inner)
+                i = lo % inner
+                e = min(hi, (o + 1) * m * inner)
+            src = <const cell*>I.arg[1].data + o * size * inner
+            if cell is uint32_t:
+                if inner == 1: seen = idx_pick4(out + lo, src, idx + lo, e - lo, size, 1, i, m, 0, size)
+                else: seen = idx_pick4(out + lo, src, idx + lo, e - lo, size, inner, i, inner, 1, -inner)
+            elif cell is uint64_t:
+                if inner == 1: seen = idx_pick8(out + lo, src, idx + lo, e - lo, size, 1, i, m, 0, size)
+                else: seen = idx_pick8(out + lo, src, idx + lo, e - lo, size, inner, i, inner, 1, -inner)
+            if seen: return ST_INDEX
+            lo = e
+        return ST_OK
     o = lo // m
     while lo < hi:
         seen = min(hi, lo + IDX_SOME)

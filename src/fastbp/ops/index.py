@@ -6,7 +6,7 @@ Every gather is `take` on [outer, n, inner] or `gather`; every scatter is `put`,
 from ._declare import F, composed, fused, linear
 
 linear("index_select(Tensor input, int dim, Tensor index)",
-       {"input": lambda v, dim, index, input_shape: F.index_add(F.zeros(input_shape, dtype=v.dtype), dim, index, v)},
+       {"input": lambda v, dim, index, input_shape: F.index_add(F.zeros_to_copy(input_shape, v.dtype), dim, index, v)},
        kernels=("take", "index_check"), doc="Slices of a dimension chosen by a vector of int64 positions; a copy.")
 linear("index_add(Tensor input, int dim, Tensor index, Tensor source)",
        {"input": lambda v: v, "source": lambda v, dim, index: F.index_select(v, dim, index)}, kernels=("put_add",),
@@ -18,7 +18,7 @@ linear("index_copy(Tensor input, int dim, Tensor index, Tensor source)",
        wrapper="index_copy",
        doc="A copy of input with source written at the positions `index` of a dimension; of repeated positions the last wins.")
 linear("gather(Tensor input, int dim, Tensor index)",
-       {"input": lambda v, dim, index, input_shape: F.scatter_add(F.zeros(input_shape, dtype=v.dtype), dim, index, v)},
+       {"input": lambda v, dim, index, input_shape: F.scatter_add(F.zeros_to_copy(input_shape, v.dtype), dim, index, v)},
        kernels=("gather",), wrapper="gather",
        doc="out[i][j] = input[index[i][j]][j] along dim 0, likewise for others; a copy of index's shape.")
 linear("scatter_add(Tensor input, int dim, Tensor index, Tensor src)",
@@ -30,7 +30,7 @@ linear("scatter_src(Tensor input, int dim, Tensor index, Tensor src)",
        kernels=("scatter",), function=False, method=False,
        doc="A copy of input with src[i][j] written at [index[i][j]][j]; of repeated positions the last wins.")
 linear("take_flat(Tensor input, Tensor index, int lead)",
-       {"input": lambda v, index, lead, input_shape: F.put_flat(F.zeros(input_shape, dtype=v.dtype), index, v, lead, True)},
+       {"input": lambda v, index, lead, input_shape: F.put_flat(F.zeros_to_copy(input_shape, v.dtype), index, v, lead, True)},
        kernels=(), function=False, method=False,
        doc="What x[integer tensors] returns: rows of input (its dimensions in `lead` flattened) at linear positions.")
 linear("put_flat(Tensor input, Tensor index, Tensor source, int lead, bool accumulate)",
@@ -53,7 +53,7 @@ def _embedding_backward(grad, input, weight_shape, padding_idx):
     rows = grad.reshape(index.shape[0], weight_shape[1])
     if padding_idx is not None:
         rows = F.where((index != padding_idx).reshape(-1, 1), rows, F.zeros((), dtype=grad.dtype))
-    return F.index_add(F.zeros(weight_shape, dtype=grad.dtype), 0, index, rows)
+    return F.index_add(F.zeros_to_copy(weight_shape, grad.dtype), 0, index, rows)
 
 
 def _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx):

@@ -43,6 +43,20 @@ def test_margin_losses_by_hand():
           np.maximum(0, -signs[0] * (x[0] - x[1]) + 0.3).sum())
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 10, 16, 17, 31, 32, 33])
+def test_margins_of_rows_of_any_length(n):
+    rng = np.random.default_rng(5)
+    x, t = rng.standard_normal((6, n)), rng.integers(0, n, 6)
+    x[1, t[1]], x[2, 0], x[3, -1] = np.inf, np.nan, np.inf
+    other = np.arange(n) != t[:, None]
+    with np.errstate(all="ignore"):
+        z = np.nan_to_num(np.maximum(x - x[np.arange(6), t][:, None] + 1, 0) * other, nan=0.0, posinf=np.inf)
+    for dtype, tolerance in ((np.float64, 1e-13), (np.float32, 1e-5)):
+        for p in (1, 2):
+            loss = F.multi_margin_loss(tensor(x.astype(dtype)), tensor(t), p=p, reduction="none")
+            np.testing.assert_allclose(loss.numpy(), (z ** p).sum(1) / n, tolerance)
+
+
 def test_margin_losses_have_no_gradient_at_the_margin():
     """A score exactly at its margin counts as far enough, as in PyTorch."""
     x = tensor([[1.0, 0.0, -3.0]])

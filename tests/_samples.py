@@ -185,8 +185,9 @@ SAMPLES = {
     "group_norm_rows": lambda rng: [(rng.standard_normal((2, 6, 4)), rng.standard_normal(6), rng.standard_normal(6), 3, 1e-5),
                                     (rng.standard_normal((2, 4, 3)), rng.standard_normal(4), None, 1, 1e-3),
                                     (rng.standard_normal((1, 4, 33)), None, rng.standard_normal(4), 2, 1e-3)],
-    "sum_squares": lambda rng: [(rng.standard_normal((3, 4, 5)), d, k) for d, k in ((None, False), (2, True), ((1, 2), False),
-                                                                                     (0, False), ((0, 2), True))],
+    **dict.fromkeys(["sum_squares", "sum_abs"], lambda rng: [
+        (rng.standard_normal((3, 4, 5)), d, k)
+        for d, k in ((None, False), (2, True), ((1, 2), False), (0, False), ((0, 2), True))]),
     "dropout_mask": lambda rng: [(rng.standard_normal((3, 4)), 0.4)],
     "feature_dropout": lambda rng: [(rng.standard_normal((3, 4, 2)), 0.4, True), (rng.standard_normal((3, 4)), 0.0, True)],
     "alpha_dropout": lambda rng: [(rng.standard_normal((3, 4)), 0.4, True), (rng.standard_normal((3, 4)), 1.0, True)],

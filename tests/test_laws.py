@@ -233,6 +233,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "argmax": reduction(lambda x, d: x.argmax(d)), "argmin": reduction(lambda x, d: x.argmin(d)),
     "var": reduction(lambda x, d: x.var(d)), "logsumexp": reduction(lambda x, d: x.logsumexp(d)),
     "sum_squares": lambda: [floats(500, 700, grad=False).norm(dim=1), floats(3 * MANY, grad=False).norm()],
+    "sum_abs": lambda: [fastbp.linalg.vector_norm(floats(500, 700, grad=False), 1, 1),
+                        fastbp.linalg.vector_norm(floats(3 * MANY, grad=False), 1)],
     "cumsum": reduction(lambda x, d: x.cumsum(d)),
     "cumprod": lambda: [(floats(40, 200, 130, grad=False) * 0.1 + 1).cumprod(1)],
     "logcumsumexp": lambda: [floats(40, 200, 130, grad=False).logcumsumexp(d) for d in range(3)],

@@ -128,6 +128,21 @@ def test_short_rows_are_sorted(n, threads):
                 assert m == np.sort(row)[(n - 1) // 2] or (np.isnan(m) and np.isnan(row).any())
 
 
+@pytest.mark.parametrize("n", [48, 49, 64, 65, 128])
+def test_rows_whose_keys_have_equal_upper_halves_are_sorted(n):
+    for x in (1 + RNG.integers(0, 9, (40, n)) * 2.0 ** -50, np.round(RNG.standard_normal((40, n)), 1) + 2.0 ** -45,
+              np.where(np.arange(n) % 9 == 0, 1 + RNG.random((40, n)) * 1e-9, RNG.standard_normal((40, n)))):
+        for down in (False, True):
+            order = np.argsort(-x if down else x, 1, kind="stable")
+            values, at = fastbp.tensor(x).sort(1, down)
+            np.testing.assert_array_equal(at.numpy(), order)
+            np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, order, 1))
+            values, at = fastbp.tensor(x).topk(n // 2, 1, down)
+            np.testing.assert_array_equal(at.numpy(), order[:, :n // 2])
+        y = (x * 2 ** 52).astype(np.int64)
+        np.testing.assert_array_equal(fastbp.tensor(y).argsort(1).numpy(), np.argsort(y, 1, kind="stable"))
+
+
 @pytest.mark.parametrize("n", [129, 1000, 5000, 70_000, 300_000])
 def test_first_ranks(n):
     for dtype in (np.float32, np.float64, np.int32, np.int64):
@@ -284,6 +299,28 @@ def test_running_values_of_short_rows(dtype, threads):
     np.testing.assert_array_equal(fastbp.tensor(one).cumsum(1).numpy(), [[1, np.inf, np.inf, np.nan, np.nan]])
     far = np.array([[1e-300, 1e200, 1e200, 1e-300]])        # in order: 1e-100, 1e100, not infinity
     np.testing.assert_allclose(fastbp.tensor(far).cumprod(1).numpy(), np.cumprod(far, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("wild", [(1e-300, 1e200, 1e200, 1e-300), (0.0,), (np.inf, -1.0, 1e-30), (np.nan,), (np.inf, 0.0),
+                                  (1e-320, 1e300), (2.0 ** 70, 2.0 ** -70, 2.0 ** 127, 2.0 ** -126)])
+def test_running_products_of_long_rows(wild, dtype, threads):
+    """As one by one, where eight at a time would leave what a double holds."""
+    with np.errstate(all="ignore"):
+        for n in (16, 17, 40, 100, 1000):
+            for at in (0, 3, 14, n - len(wild) - 1):
+                x = 1 + RNG.standard_normal((5, n)) * 0.1
+                x[:, at:at + len(wild)] = wild[:n - at]
+                x = x.astype(dtype)
+                want = np.cumprod(x.astype(np.float64), 1).astype(dtype)
+                np.testing.assert_allclose(fastbp.tensor(x).cumprod(1).numpy(), want, rtol=1e-6 if dtype is np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("n", [7, 8, 9, 10, 15, 16, 17, 63, 64, 65])
+def test_whether_any_of_short_rows(n, threads):
+    x = np.concatenate([np.eye(n, dtype=bool), np.zeros((3, n), bool), np.ones((2, n), bool)])
+    np.testing.assert_array_equal(fastbp.tensor(x).any(1).numpy(), x.any(1))
+    np.testing.assert_array_equal(fastbp.tensor(~x).all(1).numpy(), (~x).all(1))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -141,11 +141,11 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
     cdef Tensor y, part
     cdef int64_t dims[3]
     cdef int64_t chunks
-    cdef bint peak = kernel == K_amax or kernel == K_amin
-    # positions count in order; sums of squares have rows only
-    x = arranged(x, mask, keepdim, kernel != K_argmax and kernel != K_argmin and kernel != K_sum_squares, &r)
+    cdef bint peak = kernel == K_amax or kernel == K_amin, rows = kernel == K_sum_squares or kernel == K_sum_abs
+    # positions count in order; sums of squares and of sizes have rows only
+    x = arranged(x, mask, keepdim, kernel != K_argmax and kernel != K_argmin and not rows, &r)
     y = fresh(code, r.nd, r.dims)
-    if (kernel == K_sum or kernel == K_sum_squares or peak) and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
+    if (kernel == K_sum or rows or peak) and r.inner == 1 and r.red >= 2 * CHUNK and r.outer < 16:
         chunks = r.red // CHUNK
         if peak and chunks * CHUNK == r.red:        # an extreme of nothing is not defined
             chunks -= 1
@@ -157,7 +157,7 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
             run_reduce(kernel, op, window(part, 1, 0, chunks), window(c_flat(x), 0, 0, chunks * CHUNK), chunks, CHUNK, 1, 1.0)
             run_reduce(kernel, op, window(part, 1, chunks, 1), window(c_flat(x), 0, chunks * CHUNK, r.red - chunks * CHUNK), 1,
                        r.red - chunks * CHUNK, 1, 1.0)
-            run_reduce(K_sum if kernel == K_sum_squares else kernel, op, y, part, 1, chunks + 1, 1, c0)
+            run_reduce(K_sum if rows else kernel, op, y, part, 1, chunks + 1, 1, c0)
             return y
     if (kernel == K_sum and r.inner > 1 and r.outer == 1 and r.red >= 2 * TALL and r.inner < 8 * TALL
             and r.red * r.inner >= TALL_LEAST):
@@ -175,24 +175,34 @@ cdef Tensor reduced(int kernel, int op, Tensor x, int mask, bint keepdim, int co
     return y
 
 
-cdef Tensor c_sum_squares(Tensor x, object dim, bint keepdim):
-    cdef int mask = read_dims("sum_squares", dim, x.nd), d, low
+cdef Tensor sum_of_rows(int kernel, int op, Tensor x, object dim, bint keepdim):
+    """Sums of squares or of sizes."""
+    cdef int mask = read_dims(op_name(op), dim, x.nd), d, low
     cdef Tensor y
-    floating("sum_squares", x)
+    floating(op_name(op), x)
     if x.bits & B_DUAL:
-        return lift(OP_sum_squares, (x, dim, keepdim))
+        return lift(op, (x, dim, keepdim))
     low = 0
     for d in range(x.nd):
         if mask >> d & 1 == 0:
             low = d + 1
     if mask == ((1 << x.nd) - 1) & ~((1 << low) - 1):           # the last dimensions
-        y = reduced(K_sum_squares, OP_sum_squares, x, mask, keepdim, x.code, 1.0)
+        y = reduced(kernel, op, x, mask, keepdim, x.code, 1.0)
     else:
         y = detached(x)
-        y = reduced(K_sum, OP_sum_squares, binary(OP_mul, y, y), mask, keepdim, x.code, 1.0)
+        y = binary(OP_mul, y, y) if kernel == K_sum_squares else unary(OP_abs, y)
+        y = reduced(K_sum, op, y, mask, keepdim, x.code, 1.0)
     if must_record(x):
-        record_rule(OP_sum_squares, y, (x, dim, keepdim))
+        record_rule(op, y, (x, dim, keepdim))
     return y
+
+
+cdef Tensor c_sum_squares(Tensor x, object dim, bint keepdim):
+    return sum_of_rows(K_sum_squares, OP_sum_squares, x, dim, keepdim)
+
+
+cdef Tensor c_sum_abs(Tensor x, object dim, bint keepdim):
+    return sum_of_rows(K_sum_abs, OP_sum_abs, x, dim, keepdim)
 
 
 cdef Tensor c_flat(Tensor x):

@@ -70,9 +70,9 @@ cdef inline void row_flow_rows(int kind, bint past, real* y, const real* x, int6
     cdef int64_t r, i
     cdef int j
     cdef const real* p
-    top = row_max(x, n)
+    top = row_max(x, n, n)
     a = row_expsum(kind == FLOW_SCALED, e, x, n, top, n)
-    m = row_max(x + n, n) if rows > 1 else top
+    m = row_max(x + n, n, 0) if rows > 1 else top
     b = top
     for r in range(1, rows + 1):
         if kind == FLOW_SCALED: a = 1 / a

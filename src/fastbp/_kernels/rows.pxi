@@ -86,20 +86,28 @@ cdef inline void row_ask(const real* x) noexcept nogil:
 cdef inline bint row_far(const Instr* I, int64_t itemsize) noexcept nogil:
     return I.shape[0] * I.shape[1] * itemsize > ROW_FAR and I.shape[1] >= 512
 
-# NaN may get lost here: it comes back with exp(x - max) in the sum
-cdef inline real row_max(const real* x, int64_t n) noexcept nogil:
+# asks for 16 of them: two passes over a row ask for half of another one each, as evenly as it goes.  64 M floats in rows of 1024,
+# logsumexp: all in the second pass 0.79 of the speed of reading, so 0.97 (Xeon)
+cdef inline void row_ask_half(const real* x) noexcept nogil:
+    cdef int k
+    for k in range(ROW_SIDE * <int>sizeof(real) // 128): RED_AHEAD(<const char*>x + 64 * k)
+
+# NaN may get lost here: it comes back with exp(x - max) in the sum.  ahead: how far away the row is of which half is asked for
+cdef inline real row_max(const real* x, int64_t n, int64_t ahead) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef int64_t i = ROW_SIDE
     cdef int j
     cdef const real* t = x + n - ROW_SIDE
+    if ahead: row_ask_half(x + ahead)
     for j in range(ROW_SIDE): s[j] = t[j] if t[j] > x[j] else x[j]
     while i + ROW_SIDE < n:
+        if ahead: row_ask_half(x + ahead + (i >> 1))
         for j in range(ROW_SIDE): s[j] = x[i + j] if x[i + j] > s[j] else s[j]
         i += ROW_SIDE
     return red_fold(RED_MAX, s)
 
-# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x; ahead: what is asked for meanwhile, so
-# many values further
+# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x; ahead: how far away the row is of which
+# the second half is asked for
 cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m, int64_t ahead) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef real t[ROW_SIDE]
@@ -118,7 +126,7 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
-            if ahead: row_ask(x + i + ahead)
+            if ahead: row_ask_half(x + ahead + ((n + i) >> 1))
             if keep:
                 row_exp(ROW_SIDE, y + i, x + i, m)
                 for j in range(ROW_SIDE): s[j] += y[i + j]
@@ -192,7 +200,7 @@ cdef int64_t row_sums(bint guard, real* m, real* s, const real* x, int64_t k, in
     if n >= ROW_SIDE:
         if k * n > ROW_NEAR: k = max(<int64_t>1, ROW_NEAR // n)
         for r in range(k):
-            top = row_max(x + r * n, n)
+            top = row_max(x + r * n, n, k * n)
             if guard and k_abs(top) == KF_INF: top = 0
             m[r] = top
             s[r] = row_expsum(False, b, x + r * n, n, top, k * n)
@@ -266,7 +274,7 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
         if n >= ROW_SIDE:
             k = 1 if far else min(k, max(<int64_t>1, min(<int64_t>8, ROW_NEAR // n)))
             row_ahead(far, x + n, n)
-            for r in range(k): m[r] = row_max(x + r * n, n)
+            for r in range(k): m[r] = row_max(x + r * n, n, 0)
             for r in range(k): s[r] = row_expsum(True, y + r * n, x + r * n, n, m[r], 0)
             for r in range(k): s[r] = 1 / s[r]
             for r in range(k):

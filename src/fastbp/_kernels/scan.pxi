@@ -6,42 +6,61 @@
 
 cdef extern from *:
     """
-    /* Running sums of the first n / 16 * 16 values, in double; past: past the caches, y being aligned, and what is read next is
-       asked for.  Returns how many were done.  Eight at a time by sums over 2, 4 and 8, so that the chain is one addition long:
-       0.30 ns a value, 0.47 one by one (Xeon, AVX-512). */
+    /* Running sums or products of the first n / 16 * 16 values, in double; past: past the caches, y being aligned, and what is
+       read next is asked for.  Returns how many were done.  Eight at a time by sums (products) over 2, 4 and 8, so that the
+       chain is one operation long: sums of floats 0.30 ns a value, 0.47 one by one; products in rows of 1000 0.41, of doubles
+       0.37, 1.2 one by one (Xeon, AVX-512).  Sixteen factors of which one is not within 2^-60 .. 2^60 go one by one: a partial
+       product of others stays among what a double holds. */
     #if defined(__AVX512F__) && defined(__AVX512DQ__) && RED_VECTORS
-      static inline __m512d red_running(__m512d t) {
-        const __m512i z = _mm512_setzero_si512();
-        t = _mm512_add_pd(t, (__m512d)_mm512_alignr_epi64((__m512i)t, z, 7));
-        t = _mm512_add_pd(t, (__m512d)_mm512_alignr_epi64((__m512i)t, z, 6));
-        return _mm512_add_pd(t, (__m512d)_mm512_alignr_epi64((__m512i)t, z, 4));
+      #define RED_STEP(a, one, mul, k) a = mul \
+        ? _mm512_mul_pd(a, (__m512d)_mm512_alignr_epi64((__m512i)(a), (__m512i)(one), 8 - (k))) \
+        : _mm512_add_pd(a, (__m512d)_mm512_alignr_epi64((__m512i)(a), (__m512i)(one), 8 - (k)))
+      static inline __mmask8 red_wild(__m512d a) {
+        const __m512i size = _mm512_and_si512((__m512i)a, _mm512_set1_epi64(0x7fffffffffffffffLL));
+        return _mm512_cmpgt_epu64_mask(_mm512_sub_epi64(size, _mm512_set1_epi64((1023LL - 60) << 52)),
+                                       _mm512_set1_epi64(120LL << 52));
       }
-      static inline int64_t red_scan(const float* x, float* y, int64_t n, double* sum, int past) {
-        const __m512i last = _mm512_set1_epi64(7);
-        __m512d c = _mm512_set1_pd(*sum);
-        int64_t i = 0;
-        for (; i + 16 <= n; i += 16) {
-          __m512d a = red_running(_mm512_cvtps_pd(_mm256_loadu_ps(x + i)));
-          __m512d b = red_running(_mm512_cvtps_pd(_mm256_loadu_ps(x + i + 8)));
-          b = _mm512_add_pd(b, _mm512_permutexvar_pd(last, a));
-          const __m512 s = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_add_pd(c, a))),
-                                              _mm512_cvtpd_ps(_mm512_add_pd(c, b)), 1);
-          c = _mm512_add_pd(c, _mm512_permutexvar_pd(last, b));
-          if (past) {
-            _mm_prefetch((const char*)(x + i) + 4096, _MM_HINT_T1);
-            _mm512_stream_ps(y + i, s);
-          } else _mm512_storeu_ps(y + i, s);
-        }
-        *sum = _mm512_cvtsd_f64(c);
-        return i;
+      #define RED_SCAN(name, type, mul, LOAD, STORE)                                                                            \
+      static int64_t name(const type* x, type* y, int64_t n, double* sum, int past) {                                           \
+        const __m512i last = _mm512_set1_epi64(7);                                                                              \
+        const __m512d one = _mm512_set1_pd(mul);                                                                                \
+        __m512d c = _mm512_set1_pd(*sum);                                                                                       \
+        int64_t i = 0;                                                                                                          \
+        for (; i + 16 <= n; i += 16) {                                                                                          \
+          __m512d a = LOAD(x + i), b = LOAD(x + i + 8);                                                                         \
+          if (past) _mm_prefetch((const char*)(x + i) + 4096, _MM_HINT_T1);                                                     \
+          if (mul && (red_wild(a) | red_wild(b))) {                                                                             \
+            double t = _mm512_cvtsd_f64(c);                                                                                     \
+            for (int64_t j = i; j < i + 16; j++) y[j] = (type)(t *= (double)x[j]);                                              \
+            c = _mm512_set1_pd(t);                                                                                              \
+            continue;                                                                                                           \
+          }                                                                                                                     \
+          RED_STEP(a, one, mul, 1); RED_STEP(b, one, mul, 1);                                                                   \
+          RED_STEP(a, one, mul, 2); RED_STEP(b, one, mul, 2);                                                                   \
+          RED_STEP(a, one, mul, 4); RED_STEP(b, one, mul, 4);                                                                   \
+          const __m512d t = _mm512_permutexvar_pd(last, a);                                                                     \
+          b = mul ? _mm512_mul_pd(b, t) : _mm512_add_pd(b, t);                                                                  \
+          STORE(y + i, past, mul ? _mm512_mul_pd(c, a) : _mm512_add_pd(c, a), mul ? _mm512_mul_pd(c, b) : _mm512_add_pd(c, b)); \
+          const __m512d u = _mm512_permutexvar_pd(last, b);                                                                     \
+          c = mul ? _mm512_mul_pd(c, u) : _mm512_add_pd(c, u);                                                                  \
+        }                                                                                                                       \
+        *sum = _mm512_cvtsd_f64(c);                                                                                             \
+        return i;                                                                                                               \
       }
+      #define RED_LOAD_F(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
+      #define RED_STORE_F(p, past, a, b) do {                                                                                   \
+        const __m512 s = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)), _mm512_cvtpd_ps(b), 1);                 \
+        if (past) _mm512_stream_ps(p, s); else _mm512_storeu_ps(p, s); } while (0)
+      #define RED_STORE_D(p, past, a, b) do {                                                                                   \
+        if (past) { _mm512_stream_pd(p, a); _mm512_stream_pd((p) + 8, b); }                                                     \
+        else { _mm512_storeu_pd(p, a); _mm512_storeu_pd((p) + 8, b); } } while (0)
+      RED_SCAN(red_scan, float, 0, RED_LOAD_F, RED_STORE_F)
+      RED_SCAN(red_scan_mul_f, float, 1, RED_LOAD_F, RED_STORE_F)
+      RED_SCAN(red_scan_mul_d, double, 1, _mm512_loadu_pd, RED_STORE_D)
       /* Rows of 1 to 16 values, each in one or two registers: products by halves, sums of squares, and running values by sums
          (products) over 2, 4 and 8.  Not products of doubles, which could leave what a double holds on the way.  100,000 rows
          of 10 floats, in us: prod 539 -> 248, cumsum 913 -> 329, cumprod 835 -> 340, norm 758 -> 216 (Xeon) */
       #define RED_ROW 1
-      #define RED_STEP(a, one, mul, k) a = mul \
-        ? _mm512_mul_pd(a, (__m512d)_mm512_alignr_epi64((__m512i)(a), (__m512i)(one), 8 - (k))) \
-        : _mm512_add_pd(a, (__m512d)_mm512_alignr_epi64((__m512i)(a), (__m512i)(one), 8 - (k)))
       #define RED_MASKS(n) \
         const __mmask8 k = (__mmask8)(n < 8 ? (1u << n) - 1 : 255), h = (__mmask8)(n > 8 ? (1u << (n - 8)) - 1 : 0)
       static inline __m512d red_load_row(const void* x, int wide, int64_t at, __mmask8 k, __m512d one) {
@@ -59,17 +78,18 @@ cdef extern from *:
           y[i] = (float)_mm_cvtsd_f64(_mm_mul_sd(c, _mm_unpackhi_pd(c, c)));
         }
       }
-      static inline void red_square_rows(const void* x, void* y, int wide, int64_t rows, int64_t n) {
+      static inline void red_square_rows(const void* x, void* y, int wide, int sizes, int64_t rows, int64_t n) {
         RED_MASKS(n);
         const __mmask16 m = (__mmask16)(k | h << 8);
         for (int64_t i = 0; i < rows; i++)
           if (wide) {
             const double* p = (const double*)x + i * n;
             __m512d a = _mm512_maskz_loadu_pd(k, p), b = _mm512_maskz_loadu_pd(h, p + 8);
-            ((double*)y)[i] = _mm512_reduce_add_pd(_mm512_fmadd_pd(b, b, _mm512_mul_pd(a, a)));
+            ((double*)y)[i] = _mm512_reduce_add_pd(sizes ? _mm512_add_pd(_mm512_abs_pd(a), _mm512_abs_pd(b))
+                                                         : _mm512_fmadd_pd(b, b, _mm512_mul_pd(a, a)));
           } else {
             __m512 a = _mm512_maskz_loadu_ps(m, (const float*)x + i * n);
-            ((float*)y)[i] = _mm512_reduce_add_ps(_mm512_mul_ps(a, a));
+            ((float*)y)[i] = _mm512_reduce_add_ps(sizes ? _mm512_abs_ps(a) : _mm512_mul_ps(a, a));
           }
       }
       static inline void red_scan_rows(const void* x, void* y, int wide, int mul, int64_t rows, int64_t n) {
@@ -119,19 +139,21 @@ cdef extern from *:
     #else
       #define RED_ROW 0
       #define red_prod_down(acc, x, n, w, stride) ((void)0)
-      static inline int64_t red_scan(const float* x, float* y, int64_t n, double* sum, int past) {
-        (void)x; (void)y; (void)n; (void)sum; (void)past; return 0;
-      }
+      #define red_scan(x, y, n, sum, past) 0
+      #define red_scan_mul_f(x, y, n, sum, past) 0
+      #define red_scan_mul_d(x, y, n, sum, past) 0
       #define red_prod_rows(x, y, rows, n) ((void)0)
-      #define red_square_rows(x, y, wide, rows, n) ((void)0)
+      #define red_square_rows(x, y, wide, sizes, rows, n) ((void)0)
       #define red_scan_rows(x, y, wide, mul, rows, n) ((void)0)
     #endif
     """
     int RED_ROW
     int64_t red_scan(const float* x, float* y, int64_t n, double* sum, bint past) noexcept nogil
+    int64_t red_scan_mul_f(const float* x, float* y, int64_t n, double* product, bint past) noexcept nogil
+    int64_t red_scan_mul_d(const double* x, double* y, int64_t n, double* product, bint past) noexcept nogil
     void red_prod_down(double* acc, const float* x, int64_t n, int64_t w, int64_t stride) noexcept nogil
     void red_prod_rows(const float* x, float* y, int64_t rows, int64_t n) noexcept nogil
-    void red_square_rows(const void* x, void* y, bint wide, int64_t rows, int64_t n) noexcept nogil
+    void red_square_rows(const void* x, void* y, bint wide, bint sizes, int64_t rows, int64_t n) noexcept nogil
     void red_scan_rows(const void* x, void* y, bint wide, bint mul, int64_t rows, int64_t n) noexcept nogil
 
 # bytes that are asked for before they are read once: the variance of 1e7 floats 4.0 -> 3.0 ms (Xeon, AVX-512)
@@ -299,7 +321,11 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
         if inner == 1:
             c = 1 if product else 0
             i = 0
-            if number is float and wide is double and not product: i = red_scan(x, b, red, &c, past)
+            if number is float and wide is double:
+                if product: i = red_scan_mul_f(x, b, red, &c, past)
+                else: i = red_scan(x, b, red, &c, past)
+            elif number is double and wide is double:
+                if product: i = red_scan_mul_d(x, b, red, &c, past)
             if not product:     # sums of four first: the chain from value to value is one addition long for all of them
                 while i + 4 <= red:
                     p = <wide>x[i]
@@ -391,8 +417,10 @@ cdef int differences(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
 
 # ---------------------------------------------------------------- variance, logsumexp
 
-# Sum of (x - m)^2 and, where rest is not NULL, of x - m; what lies `ahead` values further is asked for meanwhile.
-cdef inline double red_squares(const real* x, int64_t n, real m, double* rest, int64_t ahead) noexcept nogil:
+# Sum of (x - m)^2, or (sizes) of |x - m|, and, where rest is not NULL, of x - m; what lies `ahead` values further is asked for
+# meanwhile, or (half) half as much.
+cdef inline double red_squares_of(bint sizes, bint half, const real* x, int64_t n, real m, double* rest,
+                                  int64_t ahead) noexcept nogil:
     cdef real s[RED_LANES]
     cdef real u[RED_LANES]
     cdef real d
@@ -407,24 +435,26 @@ cdef inline double red_squares(const real* x, int64_t n, real m, double* rest, i
         for i in range(n):
             d = x[i] - m
             shift += d
-            if i & 1: q += d * d
-            else: p += d * d
+            if i & 1: q += k_abs(d) if sizes else d * d
+            else: p += k_abs(d) if sizes else d * d
         if rest != NULL: rest[0] = shift
         return p + q
     full = (n - 1) & ~<int64_t>(RED_LANES - 1)
     first = <int>(full + RED_LANES - n)
     for j in range(RED_LANES):
         d = x[n - RED_LANES + j] - m if j >= first else <real>0
-        s[j] = d * d
+        s[j] = k_abs(d) if sizes else d * d
         u[j] = d
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
-            if ahead:
+            if ahead and half:
+                for j in range(RED_LANES * <int>sizeof(real) // 128): RED_AHEAD(<const char*>(x + ahead + (i >> 1)) + 64 * j)
+            elif ahead:
                 for j in range(RED_LANES * <int>sizeof(real) // 64): RED_AHEAD(<const char*>(x + i + ahead) + 64 * j)
             for j in range(RED_LANES):
                 d = x[i + j] - m
-                s[j] += d * d
+                s[j] += k_abs(d) if sizes else d * d
                 if rest != NULL: u[j] += d
             i += RED_LANES
         if i < full:
@@ -435,6 +465,9 @@ cdef inline double red_squares(const real* x, int64_t n, real m, double* rest, i
                 for j in range(RED_LANES): u[j] = 0
     if rest != NULL: rest[0] = shift + red_fold(RED_SUM, u)
     return total + red_fold(RED_SUM, s)
+
+cdef inline double red_squares(const real* x, int64_t n, real m, double* rest, int64_t ahead) noexcept nogil:
+    return red_squares_of(False, False, x, n, m, rest, ahead)
 
 # What is left of the squares around m when m gives way to the mean: shift is the sum of x - m.  Equal values: exactly 0.
 cdef inline double red_centred(double squares, double shift, int64_t n) noexcept nogil:
@@ -479,9 +512,15 @@ cdef int red_var(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
     cdef const real* x = <const real*>I.arg[1].data
     if not freedom > 0: freedom = 0
     if inner == 1:
-        k = red if red <= RED_BLOCK * 4 else RED_SOON // <int64_t>sizeof(real)      # the next row, or what is far of this one
+        # what is far of this row, or a row that comes soon: half of it is asked for while values are added up and half with the
+        # squares, evenly.  64 M floats in rows of 1024: all of it with the squares 0.86 of the speed of reading, so 0.96 (Xeon)
+        w = RED_SOON // <int64_t>sizeof(real)
+        k = red * max(w // max(red, <int64_t>1), <int64_t>1)
         for o in range(lo, hi):
-            t = red_squares(x + o * red, red, <real>(red_sum_row(x + o * red, red) / red), &shift, k)
+            if red > RED_BLOCK * 4: t = red_squares(x + o * red, red, <real>(red_sum_row(x + o * red, red) / red), &shift, w)
+            else:
+                t = red_sum_asking(x + o * red, red, x + o * red + k) / red
+                t = red_squares_of(False, True, x + o * red, red, <real>t, &shift, k + (red >> 1))
             out[o] = <real>(red_centred(t, shift, red) / freedom)
         return ST_OK
     while lo < hi:
@@ -498,20 +537,25 @@ cdef int var(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F64: return red_var(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
-# sums of squares of rows (inner == 1), by the same lanes
-cdef int red_sum_squares(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+# sums of squares, or of sizes, of rows (inner == 1), by the same lanes
+cdef inline int red_sum_squares(bint sizes, real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t red = I.shape[1]
     cdef int64_t ahead = RED_SOON // <int64_t>sizeof(real) if red_far(I, sizeof(real)) else 0
     cdef int64_t o
     cdef const real* x = <const real*>I.arg[1].data
-    if RED_ROW and 0 < red <= RED_SHORT: red_square_rows(x + lo * red, out + lo, real is double, hi - lo, red)
+    if RED_ROW and 0 < red <= RED_SHORT: red_square_rows(x + lo * red, out + lo, real is double, sizes, hi - lo, red)
     else:
-        for o in range(lo, hi): out[o] = <real>red_squares(x + o * red, red, 0, NULL, ahead)
+        for o in range(lo, hi): out[o] = <real>red_squares_of(sizes, False, x + o * red, red, 0, NULL, ahead)
     return ST_OK
 
 cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: return red_sum_squares(<float*>I.arg[0].data, I, lo, hi)
-    if I.dtype == DT_F64: return red_sum_squares(<double*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F32: return red_sum_squares(False, <float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return red_sum_squares(False, <double*>I.arg[0].data, I, lo, hi)
+    return ST_UNSUPPORTED
+
+cdef int sum_abs(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return red_sum_squares(True, <float*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_F64: return red_sum_squares(True, <double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
 # Rows are rows.pxi's: the sum of exponentials is the one of softmax.  An infinite maximum is replaced by 0, as in

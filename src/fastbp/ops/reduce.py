@@ -114,6 +114,10 @@ fused("sum_squares(Tensor input, int[]? dim=None, bool keepdim=False)", ("sum_sq
       lambda input, dim, keepdim: (input * input).sum(dim, keepdim),
       {"input": lambda v, input, dim, keepdim: _times(_keep(v, input.shape, dim, keepdim), 2.0 * input)},
       function=False, method=False, doc="y = sum(input^2) over dimensions, in one pass.")
+fused("sum_abs(Tensor input, int[]? dim=None, bool keepdim=False)", ("sum_abs",),
+      lambda input, dim, keepdim: F.abs(input).sum(dim, keepdim),
+      {"input": lambda v, input, dim, keepdim: _times(_keep(v, input.shape, dim, keepdim), F.sign(input))},
+      function=False, method=False, doc="y = sum(|input|) over dimensions, in one pass.")
 fused("logsumexp(Tensor input, int[] dim, bool keepdim=False)", ("logsumexp",),
       lambda input, dim, keepdim: _logsumexp(input, dim, keepdim),
       {"input": lambda v, input, y, dim, keepdim: _logsumexp_rule(_keep(v, input.shape, dim, keepdim),

@@ -810,8 +810,8 @@ def test_results_lie_as_their_operands(order):
             assert twice == [None, None] or np.allclose(twice[0].numpy(), twice[1].numpy(), rtol=1e-13, atol=0)
         with fastbp.no_grad():
             assert (f(x.permute(order), y.permute(order)) > 1).stride() == turned.stride()
-    # gaps, a first operand in C order, operands that are spread: C order
-    assert (x[::2].permute(order) + 1.0).is_contiguous() and (row.expand(turned.shape) * 2.0).is_contiguous()
+    # a first operand in C order, operands that are spread: C order
+    assert (row.expand(turned.shape) * 2.0).is_contiguous()
     assert (x.permute(order).contiguous() + y.permute(order)).is_contiguous()
     t = x.detach().clone()
     t.permute(order).add_(y.detach().permute(order))

@@ -31,7 +31,7 @@ class _Name:
 
 
 class memory_format(_Name):
-    """The order of an image's dimensions in memory; fastbp has one, the contiguous."""
+    """The order of dimensions in memory: preserve_format keeps an operand's, all others are C order."""
 
 
 class layout(_Name):

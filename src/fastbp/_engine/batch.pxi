@@ -215,7 +215,7 @@ cdef Tensor spread_like(Tensor t, Tensor x):
     cdef int level = batch_level((t, x))
     if not level or not has_level(x, level):
         return t
-    return make_batched(spread_like(c_clone(to_physical(t, level)), to_physical(x, level)), level)
+    return make_batched(spread_like(c_compact(to_physical(t, level)), to_physical(x, level)), level)
 
 
 cdef bint draws_apart(Tensor t) except -1:

@@ -21,7 +21,7 @@ cdef _cast_method(object d):
     @cython.binding(True)
     def cast(Tensor self not None, memory_format=None):
         return c_cast(self, d)
-    cast.__doc__ = f"Converted to {d.name}.  memory_format: taken and ignored.  Returns self if it is that, else a new tensor."
+    cast.__doc__ = f"Converted to {d.name}.  memory_format: ignored.  Returns self if it is that, else a new one that lies as it."
     return cast
 
 

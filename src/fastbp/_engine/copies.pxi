@@ -146,7 +146,7 @@ cdef Tensor c_flip(Tensor x, object dims):
         mask |= 1 << d
     if x.bits & B_DUAL:
         return lift(OP_flip, (x, tuple(dims) if not isinstance(dims, int) else (dims,)))
-    y = fresh_like(x)
+    y = fresh_as(x.code, x.nd, x.dims, x)
     source = detached(x)
     for d in range(x.nd):
         if mask >> d & 1 and x.dims[d] > 0:
@@ -170,17 +170,40 @@ cdef Tensor copied(Tensor x, int code):
     return y
 
 
-cdef Tensor c_clone(Tensor x):
+cdef Tensor alike(Tensor x, int code):
+    """A copy in a dtype that lies as x, not recorded."""
     cdef Tensor y
+    if x.bits & B_CONTIGUOUS:
+        return copied(x, code)
+    y = fresh_as(code, x.nd, x.dims, x)
+    run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, COMPUTE[x.code], y, (x,), (), 0)
+    return y
+
+
+cdef inline Tensor cloned(Tensor x, Tensor y):
+    """y, a copy of x, on the tape."""
     cdef Node n
-    if x.bits & B_DUAL:
-        return lift(OP_clone, (x,))
-    y = copied(x, x.code)
     if must_record(x):
         n = node_new(OP_clone, 1, x.code)
         set_edge(n, 0, x)
         attach(y, n)
     return y
+
+
+cdef Tensor c_clone(Tensor x):
+    """A copy that lies as x."""
+    if x.bits & B_DUAL:
+        return lift(OP_clone, (x,))
+    return cloned(x, alike(x, x.code))
+
+
+cdef Tensor c_compact(Tensor x):
+    """A copy in C order."""
+    cdef Tensor y
+    if x.bits & B_DUAL:
+        y = lift(OP_clone, (x,))        # has no gaps: in one dimension it is C order, or is copied
+        return y if y.bits & B_CONTIGUOUS else c_reshape(c_reshape(y, (y.n,)), tuple_of(y.nd, y.dims))
+    return cloned(x, copied(x, x.code))
 
 
 cdef Tensor c_alias(Tensor x):
@@ -209,7 +232,7 @@ cdef Tensor c_cast(Tensor x, object d):
         return x
     if x.bits & B_DUAL:
         return lift(OP_cast, (x, d))
-    y = copied(x, code)
+    y = alike(x, code)
     if must_record(x) and CATEGORY[code] == 2:
         n = node_new(OP_cast, 1, code)
         n.compute = x.code
@@ -223,11 +246,12 @@ cdef object bw_cast(Node n, Tensor v, int i):
 
 
 def clone(Tensor input not None, *, memory_format=None):
-    """A contiguous copy that stays on the tape.
+    """A copy that stays on the tape.
 
+    memory_format: preserve_format, the default: it lies in memory as input, without gaps; any other: in C order.
     Returns a new tensor of input's shape and dtype.
     """
-    return c_clone(input)
+    return c_clone(input) if keeps_layout(memory_format) else c_compact(input)
 
 
 # ---- filling --------------------------------------------------------------------------------------------------------

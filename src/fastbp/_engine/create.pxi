@@ -131,7 +131,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         data = list(data)
     if isinstance(data, Tensor):
         x = detached(data)
-        return made(copied(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
+        return made(alike(x, x.code if dtype is None else dtype_code(dtype)), requires_grad)
     if not isinstance(data, (list, tuple, str, bytes, dict)) and not is_arraylike(data) and hasattr(data, "__getitem__") \
             and hasattr(data, "__len__"):
         data = list(data)                       # another sequence: a deque, a range
@@ -277,27 +277,27 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, out=
     return made(t, requires_grad) if out is None else into(t, out)
 
 
-cdef Tensor like(Tensor x, object d):
-    """Uninitialised, of x's shape; under vmap one for each example where x has examples."""
+cdef Tensor like(Tensor x, object d, object format):
+    """Uninitialised, of x's shape, lying as x; under vmap one for each example where x has examples."""
     if BATCHING and is_batched(x):
-        return make_batched(like(x.dual.primal, d), x.dual.level)
-    return fresh(x.code if d is None else dtype_code(d), x.nd, x.dims)
+        return make_batched(like(x.dual.primal, d, format), x.dual.level)
+    return fresh_as(x.code if d is None else dtype_code(d), x.nd, x.dims, x if keeps_layout(format) else None)
 
 
 def empty_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """An uninitialised tensor of input's shape and dtype.
 
-    Returns a new contiguous tensor.
+    Returns a new tensor that lies in memory as input, without gaps, or in C order where memory_format asks for it.
     """
-    return made(like(input, dtype), requires_grad)
+    return made(like(input, dtype, memory_format), requires_grad)
 
 
 def zeros_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """Zeros of input's shape and dtype.
 
-    Returns a new contiguous tensor.
+    Returns a new tensor that lies in memory as input, without gaps, or in C order where memory_format asks for it.
     """
-    cdef Tensor t = like(input, dtype)
+    cdef Tensor t = like(input, dtype, memory_format)
     zero_out(all_examples(t))
     return made(t, requires_grad)
 
@@ -305,9 +305,9 @@ def zeros_like(Tensor input not None, *, dtype=None, device=None, requires_grad=
 def ones_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """Ones of input's shape and dtype.
 
-    Returns a new contiguous tensor.
+    Returns a new tensor that lies in memory as input, without gaps, or in C order where memory_format asks for it.
     """
-    cdef Tensor t = like(input, dtype)
+    cdef Tensor t = like(input, dtype, memory_format)
     fill_tensor(all_examples(t), 1)
     return made(t, requires_grad)
 
@@ -315,9 +315,10 @@ def ones_like(Tensor input not None, *, dtype=None, device=None, requires_grad=F
 def full_like(Tensor input not None, fill_value, *, dtype=None, device=None, requires_grad=False, memory_format=None):
     """One value in input's shape and dtype.
 
-    fill_value: number or 0-d tensor.  Returns a new contiguous tensor.
+    fill_value: number or 0-d tensor.
+    Returns a new tensor that lies in memory as input, without gaps, or in C order where memory_format asks for it.
     """
-    cdef Tensor t = like(input, dtype)
+    cdef Tensor t = like(input, dtype, memory_format)
     fill_tensor(all_examples(t), fill_value)
     return made(t, requires_grad)
 
@@ -585,7 +586,7 @@ def to(Tensor self not None, *args, dtype=None, device=None, non_blocking=False,
     check_device(device)
     if dtype is None or dtype_code(dtype) == self.code:
         return c_clone(self) if copy else self
-    return c_cast(self, dtype)
+    return c_cast(self, dtype)                  # lies as self
 
 
 def type_as(Tensor self not None, Tensor other not None):

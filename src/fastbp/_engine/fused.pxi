@@ -515,10 +515,10 @@ cdef Tensor c_dropout_mask(Tensor x, double p):
         if is_batched(x):
             return lift_batched(OP_dropout_mask, (x, p), x.dual.level)
     if x.bits & B_DUAL:
-        return binary(OP_mul, x, c_dropout_mask(ones_of(x.code, x.nd, x.dims), p))
-    z = whole(x)
-    y = fresh_like(z)
-    mask = fresh(DT_U8, x.nd, x.dims)
+        return binary(OP_mul, x, c_dropout_mask(ones_like(x, requires_grad=False), p))
+    y = fresh_as(x.code, x.nd, x.dims, x)
+    z = detached(x) if x.bits & B_CONTIGUOUS or dense(x) else alike(x, x.code)       # all three as they lie
+    mask = fresh_as(DT_U8, x.nd, x.dims, y)
     start(&I, K_dropout, OP_dropout_mask, x.code, 2, 3)
     set_operand(&I.arg[0], y)
     set_operand(&I.arg[1], mask)
@@ -545,7 +545,8 @@ cdef object bw_dropout(Node n, Tensor v, int i):
 def dropout(Tensor input not None, double p=0.5, bint training=True, bint inplace=False):
     """Zeroes elements with probability p and scales the others by 1 / (1 - p); the identity when not training.
 
-    The mask is a function of the generator's seed and the element's number (Philox), the same for any number of threads.
+    The mask is a function of the generator's seed and the element's place in memory (Philox), the same for any number of
+    threads.
     Source: Srivastava et al., 2014.
     Returns a new tensor; the input itself when not training.
     """

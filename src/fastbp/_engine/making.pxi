@@ -53,13 +53,46 @@ cdef bint dense(Tensor x) noexcept:
     return n == x.n
 
 
-cdef Tensor fresh_as(int code, int nd, const int64_t* dims, Tensor x):
-    """A new tensor that lies as x does, if that has its shape and is dense; else in C order."""
-    cdef Tensor t = fresh(code, nd, dims)
-    if x is not None and not x.bits & B_CONTIGUOUS and spans(x, nd, dims) and dense(x):
+cdef void lay_as(Tensor t, Tensor x) noexcept:
+    """A new tensor t of x's shape lies as x: in its very strides if x has no gaps, else without them, in the order of x's
+    dimensions.  Those that repeat one place (strides of 0) stand where C order has them.
+
+    Source: PyTorch's TensorIterator, which orders dimensions so.
+    """
+    cdef int order[MAXDIM]
+    cdef int64_t n = 1
+    cdef int nd = x.nd, d, e, a, b
+    if dense(x):
         memcpy(t.steps, x.steps, nd * sizeof(int64_t))
-        t.bits = 0
+    else:
+        for d in range(nd):             # from the innermost dimension on; each moves in as far as it is known to belong
+            order[d] = b = nd - 1 - d
+            a = d
+            for e in range(d - 1, -1, -1):
+                if (x.steps[order[e]] == 0 or x.steps[b] == 0
+                        or x.steps[order[e]] == x.steps[b] and x.dims[order[e]] <= x.dims[b]):
+                    continue
+                if x.steps[order[e]] < x.steps[b]:
+                    break
+                order[a], order[e] = order[e], b
+                a = e
+        for d in range(nd):
+            t.steps[order[d]] = n
+            n *= x.dims[order[d]]
+    t.bits = B_CONTIGUOUS if is_contiguous(nd, t.dims, t.steps) else 0
+
+
+cdef Tensor fresh_as(int code, int nd, const int64_t* dims, Tensor x):
+    """A new tensor that lies as x does, if that has its shape; else in C order."""
+    cdef Tensor t = fresh(code, nd, dims)
+    if x is not None and not x.bits & B_CONTIGUOUS and spans(x, nd, dims):
+        lay_as(t, x)
     return t
+
+
+cdef bint keeps_layout(object format) except -1:
+    """Whether a memory_format= is torch.preserve_format, the default."""
+    return format is None or getattr(format, "_name", None) == "preserve_format"
 
 
 cdef inline Tensor fresh_like(Tensor x):

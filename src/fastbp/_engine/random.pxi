@@ -176,13 +176,18 @@ def randn(*sizes, size=None, generator=None, dtype=None, device=None, requires_g
     return made(t, requires_grad) if out is None else into(t, out)
 
 
+cdef Tensor numbers_like(Tensor x, int code, object format):
+    """A new tensor that random numbers go to, which lies as x."""
+    return for_numbers(code, x.nd, x.dims) if BATCHING else fresh_as(code, x.nd, x.dims, x if keeps_layout(format) else None)
+
+
 def rand_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
     """Uniform numbers in [0, 1) of input's shape and dtype.
 
     Returns a new tensor without a gradient.
     """
-    return made(random_like(K_rand_uniform, for_numbers(input.code if dtype is None else dtype_code(dtype), input.nd, input.dims),
-                            generator, 0.0, 1.0), requires_grad)
+    cdef Tensor t = numbers_like(input, input.code if dtype is None else dtype_code(dtype), memory_format)
+    return made(random_like(K_rand_uniform, t, generator, 0.0, 1.0), requires_grad)
 
 
 def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=False, generator=None, memory_format=None):
@@ -190,8 +195,8 @@ def randn_like(Tensor input not None, *, dtype=None, device=None, requires_grad=
 
     Returns a new tensor without a gradient.
     """
-    return made(random_like(K_rand_normal, for_numbers(input.code if dtype is None else dtype_code(dtype), input.nd, input.dims),
-                            generator, 0.0, 1.0), requires_grad)
+    cdef Tensor t = numbers_like(input, input.code if dtype is None else dtype_code(dtype), memory_format)
+    return made(random_like(K_rand_normal, t, generator, 0.0, 1.0), requires_grad)
 
 
 def randint(low=None, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, out=None):
@@ -215,8 +220,13 @@ def randint_like(Tensor input not None, low=None, high=None, *, dtype=None, devi
     """
     low, high = bounds("randint_like", low, high)
     check_device(device)
-    return made(integers("randint_like", for_numbers(DT_I64, input.nd, input.dims), low, high, generator,
-                         DTYPES[input.code] if dtype is None else dtype), requires_grad)
+    cdef Tensor t = integers("randint_like", for_numbers(DT_I64, input.nd, input.dims), low, high, generator,
+                             DTYPES[input.code] if dtype is None else dtype), y
+    if not BATCHING and not input.bits & B_CONTIGUOUS and keeps_layout(memory_format):
+        y = fresh_as(t.code, t.nd, t.dims, input)
+        copy_into(y, t)
+        t = y
+    return made(t, requires_grad)
 
 
 cdef tuple bounds(str op, object low, object high):

@@ -167,7 +167,7 @@ def repeat(Tensor input not None, *args, repeats=None):
     x = c_reshape(input, [k for s in shape for k in (1, s)])
     x = c_expand(x, [k for r, s in zip(reps, shape) for k in (r, s)])
     y = c_reshape(x, [r * s for r, s in zip(reps, shape)])
-    return c_clone(y) if (<Tensor>y).bits & B_DUAL or (<Tensor>y).st is input.st else y      # else a copy already: 2.5 -> 1.1 ms
+    return c_compact(y) if (<Tensor>y).bits & B_DUAL or (<Tensor>y).st is input.st else y    # else a copy already: 2.5 -> 1.1 ms
 
 
 def tile(Tensor input not None, *args, dims=None):

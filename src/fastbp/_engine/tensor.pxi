@@ -740,14 +740,15 @@ cdef class Tensor:
 
         Returns the tensor itself, or a new one of its shape and dtype.
         """
-        return self if self.bits & B_CONTIGUOUS else c_clone(self)
+        return self if self.bits & B_CONTIGUOUS else c_compact(self)
 
     def clone(self, *, memory_format=None):
-        """A contiguous copy that stays on the tape.
+        """A copy that stays on the tape.
 
+        memory_format: preserve_format, the default: it lies in memory as input, without gaps; any other: in C order.
         Returns a new tensor of input's shape and dtype.
         """
-        return c_clone(self)
+        return c_clone(self) if keeps_layout(memory_format) else c_compact(self)
 
     # <methods>     the build prints the table's methods here (Cython has no include inside a class)
 

@@ -145,7 +145,7 @@ cdef Tensor reshape_to(Tensor x, int nd, const int64_t* dims, bint must_view):
         if must_view:
             raise ShapeError(f"view: {describe(x)} with strides {x.stride()} cannot be seen in shape "
                              f"{list(tuple_of(nd, dims))} without a copy; use reshape() or contiguous().view().")
-        return unshared(reshape_to(c_clone(x), nd, dims, False))
+        return unshared(reshape_to(c_compact(x), nd, dims, False))
     y = view_of(x, nd, dims, steps, x.ptr)
     if must_record(x):
         record_shape(OP_reshape, x, y)
@@ -354,7 +354,7 @@ cdef Tensor lying(Tensor v, const int64_t* steps):
     if lies(v, steps):
         return v
     order = [d for _, d in sorted([(-steps[d], d) for d in range(v.nd)])]
-    return c_permute(c_clone(c_permute(v, order)), [order.index(d) for d in range(v.nd)])
+    return c_permute(c_compact(c_permute(v, order)), [order.index(d) for d in range(v.nd)])
 
 
 cdef inline Tensor lie_as(Tensor v, const int64_t* a):

@@ -32,7 +32,7 @@ linear("windows(Tensor input, int dimension, int size, int step)", {"input": "bw
        doc="What x.unfold() returns: `size` elements of a dimension at every `step`, in a new last dimension, as a view.")
 linear("flip(Tensor input, int[]* dims)", {"input": lambda v, dims: F.flip(v, dims)},
        doc="Elements in reversed order along the given dimensions; a copy.")
-linear("clone(Tensor input)", {"input": "bw_identity"}, wrapper="clone", doc="A contiguous copy that stays on the tape.")
+linear("clone(Tensor input)", {"input": "bw_identity"}, wrapper="clone", doc="A copy that stays on the tape.")
 linear("cast(Tensor input, dtype dtype)", {"input": "bw_cast"}, function=False, method=False,
        doc="The same values in another dtype: what `.to(dtype)` does.")
 linear("alias(Tensor input)", {"input": "bw_identity"}, function=False, method=False,

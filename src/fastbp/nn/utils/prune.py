@@ -189,9 +189,9 @@ class RandomUnstructured(BasePruningMethod):
 
     def compute_mask(self, t, default_mask):
         n = _count(self.amount, t.numel())
-        mask = default_mask.clone()
+        mask = default_mask.clone().contiguous()
         if n:
-            mask.view(-1)[rand_like(t.float()).view(-1).topk(n).indices] = 0
+            mask.view(-1)[rand_like(t.float()).reshape(-1).topk(n).indices] = 0
         return mask
 
     @classmethod
@@ -208,7 +208,7 @@ class L1Unstructured(BasePruningMethod):
 
     def compute_mask(self, t, default_mask):
         n = _count(self.amount, t.numel())
-        mask = default_mask.clone()
+        mask = default_mask.clone().contiguous()
         if n:
             mask.view(-1)[t.abs().reshape(-1).topk(n, largest=False).indices] = 0
         return mask

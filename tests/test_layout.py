@@ -1,0 +1,133 @@
+"""How results lie in memory: as their operands, as in PyTorch, whose strides (2.13) stand here; and that values, derivatives and
+recorded programs do not depend on it."""
+
+import copy
+
+import fastbp
+import numpy as np
+import pytest
+from fastbp.nn import functional as F
+
+# size, strides; strides of what is made from it
+TABLE = [
+    ((4, 3), (1, 4), (1, 4)), ((2, 3, 4, 5), (60, 1, 15, 3), (60, 1, 15, 3)), ((5, 3, 4), (1, 20, 5), (1, 20, 5)),    # no gaps
+    ((4, 3), (2, 8), (1, 4)), ((5, 3, 4), (1, 40, 5), (1, 20, 5)), ((3, 4), (8, 1), (4, 1)),                          # gaps
+    ((4, 3), (1, 0), (3, 1)), ((5, 3, 4), (1, 0, 5), (1, 5, 15)), ((2, 3, 4, 5), (0, 5, 0, 1), (60, 20, 5, 1)),       # repeated
+    ((3, 4, 2), (1, 0, 0), (8, 2, 1)), ((2, 3, 4), (1, 0, 7), (1, 2, 6)), ((4, 3, 2), (9, 0, 2), (6, 2, 1)),
+    ((2, 2, 2, 2), (2, 40, 0, 7), (1, 8, 2, 4)), ((3, 1, 4), (1, 50, 5), (1, 12, 3)), ((1, 3, 4), (1, 1, 3), (1, 1, 3)),
+    ((3, 2), (2, 2), (2, 1)), ((2, 3, 4), (4, 4, 1), (4, 8, 1)), ((2, 3, 4), (1, 6, 6), (1, 2, 6)),                    # ties
+]
+SAME = [        # of equal values, whatever the layout
+    lambda x: x.clone(), lambda x: x.clone(memory_format=fastbp.preserve_format), fastbp.zeros_like, fastbp.ones_like,
+    lambda x: fastbp.full_like(x, 3.0), lambda x: fastbp.zeros_like(x, dtype=fastbp.int64), lambda x: x.double(),
+    lambda x: x.half(), lambda x: x.to(fastbp.float64), lambda x: x.to(fastbp.float32, copy=True), lambda x: x.bool(),
+    lambda x: x.type_as(x.double()), fastbp.tensor, copy.deepcopy, lambda x: x.flip(0), lambda x: x.flip(-1, 0),
+    lambda x: x + 1, lambda x: x > 0, fastbp.exp, lambda x: fastbp.where(x > 0, x, 0.0),
+]
+DRAWN = [fastbp.rand_like, fastbp.randn_like, lambda x: fastbp.randint_like(x, 9), lambda x: fastbp.rand_like(x.double())]
+PLAIN = [       # C order, whatever the layout
+    lambda x: x.contiguous(), lambda x: x.clone(memory_format=fastbp.contiguous_format), lambda x: x.cumsum(0),
+    lambda x: fastbp.zeros_like(x, memory_format=fastbp.contiguous_format), lambda x: x.repeat(2, *[1] * (x.ndim - 1)),
+    lambda x: fastbp.rand_like(x, memory_format=fastbp.contiguous_format),
+    lambda x: fastbp.randint_like(x, 5, memory_format=fastbp.contiguous_format), lambda x: x.new_zeros(x.shape),
+]
+
+
+def laid(size, steps):
+    n = 1 + sum((k - 1) * s for k, s in zip(size, steps))
+    return fastbp.tensor(np.random.default_rng(1).standard_normal(n), dtype=fastbp.float32).as_strided(size, steps)
+
+
+@pytest.mark.parametrize(("size", "steps", "want"), TABLE)
+def test_copies_lie_as_what_they_are_made_from(size, steps, want):
+    x = laid(size, steps)
+    plain = x.contiguous()
+    assert plain.is_contiguous() and np.array_equal(plain.numpy(), x.numpy())
+    for f in SAME:
+        y = f(x)
+        assert y.stride() == want and y.is_contiguous() == (fastbp.empty(size).as_strided(size, want).is_contiguous())
+        assert y.numpy().tobytes() == f(plain).numpy().tobytes()
+        assert y.storage_offset() == 0 and y.untyped_storage().nbytes() == y.numel() * y.itemsize
+    assert fastbp.empty_like(x).stride() == want
+    for f in DRAWN:
+        numbers = []
+        for t in (x, plain):
+            fastbp.manual_seed(2)
+            numbers.append(f(t))
+        assert numbers[0].stride() == want and np.array_equal(numbers[0].numpy(), numbers[1].numpy())
+    for f in PLAIN:
+        y = f(x)
+        assert y.is_contiguous() and y.stride() == fastbp.empty(y.shape).stride()
+    for f in PLAIN[:3]:
+        assert np.array_equal(f(x).numpy(), f(plain).numpy())
+
+
+@pytest.mark.parametrize(("size", "steps", "want"), TABLE)
+def test_dropout_lies_as_its_input(size, steps, want):
+    x = (laid(size, steps).clone().abs() + 1).requires_grad_()
+    assert x.stride() == want
+    v = fastbp.tensor(np.random.default_rng(3).standard_normal(size), dtype=fastbp.float32)
+    p = fastbp.compile(lambda x: F.dropout(x * 1.0, 0.5), fullgraph=True)
+    for _ in range(4):
+        fastbp.manual_seed(7)
+        y = F.dropout(x, 0.5)
+        fastbp.manual_seed(7)
+        recorded = p(x.detach())
+        assert y.stride() == want == recorded.stride() and np.array_equal(y.detach().numpy(), recorded.numpy())
+    kept = y.detach().numpy() != 0
+    assert np.array_equal(y.detach().numpy(), np.where(kept, 2 * x.detach().numpy(), 0))
+    g, = fastbp.autograd.grad(y, x, v)
+    assert np.array_equal(g.numpy(), np.where(kept, 2 * v.numpy(), 0))
+    fastbp.manual_seed(7)
+    value, tangent = fastbp.func.jvp(lambda x: F.dropout(x, 0.5), (x.detach(),), (v,))
+    assert np.array_equal(value.numpy(), y.detach().numpy()) and np.array_equal(tangent.numpy(), g.numpy())
+    gaps = laid(size, steps)
+    fastbp.manual_seed(7)
+    z = F.dropout(gaps, 0.5)
+    assert z.stride() == want and np.array_equal(z.numpy(), np.where(kept, 2 * gaps.numpy(), 0))
+
+
+def test_dropout_keeps_what_it_should_where_it_lies():
+    x = fastbp.ones(300, 200).t()
+    y = F.dropout(x, 0.25)
+    assert y.stride() == (1, 200) and abs((y != 0).double().mean().item() - 0.75) < 0.01
+
+
+COPIES = [lambda x: x.clone(), lambda x: x.double(), lambda x: x.contiguous(), lambda x: x.flip(0), lambda x: x.reshape(-1),
+          lambda x: x.clone(memory_format=fastbp.contiguous_format), lambda x: x[1:].clone(), lambda x: x[:, ::2].double(),
+          lambda x: x.contiguous().view(-1), lambda x: x.repeat(1, 2, 1).view(-1), lambda x: x.clone().mT.clone(),
+          lambda x: fastbp.zeros_like(x).copy_(x), lambda x: x.to(fastbp.float64).mT.contiguous()]
+
+
+def seen(f, base, directions):
+    """A function's value, derivatives, second ones too, and tangents, and its results under vmap and in recorded programs."""
+    x = base.clone().requires_grad_()
+    y, z = f(x * 1.5), f(x)
+    v = fastbp.tensor(np.random.default_rng(5).standard_normal(y.shape), dtype=y.dtype)
+    g, = fastbp.autograd.grad((y * y * z).sum(), x, create_graph=True)
+    h, = fastbp.autograd.grad((g * g).sum(), x)
+    pulled, = fastbp.autograd.grad(z, x, v)
+    each = fastbp.vmap(f)(fastbp.stack([base, base * 2]))
+    p = fastbp.compile(lambda x: f(x * 1.5), fullgraph=True)
+    for _ in range(4):
+        r = p(base)
+        assert r.stride() == y.stride() and np.array_equal(r.numpy(), y.detach().numpy())
+    tangents = [t for w in directions for t in fastbp.func.jvp(f, (base,), (w,))]
+    return [t.detach().numpy() for t in (y, z, g, h, pulled, each, *tangents)]
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1), (2, 1, 0), (0, 2, 1)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_derivatives_of_copies_do_not_depend_on_layout(order, gaps):
+    rng = np.random.default_rng(4)
+    base, w = (fastbp.tensor(rng.standard_normal((6, 4, 5)), dtype=fastbp.float32) for _ in range(2))
+    other = w.permute(order).contiguous().permute([order.index(d) for d in range(3)])       # the same tangent, turned
+
+    def turned(x):
+        return (x[::2] if gaps else x).permute(order)
+
+    for f in COPIES:
+        got = seen(lambda x, f=f: f(turned(x)), base, (w, other))
+        want = seen(lambda x, f=f: f(turned(x).contiguous()), base, (w, other))
+        for a, b in zip(got, want, strict=True):
+            assert np.allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -168,6 +168,29 @@ def test_small_products_of_a_batch_give_the_bits_of_each(dtype, way, m, k, n):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("way", ["NN", "NT", "TN"])
+@pytest.mark.parametrize("n", [32, 64])
+@pytest.mark.parametrize("k", [1, 33, 64, 200])
+def test_small_products_have_the_bits_of_wider_ones(dtype, way, n, k):
+    """Tiles of four vectors for columns that fill them; one column more has other tiles."""
+    random = np.random.default_rng(n + k)
+    x, y = random.standard_normal((64, k)).astype(dtype), random.standard_normal((k, 65)).astype(dtype)
+    bias = random.standard_normal(65).astype(dtype)
+    for m in (*range(3, 32), 42, 64):
+        a = torch.tensor(np.ascontiguousarray(x[:m].T)).t() if way[0] == "T" else torch.tensor(x[:m])
+        b = torch.tensor(np.ascontiguousarray(y[:, :n].T)).t() if way[1] == "T" else torch.tensor(y[:, :n].copy())
+        wide = (a @ (torch.tensor(np.ascontiguousarray(y.T)).t() if way[1] == "T" else torch.tensor(y))).numpy()
+        np.testing.assert_array_equal((a @ b).numpy(), wide[:, :n])
+        start, add = torch.tensor(bias[:n].copy()), torch.tensor(np.broadcast_to(bias[:n], (m, n)).copy())
+        np.testing.assert_array_equal(torch.addmm(start, a, b).numpy(), bias[:n] + wide[:, :n])
+        p = b.detach().clone().requires_grad_()
+        for _ in (1, 2):
+            (a @ p).backward(add)
+        once = (a.t() @ add).numpy()
+        np.testing.assert_array_equal(p.grad.numpy(), once + once)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("way", ["NN", "NT", "TN", "TT", "SN"])
 @pytest.mark.parametrize(("m", "k", "n"), [(33, 40, 300), (55, 512, 127), (64, 784, 256), (130, 209, 100), (200, 257, 131),
                                            (260, 64, 400)])

@@ -547,9 +547,26 @@ cdef void mm_apart(const MmJob* w, bint first, bint second, int64_t i0, int64_t 
 cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c,
                     char* ws) noexcept nogil:
     cdef real* packed = NULL
+    cdef MmGeo g
+    cdef int64_t W = MM_WIDTH(sizeof(real))
     if w.way == MM_PACK:
         packed = <real*>ws
         mm_pack_b(w, w.N, w.K, b, packed)
+    if mm_low(w.M, w.N, sizeof(real)):
+        g.k = w.K
+        g.rs = w.rsa
+        g.cs = w.csa
+        g.ldb = w.rsb
+        g.o = g.ld = 2 * W
+        g.ldc = w.rsc
+        g.lds = lds
+        if packed != NULL:
+            g.ldb = 2 * W
+            g.o = 2 * W * w.K
+            mm_lows(w.M, w.N // (4 * W), &g, a, <const real*>packed, 4 * W * w.K, start, c, 4 * W)
+        else:
+            mm_lows(w.M, w.N // (4 * W), &g, a, b, 4 * W, start, c, 4 * W)
+        return
     mm_block(w.M, w.N, w.K, a, w.rsa, w.csa, False, b, w.rsb, packed, False, start, lds, c, w.rsc)
 
 

@@ -344,6 +344,12 @@ def test_gathered_and_scattered(shape, dtype):
         want = x.copy()
         np.put_along_axis(want, once, src, dim)
         np.testing.assert_array_equal(tx.scatter(dim, fastbp.from_numpy(np.ascontiguousarray(once)), ts).numpy(), want)
+        turned = fastbp.from_numpy(np.ascontiguousarray(x.T)).permute(*range(x.ndim - 1, -1, -1))
+        sources = fastbp.from_numpy(np.ascontiguousarray(src.T)).permute(*range(x.ndim - 1, -1, -1))
+        np.testing.assert_array_equal(turned.scatter(dim, fastbp.from_numpy(np.ascontiguousarray(once)), sources).numpy(), want)
+        np.testing.assert_array_equal(turned.gather(dim, ti).numpy(), x[tuple(places)])
+        if dtype not in (np.uint8, np.float16):
+            np.testing.assert_array_equal(turned.scatter_add(dim, ti, sources).numpy(), added)
         np.testing.assert_array_equal(tx.numpy(), x)
         rows = rng.integers(-n, n, 333)
         np.testing.assert_array_equal(tx.index_select(dim, fastbp.from_numpy(rows)).numpy(), np.take(x, rows % n, dim))

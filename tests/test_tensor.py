@@ -803,6 +803,9 @@ def test_results_lie_as_their_operands(order):
         assert turned.tolist() == plain.tolist()
         weights = fastbp.tensor(rng.standard_normal(turned.shape))
         for v in (weights, weights.permute([order.index(d) for d in range(len(order))]).contiguous().permute(order)):
+            # by kernels that read what was saved as it lies, and on the tape
+            once = (fastbp.autograd.grad(z, (x, y), v, allow_unused=True, retain_graph=True) for z in (turned, plain))
+            assert all((a is None and b is None) or a.tolist() == b.tolist() for a, b in zip(*once, strict=True))
             got, want = (fastbp.autograd.grad(z, (x, y), v, allow_unused=True, create_graph=True) for z in (turned, plain))
             assert all((a is None and b is None) or a.tolist() == b.tolist() for a, b in zip(got, want, strict=True))
             twice = [fastbp.autograd.grad(g[0].sum(), x, allow_unused=True, retain_graph=True)[0] if g[0].requires_grad else None
@@ -813,6 +816,9 @@ def test_results_lie_as_their_operands(order):
     # a first operand in C order, operands that are spread: C order
     assert (row.expand(turned.shape) * 2.0).is_contiguous()
     assert (x.permute(order).contiguous() + y.permute(order)).is_contiguous()
+    large = (x > 1).permute(order)
+    assert fastbp.where(large.contiguous(), x.permute(order), 0.0).is_contiguous()
+    assert fastbp.where(large, x.permute(order).contiguous(), 0.0).stride() == x.permute(order).stride()
     t = x.detach().clone()
     t.permute(order).add_(y.detach().permute(order))
     assert t.tolist() == (x + y).tolist()
@@ -843,8 +849,23 @@ def test_writes_into_turned_results():
 
     for got, want in zip(results(False), results(True), strict=True):
         assert np.allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-13, atol=1e-13)
+    def written(contiguous):            # adjoints that are a batch, or have tangents
+        y = x.permute(2, 1, 0) * 2.0
+        y = y.contiguous() if contiguous else y
+        y[:, :, 2] = w
+        pull = lambda u: fastbp.autograd.grad(y, (x, w), u, retain_graph=True)
+        many = fastbp.autograd.grad(y, (x, w), fastbp.stack([v, v * v]), retain_graph=True, is_grads_batched=True)
+        return [*many, *fastbp.func.jvp(pull, (v,), (v * v,))[1]]
+
+    for got, want in zip(written(False), written(True), strict=True):
+        assert np.array_equal(got.numpy(), want.numpy())
     strided = fastbp.autograd.grad((x.permute(2, 1, 0) * 2.0).as_strided((2, 3), (1, 4), 1).sum(), x)[0]
     assert strided.sum().item() == 12.0 and strided.count_nonzero().item() == 6
+    with pytest.raises(fastbp._core.GraphError, match="without gaps"):
+        (x * 2.0)[:, ::2].as_strided((2, 2), (1, 4))
+    gaps = fastbp.from_numpy(np.zeros((8, 5))[::2])
+    with pytest.raises(fastbp._core.GraphError, match="has gaps"):
+        gaps[1].mul_(w)
 
 
 @pytest.mark.parametrize("turned", [False, True])

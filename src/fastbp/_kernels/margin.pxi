@@ -1,4 +1,6 @@
 # Floor 1, room "margin": the hinge loss of rows of scores [N, C] against the right class of each, and its adjoint.
+# May be changed: how many lanes a sum has, and where rows are too short for them.  Must stay: a class whose score is NaN counts
+# nothing, as in PyTorch, and a row whose adjoint is 0 gives zeros; the order of a row's sum depends on C and the class alone.
 #
 # A unit is a row.  Sums run in MARGIN_SIDE lanes over the classes before the right one, then over those behind it.
 
@@ -36,36 +38,23 @@ cdef extern from *:
     float margin_few_f(const float* x, int64_t n, int64_t t, float margin, bint square) noexcept nogil
     double margin_few_d(const double* x, int64_t n, int64_t t, double margin, bint square) noexcept nogil
 
-# max(0, z) or its square; NaN counts nothing
-cdef inline real margin_term(real z, bint square) noexcept nogil:
+# max(0, z) or its square; with g: its derivative times v, which is kept there
+cdef inline real margin_term(real* g, real z, real v, bint square, bint adjoint) noexcept nogil:
+    if adjoint:
+        g[0] = k_where(<real>(z > 0), v * (2 * z) if square else v, <real>0)
+        return g[0]
     z = k_where(<real>(z > 0), z, <real>0)
     return z * z if square else z
 
-# s[lane] += terms of n classes; g, if there is one: their derivatives times v, which are what is summed then
+# s[lane] += terms of n classes
 cdef inline void margin_run(real* s, real* g, const real* x, int64_t n, real right, real margin, real v, bint square,
                             bint adjoint) noexcept nogil:
     cdef int64_t i = 0
-    cdef int j, m
-    cdef real z
-    while i < n:
-        m = <int>min(n - i, <int64_t>MARGIN_SIDE)
-        if m == MARGIN_SIDE:
-            for j in range(MARGIN_SIDE):
-                z = x[i + j] - right + margin
-                if adjoint:
-                    g[i + j] = k_where(<real>(z > 0), v * (2 * z) if square else v, <real>0)
-                    s[j] += g[i + j]
-                else:
-                    s[j] += margin_term(z, square)
-        else:
-            for j in range(m):
-                z = x[i + j] - right + margin
-                if adjoint:
-                    g[i + j] = k_where(<real>(z > 0), v * (2 * z) if square else v, <real>0)
-                    s[j] += g[i + j]
-                else:
-                    s[j] += margin_term(z, square)
-        i += m
+    cdef int j
+    while i + MARGIN_SIDE <= n:
+        for j in range(MARGIN_SIDE): s[j] += margin_term(g + i + j, x[i + j] - right + margin, v, square, adjoint)
+        i += MARGIN_SIDE
+    for j in range(<int>(n - i)): s[j] += margin_term(g + i + j, x[i + j] - right + margin, v, square, adjoint)
 
 cdef inline real margin_row(real* g, const real* x, int64_t n, int64_t t, real margin, real v, bint square,
                             bint adjoint) noexcept nogil:
@@ -77,9 +66,7 @@ cdef inline real margin_row(real* g, const real* x, int64_t n, int64_t t, real m
         else: return margin_few_d(x, n, t, margin, square)
     if n < MARGIN_SIDE and not adjoint:         # one by one, in turns
         for j in range(<int>n):
-            z = x[j] - x[t] + margin
-            z = k_where(<real>((z > 0) & (j != t)), z, <real>0)
-            z = z * z if square else z
+            z = k_where(<real>(j != t), margin_term(g, x[j] - x[t] + margin, v, square, adjoint), <real>0)
             if j & 1: b += z
             else: a += z
         return a + b

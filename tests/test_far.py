@@ -250,7 +250,7 @@ def test_a_far_row_is_normalized_of_one_reading(n, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 7), (3, 8), (10, 1000), (16, 33), (17, 519), (70, 40), (33, 2)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 7), (3, 8), (10, 1000), (16, 33), (17, 519), (9, 103), (70, 40), (33, 2)])
 def test_products_of_columns_and_rows(rows, columns, dtype):
     x = (1 + 0.1 * normal(rows, columns)).astype(dtype)
     want = np.prod(x, 0, dtype=np.float64)

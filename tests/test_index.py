@@ -310,10 +310,12 @@ def test_an_index_outside_is_named_wherever_it_is(at, bad):
     x, wide = fastbp.ones(700), fastbp.ones(700, 3)
     many = index.expand(40, 700).contiguous()
     tall = fastbp.ones(700, 40)
+    some = index.unsqueeze(1).expand(700, 3).contiguous()       # so few that one thread does all columns
     calls = [lambda: x.gather(0, index), lambda: x.scatter(0, index, x), lambda: x.scatter_add(0, index, x),
              lambda: x.index_select(0, index), lambda: wide.index_select(0, index), lambda: x[index], lambda: wide[index],
              lambda: fastbp.nn.functional.embedding(index, wide), lambda: fastbp.ones(700, 0)[index],
              lambda: fastbp.ones(40, 700).index_select(1, index), lambda: fastbp.ones(40, 700).gather(1, many),
+             lambda: wide.gather(0, some), lambda: wide.scatter(0, some, wide), lambda: wide.scatter_add(0, some, wide),
              lambda: tall.gather(0, many.t()), lambda: tall.scatter(0, many.t(), tall),
              lambda: tall.scatter_add(0, many.t(), tall),
              lambda: fastbp.ones(40, 700).scatter_add(1, many, fastbp.ones(40, 700))]

@@ -43,6 +43,49 @@ def test_margin_losses_by_hand():
           np.maximum(0, -signs[0] * (x[0] - x[1]) + 0.3).sum())
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 10, 16, 17, 31, 32, 33])
+def test_margins_of_rows_of_any_length(n):
+    rng = np.random.default_rng(5)
+    x, t = rng.standard_normal((6, n)), rng.integers(0, n, 6)
+    x[1, t[1]], x[2, 0], x[3, -1] = np.inf, np.nan, np.inf
+    other = np.arange(n) != t[:, None]
+    with np.errstate(all="ignore"):
+        z = np.nan_to_num(np.maximum(x - x[np.arange(6), t][:, None] + 1, 0) * other, nan=0.0, posinf=np.inf)
+    for dtype, tolerance in ((np.float64, 1e-13), (np.float32, 1e-5)):
+        for p in (1, 2):
+            loss = F.multi_margin_loss(tensor(x.astype(dtype)), tensor(t), p=p, reduction="none")
+            np.testing.assert_allclose(loss.numpy(), (z ** p).sum(1) / n, tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 64, 100, 129])
+def test_margin_losses_of_many_classes(classes, p, dtype):
+    """Classes before and behind the right one, in whole runs of lanes and a rest; NaN counts nothing; a zero stays one."""
+    rng = np.random.default_rng(classes)
+    x = rng.standard_normal((12, classes)).astype(dtype)
+    t = rng.integers(0, classes, 12)
+    t[:2] = 0, classes - 1
+    if classes > 2:
+        x[3, (t[3] + 1) % classes] = np.nan
+        x[2, (t[2] + 1) % classes] = np.inf         # where the adjoint is 0
+    v = rng.standard_normal(24).astype(dtype)
+    v[4] = 0
+    score = fastbp.tensor(x).requires_grad_()
+    loss = F.multi_margin_loss(score, tensor(t), p, 0.7, reduction="none")
+    grad, = fastbp.autograd.grad(loss, score, fastbp.tensor(v)[::2])
+    rows = np.arange(12)
+    z = (x - x[rows, t][:, None]).astype(np.float64) + 0.7
+    z[rows, t] = 0
+    z = np.where(z > 0, z, 0)
+    d = np.where(v[::2, None] == 0, 0, v[::2, None] / classes * ((z > 0) if p == 1 else np.minimum(2 * z, 1e9)))
+    d[rows, t] = -d.sum(1)
+    tolerance = 1e-5 if dtype is np.float32 else 1e-13
+    close(loss.detach().numpy(), (z ** p).sum(1) / classes, tolerance)
+    close(grad.numpy(), d, tolerance)
+    assert not grad.numpy()[2].any() and (classes < 32 or np.abs(d).sum(1).min() == 0)
+
+
 def test_margin_losses_have_no_gradient_at_the_margin():
     """A score exactly at its margin counts as far enough, as in PyTorch."""
     x = tensor([[1.0, 0.0, -3.0]])

@@ -410,3 +410,12 @@ def test_elu_and_its_kin(dtype):
 def test_results_are_named():
     r = _core.results("sort", "values indices", [1, 2])
     assert r.values == 1 and r.indices == 2 and tuple(r) == (1, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_of_planes_beside_rows_with_gaps(dtype, threads):
+    """A number fills a block once for rows that follow each other, the first of which may be cut by another thread's range."""
+    x, c = numbers(3, 700, 128, dtype=dtype), 1 + numbers(3, 1, 1, dtype=dtype)
+    for width in (65, 100, 127):
+        y = fastbp.from_numpy(x)[:, :, :width] * fastbp.from_numpy(c)
+        np.testing.assert_array_equal(y.numpy(), x[:, :, :width] * c)

@@ -70,8 +70,8 @@ cdef inline void row_flow_rows(int kind, bint past, real* y, const real* x, int6
     cdef int64_t r, i
     cdef int j
     cdef const real* p
-    top = row_max(x, n, n)
-    a = row_expsum(kind == FLOW_SCALED, e, x, n, top, n)
+    top = row_max(x, n, 0)
+    a = row_expsum(kind == FLOW_SCALED, False, e, x, n, top, n)
     m = row_max(x + n, n, 0) if rows > 1 else top
     b = top
     for r in range(1, rows + 1):
@@ -94,7 +94,7 @@ cdef inline void row_flow_rows(int kind, bint past, real* y, const real* x, int6
                 row_put(past, y + i, u)
                 i += ROW_SIDE
             if r < rows:
-                a = row_expsum(kind == FLOW_SCALED, e + (r & 1) * n, x + n, n, m, 0)
+                a = row_expsum(kind == FLOW_SCALED, False, e + (r & 1) * n, x + n, n, m, 0)
                 b = m
         x += n
         y += n

@@ -233,8 +233,8 @@ cdef inline number red_sum_few(const number* x, int64_t n) noexcept nogil:
 
 # The last 1 to 32 values of a row are taken first, read as the end of its last 32 values, those before them masked:
 # no load leaves the row, and the lanes need not be cleared (GCC clears and copies arrays by slow string
-# instructions).  Of what lies at `soon`, if it is not NULL, half as many bytes are asked for meanwhile.
-cdef inline number red_sum_block(const number* x, int64_t n, const number* soon) noexcept nogil:
+# instructions).  ask: of what lies at `soon` half as many bytes are asked for meanwhile.
+cdef inline number red_sum_block_of(bint ask, const number* x, int64_t n, const number* soon) noexcept nogil:
     cdef number s[RED_LANES]
     cdef int64_t i = 0
     cdef int64_t full = (n - 1) & ~<int64_t>(RED_LANES - 1)
@@ -244,11 +244,14 @@ cdef inline number red_sum_block(const number* x, int64_t n, const number* soon)
     if n < RED_LANES: return red_sum_few(x, n)
     for j in range(RED_LANES): s[j] = t[j] if j >= first else <number>0
     while i < full:
-        if soon != NULL:
+        if ask:
             for j in range(RED_LANES * <int>sizeof(number) // 128): RED_AHEAD(<const char*>(soon + (i >> 1)) + 64 * j)
         for j in range(RED_LANES): s[j] = k_add(s[j], x[i + j])
         i += RED_LANES
     return red_fold(RED_SUM, s)
+
+cdef inline number red_sum_block(const number* x, int64_t n) noexcept nogil:
+    return red_sum_block_of(False, x, n, x)
 
 # As many whole blocks side by side as registers hold their lanes, each added up as by red_sum_block: one chain of additions is
 # slower than memory, and pages read side by side come faster.
@@ -280,7 +283,7 @@ cdef void red_sum_blocks(MmRegs* regs, const void* x, double* total) noexcept no
 cdef inline double red_sum_row(const real* x, int64_t n) noexcept nogil:
     cdef double total = 0
     cdef int64_t many = MM_WIDTH(sizeof(real)) // 4 * RED_BLOCK
-    if n <= RED_BLOCK: return red_sum_block(x, n, NULL)
+    if n <= RED_BLOCK: return red_sum_block(x, n)
     if many > RED_BLOCK:
         while n > many:
             if real is float: red_sum_blocks(<MmF32*>NULL, x, &total)
@@ -288,20 +291,20 @@ cdef inline double red_sum_row(const real* x, int64_t n) noexcept nogil:
             x += many
             n -= many
     while n > RED_BLOCK:
-        total += red_sum_block(x, <int64_t>RED_BLOCK, NULL)
+        total += red_sum_block(x, <int64_t>RED_BLOCK)
         x += RED_BLOCK
         n -= RED_BLOCK
-    return total + red_sum_block(x, n, NULL)
+    return total + red_sum_block(x, n)
 
 # The same sum, asking for the first half of n values at `soon`.
 cdef inline double red_sum_asking(const real* x, int64_t n, const real* soon) noexcept nogil:
     cdef double total = 0
     while n > RED_BLOCK:
-        total += red_sum_block(x, <int64_t>RED_BLOCK, soon)
+        total += red_sum_block_of(True, x, <int64_t>RED_BLOCK, soon)
         x += RED_BLOCK
         soon += RED_BLOCK // 2
         n -= RED_BLOCK
-    return total + red_sum_block(x, n, soon)
+    return total + red_sum_block_of(True, x, n, soon)
 
 # n >= 1; values may be compared twice.  far: what is read next is asked for, which costs a third where it is in L2
 cdef inline number red_peak_row(int op, const number* x, int64_t n, bint far) noexcept nogil:
@@ -466,7 +469,7 @@ cdef int red_sum_int(int64_t* out, const Instr* I, int64_t lo, int64_t hi) noexc
         o = lo // inner
         j = lo - o * inner
         w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
-        if inner == 1: out[lo] = red_sum_block(x + o * red, red, NULL)
+        if inner == 1: out[lo] = red_sum_block(x + o * red, red)
         elif red > 0: red_add_rows(out + lo, x + o * red * inner + j, red, w, inner)
         else:
             for k in range(w): out[lo + k] = 0

@@ -86,13 +86,17 @@ cdef inline void row_ask(const real* x) noexcept nogil:
 cdef inline bint row_far(const Instr* I, int64_t itemsize) noexcept nogil:
     return I.shape[0] * I.shape[1] * itemsize > ROW_FAR and I.shape[1] >= 512
 
-# asks for 16 of them: two passes over a row ask for half of another one each, as evenly as it goes.  64 M floats in rows of 1024,
-# logsumexp: all in the second pass 0.79 of the speed of reading, so 0.97 (Xeon)
+# asks for 16 of them
 cdef inline void row_ask_half(const real* x) noexcept nogil:
     cdef int k
     for k in range(ROW_SIDE * <int>sizeof(real) // 128): RED_AHEAD(<const char*>x + 64 * k)
 
-# NaN may get lost here: it comes back with exp(x - max) in the sum.  ahead: how far away the row is of which half is asked for
+# Where each of two passes over a row asks for half of another one, as evenly as it goes: logsumexp of 32 M floats in rows of 1024
+# 13.4 -> 11.5 ms.  Not in L2, nor of doubles, whose exponentials take as long as memory (1.1 of the time; Xeon).
+cdef inline bint row_halves(const Instr* I, const real* x) noexcept nogil:
+    return real is float and row_far(I, sizeof(real)) and I.shape[1] <= ROW_NEAR
+
+# NaN may get lost here: it comes back with exp(x - max) in the sum.  ahead: how far away a row is of which half is asked for
 cdef inline real row_max(const real* x, int64_t n, int64_t ahead) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef int64_t i = ROW_SIDE
@@ -106,9 +110,9 @@ cdef inline real row_max(const real* x, int64_t n, int64_t ahead) noexcept nogil
         i += ROW_SIDE
     return red_fold(RED_MAX, s)
 
-# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x; ahead: how far away the row is of which
-# the second half is asked for
-cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m, int64_t ahead) noexcept nogil:
+# sum of exp(x - m) over n >= 32 values; keep: the terms are written to y, which may be x; ahead: what is asked for meanwhile, so
+# many values further; half: its second half
+cdef inline real row_expsum(bint keep, bint half, real* y, const real* x, int64_t n, real m, int64_t ahead) noexcept nogil:
     cdef real s[ROW_SIDE]
     cdef real t[ROW_SIDE]
     cdef real e[ROW_SIDE]
@@ -126,7 +130,8 @@ cdef inline real row_expsum(bint keep, real* y, const real* x, int64_t n, real m
     while i < full:
         end = min(full, i + RED_BLOCK)
         while i < end:
-            if ahead: row_ask_half(x + ahead + ((n + i) >> 1))
+            if ahead and half: row_ask_half(x + ahead + ((n + i) >> 1))
+            elif ahead: row_ask(x + i + ahead)
             if keep:
                 row_exp(ROW_SIDE, y + i, x + i, m)
                 for j in range(ROW_SIDE): s[j] += y[i + j]
@@ -193,17 +198,18 @@ cdef inline void row_turn(bint guard, real* b, real* m, real* s, const real* x, 
     for j in range(ROW_SIDE): s[j] = (t[j] + t[j + 2 * ROW_SIDE]) + (t[j + ROW_SIDE] + t[j + 3 * ROW_SIDE])
 
 # m[i] and s[i] of the first k <= 32 rows, or of fewer: their number is returned.  Together they stay in L1.
-cdef int64_t row_sums(bint guard, real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
+cdef int64_t row_sums(bint guard, bint half, real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
     cdef real b[ROW_SIDE * ROW_SIDE]
     cdef real top
     cdef int64_t r
     if n >= ROW_SIDE:
         if k * n > ROW_NEAR: k = max(<int64_t>1, ROW_NEAR // n)
         for r in range(k):
-            top = row_max(x + r * n, n, k * n)
+            top = row_max(x + r * n, n, k * n) if half else row_max(x + r * n, n, 0)
             if guard and k_abs(top) == KF_INF: top = 0
             m[r] = top
-            s[r] = row_expsum(False, b, x + r * n, n, top, k * n)
+            if half: s[r] = row_expsum(False, True, b, x + r * n, n, top, k * n)
+            else: s[r] = row_expsum(False, False, b, x + r * n, n, top, k * n)
     elif k < ROW_ALONE:
         for r in range(k): s[r] = row_short(guard, b, m + r, x + r * n, n)
     else:
@@ -213,7 +219,7 @@ cdef int64_t row_sums(bint guard, real* m, real* s, const real* x, int64_t k, in
 # as row_sums, with the logarithm of the sums
 cdef inline int64_t row_logs(real* m, real* s, const real* x, int64_t k, int64_t n) noexcept nogil:
     cdef int64_t j
-    k = row_sums(False, m, s, x, k, n)
+    k = row_sums(False, False, m, s, x, k, n)
     if k == 1: s[0] = k_log(s[0])
     else:
         for j in range(k, ROW_SIDE): s[j] = 1
@@ -275,7 +281,7 @@ cdef int row_softmax(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept n
             k = 1 if far else min(k, max(<int64_t>1, min(<int64_t>8, ROW_NEAR // n)))
             row_ahead(far, x + n, n)
             for r in range(k): m[r] = row_max(x + r * n, n, 0)
-            for r in range(k): s[r] = row_expsum(True, y + r * n, x + r * n, n, m[r], 0)
+            for r in range(k): s[r] = row_expsum(True, False, y + r * n, x + r * n, n, m[r], 0)
             for r in range(k): s[r] = 1 / s[r]
             for r in range(k):
                 q = s[r]

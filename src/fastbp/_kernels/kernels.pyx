@@ -1,5 +1,5 @@
-# Floor 1: all kernels, as one text.  base.pyx, avx2.pyx and avx512.pyx each include it; the build compiles them for
-# x86-64-v2, -v3 and -v4.  Nothing here knows which of them it is.  Floor 2 reads the table through one capsule.
+# Floor 1: all kernels, as one text.  The build translates it once and compiles it as the modules base, avx2 and avx512, for
+# x86-64-v2, -v3 and -v4 (setup.py).  Nothing here knows which of them it is.  Floor 2 reads the table through one capsule.
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -48,11 +48,14 @@ include "optim.pxi"
 include "moments.pxi"
 include "../_generated/table.pxi"
 
+cdef extern from *:
+    const char* FASTBP_ISA      # the level's name, defined by the file that the build compiles this from
+
 cdef KernelTable TABLE
 fill_table(&TABLE)
 better_strips(&TABLE)
 for _k in range(N_COMPUTE): COPIES[_k] = TABLE.strip[S_identity][_k]
-TABLE.isa = ISA
+TABLE.isa = FASTBP_ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan
 TABLE.pool_workspace = pool_workspace

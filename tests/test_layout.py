@@ -131,3 +131,15 @@ def test_derivatives_of_copies_do_not_depend_on_layout(order, gaps):
         want = seen(lambda x, f=f: f(turned(x).contiguous()), base, (w, other))
         for a, b in zip(got, want, strict=True):
             assert np.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 70, 150])
+def test_copy_of_itself_is_of_what_was_before(n):
+    a = np.arange(n * n, dtype=np.float32).reshape(n, n)
+    x = fastbp.tensor(a)
+    assert np.array_equal(x.copy_(x.t()).numpy(), a.T)
+    x = fastbp.tensor(a)
+    assert np.array_equal(x.copy_(x.flip(0)).numpy(), a[::-1])
+    x = fastbp.tensor(a.astype(np.float64))
+    halves = x.numpy().view(np.float32).reshape(-1)[:n * n].reshape(n, n).copy()
+    assert np.array_equal(x.copy_(x.view(fastbp.float32).reshape(-1)[:n * n].reshape(n, n)).numpy(), halves.astype(np.float64))

@@ -673,7 +673,8 @@ cdef object into(object result, object out):
 cdef int copy_into(Tensor t, Tensor x) except -1:
     """t[...] = x, with broadcasting and conversion; no tape."""
     cdef int compute = COMPUTE[x.code]
-    if x.st is t.st and x.ptr != t.ptr:
+    if x.st is t.st and not (x.ptr == t.ptr and ITEM[x.code] == ITEM[t.code] and spans(x, t.nd, t.dims)
+                             and memcmp(x.steps, t.steps, t.nd * sizeof(int64_t)) == 0):
         x = c_clone(detached(x))
     run_pointwise(OP_identity, OPS[OP_identity].strip, OPS[OP_identity].cost, compute, t, (x,), (), 0)
     written(t, OP_identity)

@@ -375,3 +375,23 @@ def test_gradients_of_what_was_taken_from_few_and_many(shape):
     g = fastbp.autograd.grad(y, x, fastbp.tensor(w))[0]
     np.testing.assert_allclose(g.numpy(), want)
     assert g.is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_single_values_at_places_in_no_cache(dtype):
+    """2**21 values and more: what will be written is asked for ahead, in runs of eight."""
+    rng = np.random.default_rng(3)
+    n, m = (1 << 21) + 7, 1013
+    at = np.concatenate([rng.integers(-n, n, m - 3), [0, n - 1, 0]])
+    values = rng.integers(-9, 9, m).astype(dtype)
+    want = np.zeros(n, dtype)
+    np.add.at(want, at, values)
+    x, i, s = fastbp.zeros(n, dtype=fastbp.tensor(values).dtype), fastbp.tensor(at), fastbp.tensor(values)
+    got = x.index_add(0, i, s)
+    assert np.array_equal(got.numpy(), want)
+    once, first = np.unique(at % n, return_index=True)
+    want = np.zeros(n, dtype)
+    want[once] = values[first]
+    assert np.array_equal(x.index_copy(0, fastbp.tensor(once), fastbp.tensor(values[first])).numpy(), want)
+    assert np.array_equal(x.scatter_add(0, fastbp.tensor(at % n), s).numpy(), got.numpy())
+    assert np.array_equal(got[i].numpy(), got.numpy()[at]) and np.array_equal(got.gather(0, fastbp.tensor(at % n)).numpy(), got.numpy()[at])

@@ -75,6 +75,16 @@ def test_results_are_off_the_tape_unless_something_outside_is_differentiated():
         assert not func.grad(lambda x: (x ** 3).sum())(x).requires_grad
 
 
+@pytest.mark.parametrize("f", [lambda x: x.sum().exp(), lambda x: (x * x).sum().sqrt(), lambda x: x.std(), lambda x: x.tanh(),
+                               lambda x: x.softmax(0)])
+def test_a_value_that_its_derivative_reads_is_no_graph_of_others(f):
+    """The root of the inner walk is in the outer one's graph: nobody else differentiates it."""
+    x = t([1, 2, 3])
+    for h in (func.hessian(f)(x), func.jacrev(func.jacrev(f))(x), func.jacfwd(func.jacrev(f))(x)):
+        assert not h.requires_grad
+    assert func.hessian(f)(t([1, 2, 3], requires_grad=True)).requires_grad
+
+
 def test_five_levels_in_any_order_are_exact_on_polynomials():
     p = t(1.5)
     forward = lambda f: lambda x: func.jvp(f, (x,), (fastbp.ones_like(x),))[1]

@@ -871,7 +871,7 @@ def _depends_elsewhere(outputs, inputs):
     todo.length = todo.room = 0
     for t in inputs:
         n = t.node
-        if n.pending or n.acc != NULL:
+        if n.pending > 0 or n.acc != NULL:      # below 0: the root of a walk that is over
             return True
         n.walk = WALK
     try:
@@ -887,7 +887,7 @@ def _depends_elsewhere(outputs, inputs):
                 if (<PyObject*>e).ob_type == <PyTypeObject*>Node:
                     m = <Node>e
                     if m.walk != WALK:
-                        if m.pending or m.acc != NULL:      # it waits in a walk: a graph that somebody else holds
+                        if m.pending > 0 or m.acc != NULL:      # it waits in a walk: a graph that somebody else holds
                             found = True
                             break
                         m.walk = WALK

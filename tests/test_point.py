@@ -242,22 +242,24 @@ def test_accuracy(name):
 
 
 BY_VECTORS = ["sqrt", "exp", "exp2", "log", "log2", "log10", "tanh", "sin", "cos", "tan", "arctan", "arcsin", "arccos"]
-BY_TABLES = ["sigmoid", "silu", "logit", "erf", "erfc", "erfinv", "ndtr", "ndtri", "lgamma"]      # _kernels/vectors.pxi, wide.pxi
+BY_TABLES = ["rsqrt", "sigmoid", "silu", "logit", "erf", "erfc", "erfinv", "ndtr", "ndtri", "lgamma", "softplus", "gelu", "log1p",
+             "atanh"]                                                               # _kernels/vectors.pxi, wide.pxi, curves.pxi
+OF_TWO = ["fmod", "remainder", "pow", "logaddexp"]
 
 
 def by_name(name):
     return next(getattr(s, name) for s in (fastbp, fastbp.special, fastbp.nn.functional) if hasattr(s, name))
 
 
-@pytest.mark.parametrize("name", [*BY_VECTORS, *BY_TABLES, "fmod", "remainder", "pow"])
+@pytest.mark.parametrize("name", [*BY_VECTORS, *BY_TABLES, "logsigmoid", "tanhshrink", "mish", *OF_TWO])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_bits_at_every_place(name, dtype):
     """What an element gets does not depend on its place, on how many there are, nor on neighbours that are far out."""
     f = by_name(name)
     few = np.array([0.0, -0.0, 0.3, -0.3, 1.7, -7.5, 1e-40, 29999.0, 30001.0, -1e30, INF, -INF, NAN, 3.4e38, 12.25], dtype=dtype)
     usual = np.linspace(-3, 9, 97).astype(dtype)
-    sets = [(x,) for x in (few, usual, usual / 10)] if name in BY_VECTORS + BY_TABLES else \
-        [(a, np.resize(b, a.shape)) for a in (few, usual) for b in (few[::-1], usual[5:])]
+    sets = [(a, np.resize(b, a.shape)) for a in (few, usual) for b in (few[::-1], usual[5:])] \
+        if name in OF_TWO else [(x,) for x in (few, usual, usual / 10)]
     for args in sets:
         for order in (np.arange(len(args[0])), np.random.default_rng(0).permutation(np.tile(np.arange(len(args[0])), 9))):
             alone = np.concatenate([f(*[fastbp.tensor(a[i:i + 1]) for a in args]).numpy() for i in range(len(args[0]))])[order]
@@ -285,13 +287,14 @@ def test_edges_of_intervals(name):
 
 EDGES = np.concatenate([
     np.arange(-9, 9, 0.25), np.arange(0, 6, 0.375), np.arange(0.5, 8) / 7.49, 7.49 / np.arange(0.5, 8), np.arange(1, 2, 1 / 16),
-    np.log(2) / 32 * np.arange(-65, 65, 2), np.sqrt(-np.expm1(-np.arange(0, 9, 0.625))), -np.arange(10, 27, 2.5),
+    np.log(2) / 32 * np.arange(-65, 65, 2), np.log(2) / 64 * np.arange(1, 65, 2), [9.55, 19.1, 36.8, 1e-17],
+    np.sqrt(-np.expm1(-np.arange(0, 9, 0.625))), -np.arange(10, 27, 2.5),
     0.5 - 0.5 * np.sqrt(-np.expm1(-np.arange(0.1, 36, 2.5))),
     [14.98, 21.18, -21.18, 40, 99, 101, -700, -740, 1e6, 1e-30, 1e30]])
 
 
 @pytest.mark.parametrize("name", [*(n for n in BY_TABLES if n != "lgamma"), "exp", "log", "log2", "log10", "tan", "asin", "acos",
-                                  "atan", "lgamma"])
+                                  "atan", "lgamma", "sin", "cos", "tanh", "log_sigmoid"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_edges_of_tables(name, dtype):
     """The same by mpmath, for both dtypes: neighbours of where a table's row, or another way of computing, begins."""
@@ -300,12 +303,65 @@ def test_edges_of_tables(name, dtype):
     x = np.unique(np.concatenate([x, np.nextafter(x, dtype(np.inf)), np.nextafter(x, dtype(-np.inf))]))
     low, high = 0 if name == "lgamma" else -30 if low is None else low, INF if high is None else high
     x = x[(x > low) & (x < high) & np.isfinite(x)]
-    got = by_name(name)(fastbp.tensor(x)).numpy()
+    got = ulp.from_fastbp()[name](x)
     bound = ulp.BOUNDS.get((name, np.dtype(dtype).name), ulp.BOUND)
     with ulp.mp.workdps(ulp.MP_DIGITS):
         worst = max((ulp.ulp_error(g, exact(ulp.mp.mpf(float(a))), dtype), a) for a, g in zip(x, got, strict=True)
                     if np.isfinite(g) and g != 0)
     assert worst[0] <= bound, worst
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_multiples_of_pi(dtype):
+    """Where nothing but the last part of pi is left."""
+    x = (np.arange(1, 600) * (np.pi / 2)).astype(dtype)
+    with ulp.mp.workdps(ulp.MP_DIGITS):
+        for name in ("sin", "cos", "tan"):
+            got = getattr(fastbp, name)(fastbp.tensor(x)).numpy()
+            worst = max(ulp.ulp_error(g, ulp.UNARY[name][0](ulp.mp.mpf(float(a))), dtype) for a, g in zip(x, got, strict=True))
+            assert worst <= 1, name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cubes(dtype):
+    """Rounded once, almost; also of tiny and of huge numbers."""
+    few = [0.0, -0.0, 1e-13, -3e-13, 1e-15, 2e-14, 7e12, -6.9e12, 1.5, -1.1, 1 / 3]
+    x = np.concatenate([few, np.random.default_rng(0).standard_normal(500)]).astype(dtype)
+    for y in (fastbp.tensor(x) ** 3, fastbp.tensor(x).pow(fastbp.tensor(np.resize(np.array([3, 3], dtype), x.shape)))):
+        with ulp.mp.workdps(ulp.MP_DIGITS):
+            assert max(ulp.ulp_error(g, ulp.mp.mpf(float(a)) ** 3, dtype) for a, g in zip(x, y.numpy(), strict=True)) <= 0.6
+    far = fastbp.tensor([INF, -INF, NAN, 2e19 if dtype == np.float32 else 2e154, -3e38 if dtype == np.float32 else -1e308],
+                        dtype=getattr(fastbp, np.dtype(dtype).name))
+    np.testing.assert_array_equal((far ** 3).numpy(), [INF, -INF, NAN, INF, -INF])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_by_pages(dtype):
+    """Arrays that no inner cache holds are read page by page; in place, some operations write where they read."""
+    x, y = (np.random.default_rng(k).standard_normal(140_003).astype(dtype) for k in range(2))
+    for f in (fastbp.exp, fastbp.logaddexp, fastbp.add):
+        args = (x, y)[:1 if f is fastbp.exp else 2]
+        whole = f(*map(fastbp.tensor, args)).numpy()
+        parts = [f(*[fastbp.tensor(a[i:i + 1000]) for a in args]).numpy() for i in range(0, len(x), 1000)]
+        np.testing.assert_array_equal(whole, np.concatenate(parts))
+    for n in (900, 5000, 140_003):
+        a, b = x[:n], y[:n]
+        np.testing.assert_array_equal(fastbp.tensor(a).add_(fastbp.tensor(b)).numpy(), a + b)
+        np.testing.assert_array_equal(fastbp.tensor(a).mul_(3.0).numpy(), a * dtype(3))
+        t = fastbp.tensor(a)
+        np.testing.assert_array_equal(t.div_(t).numpy(), np.ones(n, dtype))
+        np.testing.assert_array_equal(fastbp.tensor(a).sub_(fastbp.tensor(b), alpha=2).numpy(), a - 2 * b)
+        for step in (1, 7):                                     # what is read lies elsewhere in what is written
+            t = fastbp.tensor(a)
+            t[step:].add_(t[:-step])
+            np.testing.assert_array_equal(t.numpy(), np.concatenate([a[:step], a[step:] + a[:-step]]))
+            t = fastbp.tensor(a)
+            t[:-step].mul_(t[step:])
+            np.testing.assert_array_equal(t.numpy(), np.concatenate([a[:-step] * a[step:], a[-step:]]))
+        t = fastbp.tensor(np.resize(a, (n // 100, 100)))
+        t.add_(t[0])                                            # a row of itself, read for every row
+        want = np.resize(a, (n // 100, 100))
+        np.testing.assert_array_equal(t.numpy(), want + want[0])
 
 
 def test_ends_of_tables():

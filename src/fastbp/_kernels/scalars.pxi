@@ -67,7 +67,7 @@ cdef extern from *:
     #define KD_NAN ((double)NAN)
     #define kf(x) ((float)(x))
     /* mul: a*b, which the compiler must not merge with a later sum.  mul_err: a*b - p exactly, for p = mul(a, b).
-       nma: c - a*b for a*b close to c.  Without FMA by Dekker's splitting, or in double. */
+       nma: c - a*b for a*b close to c.  mad: a*b + c for c far below.  Without FMA by Dekker's splitting, or in double. */
     #if defined(__FMA__) || defined(__FP_FAST_FMA) || defined(__aarch64__)
     #define kf_mul(a, b) __builtin_fmaf(a, b, -0.0f)
     #define kd_mul(a, b) __builtin_fma(a, b, -0.0)
@@ -75,6 +75,8 @@ cdef extern from *:
     #define kd_mul_err(a, b, p) __builtin_fma(a, b, -(p))
     #define kf_nma(c, a, b) __builtin_fmaf(-(a), b, c)
     #define kd_nma(c, a, b) __builtin_fma(-(a), b, c)
+    #define kf_mad __builtin_fmaf
+    #define kd_mad __builtin_fma
     #else
     #define kf_mul(a, b) ((a) * (b))
     #define kd_mul(a, b) ((a) * (b))
@@ -84,9 +86,11 @@ cdef extern from *:
         double ah = kd_of(kd_bits(a) & -0x8000000LL), al = a - ah, bh = kd_of(kd_bits(b) & -0x8000000LL), bl = b - bh;
         return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
     }
-    static CYTHON_INLINE double kd_nma(double c, double a, double b) {
+    static CYTHON_INLINE double kd_nma(double c, double a, double b) { double p = a * b; return (c - p) - kd_mul_err(a, b, p); }
+    static CYTHON_INLINE float kf_mad(float a, float b, float c) { return (float)((double)a * b + c); }
+    static CYTHON_INLINE double kd_mad(double a, double b, double c) {
         double p = a * b;
-        return (c - p) - kd_mul_err(a, b, p);
+        return p + ((fabs(p) > 1e-250 && fabs(p) < (double)INFINITY ? kd_mul_err(a, b, p) : 0) + c);
     }
     #endif
     """
@@ -117,6 +121,8 @@ cdef extern from *:
     double kd_mul(double a, double b) noexcept nogil
     float kf_nma(float c, float a, float b) noexcept nogil
     double kd_nma(double c, double a, double b) noexcept nogil
+    float kf_mad(float a, float b, float c) noexcept nogil
+    double kd_mad(double a, double b, double c) noexcept nogil
     float kf_mul_err(float a, float b, float p) noexcept nogil
     double kd_mul_err(double a, double b, double p) noexcept nogil
     const float KF_INF, KF_NAN

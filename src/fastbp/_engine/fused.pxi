@@ -345,7 +345,7 @@ def mse_loss(Tensor input not None, Tensor target not None, size_average=None, r
 cdef Tensor c_mse_loss(Tensor x, Tensor t, object reduction):
     cdef Tensor d, y
     cdef Node n
-    cdef bint mode
+    cdef bint mode, small
     global GRAD_MODE
     if (x.bits | t.bits) & B_DUAL or not same_layout(x, t) or reduction == "none":
         y = unary(OP_square, binary(OP_sub, x, t))
@@ -354,8 +354,9 @@ cdef Tensor c_mse_loss(Tensor x, Tensor t, object reduction):
     GRAD_MODE = False
     try:
         d = binary(OP_sub, x, t)
-        y = reduced(K_sum, OP_mse_loss, unary(OP_square, d), (1 << x.nd) - 1, False, x.code,
-                    <double>x.n if reduction == "mean" else 1.0)
+        small = ITEM[x.code] < 4        # half: squares in its rounding
+        y = reduced(K_sum if small else K_sum_squares, OP_mse_loss, unary(OP_square, d) if small else d, (1 << x.nd) - 1, False,
+                    x.code, <double>x.n if reduction == "mean" else 1.0)
     finally:
         GRAD_MODE = mode
     if GRAD_MODE and (tracked(x) or tracked(t)):

@@ -118,7 +118,8 @@ cdef str reach(const Instr* I, Reach* q):
     m = many(outer, inner)
     n = many(m, red)
     if (I.opcode == K_sum or I.opcode == K_amax or I.opcode == K_amin or I.opcode == K_prod or I.opcode == K_var
-            or I.opcode == K_logsumexp or I.opcode == K_argmax or I.opcode == K_argmin):
+            or I.opcode == K_logsumexp or I.opcode == K_argmax or I.opcode == K_argmin
+            or ((I.opcode == K_sum_squares or I.opcode == K_sum_abs) and inner == 1)):
         whole_of(q, 0, m)
         whole_of(q, 1, n)
         if I.opcode == K_argmax or I.opcode == K_argmin:

@@ -538,15 +538,18 @@ cdef int var(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F64: return red_var(<double*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
-# sums of squares, or of sizes, of rows (inner == 1), by the same lanes
+# sums of squares, or of sizes, of rows (inner == 1), by the same lanes, by a divisor c[0]
 cdef inline int red_sum_squares(bint sizes, real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t red = I.shape[1]
     cdef int64_t ahead = RED_SOON // <int64_t>sizeof(real) if red_far(I, sizeof(real)) else 0
     cdef int64_t o
+    cdef double divisor = I.c[0].f
     cdef const real* x = <const real*>I.arg[1].data
-    if RED_ROW and 0 < red <= RED_SHORT: red_square_rows(x + lo * red, out + lo, real is double, sizes, hi - lo, red)
+    if RED_ROW and 0 < red <= RED_SHORT:
+        red_square_rows(x + lo * red, out + lo, real is double, sizes, hi - lo, red)
+        for o in range(lo, hi): out[o] = <real>(out[o] / divisor)
     else:
-        for o in range(lo, hi): out[o] = <real>red_squares_of(sizes, False, x + o * red, red, 0, NULL, ahead)
+        for o in range(lo, hi): out[o] = <real>(red_squares_of(sizes, False, x + o * red, red, 0, NULL, ahead) / divisor)
     return ST_OK
 
 cdef int sum_squares(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

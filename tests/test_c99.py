@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 
 import fastbp
+import numpy as np
 import pytest
 from fastbp import nn
 from fastbp.nn import functional as F
@@ -50,6 +51,9 @@ def check(f, *inputs, folder):
     got, status = run(compiled(p, folder), inputs, want)
     assert status == 0
     close(got, want)
+    p.save(folder / "p")
+    for a, b in zip(leaves([fastbp.load_program(folder / "p")(*inputs)]), want, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -81,6 +85,8 @@ POINTWISE = {
                          -(x * 100).to(fastbp.int16)],
     "reductions": lambda x: [x.sum(), x.sum(0), x.mean(1), x.amax(0), x.amin(1), x.argmax(1), x.argmin(0), x.var(0), x.prod(1),
                              x.logsumexp(0), x.cumsum(1), x.cumprod(0), x.std(), (x > 0).sum(1)],
+    "squares": lambda x: [x.norm(), x.norm(dim=1), fastbp.linalg.vector_norm(x, 1), fastbp.linalg.vector_norm(x, 1, 1),
+                          F.mse_loss(x, x * 2), F.mse_loss(x, x * 2, reduction="sum"), F.normalize(x)],
     "rows": lambda x: [F.softmax(x, 0), F.log_softmax(x, 1), F.layer_norm(x, (5,)), x @ x.t(), x[None] @ x.t().expand(3, 5, 4)],
     "constants": lambda x: [x * float("inf"), x + 1e30, x * -0.1, x + float("nan"), x * 0.0 - 3.0],
     "views": lambda x: [x, x.t(), x[1:, ::2], x.reshape(-1)[3]],

@@ -150,6 +150,28 @@ static void sum_S(T* y, const T* x, int64_t outer, int64_t red, int64_t inner, d
         }
 }
 """,
+    "sum_squares": """
+static void sum_squares_S(T* y, const T* x, int64_t rows, int64_t red, double divisor)
+{
+    int64_t o, i;
+    for (o = 0; o < rows; o++) {
+        A t = 0;
+        for (i = 0; i < red; i++, x++) t += (A)*x * *x;
+        *y++ = (T)(t / divisor);
+    }
+}
+""",
+    "sum_abs": """
+static void sum_abs_S(T* y, const T* x, int64_t rows, int64_t red, double divisor)
+{
+    int64_t o, i;
+    for (o = 0; o < rows; o++) {
+        A t = 0;
+        for (i = 0; i < red; i++, x++) t += fabs((A)*x);
+        *y++ = (T)(t / divisor);
+    }
+}
+""",
     "prod": """
 static void prod_S(T* y, const T* x, int64_t outer, int64_t red, int64_t inner)
 {
@@ -620,6 +642,8 @@ class _Writer:
             yield f"        {f}({', '.join(p)}, g{f', {number(22)}, {number(23)}' if kernel == 'avg_pool' else ''});"
         elif kernel in ("sum", "var"):
             yield f"        {self.helper(kernel, dtype)}({p[0]}, {p[1]}, {', '.join(shape[:3])}, {_c_double(c.get(0, 0))});"
+        elif kernel in ("sum_squares", "sum_abs"):
+            yield f"        {self.helper(kernel, dtype)}({p[0]}, {p[1]}, {', '.join(shape[:2])}, {_c_double(c.get(0, 0))});"
         elif kernel in ("prod", "logsumexp"):
             yield f"        {self.helper(kernel, dtype)}({p[0]}, {p[1]}, {', '.join(shape[:3])});"
         elif kernel in ("cumsum", "cumprod"):

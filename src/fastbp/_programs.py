@@ -279,7 +279,8 @@ def _flops(s):
         return 2 * out * (c[1] // c[21]) * c[6] * c[7] * c[8]
     if s["kernel"] in ("strip", "pointwise"):
         return n
-    if s["kernel"] in ("sum", "amax", "amin", "prod", "cumsum", "cumprod", "var", "logsumexp"):
+    if s["kernel"] in ("sum", "amax", "amin", "prod", "cumsum", "cumprod", "var", "logsumexp", "sum_squares",
+                       "sum_abs"):
         return n * s["shape"][1]
     return None
 

@@ -547,7 +547,8 @@ cdef inline int red_sum_squares(bint sizes, real* out, const Instr* I, int64_t l
     cdef const real* x = <const real*>I.arg[1].data
     if RED_ROW and 0 < red <= RED_SHORT:
         red_square_rows(x + lo * red, out + lo, real is double, sizes, hi - lo, red)
-        for o in range(lo, hi): out[o] = <real>(out[o] / divisor)
+        if divisor != 1:
+            for o in range(lo, hi): out[o] = <real>(out[o] / divisor)
     else:
         for o in range(lo, hi): out[o] = <real>(red_squares_of(sizes, False, x + o * red, red, 0, NULL, ahead) / divisor)
     return ST_OK

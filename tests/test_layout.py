@@ -116,6 +116,17 @@ def seen(f, base, directions):
     return [t.detach().numpy() for t in (y, z, g, h, pulled, each, *tangents)]
 
 
+def test_contiguous_in_forward_mode_too():
+    def f(x):
+        for y in (x.mT.contiguous(), x.permute(2, 0, 1).clone(memory_format=fastbp.contiguous_format)):
+            assert y.is_contiguous() and y.stride() == fastbp.empty(y.shape).stride()
+        return y
+
+    x, w = fastbp.randn(3, 4, 5), fastbp.randn(3, 4, 5)
+    y, t = fastbp.func.jvp(f, (x,), (w,))
+    assert fastbp.equal(y, x.permute(2, 0, 1)) and fastbp.equal(t, w.permute(2, 0, 1))
+
+
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1), (2, 1, 0), (0, 2, 1)])
 @pytest.mark.parametrize("gaps", [False, True])
 def test_derivatives_of_copies_do_not_depend_on_layout(order, gaps):

@@ -16,6 +16,7 @@ is here:
 """
 
 import argparse
+import ctypes
 import gc
 import importlib.metadata
 import importlib.util
@@ -23,10 +24,12 @@ import json
 import os
 import platform
 import selectors
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +51,20 @@ class Job:
 
     values: list | None
     measure: Callable[[int], dict]
+
+
+def limits():
+    """limits.c, compiled: what the machine can do."""
+    compiler = os.environ.get("CC", "cc").split()
+    if shutil.which(compiler[-1]) is None:
+        raise RuntimeError("no C compiler")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "limits.so")
+        subprocess.run([*compiler, "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", library,
+                        Path(__file__).with_name("limits.c")], check=True)
+        machine = ctypes.CDLL(str(library))
+    machine.triad.restype = machine.read_only.restype = machine.multiply_add.restype = ctypes.c_double
+    return machine
 
 
 def wall(job):

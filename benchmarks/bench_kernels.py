@@ -15,15 +15,11 @@ gradients of all floating inputs.  `--plot NAME` draws NAME.png and NAME.svg (ne
 import ctypes
 import importlib
 import math
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from _peers import OURS, Job, main
+from _peers import OURS, Job, limits, main
 
 
 def far_rows():
@@ -419,15 +415,7 @@ def jax_embedding(jax, jnp, case, a):
 
 def limit(case, threads) -> Job:
     """What the triad and the multiply-adds need; no values to compare."""
-    compiler = os.environ.get("CC", "cc").split()
-    if shutil.which(compiler[-1]) is None:
-        raise RuntimeError("no C compiler")
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "limits.so")
-        subprocess.run([*compiler, "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", library,
-                        Path(__file__).with_name("limits.c")], check=True)
-        machine = ctypes.CDLL(str(library))
-    machine.triad.restype = machine.read_only.restype = machine.multiply_add.restype = ctypes.c_double
+    machine = limits()
     move = machine.read_only if case["group"] == "reductions" and not case["kind"].startswith("cum") else machine.triad
 
     def measure(n):

@@ -283,3 +283,33 @@ def test_dot_products_have_the_bits_of_their_rows(dtype, k, rows):
         if rows * 21 * k > 64 and k > 64:       # a tiny product has a way of its own
             assert np.array_equal(result[i], alone)
         np.testing.assert_allclose(alone, y.astype(np.float64) @ x[i], rtol=0, atol=3e-4 if dtype is np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("batch", "m", "k", "n"), [(48, 64, 64, 32), (33, 64, 32, 64), (64, 33, 65, 64), (300, 31, 33, 32),
+                                                    (97, 45, 64, 16), (60, 41, 208, 16)])
+@pytest.mark.parametrize("way", ["NN", "TN", "NT", "TT", "SN"])
+def test_batches_beyond_the_cache_give_the_bits_of_each_product(dtype, batch, m, k, n, way):
+    """The next product is fetched while one is computed, where a batch is large: the bits of each alone, for any threads."""
+    random = np.random.default_rng(m)
+    x = random.standard_normal({"N": (batch, m, k), "T": (batch, k, m), "S": (batch, m, 2 * k)}[way[0]]).astype(dtype)
+    y = random.standard_normal((batch, k, n) if way[1] == "N" else (batch, n, k)).astype(dtype)
+    a = {"N": lambda v: v, "T": lambda v: v.transpose(-1, -2), "S": lambda v: v[..., ::2]}[way[0]](torch.tensor(x))
+    b = torch.tensor(y) if way[1] == "N" else torch.tensor(y).transpose(-1, -2)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = np.stack([(a[i] @ b[i]).numpy() for i in range(batch)])
+        shared = np.stack([(a[i] @ b[3]).numpy() for i in range(batch)])
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert np.array_equal((a @ b).numpy(), alone)
+            assert np.array_equal((a @ b[3]).numpy(), shared)
+            total = torch.ones(batch, m, n, dtype=a.dtype)
+            total += a @ b
+            assert np.array_equal(total.numpy(), 1 + alone)
+            assert np.array_equal(torch.baddbmm(torch.ones(n, dtype=a.dtype), a, b).numpy(), 1 + alone)
+    finally:
+        torch.set_num_threads(threads)
+    exact = a.numpy().astype(np.float64) @ b.numpy()
+    np.testing.assert_allclose(alone, exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)

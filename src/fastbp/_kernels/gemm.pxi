@@ -46,6 +46,14 @@ ctypedef struct MmDone:
     int64_t at          # the number of the element that C begins with
     char* ws
 
+# What of the next product of a batch is fetched into L2 (batch.pxi): A, B and the place of C, one after the other.
+ctypedef struct MmSoon:
+    const char* at[3]
+    int64_t by[3]       # bytes at a step of a tile, at most two lines
+    int64_t tiles[3]    # that fetch it
+    int64_t left        # of them
+    int now
+
 cdef enum MmWay:
     MM_DIRECT = 0       # A and B are read in place
     MM_PACK = 1         # B packed, A if its rows are far apart
@@ -543,16 +551,16 @@ cdef void mm_apart(const MmJob* w, bint first, bint second, int64_t i0, int64_t 
 
 
 # A whole product of one block, after which nothing is to be done: mm_product without its preparations, which take a quarter
-# of the time of 8x8x8 and a tenth of that of 16x16x16.
-cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c,
-                    char* ws) noexcept nogil:
+# of the time of 8x8x8 and a tenth of that of 16x16x16.  soon: NULL, or what is fetched meanwhile (of what mm_fetches allows).
+cdef void mm_one(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c,
+                 char* ws, MmSoon* soon) noexcept nogil:
     cdef real* packed = NULL
     cdef MmGeo g
     cdef int64_t W = MM_WIDTH(sizeof(real))
     if w.way == MM_PACK:
         packed = <real*>ws
         mm_pack_b(w, w.N, w.K, b, packed)
-    if mm_low(w.M, w.N, sizeof(real)):
+    if soon != NULL or mm_low(w.M, w.N, sizeof(real)):
         g.k = w.K
         g.rs = w.rsa
         g.cs = w.csa
@@ -561,13 +569,22 @@ cdef void mm_single(const MmJob* w, const real* a, const real* b, const real* st
         g.ldc = w.rsc
         g.lds = lds
         if packed != NULL:
+            b = packed
             g.ldb = 2 * W
             g.o = 2 * W * w.K
-            mm_lows(w.M, w.N // (4 * W), &g, a, <const real*>packed, 4 * W * w.K, start, c, 4 * W)
+        if w.N == 2 * W:
+            mm_twos(soon, w.M, &g, a, b, start, c)
+        elif soon != NULL:
+            mm_lows_of(soon, w.M, w.N // (4 * W), &g, a, b, 2 * g.o, start, c, 4 * W)
         else:
-            mm_lows(w.M, w.N // (4 * W), &g, a, b, 4 * W, start, c, 4 * W)
+            mm_lows(w.M, w.N // (4 * W), &g, a, b, 2 * g.o, start, c, 4 * W)
         return
     mm_block(w.M, w.N, w.K, a, w.rsa, w.csa, False, b, w.rsb, packed, False, start, lds, c, w.rsc)
+
+
+cdef inline void mm_single(const MmJob* w, const real* a, const real* b, const real* start, int64_t lds, real* c,
+                           char* ws) noexcept nogil:
+    mm_one(w, a, b, start, lds, c, ws, NULL)
 
 
 cdef void mm_job(const Instr* I, MmJob* j, int64_t itemsize) noexcept nogil:
@@ -619,12 +636,15 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
     cdef real* copy
     cdef bint acc = I.flags & F_ACCUMULATE, zeros_1, zeros_2
     cdef MmDone done
+    cdef MmSoon soon
+    cdef bint fetches = False
     mm_job(I, &w, sizeof(real))
     zeros_1 = I.flags & (F_ZEROS_2 if w.swapped else F_ZEROS_1) != 0
     zeros_2 = I.flags & (F_ZEROS_1 if w.swapped else F_ZEROS_2) != 0
     done.I = I if I.flags & F_FOLLOWED else NULL
     if I.ndim > 0 and done.I == NULL and rows * cols == 1:
-        some = mm_some(&w, sizeof(real))
+        fetches = mm_fetches(&w, I, sizeof(real), &soon)
+        some = 0 if fetches else mm_some(&w, sizeof(real))
     done.ws = ws + ((I.workspace + 63) & ~<int64_t>63)
     u = lo - 1
     while u + 1 < hi:
@@ -698,7 +718,14 @@ cdef void mm_units(real* t, const Instr* I, int64_t lo, int64_t hi, char* ws) no
                 done.second = zeros_2
             if (w.way < MM_DOTS and 0 < w.K <= MM_KC8 and w.N <= 64 and rows * cols == 1 and not w.pack_a and not done.first
                     and not done.second and done.I == NULL):
-                mm_single(&w, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)))
+                r = u + 1 < hi and inner + 1 < I.shape[I.ndim - 1] if fetches else 0
+                if r:
+                    soon.at[0] = <const char*>(a + I.arg[1].stride[I.ndim - 1])
+                    soon.at[1] = <const char*>(b + I.arg[2].stride[I.ndim - 1])
+                    soon.at[2] = <const char*>(c + I.arg[0].stride[I.ndim - 1])
+                    soon.now = 0
+                    soon.left = soon.tiles[0]
+                mm_one(&w, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)), &soon if r else NULL)
                 continue
             if w.way < MM_DOTS:
                 mm_product(&w, i0, i1, j0, j1, x, y, s, rss, c, ws + mm_bias_bytes(I, sizeof(real)),

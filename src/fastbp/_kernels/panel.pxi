@@ -27,6 +27,10 @@ ctypedef fused MmUse:
     MmPlain
     MmFill
 
+ctypedef fused MmThen:      # what is fetched meanwhile: nothing, or the next product of a batch
+    MmPlain
+    MmSoon
+
 
 # g.count tiles, one below the other, of some rows by three vectors of a packed panel (MmFill: of B, packed on the way), the third
 # from o on; da apart in A, dc in C, db in the start values.  At each step of the first g.each tiles a line of g.next, g.apart
@@ -134,9 +138,11 @@ cdef void mm_three_rows(MmRegs* R, int m, const MmGeo* g, const void* a, const v
 
 # g.count tiles of some rows by four vectors, one below the other: da apart in A, dc in C, db in the start values.  The third
 # vector is o behind the first in B, and ld in C and the start values.
-cdef void mm_four(MmRegs* regs, MmLow* rows, const MmGeo* g, const void* a, const void* b, const void* start,
+cdef void mm_four(MmRegs* regs, MmLow* rows, MmThen* soon, const MmGeo* g, const void* a, const void* b, const void* start,
                   void* c) noexcept nogil:
     cdef MmRegs r
+    cdef const char* at
+    cdef int64_t by
     cdef int i
     cdef int64_t p, t, k = g.k, rs = g.rs, cs = g.cs, o = g.o, ldb = g.ldb, oc = g.ld, ld
     for t in range(g.count):
@@ -148,9 +154,16 @@ cdef void mm_four(MmRegs* regs, MmLow* rows, const MmGeo* g, const void* a, cons
             MM_ZERO(r.c1[i])
             MM_ZERO(r.c0[i + 8])
             MM_ZERO(r.c1[i + 7])
+        if MmThen is MmSoon:
+            at = soon.at[soon.now]
+            by = soon.by[soon.now]
         r.a1 = r.a + 3 * rs
         MM_HIDE(r.a1)
         for p in range(k):
+            if MmThen is MmSoon:
+                MM_PREFETCH2(at)
+                MM_PREFETCH2(at + 64)
+                at = at + by
             MM_LOAD(r.b0, r.b)
             MM_LOAD(r.b1, r.b + MM_WIDTH(sizeof(r.a[0])))
             MM_LOAD(r.b2, r.b + o)
@@ -168,6 +181,8 @@ cdef void mm_four(MmRegs* regs, MmLow* rows, const MmGeo* g, const void* a, cons
             r.a = r.a + cs
             r.a1 = r.a1 + cs
             r.b = r.b + ldb
+        if MmThen is MmSoon:
+            mm_fetched(soon, at)
         if start != NULL:
             MM_PTR(r.s, start)
             r.s = r.s + t * g.db
@@ -192,15 +207,16 @@ cdef void mm_four(MmRegs* regs, MmLow* rows, const MmGeo* g, const void* a, cons
             r.c = r.c + ld
 
 
-cdef void mm_four_rows(MmRegs* R, int m, const MmGeo* g, const void* a, const void* b, const void* s, void* c) noexcept nogil:
+cdef void mm_four_rows(MmRegs* R, MmThen* soon, int m, const MmGeo* g, const void* a, const void* b, const void* s,
+                       void* c) noexcept nogil:
     if m == 6:
-        mm_four(R, <mm_6*>NULL, g, a, b, s, c)
+        mm_four(R, <mm_6*>NULL, soon, g, a, b, s, c)
     elif m == 5:
-        mm_four(R, <mm_5*>NULL, g, a, b, s, c)
+        mm_four(R, <mm_5*>NULL, soon, g, a, b, s, c)
     elif m == 4:
-        mm_four(R, <mm_4*>NULL, g, a, b, s, c)
+        mm_four(R, <mm_4*>NULL, soon, g, a, b, s, c)
     else:
-        mm_four(R, <mm_3*>NULL, g, a, b, s, c)
+        mm_four(R, <mm_3*>NULL, soon, g, a, b, s, c)
 
 
 # Whether products of M rows and N columns go by tiles of four vectors.  They write whole rows of 64 numbers, and read A once for
@@ -212,8 +228,8 @@ cdef inline bint mm_low(int64_t M, int64_t N, int64_t itemsize) noexcept nogil:
 
 # M >= 3 rows in tiles of MM_LOW, `fours` times four vectors of columns, nb apart in B and nc in C and in the start values; g has
 # the rest.
-cdef void mm_lows(int64_t M, int64_t fours, MmGeo* g, const real* a, const real* b, int64_t nb, const real* s, real* c,
-                  int64_t nc) noexcept nogil:
+cdef void mm_lows_of(MmThen* soon, int64_t M, int64_t fours, MmGeo* g, const real* a, const real* b, int64_t nb, const real* s,
+                     real* c, int64_t nc) noexcept nogil:
     cdef int64_t i, j
     cdef int m
     for j in range(fours):
@@ -225,14 +241,19 @@ cdef void mm_lows(int64_t M, int64_t fours, MmGeo* g, const real* a, const real*
             g.db = m * g.lds
             g.dc = m * g.ldc
             if real is float:
-                mm_four_rows(<MmF32*>NULL, m, g, a + i * g.rs, b, s + i * g.lds if s != NULL else s, c + i * g.ldc)
+                mm_four_rows(<MmF32*>NULL, soon, m, g, a + i * g.rs, b, s + i * g.lds if s != NULL else s, c + i * g.ldc)
             else:
-                mm_four_rows(<MmF64*>NULL, m, g, a + i * g.rs, b, s + i * g.lds if s != NULL else s, c + i * g.ldc)
+                mm_four_rows(<MmF64*>NULL, soon, m, g, a + i * g.rs, b, s + i * g.lds if s != NULL else s, c + i * g.ldc)
             i += m * g.count
         b = b + nb
         c = c + nc
         if s != NULL:
             s = s + nc
+
+
+cdef inline void mm_lows(int64_t M, int64_t fours, MmGeo* g, const real* a, const real* b, int64_t nb, const real* s, real* c,
+                         int64_t nc) noexcept nogil:
+    mm_lows_of(<MmPlain*>NULL, M, fours, g, a, b, nb, s, c, nc)
 
 
 # g.count tiles of m <= MM_HIGH rows and n columns of a packed panel.

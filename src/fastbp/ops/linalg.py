@@ -664,18 +664,12 @@ SHORT = 8                   # components up to which their differences have them
 FEW = 16                    # rows of x2 that are not worth turning
 
 
-def _root(s):
-    """The square root, with a gradient of 0 at 0."""
-    none = s <= 0
-    return F.where(none, 0.0, F.sqrt(F.where(none, 1.0, s)))
-
-
 def _euclidean(x1, x2):
     if 0 < x1.shape[-1] <= SHORT:
         difference = x1.mT.unsqueeze(-1) - x2.mT.unsqueeze(-2)
-        return _root((difference * difference).sum(-3))
+        return root((difference * difference).sum(-3))
     difference = x1.unsqueeze(-2) - x2.unsqueeze(-3)
-    return _root((difference * difference).sum(-1))
+    return root((difference * difference).sum(-1))
 
 
 fused("euclidean(Tensor x1, Tensor x2)", ("pair_distances", "pair_distances_backward"), _euclidean,
@@ -713,7 +707,7 @@ def _cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     if p == 2 and x1.shape[-1]:
         centre = x2.mean(-2, True).detach()         # differences do not change, and what cancels is smaller
         a, b = x1 - centre, x2 - centre
-        return _root((a * a).sum(-1, True) + (b * b).sum(-1).unsqueeze(-2) - 2 * F.matmul(a, b.mT))
+        return root(F.relu((a * a).sum(-1, True) + (b * b).sum(-1).unsqueeze(-2) - 2 * F.matmul(a, b.mT)))
     if 0 < x1.shape[-1] <= SHORT:
         return _vector_norm(x1.mT.unsqueeze(-1) - x2.mT.unsqueeze(-2), p, -3)
     return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p)

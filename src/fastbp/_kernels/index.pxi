@@ -182,7 +182,8 @@ cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexc
         k = lo - o * m
         e = min(m, k + hi - lo)
         lo = o * m + e
-        if IDX_PICKS and (cell is uint32_t or cell is uint64_t) and not once and size < IDX_FAR:
+        # also where they are looked at before: 10 rows of 100,000 floats 778 -> 719 us, of 10,000 doubles 61 -> 51 (Xeon)
+        if IDX_PICKS and (cell is uint32_t or cell is uint64_t) and size < IDX_FAR:
             if cell is uint32_t:
                 if idx_pick4(out + o * m + k, src + o * size, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
             elif cell is uint64_t:

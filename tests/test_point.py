@@ -336,6 +336,18 @@ def test_cubes(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_glu_by_blocks(dtype):
+    """Of rows, and halves of them, of every length around a block."""
+    for n in (1, 7, 8, 250, 255, 256, 257, 511, 513, 1030):
+        x = np.random.default_rng(n).standard_normal((3, 2 * n)).astype(dtype) * 4
+        x[0, 0], x[1, n], x[2, n - 1], x[2, -1] = INF, -INF, NAN, -750
+        a, b = x[:, :n].astype(np.float64), x[:, n:].astype(np.float64)
+        got = fastbp.nn.functional.glu(fastbp.tensor(x)).numpy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.testing.assert_allclose(got, a * special.expit(b), rtol=4 * np.finfo(dtype).eps, atol=1e-300)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_by_pages(dtype):
     """Arrays that no inner cache holds are read page by page; in place, some operations write where they read."""
     x, y = (np.random.default_rng(k).standard_normal(140_003).astype(dtype) for k in range(2))

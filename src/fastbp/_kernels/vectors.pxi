@@ -712,6 +712,20 @@ cdef void s_pow_f32(int64_t n, const void** x, void* out, const Const* c) noexce
 cdef void s_pow_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
     powers(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out)
 
+# a sigmoid(b), of the halves of glu: the sigmoid's vectors, then the products while they are in L1.  10 x 10,000 doubles 87 -> 57
+# us (Xeon, AVX-512)
+cdef void s_gated_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    cdef f64_in a = <f64_in>x[0]
+    cdef f64_out o = <f64_out>out
+    cdef const void* gate
+    cdef int64_t i, j, m
+    for i in range(0, n, 256):
+        m = n - i if n - i < 256 else 256
+        gate = <const void*>(<const double*>x[1] + i)
+        fw_sigmoid(m, &gate, <void*>(o + i), c)
+        for j in range(i, i + m):
+            o[j] = a[j] * o[j]
+
 cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_fmod][0] = s_fmod_f32
     T.strip[S_fmod][1] = s_fmod_f64
@@ -742,5 +756,6 @@ cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_erfinv][0] = <Strip>fv_erfinv
     T.strip[S_erfc][0] = <Strip>fv_erfc
     T.strip[S_special_ndtr][0] = <Strip>fv_ndtr
+    T.strip[S_gated][1] = s_gated_f64
     wide_strips(T)
     curve_strips(T)

@@ -21,6 +21,7 @@ cdef enum:
     RED_NEAR = 1 << 20      # bytes that stay in L2
     RED_SHORT = 16          # rows of so many values are reduced RED_PACK at a time
     RED_PACK = 16
+    RED_FOURS = 2048        # values of each of four rows that stay in L1: argmax of 64 M floats in rows of 1024 28.1 -> 26.1 ms
     RED_FOLD = 16           # narrow matrices: so many rows are seen as one wide row
 
 # Extrema ignore NaN here; red_nan collects it beside them, since one comparison for both would become a branch.
@@ -109,6 +110,35 @@ cdef extern from *:
         return __builtin_ctz(m);
       }
       static inline double red_top_d(int largest, const double* x, int64_t n) { return x[red_few_d(largest, x, n)]; }
+      /* The places of the extrema of four rows of whole groups of 64 values, -1 where a NaN may be.  They are read side by side,
+         and while places are sought memory fetches how the next four begin. */
+      #define RED_FOUR(g) do { \\
+        const float* p_ = x + (g) * n + i; \\
+        const __m512 a_ = _mm512_loadu_ps(p_), b_ = _mm512_loadu_ps(p_ + 16); \\
+        const __m512 c_ = _mm512_loadu_ps(p_ + 32), d_ = _mm512_loadu_ps(p_ + 48); \\
+        RED_MORE(s[4 * (g)], a_); RED_MORE(s[4 * (g) + 1], b_); RED_MORE(s[4 * (g) + 2], c_); RED_MORE(s[4 * (g) + 3], d_); \\
+        u[g] = _mm512_add_ps(u[g], _mm512_add_ps(_mm512_add_ps(a_, b_), _mm512_add_ps(c_, d_))); } while (0)
+      #define RED_MORE(s, v) ((s) = largest ? _mm512_max_ps(v, s) : _mm512_min_ps(v, s))
+      static inline void red_four_f(int largest, const float* x, int64_t n, int64_t* at) {
+        __m512 s[16], u[4];
+        float top[4];
+        int64_t i;
+        int g, k;
+        for (k = 0; k < 16; k++) s[k] = _mm512_loadu_ps(x + k / 4 * n + k % 4 * 16);
+        for (g = 0; g < 4; g++) u[g] = _mm512_setzero_ps();
+        for (i = 0; i < n; i += 64) { RED_FOUR(0); RED_FOUR(1); RED_FOUR(2); RED_FOUR(3); }
+        for (g = 0; g < 4; g++) {
+          RED_MORE(s[4 * g], s[4 * g + 1]);
+          RED_MORE(s[4 * g + 2], s[4 * g + 3]);
+          RED_MORE(s[4 * g], s[4 * g + 2]);
+          top[g] = largest ? _mm512_reduce_max_ps(s[4 * g]) : _mm512_reduce_min_ps(s[4 * g]);
+          at[g] = _mm512_cmp_ps_mask(u[g], u[g], _CMP_UNORD_Q) ? -1 : 0;
+        }
+        for (g = 0; g < 4; g++) {
+          for (k = 0; k < 16; k++) RED_AHEAD(x + (4 + g) * n + 16 * k);
+          if (at[g] == 0) at[g] = red_group_f(x + g * n, n, top[g]);
+        }
+      }
       static inline int64_t red_group_d(const double* x, int64_t n, double v) {
         const __m512d w = _mm512_set1_pd(v);
         int64_t i = 0;
@@ -149,6 +179,7 @@ cdef extern from *:
     #if !defined(RED_FEW)
       #define RED_FEW 0
       #define red_few_f(largest, x, n) 0
+      #define red_four_f(largest, x, n, at) (void)(at)
       #define red_few_d(largest, x, n) 0
       #define red_top_f(largest, x, n) 0
       #define red_top_d(largest, x, n) 0
@@ -167,6 +198,7 @@ cdef extern from *:
     int64_t red_few_f(bint largest, const float* x, int64_t n) noexcept nogil
     int64_t red_few_d(bint largest, const double* x, int64_t n) noexcept nogil
     float red_top_f(bint largest, const float* x, int64_t n) noexcept nogil
+    void red_four_f(bint largest, const float* x, int64_t n, int64_t* at) noexcept nogil
     double red_top_d(bint largest, const double* x, int64_t n) noexcept nogil
     int64_t red_group_f(const float* x, int64_t n, float v) noexcept nogil
     int64_t red_group_d(const double* x, int64_t n, double v) noexcept nogil
@@ -728,6 +760,12 @@ cdef inline int red_arg(bint largest, const number* x, const Instr* I, int64_t l
     if red == 0: return ST_OK
     if inner == 1:
         if red_far(I, sizeof(number)):
+            if number is float and RED_FEW and red % 64 == 0 and 128 <= red <= RED_FOURS:
+                while lo + 4 <= hi:
+                    red_four_f(largest, x + lo * red, red, out + lo)
+                    for o in range(lo, lo + 4):
+                        if out[o] < 0: out[o] = red_arg_row(largest, x + o * red, red, True)
+                    lo += 4
             for o in range(lo, hi): out[o] = red_arg_row(largest, x + o * red, red, True)
         else:
             for o in range(lo, hi): out[o] = red_arg_row(largest, x + o * red, red, False)

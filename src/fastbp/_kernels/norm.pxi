@@ -7,6 +7,7 @@
 cdef enum:
     BN_SIDE = 32
     BN_WIDE = 1024          # channels that lie side by side: sums of so many are in L1
+    BN_FEW = 256            # in rows of less than BN_SIDE: divisions of some wait beside the sums of the next
 
 cdef extern from *:
     """
@@ -15,9 +16,9 @@ cdef extern from *:
        from their own mean, then theirs from that of the n before (Chan, Golub, LeVeque 1979); back: 1 / n, gain: R n / (n + R).
        bn_dot: s += sum of v, q += sum of v * (x - m) * r.
        bn_lay, one row: o = ((v - a) - (x - m) * r * b) * k.
-       Whole calls against two passes over 32 channels at a time, in us: 1000 x 1000 floats 744 -> 537, with backward 1954 -> 1363,
-       doubles 1069 -> 905, 2551 -> 2495; 10,000 x 10 floats 115 -> 79, doubles 150 -> 105; few rows of many channels lose: 10 x 1000
-       floats 6.9 -> 7.8, doubles 7.2 -> 9.0 (Xeon, AVX-512) */
+       Whole calls against two passes over 32 channels at a time, in us: 1000 x 1000 floats 798 -> 523, with backward 2000 ->
+       1312, doubles 1103 -> 959, 3025 -> 2810; 10 x 100,000 floats 845 -> 497, doubles 1687 -> 1006; doubles in L2 lose: 100 x
+       1000 70 -> 83, 10 x 1000 7.3 -> 8.5 (Xeon, AVX-512) */
     #define BN_TREE_1(a) ((a)[0])
     #define BN_TREE_2(a) ((a)[0] + (a)[1])
     #define BN_TREE_4(a) (((a)[0] + (a)[1]) + ((a)[2] + (a)[3]))
@@ -66,10 +67,10 @@ cdef extern from *:
         const double at = (double)n, back = n ? 1.0 / at : 0;                                                                   \
         const int R = N - n >= 8 ? 8 : N - n >= 4 ? 4 : N - n >= 2 ? 2 : 1;                                                     \
         const double gain = R * at / (at + R);                                                                                  \
-        if (R == 8) bn_more_##type##8(x, C, w, o, e, t, u, at, back, gain);                                                        \
-        else if (R == 4) bn_more_##type##4(x, C, w, o, e, t, u, at, back, gain);                                                   \
-        else if (R == 2) bn_more_##type##2(x, C, w, o, e, t, u, at, back, gain);                                                   \
-        else bn_more_##type##1(x, C, w, o, e, t, u, at, back, gain);                                                               \
+        if (R == 8) bn_more_##type##8(x, C, w, o, e, t, u, at, back, gain);                                                     \
+        else if (R == 4) bn_more_##type##4(x, C, w, o, e, t, u, at, back, gain);                                                \
+        else if (R == 2) bn_more_##type##2(x, C, w, o, e, t, u, at, back, gain);                                                \
+        else bn_more_##type##1(x, C, w, o, e, t, u, at, back, gain);                                                            \
         n += R;                                                                                                                 \
         x += R * C;                                                                                                             \
       }                                                                                                                         \
@@ -107,14 +108,18 @@ cdef extern from *:
 cdef inline void bn_moments(const real* x, int64_t N, int64_t C, int64_t w, double* t, double* u) noexcept nogil:
     cdef double o[BN_WIDE]
     cdef double e[BN_WIDE]
+    cdef double by = 1.0 / N
+    cdef bint near
     cdef int64_t j
     if real is float:
         bn_moments_float(x, N, C, w, o, e, t, u)
-        for j in range(w): t[j] /= N
+        for j in range(w): t[j] *= by
     else:
         for j in range(w): o[j] = x[j]
         bn_moments_double(x, N, C, w, o, e, t, u)
-        for j in range(w): t[j] = o[j] + t[j] / N if t[j] * t[j] < e[j] * e[j] else e[j] / N
+        for j in range(w):
+            near = t[j] * t[j] < e[j] * e[j]
+            t[j] = (o[j] if near else 0) + (t[j] if near else e[j]) / N
 
 # s += sum of v, q += sum of v * (x - m) * r over n values: 32 chains in blocks, what is left over one by one
 cdef inline void bn_dots(const real* v, const real* x, int64_t n, real m, real r, double* s, double* q) noexcept nogil:
@@ -144,10 +149,11 @@ cdef inline void bn_dots(const real* v, const real* x, int64_t n, real m, real r
 # Mean and 1 / sqrt(var + eps) of channels [c, c + w) from sums, and the running statistics: (1 - momentum) old + momentum new
 cdef inline void bn_keep(real* m, real* r, real* rm, real* rv, int64_t c, int64_t w, const double* mean, const double* squares,
                          int64_t n, double momentum, double eps) noexcept nogil:
+    cdef double by = 1.0 / n
     cdef int64_t j
     for j in range(w):
         m[c + j] = <real>mean[j]
-        r[c + j] = <real>(1 / k_sqrt(squares[j] / n + eps))
+        r[c + j] = <real>(1 / k_sqrt(squares[j] * by + eps))
     if rm != NULL:
         for j in range(w):
             rm[c + j] = <real>((1 - momentum) * rm[c + j] + momentum * mean[j])
@@ -189,7 +195,7 @@ cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept no
     elif L == 1:
         c = lo
         while c < hi:
-            w = min(hi - c, <int64_t>BN_WIDE)
+            w = min(hi - c, <int64_t>(BN_WIDE if N >= BN_SIDE else BN_FEW))
             bn_moments(x + c, N, C, w, t, u)
             bn_keep(m, r, rm, rv, c, w, t, u, N, momentum, eps)
             bn_apply(y, x, N, C, c, c + w, m, r, weight, bias)      # some of them may still be in the cache

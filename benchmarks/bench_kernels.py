@@ -460,7 +460,7 @@ def plot(results, about, name):
     ax.legend(loc="lower right", fontsize=7)
     fig.tight_layout()
     for kind in ("png", "svg"):
-        fig.savefig(f"{name}.{kind}", dpi=140)
+        fig.savefig(f"{name}.{kind}", dpi=140, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ is here:
   it is also bound to one core, the only switch that holds XLA to one.
 - *Same numbers.* Before anything is timed, the first values (losses of the first steps, sums of results and gradients)
   of all peers are compared. If they differ, the run is refused: it would compare different computations.
-- *In turn.* A B C, B C A, ...: what a shared machine does to one, it does to all. Reported are medians over the rounds
-  and the median of the ratios within a round. Rows that fastbp loses are printed like the others.
+- *In turn.* A B C, B C A, ...: what a shared machine does to one, it does to all. An unmeasured call comes first each
+  time. Reported are medians over the rounds and the median of the ratios within a round. Rows that fastbp loses are
+  printed like the others.
 """
 
 import argparse
 import ctypes
+import functools
 import gc
 import importlib.metadata
 import importlib.util
@@ -53,8 +55,9 @@ class Job:
     measure: Callable[[int], dict]
 
 
+@functools.cache
 def limits():
-    """limits.c, compiled: what the machine can do."""
+    """limits.c, compiled once: what the machine can do."""
     compiler = os.environ.get("CC", "cc").split()
     if shutil.which(compiler[-1]) is None:
         raise RuntimeError("no C compiler")

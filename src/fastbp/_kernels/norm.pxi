@@ -174,7 +174,7 @@ cdef inline void bn_apply(real* y, const real* x, int64_t N, int64_t C, int64_t 
 
 cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t N = I.shape[0], C = I.shape[1], L = I.shape[2]
-    cdef int64_t n, c, i, j, w
+    cdef int64_t n, c, i, w
     cdef double momentum = I.c[1].f, eps = I.c[2].f, total
     cdef double t[BN_WIDE]
     cdef double u[BN_WIDE]

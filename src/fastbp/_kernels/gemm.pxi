@@ -153,60 +153,6 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
     j.panels = mm_by_panels(j, itemsize)
 
 
-# The ways of the few rows.  Their results go through a small block: C may have any strides here.
-cdef void mm_few(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
-                 const real* start,
-                 int64_t rss, int64_t css, real* c, char* ws) noexcept nogil:
-    cdef int64_t i, j, p, q, n, m, rsa = w.rsa, csa = w.csa
-    cdef real out[512]
-    cdef real* x = <real*>ws
-    cdef MmGeo g
-    cdef bint dots = w.way == MM_DOTS
-    if w.way == MM_ACROSS:
-        mm_across(w, i0, i1, j0, j1, a, b, start, rss, css, c, <real*>ws)
-        return
-    if dots and csa != 1:
-        for i in range(i0, i1):
-            for p in range(w.K):
-                x[i * w.K + p] = a[i * rsa + p * csa]
-        a = x
-        rsa = w.K
-        csa = 1
-    g.k = w.K
-    g.rs = rsa
-    g.cs = csa
-    g.ldb = w.csb if dots else w.rsb
-    j = j0
-    while j < j1:
-        n = min(256, j1 - j)        # a multiple of eight vectors
-        g.ldc = n
-        i = i0
-        while i < i1:
-            m = min(i1 - i, 2)
-            if real is float:
-                if m == 2:
-                    mm_few_rows(<MmF32*>NULL, <MmTwo*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
-                else:
-                    mm_few_rows(<MmF32*>NULL, <MmOne*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
-            else:
-                if m == 2:
-                    mm_few_rows(<MmF64*>NULL, <MmTwo*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
-                else:
-                    mm_few_rows(<MmF64*>NULL, <MmOne*>NULL, dots, n, &g, a + i * rsa, b + j * w.csb, out)
-            for q in range(m):
-                if start != NULL:
-                    for p in range(n):
-                        out[q * n + p] = start[(i + q) * rss + (j + p) * css] + out[q * n + p]
-                if w.csc == 1:
-                    for p in range(n):
-                        c[(i + q) * w.rsc + j + p] = out[q * n + p]
-                else:
-                    for p in range(n):
-                        c[(i + q) * w.rsc + (j + p) * w.csc] = out[q * n + p]
-            i += m
-        j += n
-
-
 # The way across: the few columns of C are the rows of tiles (the product comes swapped), which come to stand in a small block.
 # Lanes that are not side by side are turned first.
 cdef void mm_across(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t j1, const real* a, const real* b,
@@ -339,7 +285,10 @@ cdef void mm_ahead(int64_t M, int64_t N, int64_t k, const real* a, int64_t rs, i
             else:
                 g.ldb = MM_WIDTH(sizeof(real)) if n <= MM_WIDTH(sizeof(real)) else 2 * MM_WIDTH(sizeof(real))
                 g.db = n * k
-                mm_any_tile(<MmPlain*>NULL, m, n, &g, ai, <const real*>packed + j * k, st, c + i * ldc + j)
+                if a_packed:
+                    mm_strip_tile(m, n, &g, ai, <const real*>packed + j * k, st, c + i * ldc + j)
+                else:
+                    mm_any_tile(<MmPlain*>NULL, m, n, &g, ai, <const real*>packed + j * k, st, c + i * ldc + j)
             j += n * g.count
         i += m
 

@@ -1,7 +1,6 @@
 # Floor 1, the room of tiles: what computes a tile of a matrix product in registers, and what packs operands for it.
 #
-# mm_tile is the tile, mm_pack writes an operand in the order in which tiles read it; mm_dot, mm_wide and mm_narrow are
-# the products of one row or two.  Everything is templated by the types that stand for a tile's shape, so that its loops
+# mm_tile is the tile, mm_pack writes an operand in the order in which tiles read it.  Everything is templated by the types that stand for a tile's shape, so that its loops
 # have constant lengths.  **Law**: an element is one chain of (fused) multiply-adds over k, whatever the tile and its
 # place in it.  Safe to tune: MM_MR and what the processor sees; gemm.pxi, which walks the tiles, knows only MM_MR and
 # the width of a vector.
@@ -128,6 +127,14 @@ cdef extern from *:
       #define MM_ZIP(x, y) ((void)(x))
     #endif
     #define MM_PTR(d, s) ((d) = (void*)(s))
+    /* c += *p * b, and the instruction reads *p: one operation of the processor where a broadcast and a product are two */
+    #if defined(MM_AS) && MM_VB == 64
+      #define MM_FOLD(c, p, b) do { __typeof__(c) t_ = (c); \
+        if (sizeof(t_[0]) == 4) __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(t_) : "v"(b), "m"(*(p))); \
+        else __asm__("vfmadd231pd %2%{1to8%}, %1, %0" : "+v"(t_) : "v"(b), "m"(*(p))); (c) = t_; } while (0)
+    #else
+      #define MM_FOLD(c, p, b) ((c) = (c) + *(p) * (b))
+    #endif
     #if defined(__GNUC__)
       #define MM_HIDE(x) __asm__("" : "+r"(x))
     #else
@@ -202,6 +209,7 @@ cdef extern from *:
     void MM_ZIP(...) noexcept nogil
     void MM_PTR(...) noexcept nogil
     void MM_HIDE(...) noexcept nogil
+    void MM_FOLD(...) noexcept nogil
     int MM_TURNS
     void mm_turn_f32(const void* a, int64_t lane, int64_t n, int64_t k, void* out, int64_t ld) noexcept nogil
     void mm_turn_f64(const void* a, int64_t lane, int64_t n, int64_t k, void* out, int64_t ld) noexcept nogil
@@ -217,7 +225,7 @@ cdef extern from *:
     typedef struct { char x[10]; } mm_10;  typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
     typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
     typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmLines;
-    typedef struct { char x; } MmFill;
+    typedef struct { char x; } MmFill;     typedef struct { char x; } MmStrip;
     """
     ctypedef struct mm_1: pass
     ctypedef struct mm_2: pass
@@ -237,6 +245,7 @@ cdef extern from *:
     ctypedef struct MmTaps: pass
     ctypedef struct MmLines: pass
     ctypedef struct MmFill: pass
+    ctypedef struct MmStrip: pass
 
 ctypedef fused MmRows:
     mm_1
@@ -265,10 +274,14 @@ ctypedef fused MmKind:
     MmPlain             # A by two strides, B by one
     MmFill              # the same, and B is packed on the way: its first use is its packing
     MmTaps              # step p of the chain reads A at off[2p] (+ row * rs) and B at off[2p + 1]: convolution
+    MmStrip             # A by strips: the rows of a tile side by side, step after step; B by one stride
     MmLines             # a chain of `lines` runs of k steps, each like MmPlain, from off[2q] in A and off[2q + 1] in B on
 
 cdef enum:
-    MM_DOT = 16             # vectors of a dot product that are one chain
+    # Rows of a strip that products read by themselves.  A core whose other thread belongs to someone gets half of the operations
+    # that it could start: of 14 rows, a step is 40 of them instead of 53 (with a compiler beside it 14 x 2 tiles of float32 102 ->
+    # 115 GFLOP/s, MKL 105; alone 160 and 161, as much as there is; Intel Xeon, AVX-512).  More would keep both load ports busy.
+    MM_FOLDED = 10
     MM_AHEAD = 8            # steps of k that B is fetched ahead; four times as many where it is not packed yet
 
 # The registers of a tile: accumulators c0 (first vector of each row) and c1 (second), a row of B, and where to go on.
@@ -336,6 +349,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
     cdef MmRegs r
     cdef int i
     cdef int64_t da = 0, p, q, t, k = g.k, rs = g.rs, cs = g.cs, ldb = g.ldb, o = g.o, ld
+    cdef int folded = MM_FOLDED if sizeof(MmRows) > MM_FOLDED else <int>sizeof(MmRows)
     cdef int64_t oc = MM_WIDTH(sizeof(r.a[0])) if MmKind is MmLines else g.ld if MmKind is MmTaps else g.o
     cdef const int64_t* off = g.off
     cdef bint soon = MmKind is MmTaps and g.each > 0
@@ -375,7 +389,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                 r.b = r.b + (off[2 * q + 1] + t * g.db)
             # Rows have two bases and seven distances, all in registers: with fourteen, nine were loaded again at every step
             # (float32 14x256x32 152 -> 160 GFLOP/s, 512^3 141 -> 149, Intel Xeon with AVX-512).
-            if sizeof(MmRows) > 7:
+            if sizeof(MmRows) > 7 and MmKind is not MmStrip:
                 r.s = r.a + 7 * rs
                 MM_HIDE(r.s)
             for p in range(k):
@@ -388,7 +402,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                         MM_PREFETCH1(r.b + g.db)
                         MM_PREFETCH1(r.b + g.db + o)
                 if MmCols is MmTwo:
-                    if (MmKind is MmPlain or MmKind is MmFill) and sizeof(MmRows) > 2:
+                    if (MmKind is MmPlain or MmKind is MmStrip or MmKind is MmFill) and sizeof(MmRows) > 2:
                         MM_PREFETCH1(r.b + (4 * MM_AHEAD if MmKind is MmFill else MM_AHEAD) * ldb)
                         MM_PREFETCH1(r.b + (4 * MM_AHEAD if MmKind is MmFill else MM_AHEAD) * ldb + o)
                     MM_LOAD(r.b0, r.b)
@@ -402,7 +416,14 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                         MM_STORE(r.f, r.b0)
                 if MmKind is MmFill:
                     r.f = r.f + g.ld
-                if sizeof(MmRows) > 7 and MmKind is not MmTaps:
+                if MmKind is MmStrip:
+                    for i in range(folded):
+                        MM_FOLD(r.c0[i], r.a + i, r.b0)
+                        MM_FOLD(r.c1[i], r.a + i, r.b1)
+                    for i in range(<int>sizeof(MmRows) - folded):
+                        r.c0[i + folded] = r.c0[i + folded] + r.a[i + folded] * r.b0
+                        r.c1[i + folded] = r.c1[i + folded] + r.a[i + folded] * r.b1
+                elif sizeof(MmRows) > 7 and MmKind is not MmTaps:
                     for i in range(7):
                         r.c0[i] = r.c0[i] + r.a[i * rs] * r.b0
                         if MmCols is MmTwo:
@@ -418,7 +439,7 @@ cdef void mm_tile(MmRegs* regs, MmRows* rows, MmCols* cols, MmKind* kind, const 
                         if MmCols is MmTwo:
                             r.c1[i] = r.c1[i] + r.a[i * rs] * r.b1
                 if MmKind is not MmTaps:
-                    r.a = r.a + cs
+                    r.a = r.a + (<int64_t>sizeof(MmRows) if MmKind is MmStrip else cs)
                     r.b = r.b + ldb
         if start != NULL:
             MM_PTR(r.s, start)
@@ -475,6 +496,18 @@ cdef void mm_tile_rows(MmRegs* R, MmCols* n, MmKind* k, int m, const MmGeo* g, c
         mm_tile(R, <mm_1*>NULL, n, k, g, a, b, s, c)
 
 
+# Tiles of strips: of two vectors and most rows; others are told their strides.
+cdef void mm_strip_rows(MmRegs* R, int m, const MmGeo* g, const void* a, const void* b, const void* s, void* c) noexcept nogil:
+    if m == 14:
+        mm_tile(R, <mm_14*>NULL, <MmTwo*>NULL, <MmStrip*>NULL, g, a, b, s, c)
+    elif m == 12:
+        mm_tile(R, <mm_12*>NULL, <MmTwo*>NULL, <MmStrip*>NULL, g, a, b, s, c)
+    elif m == 10:
+        mm_tile(R, <mm_10*>NULL, <MmTwo*>NULL, <MmStrip*>NULL, g, a, b, s, c)
+    else:
+        mm_tile(R, <mm_8*>NULL, <MmTwo*>NULL, <MmStrip*>NULL, g, a, b, s, c)
+
+
 cdef void mm_fill_rows(MmRegs* R, MmCols* n, const MmGeo* g, const void* a, const void* b, const void* s,
                        void* c) noexcept nogil:
     if MM_MR == 14:
@@ -518,6 +551,20 @@ cdef inline void mm_any_tile(MmKind* k, int m, int n, MmGeo* g, const real* a, c
             mm_tile_rows(<MmF32*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
         else:
             mm_tile_rows(<MmF64*>NULL, <MmOne*>NULL, k, m, g, a, b, s, c)
+
+
+# The same of a strip.
+cdef inline void mm_strip_tile(int m, int n, MmGeo* g, const real* a, const real* b, const real* s, real* c) noexcept nogil:
+    if MM_MR >= 14 and m >= 8 and n > MM_WIDTH(sizeof(real)):
+        g.o = n - MM_WIDTH(sizeof(real))
+        if real is float:
+            mm_strip_rows(<MmF32*>NULL, m, g, a, b, s, c)
+        else:
+            mm_strip_rows(<MmF64*>NULL, m, g, a, b, s, c)
+        return
+    g.rs = 1
+    g.cs = m
+    mm_any_tile(<MmPlain*>NULL, m, n, g, a, b, s, c)
 
 
 # The next tile's rows when `left` are left: near-equal halves rather than a full tile and a sliver.  Tiles of 9, 11
@@ -714,187 +761,3 @@ cdef void mm_rows(MmRegs* regs, int64_t n, int64_t k, const void* a, int64_t ste
                     r.c = r.c + ld
                 q += t
         p0 += 4
-
-
-# out[i, j] = x[i, :] . y[j, :] for one (MmOne) or two (MmTwo) rows of x and g.count times MmRows rows of y, all contiguous
-# along k: lanes first, then their tree.  A lane is added up in runs of MM_DOT vectors, the runs in their order: some rows are as
-# many chains, and of one row four runs go side by side, to the same bits (100,000 floats 7.9 -> 4.1 us, Xeon).
-cdef void mm_dot(MmRegs* regs, MmDots* rows, MmCols* two, const MmGeo* g, const void* x, const void* y,
-                 void* out) noexcept nogil:
-    cdef MmRegs r
-    cdef int i
-    cdef int64_t p, q, t, end, k = g.k, ldy = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
-    MM_PTR(r.a, x)
-    MM_PTR(r.b, y)
-    MM_PTR(r.c, out)
-    r.s = r.a + g.rs
-    r.f = r.c + g.ldc
-    for t in range(g.count):
-        for i in range(<int>sizeof(MmDots)):
-            MM_ZERO(r.c0[8 + i])        # what the runs before have come to: c0[8 + i], c2[i]
-            MM_ZERO(r.c2[i])
-        p = 0
-        if MmDots is mm_1:
-            while p + 4 * MM_DOT * W <= k:
-                for i in range(4):
-                    MM_ZERO(r.c0[i])
-                    MM_ZERO(r.c1[i])
-                for q in range(MM_DOT):
-                    for i in range(4):
-                        MM_LOAD(r.b0, r.a + p + i * MM_DOT * W)
-                        MM_LOAD(r.b2, r.b + p + i * MM_DOT * W)
-                        r.c0[i] = r.c0[i] + r.b0 * r.b2
-                        if MmCols is MmTwo:
-                            MM_LOAD(r.b1, r.s + p + i * MM_DOT * W)
-                            r.c1[i] = r.c1[i] + r.b1 * r.b2
-                    p += W
-                for i in range(4):
-                    r.c0[8] = r.c0[8] + r.c0[i]
-                    if MmCols is MmTwo:
-                        r.c2[0] = r.c2[0] + r.c1[i]
-                p += 3 * MM_DOT * W
-        while p < k:
-            end = min(k, p + MM_DOT * W)
-            for i in range(<int>sizeof(MmDots)):
-                MM_ZERO(r.c0[i])
-                MM_ZERO(r.c1[i])
-            while p < end:
-                if p + W <= k:
-                    MM_LOAD(r.b0, r.a + p)
-                    if MmCols is MmTwo:
-                        MM_LOAD(r.b1, r.s + p)
-                    for i in range(<int>sizeof(MmDots)):
-                        MM_PREFETCH1(r.b + i * ldy + p + 8 * W)
-                        MM_LOAD(r.b2, r.b + i * ldy + p)
-                        r.c0[i] = r.c0[i] + r.b0 * r.b2
-                        if MmCols is MmTwo:
-                            r.c1[i] = r.c1[i] + r.b1 * r.b2
-                else:
-                    q = k - p
-                    MM_LOADN(r.b0, r.a + p, q)
-                    if MmCols is MmTwo:
-                        MM_LOADN(r.b1, r.s + p, q)
-                    for i in range(<int>sizeof(MmDots)):
-                        MM_LOADN(r.b2, r.b + i * ldy + p, q)
-                        r.c0[i] = r.c0[i] + r.b0 * r.b2
-                        if MmCols is MmTwo:
-                            r.c1[i] = r.c1[i] + r.b1 * r.b2
-                p += W
-            for i in range(<int>sizeof(MmDots)):
-                r.c0[8 + i] = r.c0[8 + i] + r.c0[i]
-                if MmCols is MmTwo:
-                    r.c2[i] = r.c2[i] + r.c1[i]
-        for i in range(<int>sizeof(MmDots)):
-            MM_SUM(r.c[i], r.c0[8 + i])
-            if MmCols is MmTwo:
-                MM_SUM(r.f[i], r.c2[i])
-        r.b = r.b + <int>sizeof(MmDots) * ldy
-        r.c = r.c + <int>sizeof(MmDots)
-        r.f = r.f + <int>sizeof(MmDots)
-
-
-# out[i, :] = a[i, :] @ b for one row of A or two, and g.count times eight vectors of columns.
-cdef void mm_wide(MmRegs* regs, MmCols* two, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
-    cdef MmRegs r
-    cdef int i
-    cdef int64_t p, t, ldb = g.ldb, W = MM_WIDTH(sizeof(r.a[0]))
-    for t in range(g.count):
-        MM_PTR(r.a, a)
-        MM_PTR(r.b, b)
-        MM_PTR(r.c, out)
-        r.b = r.b + t * 8 * W
-        r.c = r.c + t * 8 * W
-        for i in range(8):
-            MM_ZERO(r.c0[i])
-            MM_ZERO(r.c1[i])
-        for p in range(g.k):
-            for i in range(8):
-                MM_PREFETCH1(r.b + MM_AHEAD * ldb + i * W)
-                MM_LOAD(r.b0, r.b + i * W)
-                r.c0[i] = r.c0[i] + r.a[0] * r.b0
-                if MmCols is MmTwo:
-                    r.c1[i] = r.c1[i] + r.a[g.rs] * r.b0
-            r.a = r.a + g.cs
-            r.b = r.b + ldb
-        for i in range(8):
-            MM_STORE(r.c + i * W, r.c0[i])
-            if MmCols is MmTwo:
-                MM_STORE(r.c + g.ldc + i * W, r.c1[i])
-
-
-# out[:] = a @ b for one row of A and the first g.o columns, at most two vectors: four chains over k, since two would wait for
-# each other.
-cdef void mm_narrow(MmRegs* regs, MmCols* cols, const MmGeo* g, const void* a, const void* b, void* out) noexcept nogil:
-    cdef MmRegs r
-    cdef int i
-    cdef int64_t p, t, o = g.o, cs = g.cs, ldb = g.ldb
-    for t in range(g.count):
-        MM_PTR(r.a, a)
-        MM_PTR(r.b, b)
-        MM_PTR(r.c, out)
-        for i in range(4):
-            MM_ZERO(r.c0[i])
-            MM_ZERO(r.c1[i])
-        for p in range(g.k >> 2):
-            for i in range(4):
-                if MmCols is MmTwo:
-                    MM_LOAD(r.b0, r.b + i * ldb)
-                    MM_LOAD(r.b1, r.b + i * ldb + o)
-                    r.c1[i] = r.c1[i] + r.a[i * cs] * r.b1
-                else:
-                    MM_LOADN(r.b0, r.b + i * ldb, o)
-                r.c0[i] = r.c0[i] + r.a[i * cs] * r.b0
-            r.a = r.a + 4 * cs
-            r.b = r.b + 4 * ldb
-        for p in range(g.k & 3):
-            if MmCols is MmTwo:
-                MM_LOAD(r.b0, r.b)
-                MM_LOAD(r.b1, r.b + o)
-                r.c1[0] = r.c1[0] + r.a[0] * r.b1
-            else:
-                MM_LOADN(r.b0, r.b, o)
-            r.c0[0] = r.c0[0] + r.a[0] * r.b0
-            r.a = r.a + cs
-            r.b = r.b + ldb
-        r.b0 = (r.c0[0] + r.c0[1]) + (r.c0[2] + r.c0[3])
-        if MmCols is MmTwo:
-            r.b1 = (r.c1[0] + r.c1[1]) + (r.c1[2] + r.c1[3])
-            MM_STORE(r.c, r.b0)
-            MM_STORE(r.c + o, r.b1)
-        else:
-            MM_STOREN(r.c, r.b0, o)
-
-
-# One row of A or two (g.rs apart) by n columns of B: by dot products if B is contiguous along k (g.ldb from column to column).
-cdef void mm_few_rows(MmRegs* R, MmCols* two, bint dots, int64_t n, MmGeo* g, const void* x, const void* b,
-                      void* out) noexcept nogil:
-    cdef MmRegs r
-    cdef int64_t p, i, W = MM_WIDTH(sizeof(r.a[0]))
-    MM_PTR(r.a, x)
-    MM_PTR(r.b, b)
-    MM_PTR(r.c, out)
-    if dots:
-        if MmCols is MmTwo and MM_MR < 12:
-            g.count = n // 4
-            mm_dot(R, <mm_4*>NULL, two, g, x, b, out)
-            p = g.count * 4
-        else:
-            g.count = n // 8
-            mm_dot(R, <mm_8*>NULL, two, g, x, b, out)
-            p = g.count * 8
-        g.count = n - p
-        mm_dot(R, <mm_1*>NULL, two, g, x, r.b + p * g.ldb, r.c + p)
-        return
-    g.count = n // (8 * W)
-    mm_wide(R, two, g, x, b, out)
-    p = g.count * 8 * W
-    g.count = 1
-    while p < n:
-        for i in range(2 if MmCols is MmTwo else 1):
-            g.o = min(n - p - W, W)
-            if n - p > W:
-                mm_narrow(R, <MmTwo*>NULL, g, r.a + i * g.rs, r.b + p, r.c + i * g.ldc + p)
-            else:
-                g.o = n - p
-                mm_narrow(R, <MmOne*>NULL, g, r.a + i * g.rs, r.b + p, r.c + i * g.ldc + p)
-        p += 2 * W

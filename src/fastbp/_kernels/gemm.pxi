@@ -86,16 +86,11 @@ cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogi
 # nothing for 256^3, less for 1024^3).  Not where A is packed in strips.  Bits do not change: a block is one either way.
 cdef inline int64_t mm_ks(const MmJob* w, int64_t kc, int64_t itemsize) noexcept nogil:
     cdef int64_t bytes = kc * ((w.N + 63) & ~<int64_t>63) * itemsize, blocks, n
-    if w.K <= kc or w.N < 128 or w.way != MM_PACK or w.csa != 1 or 2 * bytes > MM_NB or 2 * w.M * w.N * itemsize < MM_NB:
+    if w.K <= kc or w.N < 128 or w.way != MM_PACK or w.pack_a or 2 * bytes > MM_NB or 2 * w.M * w.N * itemsize < MM_NB:
         return kc
     blocks = (w.K + kc - 1) // kc
     n = (blocks * bytes + MM_NB - 1) // MM_NB
     return (blocks + n - 1) // n * kc
-
-
-# The distance of A's rows when they are copied: an odd number of cache lines, so that the rows of a tile share no set of L1.
-cdef inline int64_t mm_ka(int64_t kc, int64_t itemsize) noexcept nogil:
-    return ((kc * itemsize + 63) // 64 | 1) * (64 // itemsize)
 
 
 # Transposes the product, C' = B' A', so that the few rows come first.
@@ -149,7 +144,7 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
                                  and j.M * itemsize % 4096 != 0)):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
-    j.pack_a = j.way == MM_PACK and (j.csa != 1 or (j.rsa * itemsize % 4096 == 0 and MM_MR > 8))
+    j.pack_a = j.way == MM_PACK and (j.csa != 1 or MM_MR >= 14 and (j.N >= 256 or j.rsa * itemsize % 4096 == 0))
     j.panels = mm_by_panels(j, itemsize)
 
 
@@ -333,7 +328,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                      const real* start,
                      int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count, p0, p1
-    cdef int64_t ka = mm_ka(kc, sizeof(real)), ks = mm_ks(w, kc, sizeof(real)), wide, rs, ahead
+    cdef int64_t ks = mm_ks(w, kc, sizeof(real)), wide, rs, ahead
     cdef const real* a0 = a
     cdef const real* b0 = b
     cdef real* c0 = c
@@ -341,7 +336,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
     cdef real* ap
     cdef const real* s
     cdef int64_t ls
-    cdef bint pa = w.pack_a != 0, strips, moved
+    cdef bint pa = w.pack_a != 0
     cdef bint fill = w.way == MM_PACK and w.csb == 1 and M >= 2 * MM_MR and w.rsb * <int64_t>sizeof(real) % 4096 != 0
     cdef real* packed = NULL
     cdef const real* ai
@@ -365,9 +360,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
         nc = N
         mc = M
         pa = 0
-    strips = pa and w.csa != 1          # of A's columns; rows that are contiguous are only moved
-    moved = pa and not strips
-    if moved or ks > kc:
+    if pa and w.csa == 1 or ks > kc:
         mc = MM_MOVE
     if K == 0:
         kc = ks = 1
@@ -397,14 +390,11 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                         if start != NULL:
                             s = start + j
                         ls = lds
-                    if strips and w.rsa == 1:
+                    if pa and w.rsa == 1:
                         if real is float:
                             mm_strips(<MmF32*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
                         else:
                             mm_strips(<MmF64*>NULL, m, k, a + i + p * w.csa, w.csa, ap)
-                    elif moved:
-                        for q in range(m):
-                            memcpy(ap + q * ka, a + (i + q) * w.rsa + p, k * sizeof(real))
                     elif pa:
                         q = 0
                         while q < m:
@@ -415,7 +405,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                     rs = w.rsa
                     if pa:
                         ai = ap
-                        rs = k if strips else ka
+                        rs = k
                     si = NULL
                     if s != NULL:
                         si = s + i * ls
@@ -438,7 +428,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                             count = 2 * MM_MR * max(<int64_t>1, 16384 // (2 * MM_MR * n * <int64_t>sizeof(real)))
                             if t >= count + MM_MR:
                                 t = count
-                        mm_ahead(t, n, k, ai + q * rs, rs, w.csa, strips, b + p * w.rsb + j * w.csb, w.rsb,
+                        mm_ahead(t, n, k, ai + q * rs, rs, w.csa, pa, b + p * w.rsb + j * w.csb, w.rsb,
                                  packed, fill and i == 0 and q == 0, si + q * ls if si != NULL else si, ls,
                                  c + (i + q) * w.rsc + j, w.rsc, next + (i + q + ahead) * w.rsa, w.rsa,
                                  M - (i + q + ahead))
@@ -831,7 +821,7 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     I.workspace = 0
     if w.way == MM_PACK and I.dtype != DT_I64:
         I.workspace = itemsize * (mm_ks(&w, kc, itemsize) * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2)
-                                  + ((MM_MC + 16) * mm_ka(kc, itemsize) if w.pack_a else 0)) + 64
+                                  + ((MM_MC + 16) * kc if w.pack_a else 0)) + 64
     if w.panels and I.dtype != DT_I64:
         I.workspace = max(I.workspace, itemsize * mm_panel_space(&w, kc, itemsize) + 64)
     if I.ndim > 0 and w.way == MM_PACK:

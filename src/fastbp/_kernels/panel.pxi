@@ -8,6 +8,9 @@
 cdef enum:
     MM_HIGH = 8             # rows of a tile of three vectors
     MM_LOW = 6              # rows of a tile of four
+    # Bytes from step to step of columns of A that are read where they lie, tiles of them a line beside each other: to pack them
+    # first takes 0.01 to 0.06 more (float64 128^3 68 -> 72, 64x784x256 66 -> 69 GFLOP/s, Intel Xeon, AVX-512).
+    MM_BESIDE = 2048
     MM_PASS = 128           # rows of A, about, that pass by all panels before the next ones do: they stay in L2
 
 ctypedef fused MmHigh:
@@ -316,6 +319,7 @@ cdef inline int64_t mm_panel(int64_t left, int64_t width) noexcept nogil:
 
 # Whether a packed product goes by panels.  Where B has to stay in L2 for more rows than pass by at once, and C does not, rows of
 # A in L1 are as fast or faster; so they are for float32 of many steps, where columns of A are packed, and for few columns.
+# Columns of A: float32 128x512x512 148 -> 155, 64x300x1000 127 -> 142; 192x784x256 113 -> 96.
 # (GFLOP/s, Intel Xeon, AVX-512: float64 64x784x256 78 -> 82, 128x512x512 74 -> 81, its NT 72 -> 77, its TN 74 -> 79, 768x512x128
 # 77 -> 80; float32 64x784x256 166 -> 169, 128x512x512 166 -> 172, 16 of 256x64x256 146 -> 152; not: float64 512^3 80 -> 77,
 # 768x128x512 82 -> 80.)
@@ -325,7 +329,7 @@ cdef inline bint mm_by_panels(const MmJob* w, int64_t itemsize) noexcept nogil:
             or mm_kc(w.K, itemsize) * w.N * itemsize >= MM_NB or w.M * w.N * itemsize >= MM_NB):
         return False
     if w.csa != 1:
-        return itemsize == 8 and once
+        return once and (itemsize == 8 or w.M <= MM_PASS)
     return itemsize == 8 or once or w.K <= 128
 
 
@@ -352,7 +356,8 @@ cdef void mm_panels(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t 
                     const real* start, int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, W = MM_WIDTH(sizeof(real)), kc = mm_kc(K, sizeof(real)), p = 0
     cdef int64_t mc = mm_pass(M), i, j, q, m, n, k, t, ld
-    cdef bint keep = w.csb != 1 and M > mc, strips = w.csa != 1, fill
+    cdef bint beside = w.rsa == 1 and w.csa * <int64_t>sizeof(real) <= MM_BESIDE
+    cdef bint keep = w.csb != 1 and M > mc, strips = w.csa != 1 and not beside, fill
     cdef real* bp = <real*>ws
     cdef real* ap
     cdef real* panel
@@ -424,9 +429,9 @@ cdef void mm_panels(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t 
                         g.cs = t
                         g.da = t * k
                     else:
-                        at = x + (i + q) * w.rsa + p
+                        at = x + (i + q) * w.rsa + p * w.csa
                         g.rs = w.rsa
-                        g.cs = 1
+                        g.cs = w.csa
                         g.da = t * w.rsa
                     g.dc = t * w.rsc
                     s = NULL

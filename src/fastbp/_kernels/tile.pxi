@@ -1,9 +1,9 @@
 # Floor 1, the room of tiles: what computes a tile of a matrix product in registers, and what packs operands for it.
 #
-# mm_tile is the tile, mm_pack writes an operand in the order in which tiles read it.  Everything is templated by the types that stand for a tile's shape, so that its loops
-# have constant lengths.  **Law**: an element is one chain of (fused) multiply-adds over k, whatever the tile and its
-# place in it.  Safe to tune: MM_MR and what the processor sees; gemm.pxi, which walks the tiles, knows only MM_MR and
-# the width of a vector.
+# mm_tile is the tile, mm_pack writes an operand in the order in which tiles read it.  Everything is templated by the types that
+# stand for a tile's shape, so that its loops have constant lengths.  **Law**: an element is one chain of (fused) multiply-adds
+# over k, whatever the tile and its place in it.  Safe to tune: MM_MR and what the processor sees; gemm.pxi, which walks the
+# tiles, knows only MM_MR and the width of a vector.
 
 from libc.string cimport memcpy
 
@@ -225,7 +225,7 @@ cdef extern from *:
     typedef struct { char x[10]; } mm_10;  typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
     typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
     typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmLines;
-    typedef struct { char x; } MmFill;     typedef struct { char x; } MmStrip;
+    typedef struct { char x; } MmFill;     typedef struct { char x; } MmStrip;    typedef struct { char x; } MmRow;
     """
     ctypedef struct mm_1: pass
     ctypedef struct mm_2: pass
@@ -246,6 +246,7 @@ cdef extern from *:
     ctypedef struct MmLines: pass
     ctypedef struct MmFill: pass
     ctypedef struct MmStrip: pass
+    ctypedef struct MmRow: pass
 
 ctypedef fused MmRows:
     mm_1
@@ -279,8 +280,8 @@ ctypedef fused MmKind:
 
 cdef enum:
     # Rows of a strip that products read by themselves.  A core whose other thread belongs to someone gets half of the operations
-    # that it could start: of 14 rows, a step is 40 of them instead of 53 (with a compiler beside it 14 x 2 tiles of float32 102 ->
-    # 115 GFLOP/s, MKL 105; alone 160 and 161, as much as there is; Intel Xeon, AVX-512).  More would keep both load ports busy.
+    # that it could start: of 14 rows, a step is 41 of them instead of 53 (with a compiler beside it 14 x 2 tiles of float32
+    # 105 -> 115 GFLOP/s, MKL 107; alone 160 and 161, as much as there is; Intel Xeon, AVX-512).  More would keep the load ports busy.
     MM_FOLDED = 10
     MM_AHEAD = 8            # steps of k that B is fetched ahead; four times as many where it is not packed yet
 

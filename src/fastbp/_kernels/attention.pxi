@@ -297,12 +297,16 @@ cdef inline void att_turn(const real* x, int64_t rs, int64_t n, int64_t k, real*
         mm_pack(min(n - i, side), k, x + i * rs, rs, <int64_t>1, out + i * k, side)
         i += side
 
+# The distance of rows that are copied: an odd number of cache lines, so that rows of a tile share no set of L1.
+cdef inline int64_t att_apart(int64_t k, int64_t itemsize) noexcept nogil:
+    return ((k * itemsize + 63) // 64 | 1) * (64 // itemsize)
+
 # Rows of a tile of keys: where they are, or in `copy` if they would share a set of L1; ld: from row to row
 cdef inline const real* att_rows(const real* x, int64_t rs, int64_t n, int64_t k, real* copy, int64_t* ld) noexcept nogil:
     cdef int64_t i
     ld[0] = rs
     if n <= 1 or rs * <int64_t>sizeof(real) % 4096 != 0: return x
-    ld[0] = mm_ka(k, sizeof(real))
+    ld[0] = att_apart(k, sizeof(real))
     for i in range(n): memcpy(copy + i * ld[0], x + i * rs, k * sizeof(real))
     return copy
 
@@ -523,8 +527,8 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
     cdef real* alpha = att_piece(&ws, side, out)
     cdef real* qt = att_piece(&ws, ATT_Q * I.c[4].i + side, out)
     cdef real* ot = att_piece(&ws, ATT_Q * I.c[5].i + side, out)
-    cdef real* copy_k = att_piece(&ws, ATT * mm_ka(I.c[4].i, sizeof(real)), out)
-    cdef real* copy_v = att_piece(&ws, ATT * mm_ka(I.c[5].i, sizeof(real)), out)
+    cdef real* copy_k = att_piece(&ws, ATT * att_apart(I.c[4].i, sizeof(real)), out)
+    cdef real* copy_v = att_piece(&ws, ATT * att_apart(I.c[5].i, sizeof(real)), out)
     cdef real* y
     cdef real* o
     cdef real* sp
@@ -675,8 +679,8 @@ cdef int att_backward(real* dq0, const Instr* I, int64_t lo, int64_t hi, char* w
     cdef real* qt = att_piece(&ws, ATT_BACK * I.c[4].i + side, dq0)
     cdef real* got = att_piece(&ws, ATT_BACK * I.c[5].i + side, dq0)
     cdef real* ot = att_piece(&ws, side * I.c[5].i + side, dq0)
-    cdef real* copy_k = att_piece(&ws, ATT * mm_ka(I.c[4].i, sizeof(real)), dq0)
-    cdef real* copy_v = att_piece(&ws, ATT * mm_ka(I.c[5].i, sizeof(real)), dq0)
+    cdef real* copy_k = att_piece(&ws, ATT * att_apart(I.c[4].i, sizeof(real)), dq0)
+    cdef real* copy_v = att_piece(&ws, ATT * att_apart(I.c[5].i, sizeof(real)), dq0)
     cdef real* dq
     cdef real* dk
     cdef real* dv

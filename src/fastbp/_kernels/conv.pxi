@@ -266,7 +266,9 @@ cdef void cv_packed(const CvCore* w, const real* a, const real* plane, const rea
                     start = NULL
                     if bias != NULL or p > 0:
                         start = to + i * g.ldc + j
-                    if straight:
+                    if w.strips:
+                        mm_strip_tile(m, c, &g, ai, <const real*>packed + j * k, start, to + i * g.ldc + j)
+                    elif straight:
                         mm_any_tile(<MmPlain*>NULL, m, c, &g, ai, <const real*>packed + j * k, start, to + i * g.ldc + j)
                     else:
                         mm_any_tile(<MmTaps*>NULL, m, c, &g, ai, <const real*>packed + j * k, start, to + i * g.ldc + j)

@@ -157,6 +157,46 @@ def test_activations_in_place(f):
     assert grads[0] == grads[1]
 
 
+# what in-place methods whose result replaces the first operand (`over_strips` of the generator) take besides it
+OVER = [("add_", 1, {}), ("add_", 1, {"alpha": 3}), ("sub_", 1, {}), ("sub_", 1, {"alpha": 3}), ("mul_", 1, {}), ("div_", 1, {}),
+        ("neg_", 0, {}), ("abs_", 0, {}), ("sign_", 0, {}), ("square_", 0, {}), ("addcmul_", 2, {"value": 2}),
+        ("addcdiv_", 2, {"value": 2}), ("clamp_", 0, {"min": -1, "max": 1}), ("clamp_min_", 1, {}), ("clamp_max_", 1, {}),
+        ("lerp_", 2, {}), ("deg2rad_", 0, {}), ("sqrt_", 0, {}), ("relu_", 0, {})]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize(("name", "others", "constants"), OVER)
+def test_results_that_replace_the_first_operand(name, others, constants, dtype):
+    if dtype is np.int64 and name in {"div_", "addcdiv_", "lerp_", "deg2rad_", "sqrt_"}:
+        return
+    r = np.random.default_rng(31)
+    bits = f"u{np.dtype(dtype).itemsize}"
+
+    def numbers(*shape):
+        return fastbp.tensor(np.asarray((r.standard_normal(shape) * 8).round(2) + 0.25).astype(dtype))
+
+    def check(x, *rest):
+        old = x.clone()
+        want = np.asarray(getattr(old, name[:-1])(*[old if y is x else y for y in rest], **constants)).copy()
+        assert getattr(x, name)(*rest, **constants) is x
+        assert np.array_equal(np.asarray(x).copy().view(bits), want.view(bits))
+
+    with fastbp.no_grad():
+        for n in (1000, 1024, 5003, 100_003):
+            check(numbers(n), *[numbers(n) for _ in range(others)])
+        for shape in ([1, 1], [1, 317], [40, 1], [40, 317]):                    # a number, a row, a column, a matrix
+            check(numbers(40, 317), *[numbers(*shape) for _ in range(others)])
+        for cut in (slice(None, None, 2), slice(1, None)):
+            check(numbers(400, 31)[:, cut], *[numbers(400, 31)[:, cut] for _ in range(others)])
+        if others:
+            x = numbers(5003)
+            check(x, *[x] * others)                                             # it is every operand
+            x = numbers(5003)
+            check(x[1:], *[x[:-1]] * others)                                    # these lie where the result does, one further
+            x = numbers(64, 64)
+            check(x, *[x.T] * others)
+
+
 def test_composed_in_place():
     x = t(0.2, 0.7)
     for name, args in (("logit_", ()), ("ldexp_", (t(1.0, 2.0),)), ("float_power_", (2,)), ("nan_to_num_", ()),

@@ -24,6 +24,8 @@ from ._stub import TAKE_OUT, numpy_names, stub
 HEAD = "# Printed by fastbp/ops/_generate.py from the operation table: change the row, not this file.\n\n"
 TYPES = (("F32", "float", "f"), ("F64", "double", "f"), ("I64", "int64_t", "i"))
 SIGNS = {"add": "+", "sub": "-", "mul": "*"}
+CHEAP = {"add", "sub", "mul", "neg", "where", "eq", "ne", "lt", "le", "gt", "ge", "maximum", "minimum", "abs", "clamp", "relu",
+         "square", "sign", "sqrt", "name", "literal"}      # about an instruction each
 
 
 # ---- strips ---------------------------------------------------------------------------------------------------------
@@ -95,24 +97,26 @@ def print_expression(e, ctype):
     return f"k_{name}({', '.join(args)})"
 
 
-def print_strip(strip):
+def print_strip(strip, over=False):
+    """The loop of a strip, or, `over`, the one whose result replaces the first operand."""
+    name = strip.name + ("_over" if over else "")
     for tag, ctype, member in TYPES:
         if tag not in strip.types:
             continue
         pointer = {"float": "f32_in", "double": "f64_in", "int64_t": "i64_in"}[ctype]
-        yield f"cdef void s_{strip.name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
+        yield f"cdef void s_{name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
         used = strip.expression.names()
-        for k in range(len(strip.operands)):
+        for k in range(over, len(strip.operands)):
             yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
         yield f"    cdef {pointer.replace('_in', '_out')} o = <{pointer.replace('_in', '_out')}>out"
-        for name, k in strip.constants.items():
-            if name in used:
-                yield f"    cdef {ctype} {name}_ = <{ctype}>c[{k}].{member}"
+        for constant, k in strip.constants.items():
+            if constant in used:
+                yield f"    cdef {ctype} {constant}_ = <{ctype}>c[{k}].{member}"
         yield f"    cdef {ctype} {', '.join(n + '_' for n in strip.operands)}" if strip.operands else "    pass"
         yield "    cdef int64_t i"
         yield "    for i in range(n):"
-        for k, name in enumerate(strip.operands):
-            yield f"        {name}_ = p{k}[i]"
+        for k, operand in enumerate(strip.operands):
+            yield f"        {operand}_ = {'o' if over and k == 0 else f'p{k}'}[i]"
         yield f"        o[i] = {print_expression(strip.expression, ctype)}"
         yield ""
 
@@ -122,6 +126,15 @@ def print_strip(strip):
 
 def all_strips():
     return [s for row in TABLE.values() if row.kind == "pointwise" for s in strips_of(row)]
+
+
+def over_strips():
+    """Forward strips that have a loop of their own for results that replace the first operand: those that compute so little that
+    a copy, from a block that the result would go to first, takes its time beside them."""
+    def little(e):
+        return e.op in ("name", "literal") or (e.op.removeprefix("k_") in CHEAP | {"div"} and all(map(little, e.args)))
+    inplace = [row for row in TABLE.values() if row.kind == "pointwise" and row.inplace and row.result == "same" and row.tensors]
+    return [next(strips_of(row)) for row in inplace if row.name != "identity" and little(scalar_of(row))]
 
 
 def all_kernels():
@@ -158,6 +171,11 @@ def opcodes():
 def strips():
     for strip in all_strips():
         yield from print_strip(strip)
+    for strip in over_strips():
+        yield from print_strip(strip, over=True)
+    yield "cdef enum:"
+    yield f"    N_OVER = {len(over_strips())}"
+    yield "cdef Strip OVER[N_COMPUTE][N_OVER][2]       # a strip, and the one whose result replaces the first operand"
 
 
 def table():
@@ -166,6 +184,11 @@ def table():
         for k, (tag, _, _) in enumerate(TYPES):
             if tag in strip.types:
                 yield f"    T.strip[S_{strip.name}][{k}] = s_{strip.name}_{tag}"
+    for j, strip in enumerate(over_strips()):
+        for k, (tag, _, _) in enumerate(TYPES):
+            if tag in strip.types:
+                yield f"    OVER[{k}][{j}][0] = s_{strip.name}_{tag}"
+                yield f"    OVER[{k}][{j}][1] = s_{strip.name}_over_{tag}"
     for name in all_kernels():
         yield f"    T.kernel[K_{name}] = {name}"
 
@@ -236,12 +259,10 @@ def optable():
 def cost_of(e):
     """Nanoseconds an element on one thread, roughly: what decides between one thread and the team."""
     own = {"pow": 4.0, "lgamma": 10.0, "digamma": 10.0, "erfinv": 6.0, "remainder": 1.5, "floor_divide": 1.5, "fmod": 1.5}
-    cheap = {"add", "sub", "mul", "neg", "where", "eq", "ne", "lt", "le", "gt", "ge", "maximum", "minimum", "abs", "clamp",
-             "relu", "square", "sign", "sqrt", "name", "literal"}
     if e.op in ("name", "literal"):
         return 0.05
     op = e.op.removeprefix("k_")
-    return own.get(op, 0.2 if op in cheap else 1.0) + sum(map(cost_of, e.args))
+    return own.get(op, 0.2 if op in CHEAP else 1.0) + sum(map(cost_of, e.args))
 
 
 # ---- doors ----------------------------------------------------------------------------------------------------------

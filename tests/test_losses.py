@@ -398,3 +398,24 @@ def test_many_heads_are_attention_of_parts():
                                                  0.0, tensor(o), None, need_weights=False)
     close(fused, want)
     assert none is None
+
+
+def test_every_position_of_a_class_is_looked_at():
+    """Sixteen positions at a time, and what is left over."""
+    for n in (1, 15, 16, 17, 40):
+        x = fastbp.randn(n, 3)
+        for at in {0, n // 2, n - 1}:
+            for bad in (3, -1, 1 << 40, -(1 << 63), (1 << 63) - 1):
+                c = fastbp.zeros(n, dtype=fastbp.int64)
+                c[at] = bad
+                with pytest.raises(IndexError, match=f"target {bad} at position {at} "):
+                    F.nll_loss(x, c)
+                if bad == -1:           # of the other rows
+                    keep = [k for k in range(n) if k != at]
+                    want = -x.numpy()[keep, 0].mean() if keep else math.nan
+                    np.testing.assert_allclose(F.nll_loss(x, c, ignore_index=-1).item(), want, rtol=1e-5)
+            c = fastbp.full((n,), 2, dtype=fastbp.int64)
+            c[at] = 1                   # a class that does not count
+            keep = [k for k in range(n) if k != at]
+            want = -x.numpy()[keep, 2].mean() if keep else math.nan
+            np.testing.assert_allclose(F.nll_loss(x, c, ignore_index=1).item(), want, rtol=1e-5)

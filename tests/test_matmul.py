@@ -193,9 +193,10 @@ def test_small_products_have_the_bits_of_wider_ones(dtype, way, n, k):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("way", ["NN", "NT", "TN", "TT", "SN"])
 @pytest.mark.parametrize(("m", "k", "n"), [(33, 40, 300), (55, 512, 127), (64, 784, 256), (130, 209, 100), (200, 257, 131),
-                                           (260, 64, 400)])
+                                           (260, 64, 400), (120, 77, 234), (301, 300, 270)])
 def test_panels_give_the_bits_of_a_few_rows(dtype, way, m, k, n):
-    """A packed product that goes by panels of B, and rows of it that do not; with a bias, added to, for any number of threads."""
+    """A packed product that goes by panels of B or strips of A, and rows of it that do not; with a bias, added to, for any number
+    of threads."""
     random = np.random.default_rng(m)
     x = random.standard_normal({"N": (m, k), "T": (k, m), "S": (m, 2 * k)}[way[0]]).astype(dtype)
     y = random.standard_normal((k, n) if way[1] == "N" else (n, k)).astype(dtype)

@@ -281,7 +281,7 @@ ctypedef fused MmKind:
 cdef enum:
     # Rows of a strip that products read by themselves.  A core whose other thread belongs to someone gets half of the operations
     # that it could start: of 14 rows, a step is 41 of them instead of 53 (with a compiler beside it 14 x 2 tiles of float32
-    # 105 -> 115 GFLOP/s, MKL 107; alone 160 and 161, as much as there is; Intel Xeon, AVX-512).  More would keep the load ports busy.
+    # 105 -> 115 GFLOP/s, MKL 107; alone 160 and 161, as much as there is; Intel Xeon, AVX-512).  More keep the load ports busy.
     MM_FOLDED = 10
     MM_AHEAD = 8            # steps of k that B is fetched ahead; four times as many where it is not packed yet
 

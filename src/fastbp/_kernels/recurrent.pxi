@@ -148,7 +148,8 @@ cdef inline void rec_product(int64_t M, int64_t N, int64_t K, const real* a, int
                     if i == 0 and n > 2 * W:
                         g.next = rec_take(ahead, each, &taken)
                         # A line at every other step of as many tiles, run after run.  (Every other line by one tile and those
-                        # between by the next: GRU forward 1.96 -> 2.18 ms, backward 2.08 -> 2.28, LSTM 2.80 -> 3.11, 2.50 -> 2.66.)
+                        # between by the next: GRU forward 1.96 -> 2.18 ms, backward 2.08 -> 2.28, LSTM 2.80 -> 3.11 and 2.50 ->
+                        # 2.66.)
                         g.each = min(g.count, 2 * ((taken + g.k - 1) // g.k))
                         g.apart = W
                         g.ld = g.k * W

@@ -30,7 +30,7 @@ cdef enum:
     # The same for float64.  512^3 with 256 and 160, not 400 and 264: 4 and 6 % faster; float64 1024^3 5 % more with 208 (Xeon).
     MM_KC8 = 208
     MM_MC = 112             # rows of A packed at a time: they stay in L2
-    # Rows moved at a time, two tiles: in L1, from L2, where tiles before fetched them (112 cold ones: 10 to 17 % of 1024^3).
+    # Rows of A, contiguous along k, packed at a time, two tiles: from L2, where tiles before fetched them, and they stay in L1.
     MM_MOVE = 28
     MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2; so do columns of A read in place
     MM_FEW = 64             # multiply-adds, at most, of a tiny product

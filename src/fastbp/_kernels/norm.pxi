@@ -27,8 +27,8 @@ cdef extern from *:
        has no registers left for its pointers, and stores a vector to the stack for each one of y (doubles: twice the time).
        bn_lay, one row: o = ((v - a) - (x - m) * r * b) * k.
        Whole calls against two passes over 32 channels at a time, in us: 1000 x 1000 floats 798 -> 523, with backward 2000 ->
-       1312, doubles 1103 -> 959, 3025 -> 2810; 10 x 100,000 floats 845 -> 497, doubles 1687 -> 1006; doubles in L2 lose: 100 x
-       1000 70 -> 83, 10 x 1000 7.3 -> 8.5 (Xeon, AVX-512) */
+       1312, doubles 1103 -> 959, 3025 -> 2810; 10 x 100,000 floats 845 -> 497, doubles 1687 -> 1006; doubles in L2 lost by
+       it (100 x 1000 70 -> 83), and more is won by aligned sums and bn_apply (130 -> 81, elsewhere; Xeon, AVX-512) */
     #define BN_TREE_1(a) ((a)[0])
     #define BN_TREE_2(a) ((a)[0] + (a)[1])
     #define BN_TREE_4(a) (((a)[0] + (a)[1]) + ((a)[2] + (a)[3]))
@@ -91,7 +91,7 @@ cdef extern from *:
       for (; N >= 4; N -= 4, v += 4 * C, x += 4 * C) bn_dot_##type##4(v, x, C, w, m, r, s, q);                                  \
       for (; N > 0; N--, v += C, x += C) bn_dot_##type##1(v, x, C, w, m, r, s, q);                                              \
     }                                                                                                                           \
-    static BN_APART void bn_apply_##type(type* FBP_RESTRICT y, const type* FBP_RESTRICT x, int64_t N, int64_t C, int64_t w, \
+    static BN_APART void bn_apply_##type(type* FBP_RESTRICT y, const type* FBP_RESTRICT x, int64_t N, int64_t C, int64_t w,     \
                                          const type* m, const type* r, const type* weight, const type* bias) {                  \
       for (; N > 0; N--, y += C, x += C)                                                                                        \
         for (int64_t j = 0; j < w; j++) {                                                                                       \

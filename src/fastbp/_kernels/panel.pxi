@@ -356,11 +356,10 @@ cdef inline int64_t mm_panel(int64_t left, int64_t width) noexcept nogil:
 
 
 # Whether a packed product goes by panels.  Where B has to stay in L2 for more rows than pass by at once, and C does not, rows of
-# A in L1 are as fast or faster; so they are for float32 of many steps, where columns of A are packed, and for few columns.
-# Columns of A: float32 128x512x512 148 -> 155, 64x300x1000 127 -> 142; 192x784x256 113 -> 96.
+# A in L1 are as fast or faster; so they are for float32 of many steps, for columns of A and more rows of it, and for few columns.
 # (GFLOP/s, Intel Xeon, AVX-512: float64 64x784x256 78 -> 82, 128x512x512 74 -> 81, its NT 72 -> 77, its TN 74 -> 79, 768x512x128
 # 77 -> 80; float32 64x784x256 166 -> 169, 128x512x512 166 -> 172, 16 of 256x64x256 146 -> 152; not: float64 512^3 80 -> 77,
-# 768x128x512 82 -> 80.)
+# 768x128x512 82 -> 80.  Columns of A: float32 128x512x512 148 -> 155, 64x300x1000 127 -> 142; not: 192x784x256 113 -> 96.)
 cdef inline bint mm_by_panels(const MmJob* w, int64_t itemsize) noexcept nogil:
     cdef bint once = w.M <= MM_PASS + MM_PASS // 2
     if (MM_MR < 14 or w.way != MM_PACK or w.M < 32 or w.N < 12 * MM_WIDTH(itemsize) or w.K < 32

@@ -434,81 +434,8 @@ cdef inline float kf_gelu(float x) noexcept nogil:
     a = kf_scale(-(d + (kf_mul_err(a, h, d) + a * l)), n)
     return kf_sel(x < 0, a, x + a)
 
-cdef extern from *:
-    """
-    /* The same where a register holds a table of 16 numbers: Phi(-a) exp(a^2 / 2) is a polynomial in a - c on each of 16
-       intervals, four to an octave of 1 + a, whose top bits are the place in the tables (1 + a = 1 is at 12). 0.22 ns. */
-    #if defined(__AVX512F__)
-    #define FBP_GELU_TABLE 1
-    #include <immintrin.h>
-    static const float fbp_gelu_table[7][16] = {      /* c, and the coefficients from the constant on */
-        {1.25e+00f, 1.75e+00f, 2.25e+00f, 2.75e+00f, 3.5e+00f, 4.5e+00f,
-         5.5e+00f, 6.5e+00f, 8.e+00f, 1.e+01f, 1.2e+01f, 1.4e+01f,
-         1.25e-01f, 3.75e-01f, 6.25e-01f, 8.75e-01f},
-        {2.3076032e-01f, 1.8523167e-01f, 1.5365194e-01f, 1.3072473e-01f, 1.0634516e-01f, 8.4803395e-02f,
-         7.03427e-02f, 6.0015675e-02f, 4.912255e-02f, 3.9506696e-02f, 3.3018973e-02f, 2.8352661e-02f,
-         4.5379323e-01f, 3.7960443e-01f, 3.2335618e-01f, 2.7977058e-01f},
-        {-1.1049188e-01f, -7.4786864e-02f, -5.322542e-02f, -3.9449263e-02f, -2.6734242e-02f, -1.7327016e-02f,
-         -1.2057464e-02f, -8.8403905e-03f, -5.961911e-03f, -3.8753394e-03f, -2.7146274e-03f, -2.005033e-03f,
-         -3.4221813e-01f, -2.565906e-01f, -1.9684468e-01f, -1.5414304e-01f},
-        {4.63214e-02f, 2.7176816e-02f, 1.6947161e-02f, 1.111954e-02f, 6.3871588e-03f, 3.4157748e-03f,
-         2.013279e-03f, 1.2765516e-03f, 7.1355654e-04f, 3.7663258e-04f, 2.2171544e-04f, 1.4109726e-04f,
-         2.0550694e-01f, 1.4169091e-01f, 1.001638e-01f, 7.244752e-02f},
-        {-1.7529381e-02f, -9.075462e-03f, -5.031253e-03f, -2.956745e-03f, -1.459085e-03f, -6.5178843e-04f,
-         -3.2805666e-04f, -1.8089767e-04f, -8.4281884e-05f, -3.6277885e-05f, -1.7992668e-05f, -9.8815935e-06f,
-         -1.0550997e-01f, -6.781879e-02f, -4.4747364e-02f, -3.025042e-02f},
-        {6.1596767e-03f, 2.8453986e-03f, 1.4156399e-03f, 7.510711e-04f, 3.2540277e-04f, 1.2213665e-04f,
-         5.271439e-05f, 2.5354982e-05f, 1.00246425e-05f, 3.510605e-06f, 1.4649622e-06f, 6.9374715e-07f,
-         4.8258185e-02f, 2.9161863e-02f, 1.8103497e-02f, 1.1525786e-02f},
-        {-1.9930764e-03f, -8.3148683e-04f, -3.750693e-04f, -1.8120138e-04f, -6.8669615e-05f, -2.1966462e-05f,
-         -8.2094975e-06f, -3.4679708e-06f, -1.1534177e-06f, -3.3218905e-07f, -1.1737644e-07f, -4.812251e-08f,
-         -1.9939834e-02f, -1.1405984e-02f, -6.7057675e-03f, -4.0456634e-03f}};
-    static inline __m512 fbp_gelu_16(__m512 x, const __m512* t) {
-        #define GV(v) _mm512_set1_ps(v)
-        __m512 a = _mm512_min_ps(GV(14.6f), _mm512_abs_ps(x));                       /* NaN stays */
-        /* exp(-a^2 / 2) = 2^n (1 + e), r = -a^2 - 2 n log(2) rounded once */
-        __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(_mm512_mul_ps(a, a), GV(-0.72134752f), GV(12582912.0f)), GV(12582912.0f));
-        __m512 r = _mm512_fnmadd_ps(n, GV(-4.2438888e-04f), _mm512_fnmsub_ps(a, a, _mm512_mul_ps(n, GV(1.38671875f))));
-        __m512 e = GV(2.1689168e-05f), p;
-        __m512i k = _mm512_srli_epi32(_mm512_castps_si512(_mm512_add_ps(a, GV(1))), 21);
-        __m512 u = _mm512_sub_ps(a, _mm512_permutexvar_ps(k, t[0]));
-        e = _mm512_fmadd_ps(_mm512_fmadd_ps(e, r, GV(2.6146433e-04f)), r, GV(2.6042021e-03f));
-        e = _mm512_fmadd_ps(_mm512_fmadd_ps(e, r, GV(2.0833176e-02f)), r, GV(1.25e-01f));
-        e = _mm512_mul_ps(_mm512_fmadd_ps(e, r, GV(0.5f)), r);
-        p = _mm512_permutexvar_ps(k, t[6]);
-        for (int i = 5; i >= 1; i--) p = _mm512_fmadd_ps(p, u, _mm512_permutexvar_ps(k, t[i]));
-        p = _mm512_mul_ps(p, a);
-        p = _mm512_scalef_ps(_mm512_fmadd_ps(p, e, p), n);
-        return _mm512_sub_ps(_mm512_max_ps(GV(-0.0f), x), p);
-        #undef GV
-    }
-    static void fbp_gelu(int64_t n, const void** x, void* out, const void* c) {
-        const float* a = (const float*)x[0];
-        float* o = (float*)out;
-        __m512 t[7];
-        int64_t i = 0;
-        (void)c;
-        for (int k = 0; k < 7; k++) t[k] = _mm512_loadu_ps(fbp_gelu_table[k]);
-        for (; i + 32 <= n; i += 32) {
-            __m512 y = fbp_gelu_16(_mm512_loadu_ps(a + i), t), z = fbp_gelu_16(_mm512_loadu_ps(a + i + 16), t);
-            _mm512_storeu_ps(o + i, y);
-            _mm512_storeu_ps(o + i + 16, z);
-        }
-        for (; i < n; i += 16) {
-            __mmask16 m = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xFFFFu);
-            _mm512_mask_storeu_ps(o + i, m, fbp_gelu_16(_mm512_maskz_loadu_ps(m, a + i), t));
-        }
-    }
-    #else
-    #define FBP_GELU_TABLE 0
-    static void fbp_gelu(int64_t n, const void** x, void* out, const void* c) { (void)n; (void)x; (void)out; (void)c; }
-    #endif
-    """
-    const bint FBP_GELU_TABLE
-    void fbp_gelu(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
-
 # x Phi(x); -inf gives -0, the limit
-# 1.8 ulp, with tables 3.5 ulp (f32), 1.9 ulp (f64)
+# 1.8 ulp (f32), 1.9 ulp (f64)
 cdef inline real k_gelu(real x) noexcept nogil:
     cdef double a, y, r, p, e, c, z
     cdef int64_t n

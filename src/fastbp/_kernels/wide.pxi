@@ -72,39 +72,51 @@ cdef extern from *:
         for (int i = 0; i < 8; i++) if (far >> i & 1) b[i] = f(a[i]);
         return _mm512_loadu_pd(b);
     }
-    static const double fw_turn_table[4][8] = {         /* sine, cosine, what is lost of them; beyond pi, the other sign */
+    static const double fw_turn_table[12][8] = {        /* sine, cosine, -sine; what is lost of them */
         {0.0, 0.3826834323650898, 0.7071067811865476, 0.9238795325112867, 1.0, 0.9238795325112867, 0.7071067811865476,
          0.3826834323650898},
+        {0.0, -0.3826834323650898, -0.7071067811865476, -0.9238795325112867, -1.0, -0.9238795325112867, -0.7071067811865476,
+         -0.3826834323650898},
         {1.0, 0.9238795325112867, 0.7071067811865476, 0.3826834323650898, 0.0, -0.3826834323650898, -0.7071067811865476,
          -0.9238795325112867},
+        {-1.0, -0.9238795325112867, -0.7071067811865476, -0.3826834323650898, 0.0, 0.3826834323650898, 0.7071067811865476,
+         0.9238795325112867},
+        {0.0, -0.3826834323650898, -0.7071067811865476, -0.9238795325112867, -1.0, -0.9238795325112867, -0.7071067811865476,
+         -0.3826834323650898},
+        {0.0, 0.3826834323650898, 0.7071067811865476, 0.9238795325112867, 1.0, 0.9238795325112867, 0.7071067811865476,
+         0.3826834323650898},
         {0.0, -1.0050772696461588e-17, -4.833646656726457e-17, 1.7645047084336677e-17, 0.0, 1.7645047084336677e-17,
          -4.833646656726457e-17, -1.0050772696461588e-17},
+        {0.0, 1.0050772696461588e-17, 4.833646656726457e-17, -1.7645047084336677e-17, 0.0, -1.7645047084336677e-17,
+         4.833646656726457e-17, 1.0050772696461588e-17},
         {0.0, 1.7645047084336677e-17, -4.833646656726457e-17, -1.0050772696461588e-17, 0.0, 1.0050772696461588e-17,
-         4.833646656726457e-17, -1.7645047084336677e-17}};
+         4.833646656726457e-17, -1.7645047084336677e-17},
+        {0.0, -1.7645047084336677e-17, 4.833646656726457e-17, 1.0050772696461588e-17, 0.0, -1.0050772696461588e-17,
+         -4.833646656726457e-17, 1.7645047084336677e-17},
+        {0.0, 1.0050772696461588e-17, 4.833646656726457e-17, -1.7645047084336677e-17, 0.0, -1.7645047084336677e-17,
+         4.833646656726457e-17, 1.0050772696461588e-17},
+        {0.0, -1.0050772696461588e-17, -4.833646656726457e-17, 1.7645047084336677e-17, 0.0, 1.7645047084336677e-17,
+         -4.833646656726457e-17, -1.0050772696461588e-17}};
     #define FW_TABLE(name, R, k) _mm512_permutex2var_pd(_mm512_loadu_pd(name[2 * (R)]), k, _mm512_loadu_pd(name[2 * (R) + 1]))
-    #define FW_PICK(R, k) _mm512_permutexvar_pd(k, _mm512_loadu_pd(fw_turn_table[R]))
     static CYTHON_INLINE __m512d fw_circular(__m512d x, int cosine) {
         __m512d y = FW_FMA(x, FW(2.5464790894703255), FW(6755399441055744.0)), n = FW_SUB(y, FW(6755399441055744.0));
         __m512d b = FW_FNMA(n, FW(0.39269908169872414), x), r = FW_SUB(b, FW_FMA(n, FW(1.5308084989341915e-17), FW(-0.)));
-        __m512d l, s, c, w, z, h, e, f;
-        __m512i i = cosine ? _mm512_add_epi64(FW_BITS(y), _mm512_set1_epi64(4)) : FW_BITS(y);
+        __m512d l, s, c, z, h, e, f;
+        __m512i i = FW_BITS(y);
         __mmask8 far = _mm512_cmp_pd_mask(_mm512_abs_pd(x), FW(1e6), _CMP_NLE_UQ);
         l = FW_FNMA(n, FW(-3.7434622662646825e-34), FW_FNMA(n, FW(1.5308084989341915e-17), FW_SUB(b, r)));
-        s = FW_PICK(0, i);
-        c = FW_PICK(1, i);
-        w = FW_MUL(c, r);
+        s = FW_TABLE(fw_turn_table, cosine, i);
+        c = FW_TABLE(fw_turn_table, 1 + cosine, i);
         z = FW_MUL(r, r);
-        e = FW_FMA(FW_FMA(FW(-2.503661936392002e-08), z, FW(2.7557313994190634e-06)), z, FW(-0.0001984126984054906));
-        e = FW_FMA(FW_FMA(e, z, FW(0.008333333333333299)), z, FW(-0.16666666666666666));
+        e = FW_FMA(FW_FMA(FW(2.7537989728231605e-06), z, FW(-0.00019841265179521296)), z, FW(0.00833333333297354));
+        e = FW_MUL(FW_MUL(c, r), FW_FMA(e, z, FW(-0.16666666666666624)));
         f = FW_FMA(FW_FMA(FW(-2.753718442101638e-07), z, FW(2.4801580503265346e-05)), z, FW(-0.001388888888795194));
         f = FW_FMA(FW_FMA(f, z, FW(0.04166666666666621)), z, FW(-0.5));
-        e = FW_MUL(z, FW_FMA(s, f, FW_MUL(w, e)));
-        e = FW_FMA(c, l, FW_FMA(FW_PICK(3, i), r, FW_ADD(e, FW_PICK(2, i))));
+        e = FW_FMA(z, FW_FMA(s, f, e), FW_TABLE(fw_turn_table, 3 + cosine, i));
+        e = FW_FMA(c, l, FW_FMA(FW_TABLE(fw_turn_table, 4 + cosine, i), r, e));
         h = FW_FMA(c, r, s);
         h = FW_ADD(h, FW_ADD(FW_FMA(c, r, FW_SUB(s, h)), e));
-        i = _mm512_slli_epi64(i, 60);                                                                   /* its sign: of pi */
-        h = FW_OF(_mm512_ternarylogic_epi64(FW_BITS(h), i, _mm512_set1_epi64(INT64_MIN), 0x78));
-        if (!cosine) h = _mm512_mask_mov_pd(h, _mm512_cmp_pd_mask(x, FW(0), _CMP_EQ_OQ), x);            /* -0 */
+        if (!cosine) h = _mm512_fixupimm_pd(h, x, _mm512_set1_epi64(0x100), 0);                         /* zeros are x: -0 */
         return far ? fw_far(x, h, far, cosine ? cos : sin) : h;
     }
     FW_STRIP(sin, fw_circular(x, 0))
@@ -124,21 +136,25 @@ cdef extern from *:
          4.658027591836937e-17, 2.5382502794888315e-17, 7.70094837980299e-17},
         {-9.667293313452913e-17, -3.483994556892796e-17, 7.949834809697621e-17, 2.4707192569797888e-17,
          8.199010020581497e-17, 2.960140695448873e-17, 3.283107224245627e-17, -1.0619946056195963e-16}};
-    static CYTHON_INLINE __m512d fw_expk(__m512d x, __m512d* n, __m512d* l) {
-        __m512d t = FW_FMA(x, FW(23.083120654223414), FW(6755399441055744.0)), f = FW_SUB(t, FW(6755399441055744.0)), r, p, h;
+    static CYTHON_INLINE __m512d fw_expk_of(__m512d x, int any, __m512d* n, __m512d* l) {
+        __m512d t = FW_FMA(x, FW(1.4426950408889634), FW(422212465065984.0)), f = FW_SUB(t, FW(422212465065984.0)), r, p, h;
         __m512i k = FW_BITS(t);
-        r = FW_FNMA(f, FW(1.0291218489310676e-13), FW_FNMA(f, FW(0.04332169878489367), x));
+        r = FW_FNMA(f, FW(1.6465949582897082e-12), FW_FNMA(f, FW(0.6931471805582987), x));
+        if (any) r = _mm512_range_pd(r, FW(0.0217), 2);
         p = FW_FMA(FW_FMA(FW(0.00019841464175558392), r, FW(0.0013889063789935463)), r, FW(0.008333333332990724));
         p = FW_FMA(FW_FMA(p, r, FW(0.04166666666358317)), r, FW(0.16666666666666669));
         p = FW_FMA(p, r, FW(0.5000000000000001));
         p = FW_FMA(FW_MUL(r, r), p, r);
         h = FW_TABLE(fw_exp_table, 0, k);
         *l = FW_FMA(h, p, FW_TABLE(fw_exp_table, 1, k));
-        *n = FW_MUL(f, FW(0.0625));
+        *n = f;
         return h;
     }
+    static CYTHON_INLINE __m512d fw_expk(__m512d x, __m512d* n, __m512d* l) {
+        return fw_expk_of(x, 0, n, l);
+    }
     static CYTHON_INLINE __m512d fw_exp_of(__m512d x) {
-        __m512d n, l, h = fw_expk(_mm512_min_pd(FW(711.), _mm512_max_pd(FW(-747.), x)), &n, &l);       /* NaN stays */
+        __m512d n, l, h = fw_expk_of(x, 1, &n, &l);
         return _mm512_scalef_pd(FW_ADD(h, l), n);
     }
     FW_STRIP(exp, fw_exp_of(x))
@@ -169,7 +185,7 @@ cdef extern from *:
         l = FW_ADD(FW_SUB(h, f), l);
         e = _mm512_scalef_pd(f, n);
         d = FW_ADD(FW(1), e);
-        v = FW_ADD(FW_ADD(FW_SUB(FW(1), d), e), _mm512_scalef_pd(l, n));
+        v = FW_ADD(FW_SUB(e, FW_SUB(d, FW(1))), _mm512_scalef_pd(l, n));
         r = fw_inverse(d);
         if (silu) {
             s = _mm512_mask_mul_pd(a, neg, a, f);
@@ -268,35 +284,39 @@ cdef extern from *:
          7.29206611590515e-14, 6.025426746002327e-14, 4.635364168723499e-15},
         {-5.7696951588550796e-15, 2.1126885626660223e-14, -8.0057232821301e-14, 6.258068857086241e-14,
          -5.6747411282259244e-14, 5.4484857510054725e-14, 1.781465746090858e-14, -8.532344317057107e-14}};
-    static CYTHON_INLINE __m512d fw_log_to(__m512d x, const double (*t)[8], double eh, double el, double b, double c) {
-        __m512d m = _mm512_getmant_pd(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_nan), e = _mm512_getexp_pd(x), u, h, l, d, v, w, p, y;
+    static CYTHON_INLINE __m512d fw_log_to(__m512d x, const double (*t)[8], double eh, double el, double b, double c,
+                                           const double* q) {
+        __m512d m = _mm512_getmant_pd(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_nan), e = _mm512_getexp_pd(x), u, h, l, p, y;
         __m512i k = _mm512_srli_epi64(FW_BITS(m), 48);
         u = FW_FMA(m, FW_TABLE(t, 0, k), FW(-1));
         h = FW_FMA(e, FW(eh), FW_TABLE(t, 1, k));
-        l = FW_FMA(e, FW(el), FW_TABLE(t, 2, k));
-        d = FW_MUL(FW(0.5), u);
-        v = FW_FNMA(d, u, u);
-        p = FW_FMA(FW_FMA(FW(0.08030831839356845), u, FW(-0.09973220206377868)), u, FW(0.11112801733266035));
-        p = FW_FMA(FW_FMA(p, u, FW(-0.12500070879050365)), u, FW(0.14285713552830054));
-        p = FW_FMA(FW_FMA(p, u, FW(-0.166666666236308)), u, FW(0.2000000000008597));
-        p = FW_FMA(FW_FMA(p, u, FW(-0.25000000000006417)), u, FW(0.3333333333333333));
-        w = FW_FMA(FW_MUL(FW_MUL(u, u), u), p, FW_FNMA(d, u, FW_SUB(u, v)));
-        y = FW_MUL(v, FW(b));
-        l = FW_ADD(FW_FMA(w, FW(b), FW_FMA(v, FW(c), FW_FMS(v, FW(b), y))), l);
-        p = FW_ADD(h, y);
-        p = FW_ADD(p, FW_ADD(FW_ADD(FW_SUB(h, p), y), l));
-        return _mm512_fixupimm_pd(p, x, _mm512_set1_epi64(0x03530421), 0);
+        l = FW_TABLE(t, 2, k);
+        if (el != 0) l = FW_FMA(e, FW(el), l);
+        p = FW(q[0]);
+        for (int i = 1; i < 10; i++) p = FW_FMA(p, u, FW(q[i]));
+        l = FW_FMA(FW_MUL(u, u), p, FW_FMA(u, FW(c), l));
+        y = FW_FMA(u, FW(b), h);
+        y = FW_ADD(y, FW_ADD(FW_FMA(u, FW(b), FW_SUB(h, y)), l));
+        return _mm512_fixupimm_pd(y, x, _mm512_set1_epi64(0x03530421), 0);
     }
+    static const double fw_log2_series[10] = {
+        0.11586040547505792, -0.14388315333434953, 0.16032383950965184, -0.18033790267966507, 0.20609928098228172,
+        -0.2404491728606176, 0.28853900817903294, -0.36067376022233344, 0.4808983469629878, -0.7213475204444817};
+    static const double fw_log10_series[10] = {
+        0.03487745735778379, -0.043313145024359186, 0.04826228471242332, -0.05428711806171104, 0.062042065660445914,
+        -0.07238241346363958, 0.08685889638102373, -0.10857362047584082, 0.14476482730108392, -0.2171472409516259};
     /* 0.8 ulp; 0.78 ns (1.2, 1.3) */
-    FW_STRIP(log2, fw_log_to(x, fw_log2_table, 1., 0., 1.4426950408889634, 2.0355273740931033e-17))
+    FW_STRIP(log2, fw_log_to(x, fw_log2_table, 1., 0., 1.4426950408889634, 2.0355273740931033e-17, fw_log2_series))
     FW_STRIP(log10, fw_log_to(x, fw_log10_table, 0.3010299956640665, -8.532344317057107e-14, 0.4342944819032518,
-                              1.098319650216765e-17))
+                              1.098319650216765e-17, fw_log10_series))
 
     /* atan(c) + atan(q), q = (|x| - c) / (1 + c |x|) or, beyond 1, pi/2 - atan(c) and q = (c |x| - 1) / (|x| + c): c is the
        nearest of 8 numbers to |x| or 1 / |x|.  0.6 ulp; 1.1 ns (2.4) */
-    static const double fw_atan_table[6][8] = {
+    static const double fw_atan_table[8][8] = {
+        {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0},
         {0.0, 0.1337890625, 0.2666015625, 0.400390625, 0.5341796875, 0.66796875, 0.80078125, 0.9345703125},
         {0.0, 0.1337890625, 0.2666015625, 0.400390625, 0.5341796875, 0.66796875, 0.80078125, 0.9345703125},
+        {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0},
         {0.0, 0.13299927436730405, 0.26054160886387584, 0.38084307743634166, 0.4906160209294407, 0.5889035042047381,
          0.6752171326637499, 0.7515897480240431},
         {1.5707963267948966, 1.4377970524275925, 1.3102547179310209, 1.189953249358555, 1.080180305865456,
@@ -306,24 +326,25 @@ cdef extern from *:
         {6.123233995736766e-17, 9.559022586769483e-17, -1.1061252064923818e-16, 2.3302180419993613e-17,
          -3.496010742923808e-17, -2.277551372051323e-17, -1.910502259873819e-17, 4.118535228393877e-17}};
     static CYTHON_INLINE __m512d fw_atan_of(__m512d x) {
-        __m512d a = _mm512_min_pd(FW(1e200), _mm512_abs_pd(x)), c, m, d, r, q, e, z, p, h;
+        __m512d a = _mm512_min_pd(FW(1e200), _mm512_abs_pd(x)), c, f, m, d, r, q, e, z, p, h;
         __mmask8 far = _mm512_cmp_pd_mask(a, FW(1), _CMP_GT_OQ);
         __m512i k = FW_BITS(FW_FMA(_mm512_mask_rcp14_pd(a, far, a), FW(7.49), FW(6755399441055744.0)));
         k = _mm512_mask_or_epi64(k, far, k, _mm512_set1_epi64(8));
-        c = FW_TABLE(fw_atan_table, 0, k);
-        m = _mm512_mask_mov_pd(FW_SUB(a, c), far, FW_FMS(c, a, FW(1)));
-        d = _mm512_mask_mov_pd(FW_FMA(c, a, FW(1)), far, FW_ADD(a, c));
+        f = FW_TABLE(fw_atan_table, 0, k);                          /* 1 and c or, beyond 1, c and 1 */
+        c = FW_TABLE(fw_atan_table, 1, k);
+        m = FW_FMS(f, a, c);
+        d = FW_FMA(c, a, f);
         r = fw_inverse(d);
-        r = FW_FMA(r, FW_FNMA(d, r, FW(1)), r);
         q = FW_MUL(m, r);
-        e = FW_MUL(FW_FNMA(q, _mm512_mask_mov_pd(FW_FMA(c, a, FW_SUB(FW(1), d)), far, FW(0)), FW_FNMA(q, d, m)), r);
+        e = FW_MUL(FW_FNMA(q, FW_FMA(c, a, FW_SUB(f, d)), FW_FNMA(q, d, m)), r);
         z = FW_MUL(q, q);
         p = FW_FMA(FW_FMA(FW(0.0759783290703776), z, FW(-0.09090404359225361)), z, FW(0.11111109866582897));
         p = FW_FMA(FW_FMA(p, z, FW(-0.14285714284326434)), z, FW(0.19999999999999435));
         p = FW_FMA(p, z, FW(-0.3333333333333333));
-        c = FW_TABLE(fw_atan_table, 1, k);
+        c = FW_TABLE(fw_atan_table, 2, k);
         h = FW_ADD(c, q);
-        p = FW_FMA(FW_MUL(z, q), p, FW_ADD(FW_ADD(FW_ADD(FW_SUB(c, h), q), FW_TABLE(fw_atan_table, 2, k)), e));
+        e = FW_ADD(FW_FNMA(e, z, e), FW_TABLE(fw_atan_table, 3, k));
+        p = FW_FMA(FW_MUL(z, q), p, FW_ADD(FW_ADD(FW_SUB(c, h), q), e));
         return fw_copysign(FW_ADD(h, p), x);
     }
     FW_STRIP(atan, fw_atan_of(x))
@@ -388,7 +409,7 @@ cdef extern from *:
     static CYTHON_INLINE __m512d fw_tan_of(__m512d x) {
         __m512d y = FW_FMA(x, FW(5.092958178940651), FW(6755399441055744.0)), n = FW_SUB(y, FW(6755399441055744.0));
         __m512d b = FW_FNMA(n, FW(0.19634954084936207), x), r = FW_SUB(b, FW_FMA(n, FW(7.654042494670958e-18), FW(-0.)));
-        __m512d l, s, c, z, t, g, h, e, f, sl, cl;
+        __m512d l, s, c, z, t, g, h, e, f;
         __m512i i = FW_BITS(y);
         __mmask8 far = _mm512_cmp_pd_mask(_mm512_abs_pd(x), FW(1e6), _CMP_NLE_UQ);
         l = FW_FNMA(n, FW(-1.8717311331073412e-34), FW_FNMA(n, FW(7.654042494670958e-18), FW_SUB(b, r)));
@@ -398,18 +419,14 @@ cdef extern from *:
         t = FW_FMA(FW_MUL(r, z), t, l);                        /* tan(r + l) = r + t */
         s = FW_TABLE(fw_tan_table, 0, i);
         c = FW_TABLE(fw_tan_table, 1, i);
-        sl = FW_TABLE(fw_tan_table, 2, i);
-        cl = FW_TABLE(fw_tan_table, 3, i);
         g = FW_FMA(c, r, s);
         h = FW_FNMA(s, r, c);
-        e = FW_ADD(FW_FMA(c, t, FW_FMA(cl, r, sl)), FW_FMA(c, r, FW_SUB(s, g)));
-        f = FW_ADD(FW_FNMA(s, t, FW_FNMA(sl, r, cl)), FW_FNMA(s, r, FW_SUB(c, h)));
-        c = FW_ADD(h, f);
-        f = FW_ADD(FW_SUB(h, c), f);
-        y = fw_inverse(c);
+        e = FW_ADD(FW_FMA(c, t, FW_TABLE(fw_tan_table, 2, i)), FW_FMA(c, r, FW_SUB(s, g)));
+        f = FW_ADD(FW_FNMA(s, t, FW_TABLE(fw_tan_table, 3, i)), FW_FNMA(s, r, FW_SUB(c, h)));
+        y = fw_inverse(FW_ADD(h, f));
         b = FW_MUL(g, y);
-        b = FW_FMA(FW_FNMA(b, f, FW_ADD(FW_FNMA(b, c, g), e)), y, b);
-        b = _mm512_mask_mov_pd(b, _mm512_cmp_pd_mask(x, FW(0), _CMP_EQ_OQ), x);
+        b = FW_FMA(FW_FNMA(b, f, FW_ADD(FW_FNMA(b, h, g), e)), y, b);
+        b = _mm512_fixupimm_pd(b, x, _mm512_set1_epi64(0x100), 0);
         return far ? fw_far(x, b, far, tan) : b;
     }
     FW_STRIP(tan, fw_tan_of(x))

@@ -328,12 +328,12 @@ pointwise("softshrink_values(Tensor input, Scalar lambd)",
               input < -lambd, input + lambd, F.where(input == input, 0, input))),
           doc="y = input - lambd above lambd, input + lambd below -lambd, else 0")
 pointwise("hardsigmoid(Tensor input)", lambda v, input: F.where((input > -3) * (input < 3), v * (1 / 6), 0), method=False,
-          kinks=(-3.0, 3.0), domain=(-5.0, 5.0), scalar=lambda input: F.minimum(F.maximum(input + 3, 0), 6) / 6,
+          kinks=(-3.0, 3.0), domain=(-5.0, 5.0), scalar=lambda input: F.minimum(F.maximum(input + 3, 0), 6) * (1 / 6),
           doc="y = min(max(input + 3, 0), 6) / 6")
 pointwise("hardswish(Tensor input)",
           lambda v, input: F.where(input <= -3, 0, F.where(input < 3, v * (input * (1 / 3) + 0.5), v)),
           method=False, kinks=(-3.0, 3.0), domain=(-5.0, 5.0),
-          scalar=lambda input: input * F.minimum(F.maximum(input + 3, 0), 6) / 6,
+          scalar=lambda input: input * (F.minimum(F.maximum(input + 3, 0), 6) * (1 / 6)),
           doc="y = input * min(max(input + 3, 0), 6) / 6", source="Howard et al., 2019")
 pointwise("softsign(Tensor input)", lambda input: 1 / ((1 + F.abs(input)) * (1 + F.abs(input))), method=False, kinks=(0.0,),
           scalar=lambda input: input / (1 + F.abs(input)), doc="y = input / (1 + |input|)")

@@ -126,29 +126,7 @@ cdef inline void idx_copy_ahead(char* dst, const char* src, const char* soon, in
         memcpy(dst + i, src + i, IDX_LINE)
         i += IDX_LINE
     idx_fetch(soon + n - 1)
-    idx_copy(dst + i, src + i, n - i)
-
-# bytes from src to dst: rows of a few bytes are common (embeddings), and memcpy of a length known only here costs a
-# call
-cdef inline void idx_copy(char* dst, const char* src, int64_t n) noexcept nogil:
-    cdef int64_t i
-    if n >= 256:
-        memcpy(dst, src, n)
-    else:
-        i = 0
-        while i + 16 <= n:
-            memcpy(dst + i, src + i, 16)
-            i += 16
-        if n & 8:
-            memcpy(dst + i, src + i, 8)
-            i += 8
-        if n & 4:
-            memcpy(dst + i, src + i, 4)
-            i += 4
-        if n & 2:
-            memcpy(dst + i, src + i, 2)
-            i += 2
-        if n & 1: dst[i] = src[i]
+    fbp_copy_run(dst + i, src + i, n - i)
 
 cdef inline void idx_take_row(cell* out, const cell* src, const int32_t* at, int64_t n) noexcept nogil:
     cdef int64_t k = 0
@@ -229,13 +207,13 @@ cdef int take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
         if row <= IDX_FEW:      # 100,000 rows of 10 floats of as many 683 -> 533 us (Xeon)
             for k in range(k, e):
                 idx_fetch(src + idx_near(idx[min(k + IDX_NEXT, m - 1)], size) * row)
-                idx_copy(dst, src + idx_from_end(idx[k], size) * row, row)
+                fbp_copy_run(dst, src + idx_from_end(idx[k], size) * row, row)
                 dst += row
         else:
             for k in range(k, e):
                 if 256 <= row <= IDX_AHEAD and k + ahead < m:
                     idx_copy_ahead(dst, src + idx_from_end(idx[k], size) * row, src + idx_near(idx[k + ahead], size) * row, row)
-                else: idx_copy(dst, src + idx_from_end(idx[k], size) * row, row)
+                else: fbp_copy_run(dst, src + idx_from_end(idx[k], size) * row, row)
                 dst += row
         k = e
         if k == m:
@@ -332,7 +310,7 @@ cdef int put(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
         e = min((hi - o * parts) * IDX_COLS, inner)
         dst = I.arg[0].data + o * size * row + j * item
         src = I.arg[2].data + o * m * row + j * item
-        for k in range(m): idx_copy(dst + idx_from_end(idx[k], size) * row, src + k * row, (e - j) * item)
+        for k in range(m): fbp_copy_run(dst + idx_from_end(idx[k], size) * row, src + k * row, (e - j) * item)
         lo = o * parts + (e + IDX_COLS - 1) // IDX_COLS
     return ST_OK
 

@@ -500,6 +500,70 @@ cdef inline double row_far_squares(const real* x, int64_t n, double* mean) noexc
         mean[0] += d * (k / <double>i)
     return squares
 
+# Rows of up to two vectors stay in registers, and eight quotients and roots are taken at once: 10,000 rows of 10 floats 000 -> 000 us,
+# rms 196 -> 000 (Xeon)
+cdef void row_norm_short(MmRegs* regs, void* y, const void* x, const void* w, const void* b, void* mean, int64_t rstd,
+                         int64_t rows, int64_t n, bint rms, double eps) noexcept nogil:
+    cdef MmRegs r           # c0: 1 where a row has values, weight, bias; c1: a row; f: means, `rstd` values further the roots
+    cdef double s[8]
+    cdef double total = 0
+    cdef int64_t W = MM_WIDTH(sizeof(r.a[0])), n0 = min(n, W), n1 = n - n0, k
+    cdef int j
+    for j in range(6): MM_ZERO(r.c0[j])
+    for j in range(2): MM_ZERO(r.c1[j])
+    MM_ZERO(r.b0)
+    MM_ADD(r.b0, 1)
+    MM_PTR(r.f, s)
+    MM_STORE(r.f, r.b0)
+    MM_LOADN(r.c0[0], r.f, n0)
+    if n1: MM_LOADN(r.c0[1], r.f, n1)
+    for j in range(8): s[j] = 0
+    MM_PTR(r.a1, w)
+    MM_PTR(r.a2, b)
+    if w != NULL:
+        MM_LOADN(r.c0[2], r.a1, n0)
+        if n1: MM_LOADN(r.c0[3], r.a1 + W, n1)
+    if b != NULL:
+        MM_LOADN(r.c0[4], r.a2, n0)
+        if n1: MM_LOADN(r.c0[5], r.a2 + W, n1)
+    MM_PTR(r.a, x)
+    MM_PTR(r.c, y)
+    MM_PTR(r.f, mean)
+    while rows > 0:
+        k = min(rows, <int64_t>8)
+        for j in range(<int>k):
+            MM_LOADN(r.c1[0], r.a + j * n, n0)
+            if n1: MM_LOADN(r.c1[1], r.a + j * n + W, n1)
+            else: MM_ZERO(r.c1[1])
+            r.f[j] = 0
+            if not rms:
+                r.b0 = r.c1[0] + r.c1[1]
+                MM_SUM(total, r.b0)
+                r.f[j] = total / n
+                r.c1[0] = r.c1[0] - r.f[j] * r.c0[0]
+                r.c1[1] = r.c1[1] - r.f[j] * r.c0[1]
+            r.b0 = r.c1[0] * r.c1[0] + r.c1[1] * r.c1[1]
+            MM_SUM(s[j], r.b0)
+        for j in range(8): s[j] = 1 / k_sqrt(s[j] / n + eps)
+        for j in range(<int>k):
+            r.f[rstd + j] = s[j]
+            MM_LOADN(r.c1[0], r.a + j * n, n0)
+            if n1: MM_LOADN(r.c1[1], r.a + j * n + W, n1)
+            r.c1[0] = (r.c1[0] - r.f[j]) * r.f[rstd + j]
+            r.c1[1] = (r.c1[1] - r.f[j]) * r.f[rstd + j]
+            if w != NULL:
+                r.c1[0] = r.c1[0] * r.c0[2]
+                r.c1[1] = r.c1[1] * r.c0[3]
+            if b != NULL:
+                r.c1[0] = r.c1[0] + r.c0[4]
+                r.c1[1] = r.c1[1] + r.c0[5]
+            MM_STOREN(r.c + j * n, r.c1[0], n0)
+            if n1: MM_STOREN(r.c + j * n + W, r.c1[1], n1)
+        r.a = r.a + k * n
+        r.c = r.c + k * n
+        r.f = r.f + k
+        rows -= k
+
 # Up to 8 rows that fit into L1 take each step together: the quotients and roots of one row would hold up the next (768 rows of
 # 128: 21.6 -> 19.6 us, 4096 of 768: 590 -> 400)
 cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
@@ -519,6 +583,12 @@ cdef int row_layer_norm(real* y, const Instr* I, int64_t lo, int64_t hi) noexcep
     cdef const real* w = <const real*>I.arg[4].data
     cdef const real* b = <const real*>I.arg[5].data
     y += lo * n
+    if MM_VB >= 32 and 0 < n <= 2 * MM_WIDTH(sizeof(real)) and groups == 0:
+        if real is float:
+            row_norm_short(<MmF32*>NULL, y, x, w, b, mean + lo, rstd - mean, hi - lo, n, I.c[1].i != 0, I.c[0].f)
+        else:
+            row_norm_short(<MmF64*>NULL, y, x, w, b, mean + lo, rstd - mean, hi - lo, n, I.c[1].i != 0, I.c[0].f)
+        return ST_OK
     while lo < hi:
         k = min(rows, hi - lo)
         if I.c[1].i == 0 and n * <int64_t>sizeof(real) > RED_NEAR:      # one row

@@ -72,7 +72,12 @@ def _logaddexp_of_nothing(a, b):
 def _lost(v, d):
     """Where the adjoint is zero and the derivative is infinite or NaN: there the product counts as 0.  None: nowhere."""
     zero = v == 0
-    return zero & ~F.isfinite(d) if F.recording() or F.anywhere(zero) else None    # a recording holds for other values too
+    if F.recording():                   # it holds for other values too
+        return zero & ~F.isfinite(d)
+    if not F.anywhere(zero):
+        return None
+    infinite = ~F.isfinite(d)
+    return zero & infinite if F.anywhere(infinite) else None
 
 
 def _times(v, d):

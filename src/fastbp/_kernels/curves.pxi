@@ -361,13 +361,44 @@ cdef extern from *:
     }
     FV_STRIP(gelu, 16, fv_gelu_table[0], fv_gelu_of(x, t, 0))
     FV_STRIP_D(gelu_d, 16, fv_gelu_d_table[0], fv_gelu_of(x, t, 1))
+    /* By way of double: the lesser over the greater, from tan(pi/8) on (lo - hi) / (lo + hi) instead, by their signs in its place in
+       the turn.  0.5 ulp; 0.00 ns (0.00) */
+    static CYTHON_INLINE __m512d fw_atan2_near(__m512d y, __m512d x) {
+        __m512d b = _mm512_abs_pd(y), a = _mm512_abs_pd(x), d, q, z, p;
+        __mmask8 swap = _mm512_cmp_pd_mask(b, a, _CMP_GT_OQ), far;
+        __m512d hi = _mm512_min_pd(FW(1e200), _mm512_mask_mov_pd(a, swap, b));                   /* infinities; NaN stays */
+        __m512d lo = _mm512_min_pd(FW(1e200), _mm512_mask_mov_pd(b, swap, a));
+        far = _mm512_cmp_pd_mask(lo, FW_MUL(hi, FW(0.41421356237309503)), _CMP_GT_OQ);
+        d = _mm512_max_pd(FW(1e-300), _mm512_mask_add_pd(hi, far, hi, lo));                     /* 0/0 gives 0 */
+        q = FW_MUL(_mm512_mask_sub_pd(lo, far, lo, hi), fw_inverse(d));
+        z = FW_MUL(q, q);
+        p = FW_FMA(FW_FMA(FW(0.047443630726431055), z, FW(-0.084766549405505986)), z, FW(0.11044807720939613));
+        p = FW_FMA(FW_FMA(p, z, FW(-0.14282021376202109)), z, FW(0.19999904544767802));
+        p = FW_FMA(p, z, FW(-0.33333332508261804));
+        p = FW_FMA(FW_MUL(q, z), p, q);
+        p = _mm512_mask_add_pd(p, far, p, FW(0.7853981633974483));
+        p = _mm512_mask_sub_pd(p, swap, FW(1.5707963267948966), p);
+        p = _mm512_mask_sub_pd(p, _mm512_movepi64_mask(FW_BITS(x)), FW(3.141592653589793), p);
+        return fw_copysign(p, y);
+    }
+    static void fv_atan2(int64_t n, const void** from, void* out, const void* c) {
+        const float* a = (const float*)from[0];
+        const float* b = (const float*)from[1];
+        float* o = (float*)out;
+        (void)c;
+        for (int64_t i = 0; i < n; i += 8) {
+            __mmask8 m = (__mmask8)(n - i < 8 ? (1u << (n - i)) - 1 : 0xFFu);
+            __m512d y = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m, a + i)), x = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m, b + i));
+            _mm256_mask_storeu_ps(o + i, m, _mm512_cvtpd_ps(fw_atan2_near(y, x)));
+        }
+    }
     #else
     #define FC_NONE(name) \\
     static void name(int64_t n, const void** x, void* o, const void* c) { (void)n; (void)x; (void)o; (void)c; }
     FC_NONE(fw_softplus) FC_NONE(fw_logsigmoid) FC_NONE(fw_logaddexp) FC_NONE(fw_tanh) FC_NONE(fw_tanhshrink)
     FC_NONE(fw_mish) FC_NONE(fw_gelu) FC_NONE(fw_log1p) FC_NONE(fw_atanh) FC_NONE(fw_rsqrt)
     FC_NONE(fv_softplus) FC_NONE(fv_logsigmoid) FC_NONE(fv_logaddexp) FC_NONE(fv_tanhshrink) FC_NONE(fv_rsqrt)
-    FC_NONE(fv_gelu) FC_NONE(fv_gelu_d)
+    FC_NONE(fv_gelu) FC_NONE(fv_gelu_d) FC_NONE(fv_atan2)
     #endif
     """
     void fw_softplus(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
@@ -386,6 +417,7 @@ cdef extern from *:
     void fv_tanhshrink(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_rsqrt(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_gelu(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
+    void fv_atan2(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
     void fv_gelu_d(int64_t n, const void** x, void* out, const Const* c) noexcept nogil
 
 cdef double far_gelu "fbp_far_gelu"(double x) noexcept nogil:
@@ -408,4 +440,5 @@ cdef void curve_strips(KernelTable* T) noexcept nogil:
     T.strip[S_tanhshrink][0] = <Strip>fv_tanhshrink
     T.strip[S_rsqrt][0] = <Strip>fv_rsqrt
     T.strip[S_gelu_erf][0] = <Strip>fv_gelu
+    T.strip[S_atan2][0] = <Strip>fv_atan2
     T.strip[S_gelu_erf_d_input][0] = <Strip>fv_gelu_d

@@ -44,7 +44,7 @@ cdef extern from *:
     void MM_BESIDE3(...) noexcept nogil
 
 ctypedef fused MmUse:       # how a tile of a panel reads its operands
-    MmRow               # rows of A contiguous along k
+    MmAlong             # rows of A contiguous along k
     MmStrip             # rows of A side by side
     MmFill              # any rows of A; B is packed on the way
 
@@ -116,7 +116,7 @@ cdef void mm_three(MmRegs* regs, MmHigh* rows, MmUse* use, const MmGeo* g, const
                 MM_PREFETCH2(r.s)
                 r.s = r.s + apart
                 MM_READ3(r, r.b, W, o)
-                if MmUse is MmRow:
+                if MmUse is MmAlong:
                     MM_STEP3(r, <int>sizeof(MmHigh), rs, 0)
                     MM_READ3(r, r.b + 3 * W, W, o)
                     MM_STEP3(r, <int>sizeof(MmHigh), rs, 1)
@@ -133,7 +133,7 @@ cdef void mm_three(MmRegs* regs, MmHigh* rows, MmUse* use, const MmGeo* g, const
                 r.b = r.b + 6 * W
             if k & 1:
                 MM_READ3(r, r.b, W, o)
-                if MmUse is MmRow:
+                if MmUse is MmAlong:
                     MM_STEP3(r, <int>sizeof(MmHigh), rs, 0)
                 else:
                     MM_BESIDE3(r, <int>sizeof(MmHigh))
@@ -300,9 +300,9 @@ cdef void mm_high_tile(int m, int64_t n, MmGeo* g, const real* a, const real* pa
         g.o = n - W
         if g.cs == 1:
             if real is float:
-                mm_three_rows(<MmF32*>NULL, <MmRow*>NULL, m, g, a, panel, s, c)
+                mm_three_rows(<MmF32*>NULL, <MmAlong*>NULL, m, g, a, panel, s, c)
             else:
-                mm_three_rows(<MmF64*>NULL, <MmRow*>NULL, m, g, a, panel, s, c)
+                mm_three_rows(<MmF64*>NULL, <MmAlong*>NULL, m, g, a, panel, s, c)
         else:
             if real is float:
                 mm_three_rows(<MmF32*>NULL, <MmStrip*>NULL, m, g, a, panel, s, c)
@@ -378,12 +378,18 @@ cdef inline int64_t mm_pass(int64_t M) noexcept nogil:
     return ((M + parts - 1) // parts + 7) & ~<int64_t>7
 
 
-# Elements of workspace: a panel, or all of them where packing is turning and they pass by several times, and rows of A.
+# Whether columns of A are read where they lie.
+cdef inline bint mm_beside(const MmJob* w, int64_t itemsize) noexcept nogil:
+    return w.rsa == 1 and w.csa * itemsize <= MM_BESIDE
+
+
+# Elements of workspace: a panel, or all of them where packing is turning and they pass by several times, and rows of A that are
+# packed.
 cdef inline int64_t mm_panel_space(const MmJob* w, int64_t kc, int64_t itemsize) noexcept nogil:
     cdef int64_t wide = 4 * MM_WIDTH(itemsize), rows = 0
     if w.csb != 1 and w.M > mm_pass(w.M):
         wide += w.N
-    if w.csa != 1:
+    if w.csa != 1 and not mm_beside(w, itemsize):
         rows = MM_PASS + MM_PASS // 2 + 16
     return kc * (wide + rows) + 4 * MM_WIDTH(itemsize)
 
@@ -393,7 +399,7 @@ cdef void mm_panels(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t 
                     const real* start, int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, W = MM_WIDTH(sizeof(real)), kc = mm_kc(K, sizeof(real)), p = 0
     cdef int64_t mc = mm_pass(M), i, j, q, m, n, k, t, ld
-    cdef bint beside = w.rsa == 1 and w.csa * <int64_t>sizeof(real) <= MM_BESIDE
+    cdef bint beside = mm_beside(w, sizeof(real))
     cdef bint keep = w.csb != 1 and M > mc, strips = w.csa != 1 and not beside, fill
     cdef real* bp = <real*>ws
     cdef real* ap

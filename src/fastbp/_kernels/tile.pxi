@@ -225,7 +225,7 @@ cdef extern from *:
     typedef struct { char x[10]; } mm_10;  typedef struct { char x[12]; } mm_12;  typedef struct { char x[14]; } mm_14;
     typedef struct { char x; } MmOne;      typedef struct { char x; } MmTwo;
     typedef struct { char x; } MmPlain;    typedef struct { char x; } MmTaps;     typedef struct { char x; } MmLines;
-    typedef struct { char x; } MmFill;     typedef struct { char x; } MmStrip;    typedef struct { char x; } MmRow;
+    typedef struct { char x; } MmFill;     typedef struct { char x; } MmStrip;    typedef struct { char x; } MmAlong;
     """
     ctypedef struct mm_1: pass
     ctypedef struct mm_2: pass
@@ -246,7 +246,7 @@ cdef extern from *:
     ctypedef struct MmLines: pass
     ctypedef struct MmFill: pass
     ctypedef struct MmStrip: pass
-    ctypedef struct MmRow: pass
+    ctypedef struct MmAlong: pass
 
 ctypedef fused MmRows:
     mm_1

@@ -181,6 +181,21 @@ def test_conversions_to_integers_are_those_of_x86():
     assert x.char().tolist() == [0, 0, 0, 44, -44] and x.byte().tolist() == [0, 0, 0, 44, 212]
 
 
+@pytest.mark.parametrize("n", [1, 63, 5000])
+def test_conversions_of_all_dtypes(n):
+    """Every dtype to every other one, contiguous, which goes without blocks between, and strided, which does not."""
+    rng = np.random.default_rng(0)
+    dtypes = ["float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool", "float16"]
+    for source in dtypes:
+        x = rng.integers(0, 2 if source == "bool" else 100, 2 * n).astype(source)
+        if source.startswith("float"):
+            x = x + x.dtype.type(0.25)
+        for to in dtypes:
+            for part in (x[:n].copy(), x[::2]):
+                got = fastbp.tensor(x)[::2] if part.strides != (x.itemsize,) else fastbp.tensor(part)
+                np.testing.assert_array_equal(got.to(getattr(fastbp, to)).numpy(), part.astype(to))
+
+
 def test_fill_diagonal():
     assert fastbp.zeros(2, 3).fill_diagonal_(5).tolist() == [[5, 0, 0], [0, 5, 0]]
     a = np.zeros((5, 2))

@@ -666,6 +666,37 @@ def test_layer_norm():
     assert nn.LayerNorm(3, elementwise_affine=False).weight is None and nn.LayerNorm(3, bias=False).bias is None
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33])
+def test_norms_of_short_rows(n, dtype):
+    """Rows about as long as one and two vectors: values, saved statistics, the same bits alone, and no row that touches the next."""
+    eps, rtol = (1e-5, 2e-5) if dtype == "float32" else (1e-5, 1e-12)
+    x, w, b = data(37, n, dtype=dtype) + 3, data(n, seed=1, dtype=dtype), data(n, seed=2, dtype=dtype)
+    wide = x.astype(np.float64)
+    centred = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + eps)
+    root = wide / np.sqrt((wide ** 2).mean(1, keepdims=True) + eps)
+    for weight, bias in ((None, None), (w, None), (None, b), (w, b)):
+        y = F.layer_norm(tensor(x), (n,), None if weight is None else tensor(weight), None if bias is None else tensor(bias))
+        np.testing.assert_allclose(array(y), centred * (1 if weight is None else w) + (0 if bias is None else b), rtol, 3 * rtol)
+        for k in (0, 8, 36):
+            one = F.layer_norm(tensor(x[k:k + 1].copy()), (n,), None if weight is None else tensor(weight),
+                                        None if bias is None else tensor(bias))
+            np.testing.assert_array_equal(array(one)[0], array(y)[k])
+    np.testing.assert_allclose(array(F.rms_norm(tensor(x), (n,), tensor(w), eps)), root * w, rtol, rtol)
+    z = tensor(x, grad=True)
+    (F.rms_norm(z, (n,), None, eps) * tensor(data(37, n, seed=3, dtype=dtype))).sum().backward()
+    g = data(37, n, seed=3, dtype=dtype).astype(np.float64)
+    r = 1 / np.sqrt((wide ** 2).mean(1, keepdims=True) + eps)
+    np.testing.assert_allclose(array(z.grad), r * (g - root * (g * root).mean(1, keepdims=True)), 20 * rtol, 20 * rtol)
+    ill = x.copy()
+    ill[5, 0], ill[9, -1] = np.inf, np.nan
+    for f in (F.layer_norm, F.rms_norm):
+        got, well = array(f(tensor(ill), (n,))), array(f(tensor(x), (n,)))
+        others = np.delete(np.arange(37), [5, 9])
+        np.testing.assert_array_equal(got[others], well[others])
+        assert np.isnan(got[9]).all() and np.isnan(got[5, 0])
+
+
 def test_embedding():
     table = nn.Embedding(10, 3, padding_idx=2)
     assert not array(table.weight)[2].any()

@@ -112,7 +112,7 @@ cdef bint converts(const Instr* I) noexcept nogil:
     return b <= c or d <= a
 
 
-# 100,000 floats to doubles, through blocks 40, so 33 us; 1,000,000 doubles to int64 970 -> 000 (Xeon)
+# 100,000 floats to doubles, through blocks 40, so 33 us; to int64 72 and 31 (Xeon)
 cdef inline void convert(const Instr* I, int64_t lo, int64_t hi, number* of_its_type) noexcept nogil:
     cdef char* y = I.arg[0].data + lo * item_bytes(I.arg[0].dtype)
     cdef const char* x = I.arg[1].data + lo * item_bytes(I.arg[1].dtype)

@@ -676,12 +676,12 @@ def test_norms_of_short_rows(n, dtype):
     centred = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + eps)
     root = wide / np.sqrt((wide ** 2).mean(1, keepdims=True) + eps)
     for weight, bias in ((None, None), (w, None), (None, b), (w, b)):
-        y = F.layer_norm(tensor(x), (n,), None if weight is None else tensor(weight), None if bias is None else tensor(bias))
-        np.testing.assert_allclose(array(y), centred * (1 if weight is None else w) + (0 if bias is None else b), rtol, 3 * rtol)
+        def norm(rows, weight=weight, bias=bias):
+            return array(F.layer_norm(tensor(rows), (n,), *(None if v is None else tensor(v) for v in (weight, bias))))
+        y = norm(x)
+        np.testing.assert_allclose(y, centred * (1 if weight is None else w) + (0 if bias is None else b), rtol, 3 * rtol)
         for k in (0, 8, 36):
-            one = F.layer_norm(tensor(x[k:k + 1].copy()), (n,), None if weight is None else tensor(weight),
-                                        None if bias is None else tensor(bias))
-            np.testing.assert_array_equal(array(one)[0], array(y)[k])
+            np.testing.assert_array_equal(norm(x[k:k + 1].copy())[0], y[k])
     np.testing.assert_allclose(array(F.rms_norm(tensor(x), (n,), tensor(w), eps)), root * w, rtol, rtol)
     z = tensor(x, grad=True)
     (F.rms_norm(z, (n,), None, eps) * tensor(data(37, n, seed=3, dtype=dtype))).sum().backward()

@@ -222,8 +222,8 @@ cdef extern from *:
     FV_STRIP(rsqrt, 0, (float*)0, fv_rsqrt_of(x))
     FC_STRIP_2(fv_logaddexp, float, __m512, __mmask16, 16, 6, fv_log_table[0], _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
                fv_logaddexp_of(x, y, t))
-    /* x Phi(x) = max(x, 0) - a Phi(-a), a = |x|: Phi(-a) is a polynomial in a - c on each of 32 intervals, which get narrower as it
-       falls faster; a^2 + 8 a counts them.  Its derivative alike: d = Phi(-a) - a phi(a), from 0 on 1 - d.
+    /* x Phi(x) = max(x, 0) - a Phi(-a), a = |x|: Phi(-a) is a polynomial in a - c on each of 32 intervals, which get narrower as
+       it falls faster; a^2 + 8 a counts them.  Its derivative alike: d = Phi(-a) - a phi(a), from 0 on 1 - d.
        1.8 ulp; 0.22 ns (0.55) with the exponential apart, later 0.7; 10,000 numbers forward and backward 18, so 9 us */
     static const float fv_gelu_table[16][16] = {          /* c, and the coefficients from the constant on */
         {0.07544921f, 0.32835385f, 0.6213635f, 0.8922164f, 1.1694846f, 1.4150828f, 1.6683549f, 1.899096f, 2.121206f,
@@ -361,8 +361,8 @@ cdef extern from *:
     }
     FV_STRIP(gelu, 16, fv_gelu_table[0], fv_gelu_of(x, t, 0))
     FV_STRIP_D(gelu_d, 16, fv_gelu_d_table[0], fv_gelu_of(x, t, 1))
-    /* By way of double: the lesser over the greater, from tan(pi/8) on (lo - hi) / (lo + hi) instead, by their signs in its place in
-       the turn.  0.5 ulp; 10,000 numbers 17.5, so 12.5 us */
+    /* By way of double: the lesser over the greater, from tan(pi/8) on (lo - hi) / (lo + hi) instead, by their signs in its place
+       in the turn.  0.5 ulp; 10,000 numbers 17.5, so 12.5 us */
     static CYTHON_INLINE __m512d fw_atan2_near(__m512d y, __m512d x) {
         __m512d b = _mm512_abs_pd(y), a = _mm512_abs_pd(x), d, q, z, p;
         __mmask8 swap = _mm512_cmp_pd_mask(b, a, _CMP_GT_OQ), far;

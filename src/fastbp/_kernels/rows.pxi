@@ -500,8 +500,8 @@ cdef inline double row_far_squares(const real* x, int64_t n, double* mean) noexc
         mean[0] += d * (k / <double>i)
     return squares
 
-# Rows of up to two vectors stay in registers, and eight quotients and roots are taken at once: 10,000 rows of 10 floats 208 -> 131
-# us, rms 188 -> 87 (Xeon)
+# Rows of up to two vectors stay in registers, and eight quotients and roots are taken at once: 10,000 rows of 10 floats 208 ->
+# 131 us, rms 188 -> 87 (Xeon)
 cdef void row_norm_short(MmRegs* regs, void* y, const void* x, const void* w, const void* b, void* mean, int64_t rstd,
                          int64_t rows, int64_t n, bint rms, double eps) noexcept nogil:
     cdef MmRegs r           # c0: 1 where a row has values, weight, bias; c1: a row; f: means, `rstd` values further the roots

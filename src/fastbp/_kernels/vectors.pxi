@@ -94,8 +94,8 @@ cdef extern from *:
         return !_mm512_cmp_ps_mask(least, FV(1e-20f), _CMP_LT_OQ);
     }
 
-    /* exp(x) = 2^n (1 + q), n a multiple of 1/32, whose power of two is in two numbers, h + l, in tables.  r is kept small where x
-       is infinite or NaN: there the result is n's.  0.5 ulp; 0.18 ns (0.29) by a polynomial alone, later 0.81 */
+    /* exp(x) = 2^n (1 + q), n a multiple of 1/32, whose power of two is in two numbers, h + l, in tables.  r is kept small where
+       x is infinite or NaN: there the result is n's.  0.5 ulp; 0.18 ns (0.29) by a polynomial alone, later 0.81 */
     static const float fv_exp_table[4][16] = {
         {1.f, 1.0218972f, 1.0442737f, 1.0671405f, 1.0905077f, 1.1143868f, 1.1387886f, 1.1637249f, 1.1892071f, 1.2152474f,
          1.2418578f, 1.269051f, 1.2968396f, 1.3252367f, 1.3542556f, 1.38391f},

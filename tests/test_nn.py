@@ -669,7 +669,7 @@ def test_layer_norm():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33])
 def test_norms_of_short_rows(n, dtype):
-    """Rows about as long as one and two vectors: values, saved statistics, the same bits alone, and no row that touches the next."""
+    """Rows about as long as one and two vectors: values, the same bits alone, and no row that touches the next."""
     eps, rtol = (1e-5, 2e-5) if dtype == "float32" else (1e-5, 1e-12)
     x, w, b = data(37, n, dtype=dtype) + 3, data(n, seed=1, dtype=dtype), data(n, seed=2, dtype=dtype)
     wide = x.astype(np.float64)

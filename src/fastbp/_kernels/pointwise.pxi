@@ -777,6 +777,10 @@ cdef int pointwise_of(const Instr* I, int64_t lo, int64_t hi, number* buffers) n
 
 cdef int pointwise(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     """out = f(x...), or out += f(x...).  n = elements in C order of shape; workspace: one block for each operand."""
+    cdef int code = masks(I)
+    if code:
+        mask_rows(code, I, lo, hi)
+        return ST_OK
     if copies_rows(I):
         copy_rows(I, lo, hi)
         return ST_OK

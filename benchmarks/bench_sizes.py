@@ -22,13 +22,23 @@ SPELL = 2e-4        # seconds that a cell is repeated for within one measurement
 VECTORS = [(10 ** i,) for i in range(7)]
 MATRICES = [(10, 10), (10, 100), (100, 10), (100, 100), (10, 1000), (1000, 10), (100, 1000), (10, 10_000), (10_000, 10),
             (1000, 1000), (10, 100_000), (100_000, 10)]
+IMAGES = [(1, 1, 4, 4), (1, 3, 32, 32), (8, 16, 16, 16), (32, 64, 8, 8), (16, 32, 32, 32), (2, 3, 224, 224), (64, 512, 4, 4)]
 FEW_ROWS = [shape for shape in MATRICES if shape[0] <= 100]     # the result has a number for each pair of rows
+
+
+
+def numbers(shape, dtype, random):
+    """Normal numbers, integers from 1 to 99, or as many True as False."""
+    if dtype == "bool":
+        return random.random(shape) < 0.5
+    return (random.standard_normal(shape) if dtype.startswith("float") else random.integers(1, 100, shape)).astype(dtype)
+
 
 # An operation is an expression of T (the library), F (its nn.functional) and operands: a name stands for an array by shape,
 # dtype and a generator.  To add an operation, add its expression to a list below.
 OPERANDS = {
-    "x": lambda s, t, r: r.standard_normal(s).astype(t),
-    "y": lambda s, t, r: r.standard_normal(s).astype(t),
+    "x": lambda s, t, r: numbers(s, t, r),
+    "y": lambda s, t, r: numbers(s, t, r),
     "p": lambda s, t, r: r.uniform(0.05, 0.95, s).astype(t),                # within the domain of every function but acosh
     "q": lambda s, t, r: r.uniform(0.05, 0.95, s).astype(t),
     "b": lambda s, t, r: r.uniform(1.5, 9.5, s).astype(t),
@@ -36,8 +46,10 @@ OPERANDS = {
     "o": lambda s, t, r: np.sort(r.standard_normal(s).astype(t), -1),
     "m": lambda s, t, r: r.random(s) < 0.5,
     "d": lambda s, t, r: r.integers(0, 10, s),
-    "row": lambda s, t, r: r.standard_normal(s[-1]).astype(t),
-    "column": lambda s, t, r: r.standard_normal((s[0], 1)).astype(t),
+    "row": lambda s, t, r: numbers(s[-1], t, r),
+    "column": lambda s, t, r: numbers((s[0], 1), t, r),
+    "channel": lambda s, t, r: numbers((s[1], 1, 1), t, r),
+    "scales": lambda s, t, r: r.uniform(0.5, 1.5, s[1]).astype(t),          # one for each channel
     "signs": lambda s, t, r: np.sign(r.standard_normal(s[0])).astype(t),    # one for each row
     "classes": lambda s, t, r: r.integers(0, s[-1], s[0]),                  # one for each row
     "i": lambda s, t, r: r.integers(0, s[0], s[0]),                         # positions along the first dimension
@@ -96,6 +108,39 @@ LOSSES_OF_ROWS = [
 OF_ROWS = [
     "T.cdist(x, y)", "T.cov(x)",
 ]
+OF_IMAGES = [
+    "x + channel", "x * channel", "x.sum((0, 2, 3))", "x.mean((2, 3))", "x.amax((2, 3))", "x.var((0, 2, 3))", "x.sum(1)", "x.max(1)[0]",
+    "x.argmax(1)", "x.softmax(1)", "x.log_softmax(1)", "x.permute(0, 2, 3, 1).contiguous()", "x.permute(0, 2, 3, 1) * 2.0",
+    "x.transpose(1, 2).contiguous()", "x.flip(-1)", "x.flip(2)", "x.roll((1, 1), (2, 3))", "x[:, :, ::2, ::2].contiguous()",
+    "x[:, :, 1:-1, 1:-1] + 1.0", "T.cat([x, y], 1)", "x.chunk(1, 1)[0] + y", "F.pad(x, (1, 1, 1, 1))",
+    "F.pad(x, (1, 1, 1, 1), mode='reflect')", "F.max_pool2d(x, 2)", "F.max_pool2d(x, 3, 2, 1)", "F.avg_pool2d(x, 2)",
+    "F.adaptive_avg_pool2d(x, 1)", "F.adaptive_max_pool2d(x, 2)", "F.lp_pool2d(x, 2.0, 2)",
+    "F.interpolate(x, scale_factor=2)", "F.interpolate(x, scale_factor=2, mode='bilinear')", "F.unfold(x, 3, padding=1)",
+    "F.batch_norm(x, None, None, training=True)", "F.batch_norm(x, scales.detach(), scales.detach(), scales, scales)",
+    "F.instance_norm(x)", "F.group_norm(x, 1, scales, scales)", "F.layer_norm(x, x.shape[1:])", "F.local_response_norm(x, 3)",
+    "F.normalize(x)", "F.relu(x)", "F.prelu(x, scales)", "F.pixel_unshuffle(x, 2)", "F.mse_loss(x, y)",
+    "F.cosine_similarity(x, y)", "x.flatten(1)", "x.clone(memory_format=T.channels_last)", "x.sum(-1).sum(-1)",
+    "x.cumsum(1)", "x.expand(2, *x.shape).contiguous()", "T.einsum('nchw,nchw->nc', x, y)", "T.where(m, x, y)",
+    "x.unfold(2, 2, 2).sum(-1)", "x.std(1)",
+]
+WHOLE = [      # of integers and of bools
+    "T.eq(x, y)", "T.lt(x, y)", "x == 1", "x != 1", "T.bitwise_and(x, y)", "T.bitwise_not(x)", "T.logical_or(x, y)",
+    "T.logical_not(x)", "T.where(m, x, y)", "x.masked_fill(m, 0)", "x.fill_(1)", "x.clone()", "T.zeros_like(x)", "x.copy_(y)",
+    "x.to(T.float32)", "x.to(T.float64)", "x.to(T.int64)", "x.to(T.int32)", "x.to(T.uint8)", "x.to(T.bool)", "x.sum()", "x.max()",
+    "x.all()", "x.any()", "x.count_nonzero()", "T.nonzero(x)", "T.unique(x)", "x.sort()", "x.cumsum(-1)", "x.flip(-1)",
+    "x.roll(1, -1)", "T.cat([x, y])", "T.stack([x, y], -1)", "x.index_select(0, i)", "x[i]", "x[m]", "x.gather(-1, j_all)",
+    "x.scatter(-1, j_all, y)", "x.masked_select(m)", "T.equal(x, x)", "x.repeat_interleave(2, 0)",
+]
+INTEGERS = [   # of integers alone
+    "T.add(x, y)", "T.sub(x, y)", "T.mul(x, y)", "T.div(x, y)", "x // y", "x % y", "x // 7", "x % 7", "x + 1", "x * 3", "x / 2", "T.abs(x)",
+    "T.neg(x)", "T.sign(x)", "T.maximum(x, y)", "T.minimum(x, y)", "x.clamp(5, 50)", "T.square(x)", "x << 1", "x.add_(1)", "x.mul_(1)",
+    "T.sqrt(x)", "T.exp(x / 100)", "x.prod()", "x.min()", "x.argmax()", "x.topk(min(10, x.shape[-1]))", "x.diff()", "x.scatter_add(-1, j_all, y)",
+    "x.index_add(0, i, y)", "T.bincount(x.reshape(-1))", "T.isin(x, y)", "T.arange(x.numel(), dtype=x.dtype)",
+]
+WHOLE_MATRICES = [
+    "x.sum(0)", "x.sum(1)", "x.amax(0)", "x.amax(1)", "x.all(0)", "x.any(1)", "x.cumsum(0)", "x == row", "x == column",
+    "T.bitwise_and(x, row)", "x.t().contiguous()", "x.tril()", "x.repeat(2, 1)", "x.t() == y.t()",
+]
 TRAINED = [    # measured with backward too, beside the losses
     "T.exp(p)", "T.log(p)", "T.sqrt(p)", "T.tanh(x)", "T.sigmoid(x)", "T.mul(x, y)", "T.div(x, y)", "T.maximum(x, y)",
     "x.clamp(-1, 1)", "T.where(m, x, y)", "F.relu(x)", "F.elu(x)", "F.gelu(x)", "F.silu(x)", "F.mish(x)", "F.softplus(x)",
@@ -105,17 +150,23 @@ TRAINED = [    # measured with backward too, beside the losses
 ]
 
 
+FLOATS = "float32", "float64"
+WHOLES = "int64", "int32", "uint8"
+
+
 def cases():
-    for expressions, shapes in ((POINTWISE, VECTORS), (LOSSES, VECTORS), (RANDOM, VECTORS), (ALONG, VECTORS + MATRICES),
-                                (OF_MATRICES, MATRICES), (LOSSES_OF_ROWS, MATRICES), (OF_ROWS, FEW_ROWS)):
+    for expressions, shapes, dtypes in (
+            (POINTWISE, VECTORS, FLOATS), (LOSSES, VECTORS, FLOATS), (RANDOM, VECTORS, FLOATS), (ALONG, VECTORS + MATRICES, FLOATS),
+            (OF_MATRICES, MATRICES, FLOATS), (LOSSES_OF_ROWS, MATRICES, FLOATS), (OF_ROWS, FEW_ROWS, FLOATS),
+            (OF_IMAGES, IMAGES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")), (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
         loss = expressions in (LOSSES, LOSSES_OF_ROWS)
         for expression in expressions:
             names = compile(expression, "<case>", "eval").co_names
             row = {"call": eval(f"lambda T, F, {', '.join(OPERANDS)}: {expression}"), "shapes": shapes,
                    "operands": [name for name in OPERANDS if name in names], "loss": loss, "compared": expressions is not RANDOM}
-            for dtype in ("float32", "float64"):
+            for dtype in dtypes:
                 yield {"name": f"{expression}  {dtype}", "backward": False, "dtype": dtype, **row}
-                if loss or expression in TRAINED:
+                if dtype in FLOATS and (loss or expression in TRAINED or expressions is OF_IMAGES and "argmax" not in expression):
                     yield {"name": f"{expression} + backward  {dtype}", "backward": True, "dtype": dtype, **row}
 
 

@@ -196,69 +196,6 @@ def test_conversions_of_all_dtypes(n):
                 np.testing.assert_array_equal(got.to(getattr(fastbp, to)).numpy(), part.astype(to))
 
 
-def masks_of(rng, dtype):
-    """Pairs of byte arrays as they come: side by side, rows, columns, single ones, views of a larger one, turned."""
-    def some(*shape):
-        return rng.integers(0, 2 if dtype == "bool" else 256, shape).astype(dtype)
-    wide = some(70, 140)
-    return ((some(5000), some(5000)), (some(60, 130), some(130)), (some(60, 130), some(60, 1)), (some(1, 130), some(60, 130)),
-            (some(60, 1), some(60, 130)), (some(60, 1), some(60, 1)), (some(60, 1), some(1, 130)), (some(3, 4, 5), some(4, 1)),
-            (some(60, 130), some()), (wide[3:63, 2:132], some(60, 130)), (wide[3:63, 2:132], wide[4:64, :130]),
-            (some(130, 60).T, some(60, 130)), (some(60, 130), some(130, 60).T), (some(3, 1, 9), some(3, 7, 9)),
-            (some(0, 4), some(4)), (some(2000, 3), some(2000, 1)), (wide[::2], wide[1::2]))
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_logic_of_bytes(threads):
-    before = fastbp.get_num_threads()
-    fastbp.set_num_threads(threads)
-    try:
-        rng = np.random.default_rng(0)
-        for x, y in masks_of(rng, "bool"):
-            for name in ("logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor"):
-                got = getattr(fastbp, name)(fastbp.from_numpy(x), fastbp.from_numpy(y))
-                assert got.dtype == fastbp.bool
-                np.testing.assert_array_equal(got.numpy(), getattr(np, name)(x, y))
-            for name in ("logical_not", "bitwise_not"):
-                np.testing.assert_array_equal(getattr(fastbp, name)(fastbp.from_numpy(x)).numpy(), ~x)
-        for dtype in ("uint8", "int8"):
-            for x, y in masks_of(rng, dtype):
-                for name in ("bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor"):
-                    got = getattr(fastbp, name)(fastbp.from_numpy(x), fastbp.from_numpy(y))
-                    np.testing.assert_array_equal(got.numpy(), getattr(np, name)(x, y))
-                    assert got.numpy().dtype == getattr(np, name)(x, y).dtype
-                np.testing.assert_array_equal(fastbp.bitwise_not(fastbp.from_numpy(x)).numpy(), ~x)
-                np.testing.assert_array_equal(fastbp.logical_not(fastbp.from_numpy(x)).numpy(), x == 0)
-        x, y = rng.integers(0, 2, (2, 300_001)).astype(bool)
-        np.testing.assert_array_equal((fastbp.from_numpy(x) & fastbp.from_numpy(y)).numpy(), x & y)
-    finally:
-        fastbp.set_num_threads(before)
-
-
-def test_logic_of_bytes_in_place():
-    """Where the result is an operand, or lies a byte beside it."""
-    rng = np.random.default_rng(1)
-    x, y = rng.integers(0, 2, (2, 40, 70)).astype(bool)
-    z = fastbp.from_numpy(x.copy())
-    z &= fastbp.from_numpy(y)
-    np.testing.assert_array_equal(z.numpy(), x & y)
-    z |= fastbp.from_numpy(y[:, :1].copy())
-    np.testing.assert_array_equal(z.numpy(), (x & y) | y[:, :1])
-    z.logical_not_()
-    np.testing.assert_array_equal(z.numpy(), ~((x & y) | y[:, :1]))
-    memory = np.concatenate([x.reshape(-1), [True]])
-    whole = fastbp.from_numpy(memory)
-    want = memory.copy()
-    want[1:] = memory[1:] ^ memory[:-1]
-    whole[1:].logical_xor_(whole[:-1])
-    np.testing.assert_array_equal(memory, want)
-    narrow = fastbp.from_numpy(x.copy())
-    narrow[:, 1:].logical_or_(narrow[:, :1])
-    np.testing.assert_array_equal(narrow.numpy()[:, 1:], x[:, 1:] | x[:, :1])
-    strange = fastbp.from_numpy(np.array([0, 1, 2, 255] * 20, np.uint8).view(bool))      # no bool of NumPy's, but of somebody's
-    np.testing.assert_array_equal((strange & strange).numpy().view(np.uint8), [0, 1, 1, 1] * 20)
-
-
 def test_fill_diagonal():
     assert fastbp.zeros(2, 3).fill_diagonal_(5).tolist() == [[5, 0, 0], [0, 5, 0]]
     a = np.zeros((5, 2))

@@ -509,7 +509,7 @@ def equal(Tensor input not None, Tensor other not None):
         if input.code == DT_F64:
             return same_floats(<const double*>input.ptr, <const double*>other.ptr, input.n)
         if CATEGORY[input.code] != 2:
-            return not input.n or memcmp(input.ptr, other.ptr, input.n * ITEM[input.code]) == 0
+            return not input.n or input.ptr == other.ptr or memcmp(input.ptr, other.ptr, input.n * ITEM[input.code]) == 0
     return not input.n or not bool(binary(OP_ne, detached(input), detached(other)).any())
 
 

@@ -427,10 +427,22 @@ cdef int check_divisor(int op, tuple xs) except -1:
     cdef object divisor = xs[1]
     if isinstance(xs[0], Tensor) and (<Tensor>xs[0]).n == 0:
         return 0                        # nothing is divided
-    if (divisor == 0) if not isinstance(divisor, Tensor) else (not (<Tensor>divisor).bits & B_DUAL
-                                                               and bool((divisor == 0).any())):
+    if (divisor == 0) if not isinstance(divisor, Tensor) else has_zero(divisor):
         raise ZeroDivisionError(f"{op_name(op)}: integer division by zero.")
     return 0
+
+
+cdef bint has_zero(Tensor x) except -1:
+    """Whether an integer is 0; not asked of tangents and of examples."""
+    cdef int64_t k
+    if x.bits & B_DUAL:
+        return False
+    if x.code == DT_I64 and x.bits & B_CONTIGUOUS and x.n <= 64 and not WATCH:      # less than two operations take
+        for k in range(x.n):
+            if (<int64_t*>x.ptr)[k] == 0:
+                return True
+        return False
+    return bool((x == 0).any())
 
 
 cdef Node record_pointwise(int op, int compute, Tensor y, tuple xs, tuple consts, Tensor written, Tensor original):

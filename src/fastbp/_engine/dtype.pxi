@@ -10,6 +10,11 @@ COMPUTE[:] = [DT_F32, DT_F64, DT_I64, DT_I64, DT_I64, DT_I64, DT_I64, DT_I64, DT
 cdef int DEFAULT_FLOAT = DT_F32
 
 
+cdef inline bint has_sums(int code) noexcept:
+    """Whether sums at positions, and extrema, have loops of the dtype's own (kernels: narrow.pxi)."""
+    return code <= DT_I32 or code == DT_U8
+
+
 @cython.final
 cdef class dtype:
     """Type of a tensor's elements, e.g. `fastbp.float32`."""

@@ -85,7 +85,7 @@ cdef int put_rows(int op, Tensor y, Tensor index, Tensor source, int64_t outer, 
     cdef Instr I
     if y.n == 0 or source.n == 0:
         return 0
-    if add and COMPUTE[y.code] != y.code:
+    if add and not has_sums(y.code):
         wide = copied(y, COMPUTE[y.code])
         put_rows(op, wide, index, copied(source, COMPUTE[y.code]), outer, rows, inner, True)
         run_pointwise(OP_identity, OPS[OP_identity].strip, 0.3, COMPUTE[y.code], y, (wide,), (), 0)
@@ -288,7 +288,7 @@ cdef Tensor scattered(int kernel, int op, Tensor x, int d, Tensor index, Tensor 
         smaller = smaller or (k != d and index.dims[k] != x.dims[k])
     if src.code != x.code:
         raise DTypeError(f"{op_name(op)}: src {describe(src)} must have the dtype of {describe(x)}.")
-    if kernel == K_scatter_add and COMPUTE[x.code] != x.code:
+    if kernel == K_scatter_add and not has_sums(x.code):
         return copied(scattered(kernel, op, copied(x, COMPUTE[x.code]), d, index, copied(src, COMPUTE[x.code])), x.code)
     source = detached(src)
     for k in range(x.nd):
@@ -503,7 +503,7 @@ def whole_range(Tensor input not None):
 
 
 def bin_counts(Tensor input not None, int64_t bins):
-    """How often each of the numbers 0 to bins - 1, of which an int64 vector is made, occurs in it."""
+    """How often each of the numbers 0 to bins - 1, of which a vector of int64, int32 or uint8 is made, occurs in it."""
     cdef Instr I
     cdef Tensor x = whole(input), y
     cdef int64_t parts = 4 if x.n > 16 * bins and 0 < bins <= 4096 else 1
@@ -525,8 +525,8 @@ def bin_counts(Tensor input not None, int64_t bins):
 # ---- masks ----------------------------------------------------------------------------------------------------------
 
 cdef Tensor mask_of(Tensor x):
-    """Where x is not zero: a contiguous bool tensor."""
-    return whole(detached(x) if x.code == DT_BOOL else binary(OP_ne, detached(x), 0))
+    """Where x is not zero: a contiguous tensor of bytes that are not."""
+    return whole(detached(x) if x.code == DT_BOOL or x.code == DT_U8 else binary(OP_ne, detached(x), 0))
 
 
 cdef Tensor count_of(Tensor m):

@@ -381,7 +381,7 @@ cdef Tensor extreme(int kernel, int op, Tensor x, object dim, bint keepdim):
     for d in range(x.nd):
         if mask >> d & 1 and x.dims[d] == 0:
             raise IndexError(f"{op_name(op)}: dim {d} of {describe(x)} is empty; an extreme of nothing is not defined.")
-    if COMPUTE[x.code] != x.code:
+    if not has_sums(x.code) and x.code != DT_BOOL:
         z = copied(x, COMPUTE[x.code])
     y = reduced(kernel, op, z, mask, keepdim, z.code, 0.0)
     if z is not x:

@@ -28,7 +28,7 @@ cdef bint copies_rows(const Instr* I) noexcept nogil:
     if (I.narg != 2 or I.strip != COPIES[I.dtype] or I.flags & (F_FLAT | F_ACCUMULATE) or I.arg[0].dtype != I.arg[1].dtype
             or I.arg[1].owner == NULL or I.arg[0].stride[last] != 1 or I.n == 0 or I.shape[last] == 1):
         return False
-    if step != 1 and (item < 4 or step != -1 and (last == 0 or I.arg[1].stride[last - 1] != 1)):
+    if step != 1 and step != -1 and (last == 0 or I.arg[1].stride[last - 1] != 1):
         return False
     if I.dtype <= DT_I64 and in_order(I, &I.arg[0]) and streams(I, item):
         return False
@@ -57,7 +57,11 @@ cdef void copy_rows(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
         if n == width and upper >= 0:
             rows = min(I.shape[upper] - p.at[upper], (hi - lo) // width)
         if step != 1 and step != -1:        # 10 rows of 100,000 doubles of columns 3.5 -> 0.55 ms (Xeon)
-            if item == 4:
+            if item == 1:
+                fbp_across1(<uint8_t*>y, up_y, <const uint8_t*>x, step, rows, n)
+            elif item == 2:
+                fbp_across2(<uint16_t*>y, up_y // 2, <const uint16_t*>x, step, rows, n)
+            elif item == 4:
                 fbp_across4(<uint32_t*>y, up_y // 4, <const uint32_t*>x, step, rows, n)
             else:
                 fbp_across8(<uint64_t*>y, up_y // 8, <const uint64_t*>x, step, rows, n)
@@ -97,24 +101,34 @@ cdef int joined_rows(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     return ST_OK
 
 
-# Whether an instruction only converts, from or to what it computes in, between contiguous places of 1 dimension that do not meet.
+# Whether an instruction only converts, in one step, between contiguous places of 1 dimension that do not meet.
 cdef bint converts(const Instr* I) noexcept nogil:
+    cdef int to = I.arg[0].dtype, source = I.arg[1].dtype
     cdef const char* a
     cdef const char* b
     cdef const char* c
     cdef const char* d
-    if (I.narg != 2 or I.ndim != 1 or I.strip != COPIES[I.dtype] or I.flags & F_ACCUMULATE or I.arg[0].dtype == I.arg[1].dtype
-            or I.arg[0].dtype != I.dtype != I.arg[1].dtype or I.arg[1].owner == NULL or I.arg[0].stride[0] != 1
-            or I.arg[1].stride[0] != 1 or streams(I, item_bytes(I.dtype))):
+    if (I.narg != 2 or I.ndim != 1 or I.strip != COPIES[I.dtype] or I.flags & F_ACCUMULATE or to == source
+            or I.arg[1].owner == NULL or I.arg[0].stride[0] != 1 or I.arg[1].stride[0] != 1 or streams(I, item_bytes(I.dtype))):
         return False
-    reach_of(I, &I.arg[0], item_bytes(I.arg[0].dtype), &a, &b)
-    reach_of(I, &I.arg[1], item_bytes(I.arg[1].dtype), &c, &d)
+    if to != I.dtype != source and not (I.dtype == DT_I64 and (source == DT_I32 or source == DT_U8 or source == DT_BOOL)):
+        return False
+    reach_of(I, &I.arg[0], item_bytes(to), &a, &b)
+    reach_of(I, &I.arg[1], item_bytes(source), &c, &d)
     return b <= c or d <= a
 
 
-# 100,000 floats to doubles, through blocks 40, so 33 us; to int64 72 and 31 (Xeon)
-cdef inline void convert(const Instr* I, int64_t lo, int64_t hi, number* of_its_type) noexcept nogil:
-    cdef char* y = I.arg[0].data + lo * item_bytes(I.arg[0].dtype)
-    cdef const char* x = I.arg[1].data + lo * item_bytes(I.arg[1].dtype)
-    if I.arg[0].dtype == I.dtype: load_any[number](x, I.arg[1].dtype, 1, hi - lo, <number*>y)
-    else: store_any[number](<const number*>x, y, I.arg[0].dtype, 1, hi - lo, False)
+# 100,000 floats to doubles, through blocks 40, so 33 us; to int64 72 and 31; uint8 to floats 31 and 15, to bools 35 and 5 (Xeon)
+cdef void convert(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int to = I.arg[0].dtype, source = I.arg[1].dtype
+    cdef int64_t n = hi - lo
+    cdef char* y = I.arg[0].data + lo * item_bytes(to)
+    cdef const char* x = I.arg[1].data + lo * item_bytes(source)
+    if source == DT_I32: store_any[int32_t](<const int32_t*>x, y, to, 1, n, False)
+    elif source == DT_U8 or source == DT_BOOL: store_any[uint8_t](<const uint8_t*>x, y, to, 1, n, False)
+    elif to == DT_F32: load_any[float](x, source, 1, n, <float*>y)
+    elif to == DT_F64: load_any[double](x, source, 1, n, <double*>y)
+    elif to == DT_I64: load_any[int64_t](x, source, 1, n, <int64_t*>y)
+    elif source == DT_F32: store_any[float](<const float*>x, y, to, 1, n, False)
+    elif source == DT_F64: store_any[double](<const double*>x, y, to, 1, n, False)
+    else: store_any[int64_t](<const int64_t*>x, y, to, 1, n, False)

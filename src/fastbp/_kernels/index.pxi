@@ -231,13 +231,13 @@ cdef inline void idx_write(cell* dst, const int64_t* idx, const cell* src, int64
         src += m
         idx += step
 
-cdef inline void idx_add_at(number* dst, const int64_t* idx, const number* src, int64_t size, int64_t n, int64_t m,
+cdef inline void idx_add_at(lane* dst, const int64_t* idx, const lane* src, int64_t size, int64_t n, int64_t m,
                             int64_t step) noexcept nogil:
     cdef int64_t o, i, k
     for o in range(n):
         for i in range(m):
             k = idx_from_end(idx[i], size)
-            dst[k] = k_add(dst[k], src[i])
+            dst[k] = lane_add(dst[k], src[i])
         dst += size
         src += m
         idx += step
@@ -248,7 +248,9 @@ cdef void idx_store(bint add, int dtype, char* dst, const int64_t* idx, const ch
     if add:
         if dtype == DT_F32: idx_add_at(<float*>dst, idx, <const float*>src, size, n, m, step)
         elif dtype == DT_F64: idx_add_at(<double*>dst, idx, <const double*>src, size, n, m, step)
-        else: idx_add_at(<int64_t*>dst, idx, <const int64_t*>src, size, n, m, step)
+        elif dtype == DT_I64: idx_add_at(<int64_t*>dst, idx, <const int64_t*>src, size, n, m, step)
+        elif dtype == DT_I32: idx_add_at(<int32_t*>dst, idx, <const int32_t*>src, size, n, m, step)
+        else: idx_add_at(<uint8_t*>dst, idx, <const uint8_t*>src, size, n, m, step)
     elif item == 4: idx_write(<uint32_t*>dst, idx, <const uint32_t*>src, size, n, m, step)
     elif item == 8: idx_write(<uint64_t*>dst, idx, <const uint64_t*>src, size, n, m, step)
     elif item == 1: idx_write(<uint8_t*>dst, idx, <const uint8_t*>src, size, n, m, step)
@@ -314,15 +316,15 @@ cdef int put(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
         lo = o * parts + (e + IDX_COLS - 1) // IDX_COLS
     return ST_OK
 
-cdef void idx_put_add(number* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef void idx_put_add(lane* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t size = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
     cdef int64_t parts = (inner + IDX_COLS - 1) // IDX_COLS
     cdef int64_t o, j, k, e, c
     cdef const int64_t* idx = <const int64_t*>I.arg[1].data
-    cdef number* d
-    cdef const number* s
+    cdef lane* d
+    cdef const lane* s
     if inner == 1:
         idx_store_rows(True, I, idx, 0, lo, hi)
         return
@@ -330,10 +332,10 @@ cdef void idx_put_add(number* out, const Instr* I, int64_t lo, int64_t hi) noexc
         o = lo // parts
         j = (lo - o * parts) * IDX_COLS
         e = min((hi - o * parts) * IDX_COLS, inner)
-        s = <const number*>I.arg[2].data + o * m * inner
+        s = <const lane*>I.arg[2].data + o * m * inner
         for k in range(m):
             d = out + (o * size + idx_from_end(idx[k], size)) * inner
-            for c in range(j, e): d[c] = k_add(d[c], s[c])
+            for c in range(j, e): d[c] = lane_add(d[c], s[c])
             s += inner
         lo = o * parts + (e + IDX_COLS - 1) // IDX_COLS
 
@@ -341,6 +343,8 @@ cdef int put_add(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
     if I.dtype == DT_F32: idx_put_add(<float*>I.arg[0].data, I, lo, hi)
     elif I.dtype == DT_F64: idx_put_add(<double*>I.arg[0].data, I, lo, hi)
     elif I.dtype == DT_I64: idx_put_add(<int64_t*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_I32: idx_put_add(<int32_t*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_U8: idx_put_add(<uint8_t*>I.arg[0].data, I, lo, hi)
     else: return ST_UNSUPPORTED
     return ST_OK
 
@@ -449,22 +453,22 @@ cdef int scatter(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
     elif item == 1: return idx_scatter(<uint8_t*>I.arg[0].data, I, lo, hi)
     else: return idx_scatter(<uint16_t*>I.arg[0].data, I, lo, hi)
 
-cdef int idx_scatter_add(number* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef int idx_scatter_add(lane* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef const int64_t* idx
-    cdef const number* src
+    cdef const lane* src
     cdef int64_t size = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
     cdef int64_t o, j, i, e, c, b, seen
-    cdef number* d
-    cdef number* q
+    cdef lane* d
+    cdef lane* q
     if inner == 1: return idx_store_rows(True, I, <const int64_t*>I.arg[1].data, m, lo, hi)
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
         e = min(inner, j + hi - lo)
         idx = <const int64_t*>I.arg[1].data + o * m * inner
-        src = <const number*>I.arg[2].data + o * m * inner
+        src = <const lane*>I.arg[2].data + o * m * inner
         d = dst + o * size * inner
         idx_copy_base(I, o, j, e)
         seen = 0
@@ -480,7 +484,7 @@ cdef int idx_scatter_add(number* dst, const Instr* I, int64_t lo, int64_t hi) no
                     if idx_outside(idx, (seen - i) * inner, size): return ST_INDEX
                 for c in range(c, b):
                     q = d + idx_from_end(idx[c], size) * inner + c
-                    q[0] = k_add(q[0], src[c])
+                    q[0] = lane_add(q[0], src[c])
             idx += inner
             src += inner
         lo = o * inner + e
@@ -490,6 +494,8 @@ cdef int scatter_add(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     if I.dtype == DT_F32: return idx_scatter_add(<float*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_F64: return idx_scatter_add(<double*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_I64: return idx_scatter_add(<int64_t*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_I32: return idx_scatter_add(<int32_t*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_U8: return idx_scatter_add(<uint8_t*>I.arg[0].data, I, lo, hi)
     return ST_UNSUPPORTED
 
 cdef enum:
@@ -554,20 +560,22 @@ cdef int index_check(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
     return ST_OK
 
 # counts [parts, bins] of the whole numbers x; neighbours are counted in different parts: one need not wait for the other
+cdef inline void idx_bins(int64_t* count, const lane* x, int64_t parts, int64_t bins, int64_t n) noexcept nogil:
+    cdef int64_t i = 0
+    if parts == 4:
+        while i + 4 <= n:
+            count[<int64_t>x[i]] += 1
+            count[bins + <int64_t>x[i + 1]] += 1
+            count[2 * bins + <int64_t>x[i + 2]] += 1
+            count[3 * bins + <int64_t>x[i + 3]] += 1
+            i += 4
+    for i in range(i, n): count[<int64_t>x[i]] += 1
+
 cdef int bin_counts(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t* count = <int64_t*>I.arg[0].data
-    cdef const int64_t* x = <const int64_t*>I.arg[1].data
-    cdef int64_t bins = I.shape[1]
-    cdef int64_t n = I.shape[2]
-    cdef int64_t i = 0
-    if I.shape[0] == 4:
-        while i + 4 <= n:
-            count[x[i]] += 1
-            count[bins + x[i + 1]] += 1
-            count[2 * bins + x[i + 2]] += 1
-            count[3 * bins + x[i + 3]] += 1
-            i += 4
-    for i in range(i, n): count[x[i]] += 1
+    if I.arg[1].dtype == DT_U8: idx_bins(count, <const uint8_t*>I.arg[1].data, I.shape[0], I.shape[1], I.shape[2])
+    elif I.arg[1].dtype == DT_I32: idx_bins(count, <const int32_t*>I.arg[1].data, I.shape[0], I.shape[1], I.shape[2])
+    else: idx_bins(count, <const int64_t*>I.arg[1].data, I.shape[0], I.shape[1], I.shape[2])
     return ST_OK
 
 cdef int64_t idx_count(const uint8_t* mask, int64_t m) noexcept nogil:

@@ -10,7 +10,7 @@ include "special.pxi"
 include "gamma.pxi"
 include "pointwise.pxi"
 include "copies.pxi"
-include "masks.pxi"
+include "narrow.pxi"
 include "../_generated/strips.pxi"
 include "wide.pxi"
 include "vectors.pxi"
@@ -59,13 +59,8 @@ cdef extern from *:
 cdef KernelTable TABLE
 fill_table(&TABLE)
 better_strips(&TABLE)
+narrow_strips(&TABLE)
 for _k in range(N_COMPUTE): COPIES[_k] = TABLE.strip[S_identity][_k]
-LOGIC[MASK_AND], LOGIC[MASK_OR] = TABLE.strip[S_logical_and][<int>DT_I64], TABLE.strip[S_logical_or][<int>DT_I64]
-LOGIC[MASK_XOR], LOGIC[MASK_NOT] = TABLE.strip[S_logical_xor][<int>DT_I64], TABLE.strip[S_logical_not][<int>DT_I64]
-LOGIC[MASK_BITS + MASK_AND] = TABLE.strip[S_bitwise_and][<int>DT_I64]
-LOGIC[MASK_BITS + MASK_OR] = TABLE.strip[S_bitwise_or][<int>DT_I64]
-LOGIC[MASK_BITS + MASK_XOR] = TABLE.strip[S_bitwise_xor][<int>DT_I64]
-LOGIC[MASK_BITS + MASK_NOT] = TABLE.strip[S_bitwise_not][<int>DT_I64]
 TABLE.isa = FASTBP_ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan

@@ -13,6 +13,13 @@ ctypedef fused stored:
     int8_t
     uint8_t
 
+ctypedef fused lane:        # what strips compute in: the compute dtypes, and for some operations narrower integers (narrow.pxi)
+    float
+    double
+    int64_t
+    int32_t
+    uint8_t
+
 cdef extern from *:
     """
     #if defined(_MSC_VER)
@@ -23,6 +30,8 @@ cdef extern from *:
     typedef const float *FBP_RESTRICT f32_in;    typedef float *FBP_RESTRICT f32_out;
     typedef const double *FBP_RESTRICT f64_in;   typedef double *FBP_RESTRICT f64_out;
     typedef const int64_t *FBP_RESTRICT i64_in;  typedef int64_t *FBP_RESTRICT i64_out;
+    typedef const int32_t *FBP_RESTRICT i32_in;  typedef int32_t *FBP_RESTRICT i32_out;
+    typedef const uint8_t *FBP_RESTRICT u8_in;   typedef uint8_t *FBP_RESTRICT u8_out;
     #include <string.h>
     #include <math.h>
     /* n bytes, a multiple of 64, from the cache to 64-byte aligned memory, past the caches: a result that no cache holds need
@@ -83,6 +92,8 @@ cdef extern from *:
                     for (int64_t i = 0; i < r; i++, y += ds, x++) for (int64_t j = 0; j < c; j++) y[j] = x[j * ss];             \
             }                                                                                                                   \
     }
+    FBP_ACROSS(fbp_across1, uint8_t)
+    FBP_ACROSS(fbp_across2, uint16_t)
     FBP_ACROSS(fbp_across4, uint32_t)
     FBP_ACROSS(fbp_across8, uint64_t)
     /* rows of `cols` items, each row the item of a column whose items are step apart: 10,000 rows of
@@ -120,10 +131,16 @@ cdef extern from *:
         for (; n > 0; n--) *d++ = 0;
     #endif
     }
-    /* n items of 4 or 8 bytes in the opposite order: src is the last one in memory */
+    /* n items in the opposite order: src is the last one in memory */
     static inline void fbp_copy_turned(char* dst, const char* src, int64_t n, int item) {
         int64_t i = 0;
-        if (item == 4) {
+        if (item == 1) {
+            char* FBP_RESTRICT d = dst; const char* FBP_RESTRICT s = src;
+            for (; i < n; i++) d[i] = s[-i];
+        } else if (item == 2) {
+            int16_t* FBP_RESTRICT d = (int16_t*)dst; const int16_t* FBP_RESTRICT s = (const int16_t*)src;
+            for (; i < n; i++) d[i] = s[-i];
+        } else if (item == 4) {
             int32_t* d = (int32_t*)dst; const int32_t* s = (const int32_t*)src;
     #if defined(__GNUC__) && defined(__AVX512BW__)
             const __m512i t = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -198,8 +215,14 @@ cdef extern from *:
     ctypedef double* f64_out
     ctypedef const int64_t* i64_in
     ctypedef int64_t* i64_out
+    ctypedef const int32_t* i32_in
+    ctypedef int32_t* i32_out
+    ctypedef const uint8_t* u8_in
+    ctypedef uint8_t* u8_out
     void fbp_copy_run(char* dst, const char* src, int64_t n) noexcept nogil
     void fbp_copy_turned(char* dst, const char* src, int64_t n, int item) noexcept nogil
+    void fbp_across1(uint8_t* d, int64_t ds, const uint8_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
+    void fbp_across2(uint16_t* d, int64_t ds, const uint16_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
     void fbp_across4(uint32_t* d, int64_t ds, const uint32_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
     void fbp_across8(uint64_t* d, int64_t ds, const uint64_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
     void fbp_spread4(uint32_t* d, const uint32_t* s, int64_t step, int64_t rows, int64_t cols) noexcept nogil
@@ -239,39 +262,42 @@ cdef inline int64_t item_bytes(int dtype) noexcept nogil:
 
 # ---- one run of a row: n elements with one stride -------------------------------------------------------------------
 
-cdef inline void load_run(const stored* x, int64_t stride, int64_t n, number* y) noexcept nogil:
+cdef inline void load_run(const stored* x, int64_t stride, int64_t n, lane* y) noexcept nogil:
     cdef int64_t i
-    cdef number v
+    cdef lane v
     if stride == 1:
         for i in range(n):
-            if number is int64_t and (stored is float or stored is double):
+            if lane is int64_t and (stored is float or stored is double):
                 y[i] = fbp_to_int(x[i])
             else:
-                y[i] = <number>x[i]
+                y[i] = <lane>x[i]
     elif stride == 0:
-        if number is int64_t and (stored is float or stored is double):
+        if lane is int64_t and (stored is float or stored is double):
             v = fbp_to_int(x[0])
         else:
-            v = <number>x[0]
+            v = <lane>x[0]
         for i in range(n):
             y[i] = v
-    elif stride == -1 and sizeof(stored) == sizeof(number):     # flip
+    elif stride == -1 and sizeof(stored) == sizeof(lane):     # flip
         for i in range(n):
-            if number is int64_t and (stored is float or stored is double):
+            if lane is int64_t and (stored is float or stored is double):
                 y[i] = fbp_to_int(x[-i])
             else:
-                y[i] = <number>x[-i]
+                y[i] = <lane>x[-i]
     else:
         for i in range(n):
-            if number is int64_t and (stored is float or stored is double):
+            if lane is int64_t and (stored is float or stored is double):
                 y[i] = fbp_to_int(x[i * stride])
             else:
-                y[i] = <number>x[i * stride]
+                y[i] = <lane>x[i * stride]
 
 
-cdef inline void store_run(const number* y, stored* x, int64_t stride, int64_t n, bint truth, bint accumulate) noexcept nogil:
+cdef inline void store_run(const lane* y, stored* x, int64_t stride, int64_t n, bint truth, bint accumulate) noexcept nogil:
     cdef int64_t i
-    if truth:
+    if truth and stride == 1:
+        for i in range(n):
+            x[i] = <stored>(y[i] != 0)
+    elif truth:
         for i in range(n):
             x[i * stride] = <stored>(y[i] != 0)
     elif accumulate:
@@ -279,65 +305,67 @@ cdef inline void store_run(const number* y, stored* x, int64_t stride, int64_t n
             x[i * stride] = x[i * stride] + <stored>y[i]
     elif stride == 1:
         for i in range(n):
-            if (number is float or number is double) and (stored is int32_t or stored is int16_t or stored is int8_t):
+            if (lane is float or lane is double) and (stored is int32_t or stored is int16_t or stored is int8_t):
                 x[i] = <stored>fbp_to_int32(y[i])
-            elif (number is float or number is double) and (stored is int64_t or stored is uint8_t):
+            elif (lane is float or lane is double) and (stored is int64_t or stored is uint8_t):
                 x[i] = <stored>fbp_to_int(y[i])
             else:
                 x[i] = <stored>y[i]
     else:
         for i in range(n):
-            if (number is float or number is double) and (stored is int32_t or stored is int16_t or stored is int8_t):
+            if (lane is float or lane is double) and (stored is int32_t or stored is int16_t or stored is int8_t):
                 x[i * stride] = <stored>fbp_to_int32(y[i])
-            elif (number is float or number is double) and (stored is int64_t or stored is uint8_t):
+            elif (lane is float or lane is double) and (stored is int64_t or stored is uint8_t):
                 x[i * stride] = <stored>fbp_to_int(y[i])
             else:
                 x[i * stride] = <stored>y[i]
 
 
-cdef void load_any(const char* x, int dtype, int64_t stride, int64_t n, number* y) noexcept nogil:
+cdef void load_any(const char* x, int dtype, int64_t stride, int64_t n, lane* y) noexcept nogil:
     cdef int64_t i
-    if dtype == DT_F32:
-        load_run[float, number](<const float*>x, stride, n, y)
+    if lane is int32_t or lane is uint8_t:      # of their own dtype alone (narrow.pxi)
+        load_run[lane, lane](<const lane*>x, stride, n, y)
+    elif dtype == DT_F32:
+        load_run[float, lane](<const float*>x, stride, n, y)
     elif dtype == DT_F64:
-        load_run[double, number](<const double*>x, stride, n, y)
+        load_run[double, lane](<const double*>x, stride, n, y)
     elif dtype == DT_I64:
-        load_run[int64_t, number](<const int64_t*>x, stride, n, y)
+        load_run[int64_t, lane](<const int64_t*>x, stride, n, y)
     elif dtype == DT_I32:
-        load_run[int32_t, number](<const int32_t*>x, stride, n, y)
+        load_run[int32_t, lane](<const int32_t*>x, stride, n, y)
     elif dtype == DT_I16:
-        load_run[int16_t, number](<const int16_t*>x, stride, n, y)
+        load_run[int16_t, lane](<const int16_t*>x, stride, n, y)
     elif dtype == DT_I8:
-        load_run[int8_t, number](<const int8_t*>x, stride, n, y)
+        load_run[int8_t, lane](<const int8_t*>x, stride, n, y)
     elif dtype == DT_F16:
         for i in range(n):
-            y[i] = <number>fbp_half_to_float((<const uint16_t*>x)[i * stride])
+            y[i] = <lane>fbp_half_to_float((<const uint16_t*>x)[i * stride])
     elif dtype == DT_BF16:
         for i in range(n):
-            y[i] = <number>fbp_bfloat_to_float((<const uint16_t*>x)[i * stride])
+            y[i] = <lane>fbp_bfloat_to_float((<const uint16_t*>x)[i * stride])
     else:
-        load_run[uint8_t, number](<const uint8_t*>x, stride, n, y)
+        load_run[uint8_t, lane](<const uint8_t*>x, stride, n, y)
 
 
-cdef void store_any(const number* y, char* x, int dtype, int64_t stride, int64_t n, bint accumulate) noexcept nogil:
+cdef void store_any(const lane* y, char* x, int dtype, int64_t stride, int64_t n, bint accumulate) noexcept nogil:
     cdef int64_t i
     cdef float f
     if dtype == DT_F32:
-        store_run[number, float](y, <float*>x, stride, n, False, accumulate)
+        store_run[lane, float](y, <float*>x, stride, n, False, accumulate)
     elif dtype == DT_F64:
-        store_run[number, double](y, <double*>x, stride, n, False, accumulate)
+        store_run[lane, double](y, <double*>x, stride, n, False, accumulate)
     elif dtype == DT_I64:
-        store_run[number, int64_t](y, <int64_t*>x, stride, n, False, accumulate)
+        store_run[lane, int64_t](y, <int64_t*>x, stride, n, False, accumulate)
     elif dtype == DT_I32:
-        store_run[number, int32_t](y, <int32_t*>x, stride, n, False, accumulate)
+        store_run[lane, int32_t](y, <int32_t*>x, stride, n, False, accumulate)
     elif dtype == DT_I16:
-        store_run[number, int16_t](y, <int16_t*>x, stride, n, False, accumulate)
+        store_run[lane, int16_t](y, <int16_t*>x, stride, n, False, accumulate)
     elif dtype == DT_I8:
-        store_run[number, int8_t](y, <int8_t*>x, stride, n, False, accumulate)
+        store_run[lane, int8_t](y, <int8_t*>x, stride, n, False, accumulate)
     elif dtype == DT_U8:
-        store_run[number, uint8_t](y, <uint8_t*>x, stride, n, False, accumulate)
+        store_run[lane, uint8_t](y, <uint8_t*>x, stride, n, False, accumulate)
     elif dtype == DT_BOOL:
-        store_run[number, uint8_t](y, <uint8_t*>x, stride, n, True, False)
+        store_run[lane, uint8_t](y, <uint8_t*>x, stride, n, True, False)
     else:
         for i in range(n):
             f = <float>y[i]
@@ -380,14 +408,14 @@ cdef inline void advance(const Instr* I, Cursor* p) noexcept nogil:
         d -= 1
 
 
-cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, number* y) noexcept nogil:
+cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, lane* y) noexcept nogil:
     """An operand of the compute dtype: rows of the last dimension, one after the other."""
     cdef int last = I.ndim - 1, upper = I.ndim - 2
     cdef int64_t width = I.shape[last], step = x.stride[last], run, rows, i, r
-    cdef const number* row
-    cdef number v
+    cdef const lane* row
+    cdef lane v
     while n > 0:
-        row = <const number*>x.data + offset_of(x, I.ndim, &p)
+        row = <const lane*>x.data + offset_of(x, I.ndim, &p)
         if p.at[last] or n < width or upper < 0:        # a part of a row
             run = width - p.at[last]
             run = run if run < n else n
@@ -397,7 +425,9 @@ cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, numbe
             rows = I.shape[upper] - p.at[upper]
             rows = rows if rows * width <= n else n // width
         if step == 0 and rows > 1 and x.stride[upper] != 0:     # a column
-            if sizeof(number) == 4:
+            if sizeof(lane) == 1:
+                for r in range(rows): memset(y + r * run, <int>row[r * x.stride[upper]], run)
+            elif sizeof(lane) == 4:
                 fbp_spread4(<uint32_t*>y, <const uint32_t*>row, x.stride[upper], rows, run)
             else:
                 fbp_spread8(<uint64_t*>y, <const uint64_t*>row, x.stride[upper], rows, run)
@@ -423,7 +453,7 @@ cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, numbe
                     i = run
                     while i < run * rows:
                         r = i if i < run * rows - i else run * rows - i
-                        memcpy(y - run + i, y - run, r * sizeof(number))
+                        memcpy(y - run + i, y - run, r * sizeof(lane))
                         i += r
                     y += run * (rows - 1)
                     break
@@ -434,31 +464,36 @@ cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, numbe
             advance(I, &p)
 
 
-cdef void load_block(const Instr* I, const Operand* x, Cursor p, int64_t n, number* y) noexcept nogil:
+cdef void load_block(const Instr* I, const Operand* x, Cursor p, int64_t n, lane* y) noexcept nogil:
     cdef int64_t width = I.shape[I.ndim - 1], run, size = item_bytes(x.dtype)
     cdef int64_t step = x.stride[I.ndim - 1]
     if x.dtype == I.dtype and step >= 0:
-        load_rows[number](I, x, p, n, y)
+        load_rows[lane](I, x, p, n, y)
         return
     while n > 0:
         run = width - p.at[I.ndim - 1]
         run = run if run < n else n
-        load_any[number](x.data + offset_of(x, I.ndim, &p) * size, x.dtype, step, run, y)
+        load_any[lane](x.data + offset_of(x, I.ndim, &p) * size, x.dtype, step, run, y)
         y += run
         n -= run
         advance(I, &p)
 
 
-cdef void store_block(const Instr* I, const Operand* x, Cursor p, int64_t n, const number* y) noexcept nogil:
+cdef void store_block(const Instr* I, const Operand* x, Cursor p, int64_t n, const lane* y) noexcept nogil:
     cdef int64_t width = I.shape[I.ndim - 1], run, size = item_bytes(x.dtype)
     cdef int64_t step = x.stride[I.ndim - 1]
     while n > 0:
         run = width - p.at[I.ndim - 1]
         run = run if run < n else n
-        store_any[number](y, x.data + offset_of(x, I.ndim, &p) * size, x.dtype, step, run, (I.flags & F_ACCUMULATE) != 0)
+        store_any[lane](y, x.data + offset_of(x, I.ndim, &p) * size, x.dtype, step, run, (I.flags & F_ACCUMULATE) != 0)
         y += run
         n -= run
         advance(I, &p)
+
+
+cdef inline int block_of(lane* of_its_type) noexcept nogil:
+    """Elements of a block: a workspace has BLOCK of 8 bytes for each operand."""
+    return 4 * BLOCK // <int>sizeof(lane) if lane is int32_t or lane is uint8_t else BLOCK
 
 
 cdef inline bint direct(const Instr* I, const Operand* x, const Cursor* p, int64_t n) noexcept nogil:
@@ -466,17 +501,22 @@ cdef inline bint direct(const Instr* I, const Operand* x, const Cursor* p, int64
     return (x.dtype == I.dtype and x.stride[I.ndim - 1] == 1 and p.at[I.ndim - 1] + n <= I.shape[I.ndim - 1])
 
 
-cdef inline bint in_order(const Instr* I, const Operand* x) noexcept nogil:
-    """Whether the operand has the compute dtype and lies in C order without gaps."""
+cdef inline bint without_gaps(const Instr* I, const Operand* x) noexcept nogil:
+    """Whether the operand lies in C order without gaps."""
     cdef int64_t n = 1
     cdef int d
-    if x.dtype != I.dtype or x.owner == NULL:
+    if x.owner == NULL:
         return False
     for d in range(I.ndim - 1, -1, -1):
         if x.stride[d] != n and I.shape[d] != 1:
             return False
         n *= I.shape[d]
     return True
+
+
+cdef inline bint in_order(const Instr* I, const Operand* x) noexcept nogil:
+    """The same, of the compute dtype."""
+    return x.dtype == I.dtype and without_gaps(I, x)
 
 
 cdef inline bint one_value(const Instr* I, const Operand* x) noexcept nogil:
@@ -514,7 +554,7 @@ cdef inline Strip over_strip(const Instr* I) noexcept nogil:
     """The loop for a result that replaces the first operand, where it lies; NULL: there is none.  For others the result goes to a
     block in L1 first, since a strip may read what it has written: 0.81 to 0.88 of the time at 100,000 numbers (Xeon)."""
     cdef int k
-    for k in range(N_OVER if I.n >= BLOCK else 0):      # a block or less takes no longer than a look
+    for k in range(N_OVER if I.n >= BLOCK and I.dtype < N_COMPUTE else 0):      # a block or less takes no longer than a look
         if OVER[I.dtype][k][0] == I.strip:
             return OVER[I.dtype][k][1]
     return NULL
@@ -534,15 +574,15 @@ cdef inline bint streams(const Instr* I, int64_t size) noexcept nogil:
     return I.n * size >= STREAM_BYTES and (<size_t>I.arg[0].data & 63) == 0 and I.grain % BLOCK == 0
 
 
-cdef void streamed(const Instr* I, int64_t lo, int64_t hi, int constants, number* buffers) noexcept nogil:
+cdef void streamed(const Instr* I, int64_t lo, int64_t hi, int constants, lane* buffers) noexcept nogil:
     """A large result goes past the caches: block by block into one that stays in L1, and from there.  The operands whose bits
     `constants` has are in `buffers`, the others as long as the result.  exp of 64 M floats, a third of it computing: 30 ms, of
     29 that the triad takes; 42 in blocks of 2 kB that are not aligned (Xeon, AVX-512)."""
     cdef char room[64 + 8 * BLOCK]
     cdef const void* x[MAXARG]
-    cdef int64_t n, most = STREAM_BLOCK // <int64_t>sizeof(number)
-    cdef number* out = <number*>I.arg[0].data
-    cdef number* block = <number*>(<size_t>(<char*>room + 63) & ~<size_t>63)
+    cdef int64_t n, most = STREAM_BLOCK // <int64_t>sizeof(lane)
+    cdef lane* out = <lane*>I.arg[0].data
+    cdef lane* block = <lane*>(<size_t>(<char*>room + 63) & ~<size_t>63)
     cdef int k, read = 0, only = 0
     for k in range(1, I.narg):
         if not constants >> k & 1:
@@ -554,16 +594,16 @@ cdef void streamed(const Instr* I, int64_t lo, int64_t hi, int constants, number
         n = hi - lo if hi - lo < most else most
         for k in range(1, I.narg):
             if constants >> k & 1:
-                x[k - 1] = <const void*>(buffers + k * BLOCK)
+                x[k - 1] = <const void*>(buffers + k * block_of(<lane*>NULL))
             else:
-                x[k - 1] = <const void*>(<number*>I.arg[k].data + lo)
+                x[k - 1] = <const void*>(<lane*>I.arg[k].data + lo)
         I.strip(n, x, <void*>block, I.c)
         if n == most and read == 1:         # of several operands the processor itself fetches enough
-            fbp_stream_ask(out + lo, block, STREAM_BLOCK, I.arg[only].data + lo * <int64_t>sizeof(number) + STREAM_AHEAD)
+            fbp_stream_ask(out + lo, block, STREAM_BLOCK, I.arg[only].data + lo * <int64_t>sizeof(lane) + STREAM_AHEAD)
         elif n == most:
-            fbp_stream(out + lo, block, n * <int64_t>sizeof(number))
+            fbp_stream(out + lo, block, n * <int64_t>sizeof(lane))
         else:
-            memcpy(out + lo, block, n * sizeof(number))
+            memcpy(out + lo, block, n * sizeof(lane))
         lo += n
     fbp_stream_end()
 
@@ -590,13 +630,13 @@ cdef bint turned_operands(const Instr* I, int single) noexcept nogil:
     return found
 
 
-cdef void turned_rows(const Instr* I, int64_t lo, const Cursor* p, int64_t rows, int single, number* buffers) noexcept nogil:
+cdef void turned_rows(const Instr* I, int64_t lo, const Cursor* p, int64_t rows, int single, lane* buffers) noexcept nogil:
     """Up to TILE_ROWS rows of a result in order, tile by tile, so that a line of a turned operand is used as a whole: the sum of
     two turned matrices of 1,000 x 1,000 doubles 8.8 -> 2.1 ms (Xeon)."""
     cdef const void* x[MAXARG]
-    cdef const number* from_
-    cdef number* y
-    cdef number* out = <number*>I.arg[0].data + lo
+    cdef const lane* from_
+    cdef lane* y
+    cdef lane* out = <lane*>I.arg[0].data + lo
     cdef int64_t width = I.shape[I.ndim - 1], step, up, c = 0, w, i, j
     cdef int k
     while c < width:
@@ -605,30 +645,32 @@ cdef void turned_rows(const Instr* I, int64_t lo, const Cursor* p, int64_t rows,
             y = buffers + k * BLOCK
             x[k - 1] = <const void*>y
             if single >> k & 1:
-                load_any[number](I.arg[k].data, I.arg[k].dtype, 0, w * rows, y)
+                load_any[lane](I.arg[k].data, I.arg[k].dtype, 0, w * rows, y)
                 continue
             step = I.arg[k].stride[I.ndim - 1]
             up = I.arg[k].stride[I.ndim - 2]
-            from_ = <const number*>I.arg[k].data + offset_of(&I.arg[k], I.ndim, p) + c * step
+            from_ = <const lane*>I.arg[k].data + offset_of(&I.arg[k], I.ndim, p) + c * step
             if step > 1:
-                if sizeof(number) == 4:
+                if sizeof(lane) == 1:
+                    fbp_across1(<uint8_t*>y, w, <const uint8_t*>from_, step, rows, w)
+                elif sizeof(lane) == 4:
                     fbp_across4(<uint32_t*>y, w, <const uint32_t*>from_, step, rows, w)
                 else:
                     fbp_across8(<uint64_t*>y, w, <const uint64_t*>from_, step, rows, w)
             else:
                 for i in range(rows):
                     if step == 1:
-                        memcpy(y + i * w, from_ + i * up, w * sizeof(number))
+                        memcpy(y + i * w, from_ + i * up, w * sizeof(lane))
                     else:
                         for j in range(w):
                             y[i * w + j] = from_[i * up]
         I.strip(w * rows, x, <void*>buffers, I.c)
         for i in range(rows):
-            memcpy(out + i * width + c, buffers + i * w, w * sizeof(number))
+            memcpy(out + i * width + c, buffers + i * w, w * sizeof(lane))
         c += w
 
 
-cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexcept nogil:
+cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcept nogil:
     """The general case.  `buffers`: one block for each operand, the result's first."""
     cdef const void* x[MAXARG]
     cdef const char* column[MAXARG]         # the number that fills a block, and how much of it
@@ -636,42 +678,43 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
     cdef const Operand* a
     cdef Cursor p
     cdef int64_t width = I.shape[I.ndim - 1], n
-    cdef int k, filled = 0, ordered = 0, single = 0, columns = 0, runs = 0
+    cdef int k, filled = 0, ordered = 0, single = 0, columns = 0, runs = 0, dense = 0, most = block_of(<lane*>NULL)
     cdef bint rows = width >= 64, through, turned, whole
     cdef Strip strip = I.strip
-    cdef number* y
+    cdef lane* y
     for k in range(I.narg):
-        ordered |= in_order(I, &I.arg[k]) << k
+        dense |= without_gaps(I, &I.arg[k]) << k
+        ordered |= (dense & 1 << k) * (I.arg[k].dtype == I.dtype)
         single |= one_value(I, &I.arg[k]) << k
         columns |= (I.arg[k].dtype == I.dtype and I.arg[k].stride[I.ndim - 1] == 0) << k
         runs |= (I.arg[k].dtype == I.dtype and I.arg[k].stride[I.ndim - 1] == 1) << k
         column[k] = NULL
     through = ordered & 1 and not I.flags & F_ACCUMULATE
-    if I.flags & F_ACCUMULATE or overlapping(I, 1, <int64_t>sizeof(number)):
+    if I.flags & F_ACCUMULATE or overlapping(I, 1, <int64_t>sizeof(lane)):
         strip = NULL
-        if through and ordered & 2 and I.arg[1].data == I.arg[0].data and not overlapping(I, 2, <int64_t>sizeof(number)):
+        if through and ordered & 2 and I.arg[1].data == I.arg[0].data and not overlapping(I, 2, <int64_t>sizeof(lane)):
             strip = over_strip(I)
         if strip == NULL:
             ordered &= ~1                   # a result that is also read is written block by block
-    if ordered & 1 and strip == I.strip and streams(I, <int64_t>sizeof(number)):
+    if ordered & 1 and strip == I.strip and streams(I, <int64_t>sizeof(lane)):
         for k in range(1, I.narg):
             if single >> k & 1:
-                load_any[number](I.arg[k].data, I.arg[k].dtype, 0, BLOCK, buffers + k * BLOCK)
+                load_any[lane](I.arg[k].data, I.arg[k].dtype, 0, most, buffers + k * most)
                 filled |= 1 << k
         if (filled | ordered) + 1 == 1 << I.narg:
-            streamed[number](I, lo, hi, filled, buffers)
+            streamed[lane](I, lo, hi, filled, buffers)
             return
     turned = ordered & 1 and turned_operands(I, single)
     whole = rows and ordered & 1 and ordered | runs == (1 << I.narg) - 1        # rows as long as they are: no block is filled
-    if width < BLOCK // 2 and ordered | single | columns | 1 == (1 << I.narg) - 1:
+    if width < most // 2 and dense | single | columns | 1 == (1 << I.narg) - 1:
         rows = False                        # several rows a block, with columns spread over them
     seek(I, lo, &p)
     while lo < hi:
-        n = hi - lo if hi - lo < BLOCK or whole else BLOCK
+        n = hi - lo if hi - lo < most or whole else most
         if turned:
             if p.at[I.ndim - 1] == 0 and hi - lo >= 2 * width:
                 n = min(min(<int64_t>TILE_ROWS, I.shape[I.ndim - 2] - p.at[I.ndim - 2]), (hi - lo) // width)
-                turned_rows[number](I, lo, &p, n, single, buffers)
+                turned_rows[lane](I, lo, &p, n, single, buffers)
                 lo += n * width
                 seek(I, lo, &p)
                 continue
@@ -681,32 +724,37 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, number* buffers) noexc
         for k in range(1, I.narg):
             a = &I.arg[k]
             if ordered >> k & 1:
-                x[k - 1] = <const void*>(<const number*>a.data + lo)
+                x[k - 1] = <const void*>(<const lane*>a.data + lo)
             elif rows and direct(I, a, &p, n):
-                x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(number)
+                x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(lane)
             else:
-                y = buffers + k * BLOCK
+                y = buffers + k * most
                 if single >> k & 1:                 # its block is filled once
                     if not (filled >> k) & 1:
-                        load_any[number](a.data, a.dtype, 0, BLOCK, y)
+                        load_any[lane](a.data, a.dtype, 0, most, y)
                         filled |= 1 << k
                 elif rows and columns >> k & 1:     # once for a row
-                    x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(number)
+                    x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(lane)
                     if <const char*>x[k - 1] != column[k] or n > filled_to[k]:
                         column[k] = <const char*>x[k - 1]
                         filled_to[k] = n
-                        load_any[number](column[k], a.dtype, 0, n, y)
+                        load_any[lane](column[k], a.dtype, 0, n, y)
+                elif dense >> k & 1:
+                    load_any[lane](a.data + lo * item_bytes(a.dtype), a.dtype, 1, n, y)
                 else:
-                    load_block[number](I, a, p, n, y)
+                    load_block[lane](I, a, p, n, y)
                 x[k - 1] = <const void*>y
         if ordered & 1:
-            strip(n, x, <void*>(<number*>I.arg[0].data + lo), I.c)
+            strip(n, x, <void*>(<lane*>I.arg[0].data + lo), I.c)
         else:
             I.strip(n, x, <void*>buffers, I.c)
             if through:
-                memcpy(<number*>I.arg[0].data + lo, buffers, n * sizeof(number))
+                memcpy(<lane*>I.arg[0].data + lo, buffers, n * sizeof(lane))
+            elif dense & 1:
+                store_any[lane](buffers, I.arg[0].data + lo * item_bytes(I.arg[0].dtype), I.arg[0].dtype, 1, n,
+                                (I.flags & F_ACCUMULATE) != 0)
             else:
-                store_block[number](I, &I.arg[0], p, n, buffers)
+                store_block[lane](I, &I.arg[0], p, n, buffers)
         lo += n
         if rows:
             p.at[I.ndim - 1] += n
@@ -777,17 +825,16 @@ cdef int pointwise_of(const Instr* I, int64_t lo, int64_t hi, number* buffers) n
 
 cdef int pointwise(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     """out = f(x...), or out += f(x...).  n = elements in C order of shape; workspace: one block for each operand."""
-    cdef int code = masks(I)
-    if code:
-        mask_rows(code, I, lo, hi)
-        return ST_OK
+    cdef Instr own
     if copies_rows(I):
         copy_rows(I, lo, hi)
         return ST_OK
     if converts(I):
-        if I.dtype == DT_F32: convert(I, lo, hi, <float*>NULL)
-        elif I.dtype == DT_F64: convert(I, lo, hi, <double*>NULL)
-        else: convert(I, lo, hi, <int64_t*>NULL)
+        convert(I, lo, hi)
+        return ST_OK
+    if narrow(I, &own):
+        if own.dtype == DT_I32: strided[int32_t](&own, lo, hi, <int32_t*>ws)
+        else: strided[uint8_t](&own, lo, hi, <uint8_t*>ws)
         return ST_OK
     if I.dtype == DT_F32:
         return pointwise_of[float](I, lo, hi, <float*>ws)

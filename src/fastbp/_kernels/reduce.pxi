@@ -614,12 +614,14 @@ cdef int amax(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32: return red_peak(RED_MAX, <float*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_F64: return red_peak(RED_MAX, <double*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_I64: return red_peak(RED_MAX, <int64_t*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_I32 or I.dtype == DT_U8 or I.dtype == DT_BOOL: return narrow_extrema(True, I, lo, hi)
     return ST_UNSUPPORTED
 
 cdef int amin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32: return red_peak(RED_MIN, <float*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_F64: return red_peak(RED_MIN, <double*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_I64: return red_peak(RED_MIN, <int64_t*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_I32 or I.dtype == DT_U8 or I.dtype == DT_BOOL: return narrow_extrema(False, I, lo, hi)
     return ST_UNSUPPORTED
 
 # Both extrema of x [n], unit u those of block u of c[0] values: each RED_BLOCK of them is read twice, the second time from L1.
@@ -647,20 +649,23 @@ cdef int both_extrema(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept
     else: return ST_UNSUPPORTED
     return ST_OK
 
-# ---------------------------------------------------------------- masks: whether any (c[0] = 1) or all (0) values are true
+# ---------------------------------------------------------------- masks: whether any (c[0] = 1) or all (0) bytes are not 0
+
+# Not 0 where one of eight bytes is 0.
+cdef inline uint64_t mask_zeros(uint64_t w) noexcept nogil:
+    return (w - <uint64_t>0x0101010101010101) & ~w & <uint64_t>0x8080808080808080
 
 # Rows of 8 to 64 values, by words: 10,000 rows of 10 floats, with their comparison, 106 -> 25 us (Xeon)
 cdef void mask_test_short(bint any, uint8_t* out, const uint8_t* x, int64_t rows, int64_t n) noexcept nogil:
-    cdef uint64_t flip = 0 if any else <uint64_t>0x0101010101010101
     cdef uint64_t found, w
     cdef int64_t o, i
     for o in range(rows):
         memcpy(&w, x + n - 8, 8)
-        found = w ^ flip
+        found = w if any else mask_zeros(w)
         i = 0
         while i + 8 < n:
             memcpy(&w, x + i, 8)
-            found |= w ^ flip
+            found |= w if any else mask_zeros(w)
             i += 8
         out[o] = (found != 0) == any
         x += n
@@ -689,9 +694,9 @@ cdef int mask_test(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
                 if any:
                     for i in range(i, e): found |= x[i]
                 else:
-                    for i in range(i, e): found |= x[i] ^ 1
+                    for i in range(i, e): found |= x[i] == 0
                 i = e
-            out[lo] = found if any else found ^ 1
+            out[lo] = (found != 0) == any
             lo += 1
         else:
             w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
@@ -700,9 +705,9 @@ cdef int mask_test(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
                 if any:
                     for i in range(w): acc[i] |= x[i]
                 else:
-                    for i in range(w): acc[i] |= x[i] ^ 1
+                    for i in range(w): acc[i] |= x[i] == 0
                 x += inner
-            for i in range(w): out[lo + i] = acc[i] if any else acc[i] ^ 1
+            for i in range(w): out[lo + i] = (acc[i] != 0) == any
             lo += w
     return ST_OK
 

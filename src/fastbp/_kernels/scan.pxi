@@ -403,15 +403,18 @@ cdef void red_differences(MmRegs* regs, const Instr* I, int64_t lo, int64_t hi) 
         j = 0
 
 cdef int differences(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    cdef int64_t m = (I.shape[1] - 1) * I.shape[2], i
-    cdef int64_t* y = <int64_t*>I.arg[0].data
+    cdef int64_t inner = I.shape[2], m = (I.shape[1] - 1) * inner, i, e
+    cdef int64_t* y
     cdef const int64_t* x
     if I.dtype == DT_F32: red_differences(<MmF32*>NULL, I, lo, hi)
     elif I.dtype == DT_F64: red_differences(<MmF64*>NULL, I, lo, hi)
     elif I.dtype == DT_I64:
-        for i in range(lo, hi):
-            x = <const int64_t*>I.arg[1].data + i + i // m * I.shape[2]
-            y[i] = k_sub(x[I.shape[2]], x[0])
+        while lo < hi:
+            e = min(hi - lo, m - lo % m)
+            y = <int64_t*>I.arg[0].data + lo
+            x = <const int64_t*>I.arg[1].data + lo + lo // m * inner
+            for i in range(e): y[i] = k_sub(x[i + inner], x[i])
+            lo += e
     else: return ST_UNSUPPORTED
     return ST_OK
 

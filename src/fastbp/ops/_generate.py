@@ -26,6 +26,13 @@ TYPES = (("F32", "float", "f"), ("F64", "double", "f"), ("I64", "int64_t", "i"))
 SIGNS = {"add": "+", "sub": "-", "mul": "*"}
 CHEAP = {"add", "sub", "mul", "neg", "where", "eq", "ne", "lt", "le", "gt", "ge", "maximum", "minimum", "abs", "clamp", "relu",
          "square", "sign", "sqrt", "name", "literal"}      # about an instruction each
+NARROW = (("I32", "int32_t"), ("U8", "uint8_t"))        # integers of fewer bytes that strips exist for
+NARROWED = CHEAP | {"fmax", "fmin", "sgn", "hardtanh", "threshold", "logical_and", "logical_or", "logical_xor", "logical_not",
+                    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"}
+NEAR = {"floor_divide", "trunc_divide", "remainder", "fmod", "lshift", "rshift"}        # k_near_*: shorter where integers are
+LOGIC = {"bitwise_and": "logical_and", "mul": "logical_and", "minimum": "logical_and", "bitwise_or": "logical_or",
+         "add": "logical_or", "maximum": "logical_or", "bitwise_xor": "logical_xor", "bitwise_not": "logical_not",
+         "identity": "identity", "where": "where"}      # what a row is, of bools alone
 
 
 # ---- strips ---------------------------------------------------------------------------------------------------------
@@ -121,6 +128,28 @@ def print_strip(strip, over=False):
         yield ""
 
 
+def print_narrow(strip):
+    """Loops over narrower integers: the expression of int64 between a load and a store, which the compiler narrows, so that their
+    values are those of int64 by construction."""
+    for tag, ctype in NARROW:
+        pointer = f"{tag.lower()}_in"
+        yield f"cdef void s_{strip.name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
+        for k in range(len(strip.operands)):
+            yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
+        yield f"    cdef {tag.lower()}_out o = <{tag.lower()}_out>out"
+        for constant, k in strip.constants.items():
+            yield f"    cdef int64_t {constant}_ = <{ctype}>c[{k}].i"
+        yield f"    cdef int64_t {', '.join(n + '_' for n in strip.operands)}, i"
+        yield "    for i in range(n):"
+        for k, operand in enumerate(strip.operands):
+            yield f"        {operand}_ = p{k}[i]"
+        value = print_expression(strip.expression, "int64_t")
+        near = strip.expression.op.removeprefix("k_") in NEAR
+        value = value.replace("k_", "k_near_", 1) if near else value.replace("k_neg(", "-(")        # GCC narrows no k_neg
+        yield f"        o[i] = <{ctype}>{value}"
+        yield ""
+
+
 # ---- the numbers ----------------------------------------------------------------------------------------------------
 
 
@@ -135,6 +164,14 @@ def over_strips():
         return e.op in ("name", "literal") or (e.op.removeprefix("k_") in CHEAP | {"div"} and all(map(little, e.args)))
     inplace = [row for row in TABLE.values() if row.kind == "pointwise" and row.inplace and row.result == "same" and row.tensors]
     return [next(strips_of(row)) for row in inplace if row.name != "identity" and little(scalar_of(row))]
+
+
+def narrow_strips():
+    """(row, its forward strip) of integers that have loops over narrower ones too."""
+    def little(e):
+        return e.op in ("name", "literal") or (e.op.removeprefix("k_") in NARROWED | NEAR and all(map(little, e.args)))
+    return [(row, next(strips_of(row))) for row in TABLE.values()
+            if row.kind == "pointwise" and row.types in ("number", "integer") and little(scalar_of(row))]
 
 
 def all_kernels():
@@ -173,8 +210,12 @@ def strips():
         yield from print_strip(strip)
     for strip in over_strips():
         yield from print_strip(strip, over=True)
+    for _, strip in narrow_strips():
+        yield from print_narrow(strip)
     yield "cdef enum:"
+    yield f"    N_NARROW = {len(narrow_strips())}"
     yield f"    N_OVER = {len(over_strips())}"
+    yield "cdef Narrow NARROW[N_NARROW]"
     yield "cdef Strip OVER[N_COMPUTE][N_OVER][2]       # a strip, and the one whose result replaces the first operand"
 
 
@@ -189,6 +230,11 @@ def table():
             if tag in strip.types:
                 yield f"    OVER[{k}][{j}][0] = s_{strip.name}_{tag}"
                 yield f"    OVER[{k}][{j}][1] = s_{strip.name}_over_{tag}"
+    for j, (row, strip) in enumerate(narrow_strips()):
+        logic = row.name if row.result == "bool" else LOGIC.get(row.name)
+        yield f"    NARROW[{j}].name, NARROW[{j}].constants = S_{strip.name}, {len(row.constants)}"
+        yield f"    NARROW[{j}].i32, NARROW[{j}].u8 = s_{strip.name}_I32, s_{strip.name}_U8"
+        yield f"    NARROW[{j}].to_bool, NARROW[{j}].decides = {f's_{logic}_U8' if logic else 'NULL'}, {row.result == 'bool'}"
     for name in all_kernels():
         yield f"    T.kernel[K_{name}] = {name}"
 

@@ -315,7 +315,9 @@ def _bincount(input, weights=None, minlength=0):
         raise ValueError(f"bincount: minlength {minlength} must not be negative.")
     if weights is not None and weights.shape != input.shape:
         raise F.ShapeError(f"bincount: weights {list(weights.shape)} must have the shape of input, {list(input.shape)}.")
-    input = input.detach().long()
+    input = input.detach()
+    if input.dtype not in (F.int64, F.int32, F.uint8) or weights is not None:
+        input = input.long()
     low, high = F.whole_range(input)
     if low < 0:
         raise ValueError("bincount: input must not have negative values.")

@@ -345,6 +345,10 @@ def _slices(op, input, dim):
 
 def _distinct(x, counted):
     """The different values of a vector, ascending, None, and how often each occurs."""
+    if x.shape[0] > 128 and x.dtype in (F.uint8, F.bool_) and not F.recording():
+        counts = F.bin_counts(x if x.dtype is F.uint8 else F.ne(x, 0).to(F.uint8), 256)
+        values = F.nonzero(counts).reshape(-1)
+        return values.to(x.dtype), None, counts[values] if counted else None
     if x.shape[0] <= 128 or x.dtype is F.bfloat16 or F.recording():
         values = F.sorted_part(x, 0, x.shape[0], False, False)[0]
     else:

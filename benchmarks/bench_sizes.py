@@ -23,6 +23,7 @@ VECTORS = [(10 ** i,) for i in range(7)]
 MATRICES = [(10, 10), (10, 100), (100, 10), (100, 100), (10, 1000), (1000, 10), (100, 1000), (10, 10_000), (10_000, 10),
             (1000, 1000), (10, 100_000), (100_000, 10)]
 IMAGES = [(1, 1, 4, 4), (1, 3, 32, 32), (8, 16, 16, 16), (32, 64, 8, 8), (16, 32, 32, 32), (2, 3, 224, 224), (64, 512, 4, 4)]
+SEQUENCES = [(1, 16, 64), (32, 10, 10), (4, 64, 128), (2, 500, 64), (8, 128, 256), (16, 32, 1000)]
 FEW_ROWS = [shape for shape in MATRICES if shape[0] <= 100]     # the result has a number for each pair of rows
 
 
@@ -49,6 +50,10 @@ OPERANDS = {
     "row": lambda s, t, r: numbers(s[-1], t, r),
     "column": lambda s, t, r: numbers((s[0], 1), t, r),
     "channel": lambda s, t, r: numbers((s[1], 1, 1), t, r),
+    "wide": lambda s, t, r: (r.standard_normal((s[-1], 2 * s[-1])) / math.sqrt(s[-1])).astype(t),
+    "seen": lambda s, t, r: np.tri(s[1], dtype=bool),                       # who sees whom
+    "tokens": lambda s, t, r: r.integers(0, s[-1], s[:2]),
+    "last": lambda s, t, r: r.uniform(0.5, 1.5, s[-1]).astype(t),
     "scales": lambda s, t, r: r.uniform(0.5, 1.5, s[1]).astype(t),          # one for each channel
     "signs": lambda s, t, r: np.sign(r.standard_normal(s[0])).astype(t),    # one for each row
     "classes": lambda s, t, r: r.integers(0, s[-1], s[0]),                  # one for each row
@@ -123,6 +128,20 @@ OF_IMAGES = [
     "x.cumsum(1)", "x.expand(2, *x.shape).contiguous()", "T.einsum('nchw,nchw->nc', x, y)", "T.where(m, x, y)",
     "x.unfold(2, 2, 2).sum(-1)", "x.std(1)",
 ]
+OF_SEQUENCES = [
+    "x @ wide", "F.linear(x, wide.t(), None)", "T.bmm(x, y.transpose(1, 2))", "T.einsum('btc,bsc->bts', x, y)",
+    "T.einsum('btc,cd->btd', x, wide)", "T.matmul(x, y.transpose(-2, -1)).masked_fill(~seen, float('-inf')).softmax(-1) @ y",
+    "F.scaled_dot_product_attention(x, y, x, is_causal=True)", "x.transpose(1, 2).contiguous()", "x.transpose(0, 1).contiguous()",
+    "x.mean(1)", "x.max(1)[0]", "x.sum((0, 1))", "x[:, -1]", "x[:, 1:] - x[:, :-1]", "x[..., ::2] * 2.0", "T.cat([x, y], 1)",
+    "T.cat([x[..., x.shape[-1] // 2:], x[..., :x.shape[-1] // 2]], -1)", "T.stack([x, y], 2).flatten(2)", "x.chunk(2, -1)[0] * x.chunk(2, -1)[1]",
+    "x.softmax(1)", "x.cumsum(1)", "x.roll(1, 1)", "x.flip(1)", "F.layer_norm(x, x.shape[-1:], last, last)",
+    "F.rms_norm(x, x.shape[-1:], last)", "x * T.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * last", "F.embedding(tokens, wide)",
+    "F.cross_entropy(x.flatten(0, 1), tokens.flatten())", "x.gather(-1, tokens.unsqueeze(-1))", "x.unflatten(-1, (2, -1)).transpose(1, 2)[:, 0] + 1.0",
+    "F.conv1d(x.transpose(1, 2), wide.t().unsqueeze(-1))", "F.pad(x, (0, 0, 1, 0))", "x.repeat_interleave(2, 1)", "x.var(-1, keepdim=True)",
+    "(x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True)", "F.normalize(x, dim=-1)", "T.cdist(x, y)", "x.square().sum(-1).sqrt()",
+    "F.silu(x) * y", "F.gelu(x @ wide)", "T.lerp(x, y, last)", "T.addmm(last.repeat(2), x[0], wide)", "x.norm(dim=-1)",
+    "T.outer(last, last)", "T.tensordot(x, wide, 1)", "x.sigmoid() * x.tanh()", "F.glu(x)", "F.kl_div(x.log_softmax(-1), y.softmax(-1))",
+]
 WHOLE = [      # of integers and of bools
     "T.eq(x, y)", "T.lt(x, y)", "x == 1", "x != 1", "T.bitwise_and(x, y)", "T.bitwise_not(x)", "T.logical_or(x, y)",
     "T.logical_not(x)", "T.where(m, x, y)", "x.masked_fill(m, 0)", "x.fill_(1)", "x.clone()", "T.zeros_like(x)", "x.copy_(y)",
@@ -158,7 +177,7 @@ def cases():
     for expressions, shapes, dtypes in (
             (POINTWISE, VECTORS, FLOATS), (LOSSES, VECTORS, FLOATS), (RANDOM, VECTORS, FLOATS), (ALONG, VECTORS + MATRICES, FLOATS),
             (OF_MATRICES, MATRICES, FLOATS), (LOSSES_OF_ROWS, MATRICES, FLOATS), (OF_ROWS, FEW_ROWS, FLOATS),
-            (OF_IMAGES, IMAGES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")), (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
+            (OF_IMAGES, IMAGES, FLOATS), (OF_SEQUENCES, SEQUENCES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")), (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
         loss = expressions in (LOSSES, LOSSES_OF_ROWS)
         for expression in expressions:
             names = compile(expression, "<case>", "eval").co_names
@@ -166,7 +185,7 @@ def cases():
                    "operands": [name for name in OPERANDS if name in names], "loss": loss, "compared": expressions is not RANDOM}
             for dtype in dtypes:
                 yield {"name": f"{expression}  {dtype}", "backward": False, "dtype": dtype, **row}
-                if dtype in FLOATS and (loss or expression in TRAINED or expressions is OF_IMAGES and "argmax" not in expression):
+                if dtype in FLOATS and (loss or expression in TRAINED or expressions in (OF_IMAGES, OF_SEQUENCES) and "argmax" not in expression):
                     yield {"name": f"{expression} + backward  {dtype}", "backward": True, "dtype": dtype, **row}
 
 

@@ -8,6 +8,7 @@ import time
 import fastbp
 import pytest
 from fastbp import _core
+from fastbp.ops._declare import REMEMBERED
 
 FAILED = pytest.StashKey[bool]()
 
@@ -56,6 +57,8 @@ def nothing_stays_alive(request, modules_are_not_looked_at):
     yield
     if request.node.stash.get(FAILED, False):
         return
+    for made in REMEMBERED:                 # constants of compositions, kept for their next call
+        made.clear()
     request.node.funcargs.clear()           # pytest would hold the values of fixtures a little longer
     if alive() != before:
         gc.collect()                        # cycles that user code made; those of fastbp's own are tested apart

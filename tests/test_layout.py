@@ -154,3 +154,41 @@ def test_copy_of_itself_is_of_what_was_before(n):
     x = fastbp.tensor(a.astype(np.float64))
     halves = x.numpy().view(np.float32).reshape(-1)[:n * n].reshape(n, n).copy()
     assert np.array_equal(x.copy_(x.view(fastbp.float32).reshape(-1)[:n * n].reshape(n, n)).numpy(), halves.astype(np.float64))
+
+
+# ---- reduced dimensions that are no neighbours ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (7, 2, 40, 33), (40, 1, 3, 200), (2, 3, 1, 1), (1, 5, 2, 1), (3, 2, 2, 2, 3), (0, 2, 3, 1)])
+def test_dimensions_that_are_no_neighbours(shape, threads):
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        x = np.random.default_rng(0).standard_normal(shape)
+        dims = [d for d in ((0, 2), (0, 2, 3), (1, 3), (0, 3), (0, 2, 4)) if max(d) < len(shape)]
+        for dtype, tolerance in (("float64", 1e-13), ("float32", 1e-5), ("int64", 0)):
+            a = (x * 100).astype(dtype) if dtype == "int64" else x.astype(dtype)
+            t = fastbp.from_numpy(a)
+            for dim in dims:
+                for keepdim in (False, True):
+                    got = t.sum(dim, keepdim)
+                    assert got.dtype == t.dtype
+                    np.testing.assert_allclose(got.numpy(), a.sum(dim, keepdims=keepdim), rtol=tolerance, atol=tolerance * 100)
+                    if dtype != "int64":
+                        with np.errstate(invalid="ignore"):
+                            want = a.sum(dim, keepdims=keepdim) / np.prod([shape[d] for d in dim])
+                        np.testing.assert_allclose(t.mean(dim, keepdim).numpy(), want, rtol=tolerance, atol=tolerance * 10)
+                    if x.size:
+                        np.testing.assert_array_equal(t.amax(dim, keepdim).numpy(), a.max(dim, keepdims=keepdim))
+                        np.testing.assert_array_equal(t.amin(dim, keepdim).numpy(), a.min(dim, keepdims=keepdim))
+        if x.size:
+            t = fastbp.tensor(x, requires_grad=True)
+            v = np.random.default_rng(1).standard_normal(x.sum((0, 2)).shape)
+            g, = fastbp.autograd.grad(t.sum((0, 2)), t, fastbp.tensor(v))
+            np.testing.assert_array_equal(g.numpy(), np.broadcast_to(np.expand_dims(v, (0, 2)), shape))
+            t = fastbp.tensor(x)
+            each = fastbp.func.vmap(lambda y: y.sum((0, 2)))(fastbp.stack([t, t * 2]))
+            np.testing.assert_allclose(each.numpy(), np.stack([x.sum((0, 2)), 2 * x.sum((0, 2))]), rtol=1e-13, atol=1e-13)
+    finally:
+        fastbp.set_num_threads(before)

@@ -45,6 +45,27 @@ def test_einsum(equation, shapes, rng):
     close(fastbp.einsum(equation, list(map(t, operands))), np.einsum(equation, *operands))
 
 
+@pytest.mark.parametrize(("equation", "shapes"), [
+    ("nchw,nchw->nc", [(3, 4, 5, 6), (3, 4, 5, 6)]), ("nc,nc->n", [(5, 600), (5, 600)]), ("nc,nc->n", [(5, 7), (1, 7)]),
+    ("nc,nc->", [(5, 7), (5, 7)]), ("nc,nc->nc", [(5, 7), (5, 7)]), ("nc,nc->cn", [(5, 7), (5, 7)]), ("ab,ba->b", [(4, 3), (3, 4)]),
+    ("abc,cad->cd", [(2, 3, 4), (4, 2, 5)]), ("nab,n->nab", [(3, 4, 5), (3,)]), ("n,nab->ban", [(3,), (3, 4, 5)]),
+    ("ab,cd->acbd", [(2, 3), (4, 5)]), ("a,b->ab", [(3,), (4,)]), ("abx,aby->", [(2, 3, 4), (2, 3, 5)]), (",ab->b", [(), (3, 4)])])
+def test_products_of_two(equation, shapes, rng):
+    """Forward and backward, and again with what was planned the first time."""
+    operands = [rng.standard_normal(s) for s in shapes]
+    want = np.einsum(equation, *operands)
+    for _ in range(2):
+        leaves = [fastbp.tensor(x, requires_grad=True) for x in operands]
+        got = fastbp.einsum(equation, *leaves)
+        close(got.detach(), want)
+    v = rng.standard_normal(want.shape)
+    for k, g in enumerate(fastbp.autograd.grad(got, leaves, fastbp.tensor(v))):
+        d = rng.standard_normal(shapes[k])
+        moved = [x + 1e-6 * d if j == k else x for j, x in enumerate(operands)]
+        slope = (np.einsum(equation, *moved) - want) / 1e-6
+        assert abs(float((g.numpy() * d).sum()) - float((slope * v).sum())) < 1e-4
+
+
 def test_einsum_forms_of_pytorch(rng):
     a, b = rng.standard_normal((2, 3)), rng.standard_normal((3, 4))
     close(fastbp.einsum(t(a), [0, 1], t(b), [1, 2], [2, 0]), (a @ b).T)

@@ -160,6 +160,29 @@ cdef Tensor c_flip(Tensor x, object dims):
     return y
 
 
+cdef Tensor c_zeros_around(Tensor x, object begin, object sizes):
+    cdef int64_t first[MAXDIM]
+    cdef int64_t dims[MAXDIM]
+    cdef Tensor y, part
+    cdef int d
+    if read_sizes("zeros_around", begin, first) != x.nd or read_sizes("zeros_around", sizes, dims) != x.nd:
+        raise ShapeError(f"zeros_around: begin {begin} and sizes {sizes} must have a number for each dimension of {describe(x)}.")
+    for d in range(x.nd):
+        if first[d] < 0 or first[d] + x.dims[d] > dims[d]:
+            raise ShapeError(f"zeros_around: {describe(x)} at {begin} does not fit into {sizes}.")
+    if x.bits & B_DUAL:
+        return lift(OP_zeros_around, (x, tuple_of(x.nd, first), tuple_of(x.nd, dims)))
+    y = zeros_of(x.code, x.nd, dims)
+    if x.n:
+        part = view_of(y, x.nd, x.dims, y.steps, y.ptr)
+        for d in range(x.nd):
+            part.ptr += first[d] * y.steps[d] * ITEM[y.code]
+        copy_into(part, detached(x))
+    if must_record(x):
+        record_rule(OP_zeros_around, y, (x, tuple_of(x.nd, first), tuple_of(x.nd, dims)))
+    return y
+
+
 cdef Tensor copied(Tensor x, int code):
     """A contiguous copy in a dtype, not recorded."""
     cdef Tensor y = fresh(code, x.nd, x.dims)

@@ -124,6 +124,53 @@ cdef Tensor c_index_select(Tensor x, int64_t dim, Tensor index):
     return y
 
 
+cdef Tensor c_resampled(Tensor x, int64_t dim, Tensor starts, Tensor places, Tensor weights, Tensor back_starts, Tensor back_places,
+                        Tensor back_weights):
+    """Weighted sums along a dimension (kernels: resample.pxi), and what their transpose is made of."""
+    cdef int d = wrap_dim("resampled", dim, x.nd), k
+    cdef int64_t dims[MAXDIM]
+    cdef int64_t m = starts.n - 1, n = x.dims[d], taps
+    cdef const int64_t* begins = <const int64_t*>starts.ptr
+    cdef Tensor y, source
+    cdef Instr I
+    for t in (starts, places, weights, back_starts, back_places, back_weights):
+        if (<Tensor>t).nd != 1 or not (<Tensor>t).bits & B_CONTIGUOUS:
+            raise ShapeError(f"resampled: {describe(t)} must be a contiguous vector.")
+    if x.code > DT_F64 or weights.code != x.code or starts.code != DT_I64 or places.code != DT_I64 or m < 1 or back_starts.n != n + 1 \
+            or places.n != weights.n:
+        raise DTypeError(f"resampled: {describe(x)}, {describe(starts)}, {describe(places)} and {describe(weights)} do not fit.")
+    if x.bits & B_DUAL:
+        return lift(OP_resampled, (x, d, starts, places, weights, back_starts, back_places, back_weights))
+    memcpy(dims, x.dims, x.nd * sizeof(int64_t))
+    dims[d] = m
+    source = whole(detached(x))
+    y = fresh(x.code, x.nd, dims)
+    taps = begins[1]
+    for k in range(m):
+        if begins[k + 1] - begins[k] != taps:
+            taps = 0
+    if y.n:
+        start(&I, K_resampled, OP_resampled, x.code, 1, 5)
+        set_operand(&I.arg[0], y)
+        set_operand(&I.arg[1], source)
+        set_operand(&I.arg[2], starts)
+        set_operand(&I.arg[3], places)
+        set_operand(&I.arg[4], weights)
+        I.shape[0] = shape_product(d, x.dims)
+        I.shape[1] = n
+        I.shape[2] = shape_product(x.nd - d - 1, x.dims + d + 1)
+        I.shape[3] = m
+        I.shape[4] = places.n
+        I.c[0].i = taps
+        I.n = I.shape[0] * m
+        I.grain = 64 if I.shape[2] == 1 else 1
+        I.cost = (1.0 + 0.3 * I.shape[2]) * (places.n / <double>m)
+        execute(&I)
+    if must_record(x):
+        record_rule(OP_resampled, y, (x, d, starts, places, weights, back_starts, back_places, back_weights))
+    return y
+
+
 cdef Tensor indexed(int op, Tensor x, int64_t dim, Tensor index, Tensor source, bint add):
     """index_add and index_copy: a copy of x with source added, or written, at the positions `index` of a dimension."""
     cdef str name = op_name(op)

@@ -167,6 +167,15 @@ cdef str reach(const Instr* I, Reach* q):
         elif k == 1:
             n = m
         return None if I.narg == 3 and I.n == n and red > 0 else "sizes"
+    if I.opcode == K_resampled:         # the kernel looks at places itself
+        q.dtype[2] = q.dtype[3] = DT_I64
+        whole_of(q, 0, many(many(outer, positions), inner))
+        whole_of(q, 1, n)
+        whole_of(q, 2, positions + 1)
+        whole_of(q, 3, I.shape[4])
+        whole_of(q, 4, I.shape[4])
+        return None if (I.narg == 5 and I.n == many(outer, positions) and red > 0 and positions > 0 and I.shape[4] >= 0
+                        and 0 <= I.c[0].i < 1 << 31) else "sizes"
     if I.opcode == K_conv or I.opcode == K_max_pool or I.opcode == K_avg_pool:
         spatial = True
         for k in range(22):

@@ -112,6 +112,7 @@ cdef extern from *:
 cdef enum:
     IDX_LINE = 64           # bytes of a cache line
     IDX_AHEAD = 12288       # bytes that are asked for ahead
+    IDX_RUNS = 512          # runs of positions that are copied as such
     IDX_NEXT = 16           # single values, and rows of few, at random places: so many ahead are read,
     IDX_WRITE = 64          # so many written,
     IDX_FAR = 1 << 21       # where there are so many that most are in no cache
@@ -133,15 +134,45 @@ cdef inline void idx_take_row(cell* out, const cell* src, const int32_t* at, int
     if cell is uint32_t: k = idx_gather4(out, src, at, n)
     for k in range(k, n): out[k] = src[at[k]]
 
+# Runs of positions one after the other, as (where in a row of the result, where in x, how many); 0: more than IDX_RUNS, or so
+# many that single values are as fast.
+cdef inline int64_t idx_runs(const int64_t* idx, int64_t m, int64_t size, int64_t* runs) noexcept nogil:
+    cdef int64_t i = 0, k, at, count = 0, most = min(<int64_t>IDX_RUNS, m // 12)
+    while i < m:
+        if count == most: return 0
+        at = idx_from_end(idx[i], size)
+        k = 1
+        while i + k < m and idx_from_end(idx[i + k], size) == at + k: k += 1
+        runs[3 * count] = i
+        runs[3 * count + 1] = at
+        runs[3 * count + 2] = k
+        count += 1
+        i += k
+    return count
+
 cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef const cell* src = <const cell*>I.arg[1].data
     cdef const int64_t* idx = <const int64_t*>I.arg[2].data
     cdef int64_t size = I.shape[1]
     cdef int64_t m = I.shape[3]
     cdef int32_t at[IDX_SHORT]
+    cdef int64_t runs[3 * IDX_RUNS]
     cdef int64_t o, k, e, b
     cdef bint once = hi - lo > m        # positions that are used again are looked at before
     if once and idx_outside(idx, m, size): return ST_INDEX
+    b = idx_runs(idx, m, size, runs) if hi - lo >= 4 * m else 0
+    if b > 0:       # 6 x 224 rows with a mirrored border 211 -> 120 us (Xeon)
+        while lo < hi and lo % m != 0:
+            out[lo] = src[lo // m * size + idx_from_end(idx[lo % m], size)]
+            lo += 1
+        while lo + m <= hi:
+            o = lo // m
+            for k in range(b):
+                fbp_copy_run(<char*>(out + lo + runs[3 * k]), <const char*>(src + o * size + runs[3 * k + 1]),
+                             runs[3 * k + 2] * <int64_t>sizeof(cell))
+            lo += m
+        for lo in range(lo, hi): out[lo] = src[lo // m * size + idx_from_end(idx[lo % m], size)]
+        return ST_OK
     if 1 < m <= IDX_SHORT and hi - lo > 4 * m and size <= 0x7fffffff:       # short rows: no division
         for k in range(m): at[k] = <int32_t>idx_from_end(idx[k], size)
         while lo < hi and lo % m != 0:

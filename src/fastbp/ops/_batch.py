@@ -82,6 +82,16 @@ def _slice_view(n, b, x, spec):
     return F.slice_view(x, ((0, *begin), (1, *step), (0, *(s + 1 if s >= 0 else s for s in source)), (n, *dims)))
 
 
+@rule("resampled")
+def _resampled(n, b, x, dim, *more):
+    return F.resampled(x, shifted(dim, x), *more)
+
+
+@rule("zeros_around")
+def _zeros_around(n, b, x, begin, sizes):
+    return F.zeros_around(x, (0, *begin), (n, *sizes))
+
+
 @rule("cat")
 def _cat(n, b, tensors, dim):
     given = b[0] if isinstance(b[0], tuple) else (b[0],) * len(tensors)

@@ -172,6 +172,38 @@ def external(signature, compute, rules, **fields):
     return Row(signature, "external", rules, compute=compute, function=False, method=False, **fields)
 
 
+def kept(make):
+    """A function of plain numbers that makes constant tensors: the results of its last calls are kept, small ones, and not those
+    of recordings, which hold what was made in them."""
+    made = {}
+    REMEMBERED.append(made)
+
+    def call(*args):
+        if F.recording():
+            return make(*args)
+        result = made.get(args)
+        if result is None:
+            result = make(*args)
+            if len(made) >= KEPT:
+                made.clear()
+            if _elements(result) <= KEPT_NUMBERS:
+                made[args] = result
+        return result
+
+    return call
+
+
+def _elements(result):
+    if isinstance(result, (tuple, list)):
+        return sum(map(_elements, result))
+    return result.numel() if isinstance(result, F.Tensor) else 0
+
+
+REMEMBERED = []         # what has been kept: one dict for each function
+KEPT = 64               # results of a function
+KEPT_NUMBERS = 1 << 15  # elements of one
+
+
 def kernels(name, names, doc):
     """Declare kernels that are no differentiable operation: optimizers, random numbers, positions."""
     return Row(f"{name}(Tensor input)", "kernel", None, kernels=names, function=False, method=False, doc=doc)

@@ -9,6 +9,7 @@ result depends on every element of the argument.  Read when a sparsity pattern i
 MAPS = frozenset("""
     alias as_strided cast cat clone copy_values diag_embed diagonal embedding expand flip gather index_add index_copy index_select
     mean permute put_flat reshape scatter_add scatter_src slice_view sum sum_to take_flat view_write windows
+    zeros_around
 """.split())
 
 # The argument's shape, element on element, without broadcasting.

@@ -4,9 +4,10 @@ The rows of the kernels take [N, C, spatial...] and tuples with one number for e
 and fill these in are in _engine/conv.pxi.  Each derivative of a convolution is one of the three rows again.
 """
 
+from functools import lru_cache
 from itertools import product
 
-from ._declare import F, composed, fused
+from ._declare import F, composed, fused, kept
 
 
 def _each(name, what, value, n, least=None):
@@ -180,6 +181,7 @@ for _n, _function in ((1, _conv_transpose1d), (2, _conv_transpose2d), (3, _conv_
 # ---- windows as columns ---------------------------------------------------------------------------------------------
 
 
+@kept
 def _columns(name, sizes, kernel, dilation, padding, stride):
     """Number of windows along each dimension, and the flat place, in the padded image, of each tap of each window."""
     out = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, d, p, s in zip(sizes, kernel, dilation, padding, stride)]
@@ -201,8 +203,10 @@ def _unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     window = _window_arguments("unfold", kernel_size, dilation, padding, stride)
 
     def run(x):
-        out, places = _columns("unfold", x.shape[2:], *window)
-        x = F.zero_pad(x, ((0, 0), (0, 0), *((p, p) for p in window[2])))
+        out, places = _columns("unfold", tuple(x.shape[2:]), *window)
+        (h, w), (ph, pw) = x.shape[2:], window[2]
+        if ph or pw:
+            x = F.zeros_around(x, (0, 0, ph, pw), (*x.shape[:2], h + 2 * ph, w + 2 * pw))
         y = F.index_select(x.flatten(2), 2, places)
         return y.reshape(x.shape[0], x.shape[1] * window[0][0] * window[0][1], out[0] * out[1])
 
@@ -215,7 +219,7 @@ def _fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     taps = window[0][0] * window[0][1]
 
     def run(x):
-        out, places = _columns("fold", sizes, *window)
+        out, places = _columns("fold", tuple(sizes), *window)
         if x.shape[1] % taps or x.shape[2] != out[0] * out[1]:
             raise F.ShapeError(f"fold: input of shape {list(x.shape)} must be [N, C * {taps}, {out[0] * out[1]}] for "
                                f"output_size {sizes!r} and kernel_size {window[0]!r}.")
@@ -242,18 +246,18 @@ def _fill(input, pads, value):
     """Constant borders; a negative number of elements is cut off."""
     for dim, (before, after) in enumerate(pads):
         if before < 0 or after < 0:
-            size = input.shape[dim] + min(before, 0) + min(after, 0)
-            input = input.narrow(dim, -min(before, 0), size)
-        if before > 0 or after > 0:
-            shape = list(input.shape)
-            parts = []
-            for n in (before, None, after):
-                if n is None:
-                    parts.append(input)
-                elif n > 0:
-                    shape[dim] = n
-                    parts.append(F.full(shape, value, dtype=input.dtype))
-            input = F.cat(parts, dim)
+            input = input.narrow(dim, -min(before, 0), input.shape[dim] + min(before, 0) + min(after, 0))
+    pads = [(max(before, 0), max(after, 0)) for before, after in pads]
+    sizes = [before + size + after for size, (before, after) in zip(input.shape, pads)]
+    if sizes == list(input.shape):
+        return input
+    if value == 0:
+        return F.zeros_around(input, tuple(before for before, _ in pads), tuple(sizes))
+    shape = list(input.shape)
+    for dim, border in enumerate(pads):
+        before, after = (F.full([*shape[:dim], n, *shape[dim + 1:]], value, dtype=input.dtype) for n in border)
+        shape[dim] = sizes[dim]
+        input = F.cat([before, input, after], dim) if sum(border) else input
     return input
 
 
@@ -268,7 +272,46 @@ def _border(mode, size, before, after):
     return positions.clamp(0, size - 1)
 
 
+@kept
+def _borders(shape, pad, mode):
+    """What is taken of each dimension that changes: (dimension, begin and size of what is cut first, or None, positions, or None)."""
+    n = len(pad) // 2
+    if not 1 <= n <= 3 or len(shape) not in (n + 1, n + 2):
+        raise NotImplementedError(f"pad: mode {mode!r} pads the last 1 to 3 dimensions of inputs with one or two more; got "
+                                  f"{n} for input {list(shape)}.")
+    ways = []
+    for dim in range(len(shape) - n, len(shape)):
+        size, (before, after) = shape[dim], pad[2 * (len(shape) - 1 - dim):][:2]
+        if size == 0:
+            raise F.ShapeError(f"pad: mode {mode!r} cannot pad dimension {dim} of input {list(shape)}: it is empty.")
+        limit = size - 1 if mode == "reflect" else size
+        if mode != "replicate" and max(before, after) > max(limit, 0):
+            raise F.ShapeError(f"pad: {(before, after)} is too large for mode {mode!r}, which takes at most {limit} on either "
+                               f"side of dimension {dim} of input {list(shape)}.")
+        cut = None, None
+        if mode == "circular" and min(before, after) < 0:       # cut first: what is left goes round
+            size += min(before, 0) + min(after, 0)
+            cut = max(-before, 0), size
+            before, after = max(before, 0), max(after, 0)
+        if before or after or cut[1] is not None:
+            ways.append((dim, *cut, _border(mode, size, before, after) if before or after else None))
+    return tuple(ways)
+
+
+@lru_cache(1024)
+def _around(shape, pad):
+    """(begin, sizes) of an input of this shape among zeros; None where a check of `_pad` has something to say, or nothing is added."""
+    n = len(shape) - len(pad) // 2
+    if len(pad) % 2 or n < 0 or not any(pad) or not all(type(p) is int and p >= 0 for p in pad):
+        return None
+    begin = (0,) * n + tuple(pad[-2::-2])
+    return begin, tuple(map(sum, zip(shape, begin, (0,) * n + tuple(pad[::-2]))))
+
+
 def _pad(input, pad, mode="constant", value=None):
+    pad = tuple(pad)
+    if mode == "constant" and not value and (zeros := _around(tuple(input.shape), pad)):
+        return F.zeros_around(input, *zeros)
     pad = tuple(int(p) for p in pad)
     n = len(pad) // 2
     if len(pad) % 2 or n > input.ndim:
@@ -285,23 +328,11 @@ def _pad(input, pad, mode="constant", value=None):
         raise NotImplementedError(f"pad: mode {mode!r}; choose 'constant', 'reflect', 'replicate' or 'circular'.")
     if value is not None and value != 0:
         raise ValueError(f"pad: mode {mode!r} takes no value.")
-    if not 1 <= n <= 3 or input.ndim not in (n + 1, n + 2):
-        raise NotImplementedError(f"pad: mode {mode!r} pads the last 1 to 3 dimensions of inputs with one or two more; got "
-                                  f"{n} for input {list(input.shape)}.")
-    for dim, (before, after) in enumerate(pairs):
-        size = input.shape[dim]
-        if size == 0 and dim >= input.ndim - n:
-            raise F.ShapeError(f"pad: mode {mode!r} cannot pad dimension {dim} of input {list(input.shape)}: it is empty.")
-        limit = size - 1 if mode == "reflect" else size
-        if mode != "replicate" and max(before, after) > max(limit, 0):
-            raise F.ShapeError(f"pad: {(before, after)} is too large for mode {mode!r}, which takes at most {limit} on either "
-                               f"side of dimension {dim} of input {list(input.shape)}.")
-        if mode == "circular" and min(before, after) < 0:       # cut first: what is left goes round
-            size += min(before, 0) + min(after, 0)
-            input = input.narrow(dim, max(-before, 0), size)
-            before, after = max(before, 0), max(after, 0)
-        if before or after:
-            input = F.index_select(input, dim, _border(mode, size, before, after))
+    for dim, begin, size, places in _borders(tuple(input.shape), pad, mode):
+        if size is not None:
+            input = input.narrow(dim, begin, size)
+        if places is not None:
+            input = F.index_select(input, dim, places)
     return input if any(pad) else input.clone()
 
 

@@ -2,6 +2,7 @@
 distances; the rest is compositions around them."""
 
 import warnings
+from functools import cache, lru_cache
 from math import inf, prod
 
 from ._declare import F, composed, fused, linear
@@ -390,8 +391,9 @@ def _sublist(labels):
     return "".join(out)
 
 
+@cache
 def _subscripts(text, what):
-    """`"ij...k"` as a list of letters, with "..." as one."""
+    """`"ij...k"` as a tuple of letters, with "..." as one."""
     out, rest = [], text.replace(" ", "")
     while rest:
         out.append("..." if rest.startswith("...") else rest[0])
@@ -400,7 +402,7 @@ def _subscripts(text, what):
         rest = rest[len(out[-1]):]
     if out.count("...") > 1:
         raise ValueError(f"einsum: {what} {text!r} has more than one ellipsis.")
-    return out
+    return tuple(out)
 
 
 def _equation(args):
@@ -418,19 +420,15 @@ def _equation(args):
     return [_subscripts(x, "operand") for x in left.split(",")], _subscripts(right, "output") if arrow else None, operands
 
 
-def _einsum(*args):
-    inputs, output, operands = _equation(args)
-    if not operands:
-        raise ValueError("einsum: expected at least one operand.")
-    check_tensors("einsum", *operands)
-    if len(inputs) != len(operands):
-        raise ValueError(f"einsum: {len(inputs)} operands in the equation, {len(operands)} given.")
-    counts = [x.ndim - len(s) + 1 if "..." in s else 0 for s, x in zip(inputs, operands)]
+@lru_cache(1024)
+def _labels(inputs, output, shapes):
+    """Of subscripts and shapes that fit: the labels of each operand and of the result, and the size of each label."""
+    counts = [len(shape) - len(s) + 1 if "..." in s else 0 for s, shape in zip(inputs, shapes)]
     wide = max(counts)                  # dimensions that the ellipsis stands for: labels 0, 1, ..., aligned at the right
     labels = []
-    for s, x, n in zip(inputs, operands, counts):
-        if n < 0 or ("..." not in s and len(s) != x.ndim):
-            raise ValueError(f"einsum: the subscripts {''.join(s)!r} do not fit {tell(x)}: they name {len(s)} dimensions.")
+    for s, shape, n in zip(inputs, shapes, counts):
+        if n < 0 or ("..." not in s and len(s) != len(shape)):
+            raise ValueError(f"einsum: the subscripts {''.join(s)!r} do not fit {list(shape)}: they name {len(s)} dimensions.")
         labels.append([label for c in s for label in (range(wide - n, wide) if c == "..." else (c,))])
     if output is None:
         flat = [c for s in inputs for c in s if c != "..."]
@@ -443,12 +441,43 @@ def _einsum(*args):
             if c != "..." and not any(c in s for s in inputs):
                 raise ValueError(f"einsum: output subscript {c!r} appears in no operand.")
     sizes = {}
-    for s, x in zip(labels, operands):
-        for label, n in zip(s, x.shape):
+    for s, shape in zip(labels, shapes):
+        for label, n in zip(s, shape):
             m = sizes.get(label, 1)
             if n != m and 1 not in (n, m):
                 raise F.ShapeError(f"einsum: the sizes {m} and {n} of subscript {label!r} do not broadcast.")
             sizes[label] = n if m == 1 else m
+    return labels, final, sizes
+
+
+@lru_cache(1024)
+def _two(equation, sa, sb):
+    """How two operands are contracted in one step, and the order of the result, or None; None where one names a label twice."""
+    left, arrow, right = equation.partition("->")
+    inputs = tuple(_subscripts(x, "operand") for x in left.split(","))
+    if len(inputs) != 2:
+        return None
+    (ra, rb), final, _ = _labels(inputs, _subscripts(right, "output") if arrow else None, (sa, sb))
+    if len(set(ra)) < len(ra) or len(set(rb)) < len(rb):
+        return None
+    pair = _pair(tuple(ra), sa, tuple(rb), sb, frozenset(final))
+    order = tuple(pair[-1].index(c) for c in final)
+    return pair, order if order != tuple(range(len(order))) else None
+
+
+def _einsum(*args):
+    if len(args) == 3 and isinstance(args[0], str) and isinstance(args[1], F.Tensor) and isinstance(args[2], F.Tensor):
+        plan = _two(args[0], tuple(args[1].shape), tuple(args[2].shape))
+        if plan is not None:
+            y = _product(args[1], args[2], plan[0])
+            return y if plan[1] is None else y.permute(plan[1])
+    inputs, output, operands = _equation(args)
+    if not operands:
+        raise ValueError("einsum: expected at least one operand.")
+    check_tensors("einsum", *operands)
+    if len(inputs) != len(operands):
+        raise ValueError(f"einsum: {len(inputs)} operands in the equation, {len(operands)} given.")
+    labels, final, sizes = _labels(tuple(inputs), output, tuple([tuple(x.shape) for x in operands]))
     terms = []
     for k, (s, x) in enumerate(zip(labels, operands)):
         x, s = _without_repeats(x, s)
@@ -501,34 +530,78 @@ def _cheapest(terms, final, sizes):
     return best[2:]
 
 
+FEW_OF_MANY = 512       # values of single dot products, many of them, that are multiplied and added up: 2,048 of 64 170 -> 26 us
+
+
+@lru_cache(1024)
+def _pair(ra, sa, rb, sb, keep):
+    """How two operands of these labels and shapes are multiplied and summed over what is in both and not kept.
+
+    Returns: (for each operand the dimensions of size 1 to drop, those to sum, their order then, or None, and the shape); whether
+    products go element by element, whether they are then summed; the shape and the labels of the result.
+    """
+    ones = [[], []]
+    for c in [c for c in ra if c in rb]:            # a size of 1 broadcasts: as if the operand had no such dimension
+        m, n = sa[ra.index(c)], sb[rb.index(c)]
+        if m == 1 != n:
+            ones[0].append(c)
+        elif n == 1 != m:
+            ones[1].append(c)
+    left, right = ([c for c in r if c not in one] for r, one in zip((ra, rb), ones))
+    kept_a, kept_b = [c for c in left if c in keep or c in right], [c for c in right if c in keep or c in left]
+    both = [c for c in kept_a if c in kept_b]
+    batch, inner = [c for c in both if c in keep], [c for c in both if c not in keep]
+    left, right = [c for c in kept_a if c not in both], [c for c in kept_b if c not in both]
+    size = {**dict(zip(rb, sb)), **{c: n for c, n in zip(ra, sa) if c not in ones[0]}}
+    lead = [size[c] for c in batch]
+    few = bool(batch) and not left and not right and prod(size[c] for c in inner) <= FEW_OF_MANY
+    single = few if inner else not (left and right)
+
+    def steps(r, one, own, groups):
+        squeezed = tuple(r.index(c) for c in one)
+        rest = [c for c in r if c not in one]
+        summed = tuple(k for k, c in enumerate(rest) if c not in own)
+        order = tuple(own.index(c) for g in groups for c in g)
+        if single and not inner and not groups[-1]:
+            return squeezed, summed, order, (*lead, 1)
+        return squeezed, summed, order, (*lead, *(prod(size[c] for c in g) for g in groups[1:]))
+
+    if single:
+        groups = ([batch, inner],) * 2 if inner else ([batch, left], [batch, right])
+    else:
+        groups = [batch, left, inner], [batch, inner, right]
+    plan = [(q, s, o if o != tuple(range(len(o))) else None, shape)
+            for q, s, o, shape in (steps(ra, ones[0], kept_a, groups[0]), steps(rb, ones[1], kept_b, groups[1]))]
+    labels = batch + left + right
+    return *plan, single, bool(single and inner), tuple(size[c] for c in labels), labels
+
+
+def _arranged(x, steps):
+    squeezed, summed, order, shape = steps
+    for d in reversed(squeezed):
+        x = x.squeeze(d)
+    if summed:
+        x = x.sum(summed)
+    if order is not None:
+        x = x.permute(order)
+    return x if tuple(x.shape) == shape else x.reshape(shape)
+
+
+def _product(a, b, pair):
+    first, second, single, summed, shape, _ = pair
+    if single:
+        check_same_dtype("einsum", a, b)
+        y = _arranged(a, first) * _arranged(b, second)
+        y = y.sum(-1) if summed else y
+    else:
+        y = F.matmul(_arranged(a, first), _arranged(b, second))
+    return y if tuple(y.shape) == shape else y.reshape(shape)
+
+
 def _contract(a, ra, b, rb, keep):
     """The product of two operands, summed over what is in both and not kept: one (batched) matrix product."""
-    for c in [c for c in ra if c in rb]:            # a size of 1 broadcasts: as if the operand had no such dimension
-        m, n = a.shape[ra.index(c)], b.shape[rb.index(c)]
-        if m == 1 != n:
-            a, ra = a.squeeze(ra.index(c)), [x for x in ra if x != c]
-        elif n == 1 != m:
-            b, rb = b.squeeze(rb.index(c)), [x for x in rb if x != c]
-    a, ra = _summed(a, ra, keep.union(rb))
-    b, rb = _summed(b, rb, keep.union(ra))
-    both = [c for c in ra if c in rb]
-    batch, inner = [c for c in both if c in keep], [c for c in both if c not in keep]
-    left, right = [c for c in ra if c not in both], [c for c in rb if c not in both]
-    size = {**dict(zip(rb, b.shape)), **dict(zip(ra, a.shape))}
-
-    def arranged(x, s, *groups):
-        order = [s.index(c) for g in groups for c in g]
-        x = x if order == list(range(x.ndim)) else x.permute(order)
-        return x.reshape([size[c] for c in groups[0]] + [prod(size[c] for c in g) for g in groups[1:]])
-    if not inner and (not left or not right):       # nothing to sum: elementwise
-        first = arranged(a, ra, batch, left) if left else arranged(a, ra, batch).unsqueeze(-1)
-        second = arranged(b, rb, batch, right) if right else arranged(b, rb, batch).unsqueeze(-1)
-        check_same_dtype("einsum", a, b)
-        y = first * second
-    else:
-        y = F.matmul(arranged(a, ra, batch, left, inner), arranged(b, rb, batch, inner, right))
-    s = batch + left + right
-    return y.reshape([size[c] for c in s]), s
+    pair = _pair(tuple(ra), tuple(a.shape), tuple(rb), tuple(b.shape), frozenset(keep))
+    return _product(a, b, pair), pair[-1]
 
 
 composed("einsum(object args)", _einsum, method=False, source="Einstein, 1916; the greedy order of Smith and Gray, 2018",

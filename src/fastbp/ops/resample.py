@@ -7,7 +7,7 @@ plain numbers.
 from math import floor
 from struct import pack, unpack
 
-from ._declare import F, composed
+from ._declare import F, composed, kept, linear
 
 # ---- interpolation --------------------------------------------------------------------------------------------------
 
@@ -75,22 +75,48 @@ def _antialias_taps(size, out, step, cubic):
             for t in range(longest)]
 
 
-def _weighted(x, dim, taps):
-    """Sum over taps of weight * x at place, along one dimension."""
-    y = None
-    for places, weights in taps:
-        w = F.tensor(weights, dtype=x.dtype).reshape(-1, *(1,) * (x.ndim - dim - 1))
-        term = F.index_select(x, dim, F.tensor(places)) * w
-        y = term if y is None else y + term
-    return y
+linear("resampled(Tensor input, int dim, Tensor starts, Tensor places, Tensor weights, Tensor back_starts, Tensor back_places, "
+       "Tensor back_weights)",
+       {"input": lambda v, dim, starts, places, weights, back_starts, back_places, back_weights:
+        F.resampled(v, dim, back_starts, back_places, back_weights, starts, places, weights)},
+       kernels=("resampled",), function=False, method=False,
+       doc="Weighted sums of few places along a dimension: y[j] = sum of weights[e] input[places[e]] for e from starts[j] to "
+           "starts[j + 1]; and what the transpose is made of.")
+
+
+def _sums(size, out, scale, align_corners, cubic, antialias, dtype):
+    """Interpolation along one dimension as (starts, places, weights), twice: its sums, and those of its transpose; () where it
+    leaves all as it is."""
+    step = _step(size, out, scale, align_corners)
+    if step == 1.0 and out == size:
+        return ()
+    if antialias:
+        taps = _antialias_taps(size, out, step, cubic)
+    else:
+        taps = (_cubic_taps if cubic else _linear_taps)(size, out, step, align_corners)
+    back = [[] for _ in range(size)]
+    places, weights = [], []
+    for j in range(out):
+        for at, w in taps:
+            places.append(at[j])
+            weights.append(w[j])
+            back[at[j]].append((j, w[j]))
+    starts = [0]
+    for row in back:
+        starts.append(starts[-1] + len(row))
+    return (F.arange(0, len(places) + 1, len(taps)), F.tensor(places), F.tensor(weights, dtype=dtype),
+            F.tensor(starts), F.tensor([j for row in back for j, _ in row], dtype=F.int64),
+            F.tensor([w for row in back for _, w in row], dtype=dtype))
 
 
 _MODES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 
 
-def _interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-                 antialias=False):
-    n = input.ndim - 2
+@kept
+def _ways(shape, dtype, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias):
+    """What interpolate does, as (dimension, index), or (dimension, the six vectors of `resampled`), of each dimension that changes;
+    of mode area: the sizes of the result."""
+    n = len(shape) - 2
     if mode not in ("nearest", "nearest-exact", "area", *_MODES):
         raise NotImplementedError(f"interpolate: mode {mode!r}; choose nearest, nearest-exact, area, linear, bilinear, bicubic "
                                   "or trilinear.")
@@ -99,7 +125,7 @@ def _interpolate(input, size=None, scale_factor=None, mode="nearest", align_corn
     elif align_corners is not None:
         raise ValueError(f"interpolate: align_corners has no meaning for mode {mode!r}; leave it out.")
     if not 1 <= n <= 3 or _MODES.get(mode, n) != n:
-        raise NotImplementedError(f"interpolate: input of shape {list(input.shape)} must be [N, C, ...] with "
+        raise NotImplementedError(f"interpolate: input of shape {list(shape)} must be [N, C, ...] with "
                                   f"{_MODES.get(mode, '1 to 3')} spatial dimensions for mode {mode!r}.")
     if (size is None) == (scale_factor is None):
         raise ValueError("interpolate: give either size or scale_factor.")
@@ -107,38 +133,47 @@ def _interpolate(input, size=None, scale_factor=None, mode="nearest", align_corn
         raise ValueError("interpolate: antialias is for modes 'bilinear' and 'bicubic' alone.")
     if size is not None and recompute_scale_factor:
         raise ValueError("interpolate: recompute_scale_factor has no meaning with an explicit size.")
-    if not input.dtype.is_floating_point:
-        raise F.DTypeError(f"interpolate: input {input.dtype} must be float32 or float64; convert with .float().")
-    sizes = tuple(input.shape[2:])
+    if not dtype.is_floating_point:
+        raise F.DTypeError(f"interpolate: input {dtype} must be float32 or float64; convert with .float().")
+    sizes = shape[2:]
     scales = (None,) * n
     if size is not None:
-        out = (int(size),) * n if not isinstance(size, (list, tuple)) else tuple(int(s) for s in size)
+        out = (int(size),) * n if not isinstance(size, tuple) else tuple(int(s) for s in size)
     else:
-        scales = (float(scale_factor),) * n if not isinstance(scale_factor, (list, tuple)) else tuple(map(float, scale_factor))
+        scales = (float(scale_factor),) * n if not isinstance(scale_factor, tuple) else tuple(map(float, scale_factor))
         out = tuple(floor(s * f) for s, f in zip(sizes, scales))
     if len(out) != n or len(scales) != n:
-        raise ValueError(f"interpolate: size or scale_factor must be one number or {n} for input of shape {list(input.shape)}.")
+        raise ValueError(f"interpolate: size or scale_factor must be one number or {n} for input of shape {list(shape)}.")
     if recompute_scale_factor:
         scales = (None,) * n
     scales = tuple(s if s and s > 0 else None for s in scales)
-    if min(out) < 1 or min(input.shape[1:]) < 1:
-        raise F.ShapeError(f"interpolate: input of shape {list(input.shape)} and output sizes {list(out)} must be positive.")
+    if min(out) < 1 or min(shape[1:]) < 1:
+        raise F.ShapeError(f"interpolate: input of shape {list(shape)} and output sizes {list(out)} must be positive.")
     if mode == "area":
-        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[n - 1](input, out)
-    y = input
+        return out
+    ways = []
     for k in range(n):
         if mode.startswith("nearest"):
             if out[k] != sizes[k]:
-                y = F.index_select(y, 2 + k, F.tensor(_nearest(sizes[k], out[k], scales[k], mode == "nearest-exact")))
+                ways.append((2 + k, F.tensor(_nearest(sizes[k], out[k], scales[k], mode == "nearest-exact"))))
             continue
-        step = _step(sizes[k], out[k], scales[k], align_corners)
-        if step == 1.0 and out[k] == sizes[k]:
-            continue
-        if antialias:
-            taps = _antialias_taps(sizes[k], out[k], step, mode == "bicubic")
-        else:
-            taps = (_cubic_taps if mode == "bicubic" else _linear_taps)(sizes[k], out[k], step, align_corners)
-        y = _weighted(y, 2 + k, taps)
+        sums = _sums(sizes[k], out[k], scales[k], align_corners, mode == "bicubic", antialias, dtype)
+        if sums:
+            ways.append((2 + k, *sums))
+    return tuple(ways)
+
+
+def _interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+                 antialias=False):
+    size, scale_factor = (tuple(x) if isinstance(x, (list, tuple)) else x for x in (size, scale_factor))
+    half = input.dtype.itemsize < 4 and mode in _MODES and input.dtype.is_floating_point
+    y = input.float() if half else input
+    ways = _ways(tuple(input.shape), y.dtype, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    if mode == "area":
+        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[input.ndim - 3](input, ways)
+    for dim, *sums in ways:
+        y = F.index_select(y, dim, *sums) if len(sums) == 1 else F.resampled(y, dim, *sums)
+    y = y.to(input.dtype) if half else y
     return y.clone() if y is input else y
 
 

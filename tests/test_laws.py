@@ -258,6 +258,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "batch_norm": batch_norm_program,
     "max_pool": lambda: with_gradients(lambda x: _core.max_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
     "avg_pool": lambda: with_gradients(lambda x: _core.avg_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
+    "resampled": lambda: with_gradients(lambda x: fastbp.nn.functional.interpolate(x, (37, 90), mode="bicubic"), floats(9, 11, 30, 41)),
     "take": lambda: with_gradients(lambda x: x.index_select(0, indices(300, 5000)), floats(300, 250)),
     "gather": lambda: with_gradients(lambda x: x.gather(1, indices(500, 700, 400)), floats(700, 500)),
     "scatter": scatter_program("scatter_src"), "scatter_add": scatter_program("scatter_add"),

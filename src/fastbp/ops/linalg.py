@@ -285,38 +285,38 @@ composed("linalg_cross(Tensor input, Tensor other, *, int dim=-1)", _linalg_cros
 # ---- contractions ---------------------------------------------------------------------------------------------------
 
 
+@lru_cache(1024)
+def _contraction(sa, sb, dims):
+    """How operands of these shapes are multiplied and summed over `dims`."""
+    if isinstance(dims, int):
+        if dims < 0 or dims > min(len(sa), len(sb)):
+            raise ValueError(f"tensordot: dims={dims} must be in [0, {min(len(sa), len(sb))}] for shapes {list(sa)} and {list(sb)}.")
+        dims_a, dims_b = range(len(sa) - dims, len(sa)), range(dims)
+    else:
+        dims_a, dims_b = dims
+    if len(dims_a) != len(dims_b):
+        raise ValueError(f"tensordot: as many dimensions of both must be contracted, got dims={dims}.")
+    dims_a = [dim_of("tensordot", d, len(sa)) for d in dims_a]
+    dims_b = [dim_of("tensordot", d, len(sb)) for d in dims_b]
+    if len(set(dims_a)) != len(dims_a) or len(set(dims_b)) != len(dims_b):
+        raise ValueError(f"tensordot: a dimension appears twice in dims={dims}.")
+    for i, j in zip(dims_a, dims_b):
+        if sa[i] != sb[j] and 1 not in (sa[i], sb[j]):
+            raise F.ShapeError(f"tensordot: shapes {list(sa)} and {list(sb)}: the contracted sizes {sa[i]} (dim {i}) and {sb[j]} "
+                               f"(dim {j}) must be equal.")
+    ra, rb = tuple(range(len(sa))), list(range(len(sa), len(sa) + len(sb)))
+    for i, j in zip(dims_a, dims_b):
+        rb[j] = i
+    return _pair(ra, sa, tuple(rb), sb, frozenset({*ra, *rb}.difference(dims_a)))
+
+
 def _tensordot(a, b, dims=2):
     check_same_dtype("tensordot", a, b)
     if isinstance(dims, F.Tensor):
         dims = dims.tolist()
-    if isinstance(dims, int):
-        if dims < 0 or dims > min(a.ndim, b.ndim):
-            raise ValueError(f"tensordot: dims={dims} must be in [0, {min(a.ndim, b.ndim)}] for {tell(a)} and {tell(b)}.")
-        dims_a, dims_b = range(a.ndim - dims, a.ndim), range(dims)
-    else:
-        dims_a, dims_b = ((d,) if isinstance(d, int) else d for d in dims)
-    if len(dims_a) != len(dims_b):
-        raise ValueError(f"tensordot: as many dimensions of both must be contracted, got dims={dims}.")
-    dims_a = [dim_of("tensordot", d, a.ndim) for d in dims_a]
-    dims_b = [dim_of("tensordot", d, b.ndim) for d in dims_b]
-    if len(set(dims_a)) != len(dims_a) or len(set(dims_b)) != len(dims_b):
-        raise ValueError(f"tensordot: a dimension appears twice in dims={dims}.")
-    for i, j in zip(dims_a, dims_b):
-        m, n = a.shape[i], b.shape[j]
-        if m != n and 1 not in (m, n):
-            raise F.ShapeError(f"tensordot: {tell(a)} and {tell(b)}: the contracted sizes {m} (dim {i}) and {n} (dim {j}) "
-                               f"must be equal.")
-        if m == 1 != n:
-            b = b.sum(j, True)
-        elif n == 1 != m:
-            a = a.sum(i, True)
-    free_a = [d for d in range(a.ndim) if d not in dims_a]
-    free_b = [d for d in range(b.ndim) if d not in dims_b]
-    rows, columns = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b]
-    inner = prod(a.shape[d] for d in dims_a)
-    y = F.matmul(a.permute(free_a + dims_a).reshape(prod(rows), inner),
-                 b.permute(dims_b + free_b).reshape(inner, prod(columns)))
-    return y.reshape(rows + columns)
+    if not isinstance(dims, int):
+        dims = tuple([(d,) if isinstance(d, int) else tuple(d) for d in dims])
+    return _product(a, b, _contraction(tuple(a.shape), tuple(b.shape), dims))
 
 
 def _multi_dot(tensors):

@@ -573,7 +573,9 @@ def bin_counts(Tensor input not None, int64_t bins):
 
 cdef Tensor mask_of(Tensor x):
     """Where x is not zero: a contiguous tensor of bytes that are not."""
-    return whole(detached(x) if x.code == DT_BOOL or x.code == DT_U8 else binary(OP_ne, detached(x), 0))
+    if x.code == DT_BOOL or x.code == DT_U8:
+        return whole(detached(x))
+    return whole(binary(OP_ne, detached(x), 0))
 
 
 cdef Tensor count_of(Tensor m):

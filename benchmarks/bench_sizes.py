@@ -1,5 +1,5 @@
-"""Single operations at every size from 1 to 1,000,000 numbers, float32 and float64, against torch: what a call costs inside the
-caches.
+"""Single operations at every size from 1 to 1,000,000 numbers, of vectors, matrices, images and sequences, of floats, integers and
+bools, against torch: what a call costs inside the caches.
 
     python benchmarks/bench_sizes.py [--threads 1] [--cases "sum(),tanh"] [--rounds 5] [--json sizes.json]
 
@@ -114,33 +114,36 @@ OF_ROWS = [
     "T.cdist(x, y)", "T.cov(x)",
 ]
 OF_IMAGES = [
-    "x + channel", "x * channel", "x.sum((0, 2, 3))", "x.mean((2, 3))", "x.amax((2, 3))", "x.var((0, 2, 3))", "x.sum(1)", "x.max(1)[0]",
-    "x.argmax(1)", "x.softmax(1)", "x.log_softmax(1)", "x.permute(0, 2, 3, 1).contiguous()", "x.permute(0, 2, 3, 1) * 2.0",
-    "x.transpose(1, 2).contiguous()", "x.flip(-1)", "x.flip(2)", "x.roll((1, 1), (2, 3))", "x[:, :, ::2, ::2].contiguous()",
-    "x[:, :, 1:-1, 1:-1] + 1.0", "T.cat([x, y], 1)", "x.chunk(1, 1)[0] + y", "F.pad(x, (1, 1, 1, 1))",
-    "F.pad(x, (1, 1, 1, 1), mode='reflect')", "F.max_pool2d(x, 2)", "F.max_pool2d(x, 3, 2, 1)", "F.avg_pool2d(x, 2)",
-    "F.adaptive_avg_pool2d(x, 1)", "F.adaptive_max_pool2d(x, 2)", "F.lp_pool2d(x, 2.0, 2)",
+    "x + channel", "x * channel", "x.sum((0, 2, 3))", "x.mean((2, 3))", "x.amax((2, 3))", "x.var((0, 2, 3))", "x.sum(1)",
+    "x.max(1)[0]", "x.argmax(1)", "x.softmax(1)", "x.log_softmax(1)", "x.permute(0, 2, 3, 1).contiguous()",
+    "x.permute(0, 2, 3, 1) * 2.0", "x.transpose(1, 2).contiguous()", "x.flip(-1)", "x.flip(2)", "x.roll((1, 1), (2, 3))",
+    "x[:, :, ::2, ::2].contiguous()", "x[:, :, 1:-1, 1:-1] + 1.0", "T.cat([x, y], 1)", "x.chunk(1, 1)[0] + y",
+    "F.pad(x, (1, 1, 1, 1))", "F.pad(x, (1, 1, 1, 1), mode='reflect')", "F.max_pool2d(x, 2)", "F.max_pool2d(x, 3, 2, 1)",
+    "F.avg_pool2d(x, 2)", "F.adaptive_avg_pool2d(x, 1)", "F.adaptive_max_pool2d(x, 2)", "F.lp_pool2d(x, 2.0, 2)",
     "F.interpolate(x, scale_factor=2)", "F.interpolate(x, scale_factor=2, mode='bilinear')", "F.unfold(x, 3, padding=1)",
     "F.batch_norm(x, None, None, training=True)", "F.batch_norm(x, scales.detach(), scales.detach(), scales, scales)",
     "F.instance_norm(x)", "F.group_norm(x, 1, scales, scales)", "F.layer_norm(x, x.shape[1:])", "F.local_response_norm(x, 3)",
     "F.normalize(x)", "F.relu(x)", "F.prelu(x, scales)", "F.pixel_unshuffle(x, 2)", "F.mse_loss(x, y)",
-    "F.cosine_similarity(x, y)", "x.flatten(1)", "x.clone(memory_format=T.channels_last)", "x.sum(-1).sum(-1)",
-    "x.cumsum(1)", "x.expand(2, *x.shape).contiguous()", "T.einsum('nchw,nchw->nc', x, y)", "T.where(m, x, y)",
-    "x.unfold(2, 2, 2).sum(-1)", "x.std(1)",
+    "F.cosine_similarity(x, y)", "x.flatten(1)", "x.clone(memory_format=T.channels_last)", "x.sum(-1).sum(-1)", "x.cumsum(1)",
+    "x.expand(2, *x.shape).contiguous()", "T.einsum('nchw,nchw->nc', x, y)", "T.where(m, x, y)", "x.unfold(2, 2, 2).sum(-1)",
+    "x.std(1)",
 ]
 OF_SEQUENCES = [
     "x @ wide", "F.linear(x, wide.t(), None)", "T.bmm(x, y.transpose(1, 2))", "T.einsum('btc,bsc->bts', x, y)",
     "T.einsum('btc,cd->btd', x, wide)", "T.matmul(x, y.transpose(-2, -1)).masked_fill(~seen, float('-inf')).softmax(-1) @ y",
     "F.scaled_dot_product_attention(x, y, x, is_causal=True)", "x.transpose(1, 2).contiguous()", "x.transpose(0, 1).contiguous()",
     "x.mean(1)", "x.max(1)[0]", "x.sum((0, 1))", "x[:, -1]", "x[:, 1:] - x[:, :-1]", "x[..., ::2] * 2.0", "T.cat([x, y], 1)",
-    "T.cat([x[..., x.shape[-1] // 2:], x[..., :x.shape[-1] // 2]], -1)", "T.stack([x, y], 2).flatten(2)", "x.chunk(2, -1)[0] * x.chunk(2, -1)[1]",
-    "x.softmax(1)", "x.cumsum(1)", "x.roll(1, 1)", "x.flip(1)", "F.layer_norm(x, x.shape[-1:], last, last)",
-    "F.rms_norm(x, x.shape[-1:], last)", "x * T.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * last", "F.embedding(tokens, wide)",
-    "F.cross_entropy(x.flatten(0, 1), tokens.flatten())", "x.gather(-1, tokens.unsqueeze(-1))", "x.unflatten(-1, (2, -1)).transpose(1, 2)[:, 0] + 1.0",
-    "F.conv1d(x.transpose(1, 2), wide.t().unsqueeze(-1))", "F.pad(x, (0, 0, 1, 0))", "x.repeat_interleave(2, 1)", "x.var(-1, keepdim=True)",
-    "(x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True)", "F.normalize(x, dim=-1)", "T.cdist(x, y)", "x.square().sum(-1).sqrt()",
-    "F.silu(x) * y", "F.gelu(x @ wide)", "T.lerp(x, y, last)", "T.addmm(last.repeat(2), x[0], wide)", "x.norm(dim=-1)",
-    "T.outer(last, last)", "T.tensordot(x, wide, 1)", "x.sigmoid() * x.tanh()", "F.glu(x)", "F.kl_div(x.log_softmax(-1), y.softmax(-1))",
+    "T.cat([x[..., x.shape[-1] // 2:], x[..., :x.shape[-1] // 2]], -1)", "T.stack([x, y], 2).flatten(2)",
+    "x.chunk(2, -1)[0] * x.chunk(2, -1)[1]", "x.softmax(1)", "x.cumsum(1)", "x.roll(1, 1)", "x.flip(1)",
+    "F.layer_norm(x, x.shape[-1:], last, last)", "F.rms_norm(x, x.shape[-1:], last)",
+    "x * T.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * last", "F.embedding(tokens, wide)",
+    "F.cross_entropy(x.flatten(0, 1), tokens.flatten())", "x.gather(-1, tokens.unsqueeze(-1))",
+    "x.unflatten(-1, (2, -1)).transpose(1, 2)[:, 0] + 1.0", "F.conv1d(x.transpose(1, 2), wide.t().unsqueeze(-1))",
+    "F.pad(x, (0, 0, 1, 0))", "x.repeat_interleave(2, 1)", "x.var(-1, keepdim=True)",
+    "(x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True)", "F.normalize(x, dim=-1)", "T.cdist(x, y)",
+    "x.square().sum(-1).sqrt()", "F.silu(x) * y", "F.gelu(x @ wide)", "T.lerp(x, y, last)", "T.addmm(last.repeat(2), x[0], wide)",
+    "x.norm(dim=-1)", "T.outer(last, last)", "T.tensordot(x, wide, 1)", "x.sigmoid() * x.tanh()", "F.glu(x)",
+    "F.kl_div(x.log_softmax(-1), y.softmax(-1))",
 ]
 WHOLE = [      # of integers and of bools
     "T.eq(x, y)", "T.lt(x, y)", "x == 1", "x != 1", "T.bitwise_and(x, y)", "T.bitwise_not(x)", "T.logical_or(x, y)",
@@ -151,10 +154,11 @@ WHOLE = [      # of integers and of bools
     "x.scatter(-1, j_all, y)", "x.masked_select(m)", "T.equal(x, x)", "x.repeat_interleave(2, 0)",
 ]
 INTEGERS = [   # of integers alone
-    "T.add(x, y)", "T.sub(x, y)", "T.mul(x, y)", "T.div(x, y)", "x // y", "x % y", "x // 7", "x % 7", "x + 1", "x * 3", "x / 2", "T.abs(x)",
-    "T.neg(x)", "T.sign(x)", "T.maximum(x, y)", "T.minimum(x, y)", "x.clamp(5, 50)", "T.square(x)", "x << 1", "x.add_(1)", "x.mul_(1)",
-    "T.sqrt(x)", "T.exp(x / 100)", "x.prod()", "x.min()", "x.argmax()", "x.topk(min(10, x.shape[-1]))", "x.diff()", "x.scatter_add(-1, j_all, y)",
-    "x.index_add(0, i, y)", "T.bincount(x.reshape(-1))", "T.isin(x, y)", "T.arange(x.numel(), dtype=x.dtype)",
+    "T.add(x, y)", "T.sub(x, y)", "T.mul(x, y)", "T.div(x, y)", "x // y", "x % y", "x // 7", "x % 7", "x + 1", "x * 3", "x / 2",
+    "T.abs(x)", "T.neg(x)", "T.sign(x)", "T.maximum(x, y)", "T.minimum(x, y)", "x.clamp(5, 50)", "T.square(x)", "x << 1",
+    "x.add_(1)", "x.mul_(1)", "T.sqrt(x)", "T.exp(x / 100)", "x.prod()", "x.min()", "x.argmax()", "x.topk(min(10, x.shape[-1]))",
+    "x.diff()", "x.scatter_add(-1, j_all, y)", "x.index_add(0, i, y)", "T.bincount(x.reshape(-1))", "T.isin(x, y)",
+    "T.arange(x.numel(), dtype=x.dtype)",
 ]
 WHOLE_MATRICES = [
     "x.sum(0)", "x.sum(1)", "x.amax(0)", "x.amax(1)", "x.all(0)", "x.any(1)", "x.cumsum(0)", "x == row", "x == column",
@@ -169,24 +173,29 @@ TRAINED = [    # measured with backward too, beside the losses
 ]
 
 
+UNTRAINED = ["x.argmax(1)"]
 FLOATS = "float32", "float64"
 WHOLES = "int64", "int32", "uint8"
 
 
 def cases():
     for expressions, shapes, dtypes in (
-            (POINTWISE, VECTORS, FLOATS), (LOSSES, VECTORS, FLOATS), (RANDOM, VECTORS, FLOATS), (ALONG, VECTORS + MATRICES, FLOATS),
-            (OF_MATRICES, MATRICES, FLOATS), (LOSSES_OF_ROWS, MATRICES, FLOATS), (OF_ROWS, FEW_ROWS, FLOATS),
-            (OF_IMAGES, IMAGES, FLOATS), (OF_SEQUENCES, SEQUENCES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")), (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
+            (POINTWISE, VECTORS, FLOATS), (LOSSES, VECTORS, FLOATS), (RANDOM, VECTORS, FLOATS),
+            (ALONG, VECTORS + MATRICES, FLOATS), (OF_MATRICES, MATRICES, FLOATS), (LOSSES_OF_ROWS, MATRICES, FLOATS),
+            (OF_ROWS, FEW_ROWS, FLOATS),
+            (OF_IMAGES, IMAGES, FLOATS), (OF_SEQUENCES, SEQUENCES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")),
+            (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
         loss = expressions in (LOSSES, LOSSES_OF_ROWS)
+        of = " (image)" if expressions is OF_IMAGES else " (sequence)" if expressions is OF_SEQUENCES else ""
         for expression in expressions:
             names = compile(expression, "<case>", "eval").co_names
             row = {"call": eval(f"lambda T, F, {', '.join(OPERANDS)}: {expression}"), "shapes": shapes,
                    "operands": [name for name in OPERANDS if name in names], "loss": loss, "compared": expressions is not RANDOM}
             for dtype in dtypes:
-                yield {"name": f"{expression}  {dtype}", "backward": False, "dtype": dtype, **row}
-                if dtype in FLOATS and (loss or expression in TRAINED or expressions in (OF_IMAGES, OF_SEQUENCES) and "argmax" not in expression):
-                    yield {"name": f"{expression} + backward  {dtype}", "backward": True, "dtype": dtype, **row}
+                yield {"name": f"{expression}{of}  {dtype}", "backward": False, "dtype": dtype, **row}
+                if dtype in FLOATS and (loss or expression in TRAINED or expressions in (OF_IMAGES, OF_SEQUENCES)) \
+                        and expression not in UNTRAINED:
+                    yield {"name": f"{expression}{of} + backward  {dtype}", "backward": True, "dtype": dtype, **row}
 
 
 def bound(T, case, shape):

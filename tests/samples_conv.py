@@ -158,10 +158,8 @@ SAMPLES = {
                         (rng.standard_normal((1, 2, 3, 4)), (1, -1, 2, 3), "replicate", None),
                         (rng.standard_normal((1, 2, 3, 4)), (4, 1, 0, 3), "circular", None)],
     "resampled": lambda rng: [
-        (rng.standard_normal((2, 3)), 1, np.array([0, 2, 3]), np.array([0, 2, 1]), np.array([0.5, 2.0, -1.0]),
-         np.array([0, 1, 2, 3]), np.array([0, 1, 0]), np.array([0.5, -1.0, 2.0])),
-        (rng.standard_normal((3, 2)), 0, np.array([0, 2, 2]), np.array([0, 2]), np.array([0.5, 2.0]),
-         np.array([0, 1, 1, 2]), np.array([0, 0]), np.array([0.5, 2.0]))],
+        (rng.standard_normal((2, 3)), 1, ((0, 2, 3), (0, 2, 1), (0.5, 2.0, -1.0)), ((0, 1, 2, 3), (0, 1, 0), (0.5, -1.0, 2.0))),
+        (rng.standard_normal((3, 2)), 0, ((0, 2, 2), (0, 2), (0.5, 2.0)), ((0, 1, 1, 2), (0, 0), (0.5, 2.0)))],
     "zeros_around": lambda rng: [(rng.standard_normal((2, 3)), (1, 0), (4, 3)), (rng.standard_normal(3), (2,), (5,))],
     "zero_pad": lambda rng: [(rng.standard_normal((2, 3)), ((1, 0), (2, 1))), (rng.standard_normal((2, 3)), ((0, 0), (-1, 1)))],
     "constant_pad_nd": lambda rng: [(rng.standard_normal((2, 3)), (1, 2), 3.0)],

@@ -140,6 +140,20 @@ def test_recurrent_directions(tmp_path):
         close(got, want)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_interpolation_and_borders(dtype, tmp_path):
+    def f(x):
+        y = nn.functional.interpolate(nn.functional.pad(x, (1, 2, 0, 1), mode="reflect"), size=(9, 17), mode="bicubic")
+        return y, nn.functional.pad(y, (1, 1)).sum((0, 2))
+    check(f, fastbp.randn(2, 3, 6, 5, dtype=getattr(fastbp, dtype)), folder=tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+def test_extrema_of_integers(dtype, tmp_path):
+    x = fastbp.randint(0, 2 if dtype == "bool" else 100, (5, 40)).to(getattr(fastbp, dtype))
+    check(lambda x: (x.amax(1), x.amin(0), x.max(), (x == 1).any(1)), x, folder=tmp_path)
+
+
 def test_gather_and_positions_outside(tmp_path):
     table = fastbp.arange(12.0).reshape(4, 3)
     p = program(lambda i: (table[i], table.gather(0, i[:, None].expand(2, 3))), fastbp.tensor([0, -1]))

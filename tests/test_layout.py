@@ -160,7 +160,8 @@ def test_copy_of_itself_is_of_what_was_before(n):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (7, 2, 40, 33), (40, 1, 3, 200), (2, 3, 1, 1), (1, 5, 2, 1), (3, 2, 2, 2, 3), (0, 2, 3, 1)])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (7, 2, 40, 33), (40, 1, 3, 200), (2, 3, 1, 1), (1, 5, 2, 1), (3, 2, 2, 2, 3),
+                                   (0, 2, 3, 1)])
 def test_dimensions_that_are_no_neighbours(shape, threads):
     before = fastbp.get_num_threads()
     fastbp.set_num_threads(threads)

@@ -47,9 +47,11 @@ def test_einsum(equation, shapes, rng):
 
 @pytest.mark.parametrize(("equation", "shapes"), [
     ("nchw,nchw->nc", [(3, 4, 5, 6), (3, 4, 5, 6)]), ("nc,nc->n", [(5, 600), (5, 600)]), ("nc,nc->n", [(5, 7), (1, 7)]),
-    ("nc,nc->", [(5, 7), (5, 7)]), ("nc,nc->nc", [(5, 7), (5, 7)]), ("nc,nc->cn", [(5, 7), (5, 7)]), ("ab,ba->b", [(4, 3), (3, 4)]),
+    ("nc,nc->", [(5, 7), (5, 7)]), ("nc,nc->nc", [(5, 7), (5, 7)]), ("nc,nc->cn", [(5, 7), (5, 7)]),
+    ("ab,ba->b", [(4, 3), (3, 4)]),
     ("abc,cad->cd", [(2, 3, 4), (4, 2, 5)]), ("nab,n->nab", [(3, 4, 5), (3,)]), ("n,nab->ban", [(3,), (3, 4, 5)]),
-    ("ab,cd->acbd", [(2, 3), (4, 5)]), ("a,b->ab", [(3,), (4,)]), ("abx,aby->", [(2, 3, 4), (2, 3, 5)]), (",ab->b", [(), (3, 4)])])
+    ("ab,cd->acbd", [(2, 3), (4, 5)]), ("a,b->ab", [(3,), (4,)]), ("abx,aby->", [(2, 3, 4), (2, 3, 5)]),
+    (",ab->b", [(), (3, 4)])])
 def test_products_of_two(equation, shapes, rng):
     """Forward and backward, and again with what was planned the first time."""
     operands = [rng.standard_normal(s) for s in shapes]

@@ -310,6 +310,21 @@ static int take_S(T* y, const T* x, const int64_t* idx, int64_t outer, int64_t r
     return 0;
 }
 """,
+    "resampled": """
+/* y[outer, m, inner]: sums over e from starts[j] to starts[j + 1] of w[e] x[outer, at[e], inner] */
+static void resampled_S(T* y, const T* x, const int64_t* starts, const int64_t* at, const T* w, int64_t outer, int64_t rows,
+                        int64_t inner, int64_t m)
+{
+    int64_t o, j, e, i;
+    for (o = 0; o < outer; o++)
+        for (j = 0; j < m; j++)
+            for (i = 0; i < inner; i++) {
+                double s = 0;
+                for (e = starts[j]; e < starts[j + 1]; e++) s += (double)w[e] * x[(o * rows + at[e]) * inner + i];
+                *y++ = (T)s;
+            }
+}
+""",
     "gather": """
 /* y[o, k, j] = x[o, idx[o, k, j], j]; 1: a position outside */
 static int gather_S(T* y, const T* x, const int64_t* idx, int64_t outer, int64_t rows, int64_t inner, int64_t m)
@@ -599,6 +614,7 @@ class _Writer:
         if (name, tag) not in self.helpers:
             text = re.sub(r"\bT\b", _TYPES[dtype], _KERNELS[name])
             text = re.sub(r"\bA\b", "double" if "float" in dtype else "int64_t", text)
+            text = text if "float" in dtype else text.replace("v != v && best == best", "0")     # compilers warn of it
             self.helpers[name, tag] = re.sub(r"_S\b", "_" + tag, text)
         return f"{name}_{tag}"
 
@@ -659,6 +675,8 @@ class _Writer:
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {shape[0]}, {shape[1]}, {_c_double(c.get(0, 0))});"
         elif kernel == "batch_norm":
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {', '.join(shape[:3])}, {_c_double(c.get(2, 0))});"
+        elif kernel == "resampled":
+            yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {', '.join(shape[:4])});"
         elif kernel in ("take", "gather"):
             f = self.helper(kernel, args[0]["dtype"])
             yield f"        if ({f}({', '.join(p)}, {', '.join(shape[:4])})) return 1;"

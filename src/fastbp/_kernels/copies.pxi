@@ -118,7 +118,7 @@ cdef bint converts(const Instr* I) noexcept nogil:
     return b <= c or d <= a
 
 
-# 100,000 floats to doubles, through blocks 40, so 33 us; to int64 72 and 31; uint8 to floats 31 and 15, to bools 35 and 5 (Xeon)
+# 100,000 floats to doubles, through blocks 40, so 33 us; to int64 72 and 31; uint8 to floats 27 and 10, to bools 30 and 3 (Xeon)
 cdef void convert(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int to = I.arg[0].dtype, source = I.arg[1].dtype
     cdef int64_t n = hi - lo

@@ -161,7 +161,7 @@ cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexc
     cdef bint once = hi - lo > m        # positions that are used again are looked at before
     if once and idx_outside(idx, m, size): return ST_INDEX
     b = idx_runs(idx, m, size, runs) if hi - lo >= 4 * m else 0
-    if b > 0:       # 6 x 224 rows with a mirrored border 211 -> 120 us (Xeon)
+    if b > 0:       # 2 x 3 x 224 x 224 floats with mirrored borders 223 -> 189 us (Xeon)
         while lo < hi and lo % m != 0:
             out[lo] = src[lo // m * size + idx_from_end(idx[lo % m], size)]
             lo += 1

@@ -1,6 +1,7 @@
 # Floor 1, room "narrow": integers of fewer bytes than int64, and bools, in loops of their own.  Elsewhere they are loaded into
-# blocks of int64 that a strip computes (pointwise.pxi): a sum of 100,000 uint8 and as many 42 us there, 4 here, of int32 39 and 11,
-# 1,000,000 bools & as many 603 and 49 (Xeon).  May be changed: which operands are taken.  Must stay: the values of that other way.
+# blocks of int64 that a strip computes (pointwise.pxi): a sum of 100,000 uint8 and as many 40 us there, 4.4 here, of int32 33 and
+# 14, 1,000,000 bools & as many 603 and 46 (Xeon).  May be changed: which operands are taken.  Must stay: the values of that other
+# way.
 
 cdef struct Narrow:         # an operation that has such loops
     int name                # S_*
@@ -60,7 +61,7 @@ cdef bint narrow(const Instr* I, Instr* own) noexcept nogil:
     return own.strip != NULL
 
 
-# ---- extrema of them, of x viewed as [outer, red, inner] (reduce.pxi): of 1,000,000 uint8 430 us as int64, 12 here (Xeon) -------
+# ---- extrema of them, of x viewed as [outer, red, inner] (reduce.pxi): of 1,000,000 uint8 740 us as int64, 20 so (Xeon) ------
 
 ctypedef fused narrower:
     int32_t
@@ -73,7 +74,8 @@ cdef inline narrower narrow_most(bint largest, narrower a, narrower b) noexcept 
 
 
 # acc[0..w) = extrema of w <= RED_COLS columns over `rows` rows, `stride` values apart
-cdef inline void narrow_columns(bint largest, narrower* acc, const narrower* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
+cdef inline void narrow_columns(bint largest, narrower* acc, const narrower* x, int64_t rows, int64_t w,
+                                int64_t stride) noexcept nogil:
     cdef int64_t i, k
     for k in range(w): acc[k] = x[k]
     for i in range(1, rows):
@@ -81,7 +83,8 @@ cdef inline void narrow_columns(bint largest, narrower* acc, const narrower* x, 
         for k in range(w): acc[k] = narrow_most(largest, acc[k], x[k])
 
 
-cdef inline int narrow_peak(bint largest, narrower* out, const narrower* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+cdef inline int narrow_peak(bint largest, narrower* out, const narrower* x, const Instr* I, int64_t lo,
+                            int64_t hi) noexcept nogil:
     cdef narrower acc[RED_COLS]
     cdef narrower m
     cdef int64_t red = I.shape[1], inner = I.shape[2], o, i, j, k, w
@@ -122,7 +125,7 @@ cdef int narrow_extrema(bint largest, const Instr* I, int64_t lo, int64_t hi) no
     return ST_OK
 
 
-# ---- quotients of int64, by doubles where they hold all numbers of a block: 1,000,000 2.9 -> 0.9 ms (Xeon) ----------------------
+# ---- quotients of int64, by doubles where they hold all numbers of a block: 1,000,000 4.5 -> 2.9 ms (Xeon) -------------------
 
 cdef enum:
     NEAR_BLOCK = 512

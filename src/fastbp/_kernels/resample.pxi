@@ -1,9 +1,10 @@
 # Floor 1, room "resample": weighted sums along one dimension, of few places each: interpolation, and its transpose.
-# y[o, j, :] = sum over e in [starts[j], starts[j + 1]) of weights[e] x[o, places[e], :], y [outer, m, inner], x [outer, n, inner].
+# y[o, j, :] = sum over e in [starts[j], starts[j + 1]) of weights[e] x[o, places[e], :]; y is [outer, m, inner], x [outer, n,
+# inner].
 # May be changed: how a sum is walked.  Must stay: the order of its terms, and that nothing outside x is read, whatever the
 # numbers of a program are that came from a file.
 #
-# One pass where a composition gathers, multiplies and adds in 5: 16 x 32 x 32 x 32 floats to twice the size 5.6 -> 2.2 ms (Xeon).
+# One pass where a composition gathers, multiplies and adds in 5: 16 x 32 x 32 x 32 floats to twice the size 6.0 -> 2.2 ms (Xeon).
 
 cdef bint rs_fits(const Instr* I) noexcept nogil:
     cdef const int64_t* starts = <const int64_t*>I.arg[2].data
@@ -73,7 +74,8 @@ cdef void rs_sums(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogi
         e = min(m, j + hi - lo)
         x = <const real*>I.arg[1].data + o * n * inner
         if inner > 1:
-            for j in range(j, e): rs_row(starts[j + 1] - starts[j], at + starts[j], w + starts[j], x, inner, y + (o * m + j) * inner)
+            for j in range(j, e):
+                rs_row(starts[j + 1] - starts[j], at + starts[j], w + starts[j], x, inner, y + (o * m + j) * inner)
         elif taps == 1: rs_values(1, starts, at, w, x, y + o * m, j, e)
         elif taps == 2: rs_values(2, starts, at, w, x, y + o * m, j, e)
         elif taps == 4: rs_values(4, starts, at, w, x, y + o * m, j, e)

@@ -83,8 +83,8 @@ def _slice_view(n, b, x, spec):
 
 
 @rule("resampled")
-def _resampled(n, b, x, dim, *more):
-    return F.resampled(x, shifted(dim, x), *more)
+def _resampled(n, b, x, dim, sums, back):
+    return F.resampled(x, shifted(dim, x), sums, back)
 
 
 @rule("zeros_around")

@@ -274,7 +274,7 @@ def _border(mode, size, before, after):
 
 @kept
 def _borders(shape, pad, mode):
-    """What is taken of each dimension that changes: (dimension, begin and size of what is cut first, or None, positions, or None)."""
+    """What is taken of each dimension that changes: (dimension, begin and size of what is cut first, positions), or None."""
     n = len(pad) // 2
     if not 1 <= n <= 3 or len(shape) not in (n + 1, n + 2):
         raise NotImplementedError(f"pad: mode {mode!r} pads the last 1 to 3 dimensions of inputs with one or two more; got "
@@ -300,7 +300,7 @@ def _borders(shape, pad, mode):
 
 @lru_cache(1024)
 def _around(shape, pad):
-    """(begin, sizes) of an input of this shape among zeros; None where a check of `_pad` has something to say, or nothing is added."""
+    """(begin, sizes) of an input of this shape among zeros; None where a check of `_pad` has a say, or nothing is added."""
     n = len(shape) - len(pad) // 2
     if len(pad) % 2 or n < 0 or not any(pad) or not all(type(p) is int and p >= 0 for p in pad):
         return None

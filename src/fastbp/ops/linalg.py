@@ -290,7 +290,8 @@ def _contraction(sa, sb, dims):
     """How operands of these shapes are multiplied and summed over `dims`."""
     if isinstance(dims, int):
         if dims < 0 or dims > min(len(sa), len(sb)):
-            raise ValueError(f"tensordot: dims={dims} must be in [0, {min(len(sa), len(sb))}] for shapes {list(sa)} and {list(sb)}.")
+            raise ValueError(f"tensordot: dims={dims} must be in [0, {min(len(sa), len(sb))}] for shapes {list(sa)} "
+                             f"and {list(sb)}.")
         dims_a, dims_b = range(len(sa) - dims, len(sa)), range(dims)
     else:
         dims_a, dims_b = dims

@@ -75,18 +75,15 @@ def _antialias_taps(size, out, step, cubic):
             for t in range(longest)]
 
 
-linear("resampled(Tensor input, int dim, Tensor starts, Tensor places, Tensor weights, Tensor back_starts, Tensor back_places, "
-       "Tensor back_weights)",
-       {"input": lambda v, dim, starts, places, weights, back_starts, back_places, back_weights:
-        F.resampled(v, dim, back_starts, back_places, back_weights, starts, places, weights)},
-       kernels=("resampled",), function=False, method=False,
-       doc="Weighted sums of few places along a dimension: y[j] = sum of weights[e] input[places[e]] for e from starts[j] to "
-           "starts[j + 1]; and what the transpose is made of.")
+linear("resampled(Tensor input, int dim, object sums, object back)",
+       {"input": lambda v, dim, sums, back: F.resampled(v, dim, back, sums)}, kernels=("resampled",), function=False,
+       method=False, doc="Weighted sums of few places along a dimension; sums: (starts, places, weights), y[j] = sum of "
+                         "weights[e] input[places[e]] for e from starts[j] to starts[j + 1]; back: those of the transpose.")
 
 
 def _sums(size, out, scale, align_corners, cubic, antialias, dtype):
-    """Interpolation along one dimension as (starts, places, weights), twice: its sums, and those of its transpose; () where it
-    leaves all as it is."""
+    """Interpolation along one dimension as two triples (starts, places, weights): its sums, and those of its transpose; () where
+    it leaves all as it is."""
     step = _step(size, out, scale, align_corners)
     if step == 1.0 and out == size:
         return ()
@@ -104,9 +101,9 @@ def _sums(size, out, scale, align_corners, cubic, antialias, dtype):
     starts = [0]
     for row in back:
         starts.append(starts[-1] + len(row))
-    return (F.arange(0, len(places) + 1, len(taps)), F.tensor(places), F.tensor(weights, dtype=dtype),
-            F.tensor(starts), F.tensor([j for row in back for j, _ in row], dtype=F.int64),
-            F.tensor([w for row in back for _, w in row], dtype=dtype))
+    return ((F.arange(0, len(places) + 1, len(taps)), F.tensor(places), F.tensor(weights, dtype=dtype)),
+            (F.tensor(starts), F.tensor([j for row in back for j, _ in row], dtype=F.int64),
+             F.tensor([w for row in back for _, w in row], dtype=dtype)))
 
 
 _MODES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
@@ -114,8 +111,8 @@ _MODES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 
 @kept
 def _ways(shape, dtype, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias):
-    """What interpolate does, as (dimension, index), or (dimension, the six vectors of `resampled`), of each dimension that changes;
-    of mode area: the sizes of the result."""
+    """What interpolate does, as (dimension, index), or (dimension, the two triples of `resampled`), of each dimension that
+    changes; of mode area: the sizes of the result."""
     n = len(shape) - 2
     if mode not in ("nearest", "nearest-exact", "area", *_MODES):
         raise NotImplementedError(f"interpolate: mode {mode!r}; choose nearest, nearest-exact, area, linear, bilinear, bicubic "

@@ -18,7 +18,8 @@ linear("sum_to(Tensor input, int[] shape)", {"input": "bw_sum_to"}, function=Fal
 linear("slice_view(Tensor input, object spec)", {"input": "bw_slice"}, function=False, method=False,
        doc="What x[basic index] returns: a view of start, step and length for each dimension.")
 linear("zeros_around(Tensor input, int[] begin, int[] sizes)",
-       {"input": lambda v, begin, input_shape: F.slice_view(v, (begin, (1,) * len(begin), tuple(range(len(begin))), input_shape))},
+       {"input": lambda v, begin, input_shape:
+        F.slice_view(v, (begin, (1,) * len(begin), tuple(range(len(begin))), input_shape))},
        function=False, method=False, doc="Zeros of some sizes with input from the place `begin` on; a copy.")
 linear("view_write(Tensor input, Tensor source)", {"input": "bw_view_write", "source": "bw_view_write"}, function=False,
        method=False, wrapper="rebase", doc="The base of a view after an in-place write to the view.")

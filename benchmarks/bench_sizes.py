@@ -1,5 +1,5 @@
-"""Single operations at every size from 1 to 1,000,000 numbers, of vectors, matrices, images and sequences, of floats, integers and
-bools, against torch: what a call costs inside the caches.
+"""Single operations at every size from 1 to 1,000,000 numbers, of vectors, matrices, images and sequences, of floats, integers
+and bools, against torch: what a call costs inside the caches.
 
     python benchmarks/bench_sizes.py [--threads 1] [--cases "sum(),tanh"] [--rounds 5] [--json sizes.json]
 

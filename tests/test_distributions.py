@@ -314,3 +314,40 @@ def test_arguments_of_vectors_and_matrices_are_checked(make, message):
 def test_low_degrees_of_freedom_are_warned_of():
     with pytest.warns(UserWarning, match="Low df values"):
         D.Wishart(1.5, fastbp.eye(2))
+
+
+# ---- the numbers themselves -------------------------------------------------------------------------------------------
+
+
+def philox(seed, first, n, stream):
+    """Philox4x32-10 (Salmon et al., 2011): the words of the counters from `first` on, n in all."""
+    c = [0] * 4
+    counter = [first + k for k in range(-(-n // 4))]
+    c[0] = np.array([k & 0xFFFFFFFF for k in counter], np.uint64)
+    c[1] = np.array([k >> 32 & 0xFFFFFFFF for k in counter], np.uint64)
+    c[2], c[3] = np.full_like(c[0], stream), np.zeros_like(c[0])
+    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    key = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        p, q = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(q >> shift) ^ c[1] ^ np.uint64(key[0]), q & low, (p >> shift) ^ c[3] ^ np.uint64(key[1]), p & low]
+        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return np.stack(c, 1).reshape(-1)[:n]
+
+
+@pytest.mark.parametrize("seed", [0, 12345, (1 << 62) + 977])
+@pytest.mark.parametrize("first", [0, 3, (1 << 32) - 40, (1 << 32) - 16, (1 << 32) + 5, 1 << 40])
+def test_uniform_numbers_are_those_of_philox(seed, first):
+    """At every place, also where the counter's low word overflows; 0 and 0 as its authors publish it."""
+    assert [hex(int(w)) for w in philox(0, 0, 4, 0)] == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
+    before = fastbp.get_rng_state()
+    try:
+        for n in (1, 64, 65, 700):
+            fastbp.set_rng_state(fastbp.tensor([seed, first]))
+            np.testing.assert_array_equal(fastbp.rand(n).numpy(), ((philox(seed, first, n, 0) >> np.uint64(8)) / 2.0 ** 24))
+            fastbp.set_rng_state(fastbp.tensor([seed, first]))
+            high, rest = philox(seed, first, n, 0) >> np.uint64(5), philox(seed, first, n, 1) >> np.uint64(6)
+            np.testing.assert_array_equal(fastbp.rand(n, dtype=fastbp.float64).numpy(),
+                                          (high.astype(float) * 2.0 ** 26 + rest.astype(float)) / 2.0 ** 53)
+    finally:
+        fastbp.set_rng_state(before)

@@ -174,13 +174,19 @@ def test_extrema(shape, dtype, threads):
     rng = np.random.default_rng(0)
     try:
         low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        for x in (rng.integers(low, high, shape, endpoint=True, dtype=np.int64).astype(dtype), np.full(shape, low, dtype)):
+        for x in (rng.integers(low, high, shape, np.int64, endpoint=True).astype(dtype), np.full(shape, low, dtype)):
             t = fastbp.from_numpy(x)
             for name in ("amax", "amin"):
                 for dim in (None, *range(len(shape)), *([(0, -1)] if len(shape) > 1 else [])):
                     got = getattr(t, name)(dim) if dim is not None else getattr(t, name[1:])()
                     np.testing.assert_array_equal(got.numpy(), getattr(np, name)(x, dim))
                     assert got.dtype == t.dtype
+        places = range(x.size) if x.size <= 2100 else [0, x.size - 1, *rng.integers(0, x.size, 40)]
+        for place in zip(*np.unravel_index(places, shape), strict=True):         # one that is larger than all others, wherever it is
+            x = np.full(shape, low, dtype)
+            x[place] = high
+            for dim in range(len(shape)):
+                np.testing.assert_array_equal(fastbp.from_numpy(x).amax(dim).numpy(), x.max(dim))
         strange = fastbp.from_numpy(np.array([0, 2, 255] * 30, np.uint8).view(bool))
         assert strange.max().numpy().view(np.uint8) == 1
     finally:
@@ -240,7 +246,9 @@ def test_quotients_of_large_and_small_integers():
     products = multiples * factors
     cases = [(a, b), (rng.integers(-2 ** 52, 2 ** 52, 3000), rng.integers(1, 2 ** 20, 3000)),
              (rng.integers(-50, 50, 3000), rng.choice([-7, -3, -1, 1, 2, 5], 3000)),
-             *((products + k, multiples) for k in (-1, 0, 1)), *((-products + k, multiples) for k in (-1, 0, 1))]
+             *((products + k, multiples) for k in (-1, 0, 1)), *((-products + k, multiples) for k in (-1, 0, 1)),
+             *((products * 2 ** 9 + k, multiples) for k in (-1, 0, 1)),
+             *((-products * 2 ** 9 + k, multiples) for k in (-1, 0, 1))]
     mixed = np.concatenate([rng.integers(-99, 99, 2000), a]), np.concatenate([rng.integers(1, 99, 2000), b])
     for x, y in (*cases, mixed):
         s, t = fastbp.from_numpy(x), fastbp.from_numpy(y)
@@ -315,3 +323,31 @@ def test_turned_and_shifted(dtype):
         other = t.clone()
         other.view(-1)[-1] = ~other.view(-1)[-1] if dtype == "bool" else other.view(-1)[-1] + 1
         assert not fastbp.equal(t, other)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8"])
+@pytest.mark.parametrize("width", [5, 64, 130, 500, 700])
+def test_a_row_for_all_rows(width, dtype, threads):
+    """Blocks that begin with a row and blocks that do not, wherever the work is cut."""
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        rng = np.random.default_rng(0)
+        rows = 400_000 // width
+        x, row = rng.integers(0, 50, (rows, width)).astype(dtype), rng.integers(1, 50, width).astype(dtype)
+        t, r = fastbp.from_numpy(x), fastbp.from_numpy(row)
+        np.testing.assert_array_equal((t + r).numpy(), x + row)
+        np.testing.assert_array_equal((t * r).numpy(), x * row)
+        np.testing.assert_array_equal((t < r).numpy(), x < row)
+        np.testing.assert_array_equal(fastbp.where(t > 20, t, r).numpy(), np.where(x > 20, x, row))
+        np.testing.assert_array_equal((t + r.flip(0)).numpy(), x + row[::-1])
+        np.testing.assert_array_equal((t[:, :-1] + r[1:]).numpy(), x[:, :-1] + row[1:])
+        np.testing.assert_array_equal((t.view(-1, 1, width) + r).numpy(), x.reshape(-1, 1, width) + row)
+        if dtype.startswith("float"):
+            np.testing.assert_allclose(fastbp.lerp(t, t * 2, r).numpy(), x + x * row, rtol=1e-6)
+        want = x + row
+        t += r
+        np.testing.assert_array_equal(x, want)              # t's memory is x's
+    finally:
+        fastbp.set_num_threads(before)

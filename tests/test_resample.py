@@ -82,7 +82,7 @@ NUMPY = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
-@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (2, 3, 5, 7), (3, 70, 6)])
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (2, 3, 5, 7), (3, 70, 6), (2, 3, 9, 90), (1, 40, 200)])
 def test_borders(shape, dtype):
     x = (np.random.default_rng(0).standard_normal(shape) * 20 + 40).astype(dtype)
     t = fastbp.from_numpy(x)

@@ -182,7 +182,7 @@ def test_extrema(shape, dtype, threads):
                     np.testing.assert_array_equal(got.numpy(), getattr(np, name)(x, dim))
                     assert got.dtype == t.dtype
         places = range(x.size) if x.size <= 2100 else [0, x.size - 1, *rng.integers(0, x.size, 40)]
-        for place in zip(*np.unravel_index(places, shape), strict=True):         # one that is larger than all others, wherever it is
+        for place in zip(*np.unravel_index(places, shape), strict=True):        # one larger than all others, wherever it is
             x = np.full(shape, low, dtype)
             x[place] = high
             for dim in range(len(shape)):

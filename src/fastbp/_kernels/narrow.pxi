@@ -25,7 +25,7 @@ cdef inline bint narrow_value(int64_t v, int dtype) noexcept nogil:
 
 cdef bint narrow(const Instr* I, Instr* own) noexcept nogil:
     """Whether all operands are of one narrow dtype, and the operation has a loop for it: then `own` is the instruction in it."""
-    cdef int dtype = I.arg[0].dtype, j = 0, k, of_k
+    cdef int dtype = I.arg[0].dtype, j = 0, k, of_k, held
     cdef const Narrow* how
     cdef int64_t v
     if I.dtype != DT_I64 or dtype != DT_I32 and dtype != DT_U8 and dtype != DT_BOOL or I.flags & F_ACCUMULATE or I.ndim == 0:
@@ -35,11 +35,12 @@ cdef bint narrow(const Instr* I, Instr* own) noexcept nogil:
     if j == N_NARROW:
         return False
     how = &NARROW[j]
+    held = DT_U8 if how.decides and dtype == DT_BOOL else dtype         # what a number must be one of
     for k in range(1, I.narg):
         of_k = I.arg[k].dtype
         if I.arg[k].owner == NULL:                  # a number
             load_any[int64_t](I.arg[k].data, of_k, 0, 1, &v)
-            if not narrow_value(v, dtype):
+            if not narrow_value(v, held):
                 return False
         elif of_k != dtype and not (dtype == DT_U8 and of_k == DT_BOOL or dtype == DT_BOOL and of_k == DT_U8 and how.decides):
             return False

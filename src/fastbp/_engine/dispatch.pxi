@@ -437,11 +437,22 @@ cdef bint has_zero(Tensor x) except -1:
     cdef int64_t k
     if x.bits & B_DUAL:
         return False
-    if x.code == DT_I64 and x.bits & B_CONTIGUOUS and x.n <= 64 and not WATCH:      # less than two operations take
-        for k in range(x.n):
-            if (<int64_t*>x.ptr)[k] == 0:
-                return True
-        return False
+    if x.bits & B_CONTIGUOUS and x.n <= 64 and not WATCH:       # a look takes less than two operations
+        if x.code == DT_I64:
+            for k in range(x.n):
+                if (<int64_t*>x.ptr)[k] == 0:
+                    return True
+            return False
+        if x.code == DT_I32:
+            for k in range(x.n):
+                if (<int32_t*>x.ptr)[k] == 0:
+                    return True
+            return False
+        if x.code == DT_U8:
+            for k in range(x.n):
+                if (<uint8_t*>x.ptr)[k] == 0:
+                    return True
+            return False
     return bool((x == 0).any())
 
 

@@ -14,7 +14,7 @@
 #   making printing exchange             tensors made, shown, shared with NumPy and copied
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
 #   views slicing copies shapes          views by strides, parts, new memory from old, the public names of these
-#   reduce linalg index writes sort fused   builders: the other operations, one function each; writes in place
+#   reduce linalg index resample writes sort fused   builders: the other operations, one function each; writes in place
 #   backward chain   the walk, reverse mode; the chain rule at a node
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
@@ -86,6 +86,7 @@ include "_engine/shapes.pxi"
 include "_engine/reduce.pxi"
 include "_engine/linalg.pxi"
 include "_engine/index.pxi"
+include "_engine/resample.pxi"
 include "_engine/writes.pxi"
 include "_engine/sort.pxi"
 include "_engine/fused.pxi"

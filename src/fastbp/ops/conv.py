@@ -302,17 +302,16 @@ def _borders(shape, pad, mode):
 def _around(shape, pad):
     """(begin, sizes) of an input of this shape among zeros; None where a check of `_pad` has a say, or nothing is added."""
     n = len(shape) - len(pad) // 2
-    if len(pad) % 2 or n < 0 or not any(pad) or not all(type(p) is int and p >= 0 for p in pad):
+    if len(pad) % 2 or n < 0 or not any(pad) or min(pad) < 0:
         return None
     begin = (0,) * n + tuple(pad[-2::-2])
     return begin, tuple(map(sum, zip(shape, begin, (0,) * n + tuple(pad[::-2]))))
 
 
 def _pad(input, pad, mode="constant", value=None):
-    pad = tuple(pad)
+    pad = tuple(map(int, pad))
     if mode == "constant" and not value and (zeros := _around(tuple(input.shape), pad)):
         return F.zeros_around(input, *zeros)
-    pad = tuple(int(p) for p in pad)
     n = len(pad) // 2
     if len(pad) % 2 or n > input.ndim:
         raise ValueError(f"pad: pad {pad!r} must hold (before, after) of up to {input.ndim} dimensions of input "

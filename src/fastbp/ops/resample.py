@@ -135,9 +135,9 @@ def _ways(shape, dtype, size, scale_factor, mode, align_corners, recompute_scale
     sizes = shape[2:]
     scales = (None,) * n
     if size is not None:
-        out = (int(size),) * n if not isinstance(size, tuple) else tuple(int(s) for s in size)
+        out = size if isinstance(size, tuple) else (size,) * n
     else:
-        scales = (float(scale_factor),) * n if not isinstance(scale_factor, tuple) else tuple(map(float, scale_factor))
+        scales = scale_factor if isinstance(scale_factor, tuple) else (scale_factor,) * n
         out = tuple(floor(s * f) for s, f in zip(sizes, scales))
     if len(out) != n or len(scales) != n:
         raise ValueError(f"interpolate: size or scale_factor must be one number or {n} for input of shape {list(shape)}.")
@@ -162,7 +162,10 @@ def _ways(shape, dtype, size, scale_factor, mode, align_corners, recompute_scale
 
 def _interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
                  antialias=False):
-    size, scale_factor = (tuple(x) if isinstance(x, (list, tuple)) else x for x in (size, scale_factor))
+    if size is not None:
+        size = tuple(map(int, size)) if isinstance(size, (list, tuple)) else int(size)
+    if scale_factor is not None:
+        scale_factor = tuple(map(float, scale_factor)) if isinstance(scale_factor, (list, tuple)) else float(scale_factor)
     half = input.dtype.itemsize < 4 and mode in _MODES and input.dtype.is_floating_point
     y = input.float() if half else input
     ways = _ways(tuple(input.shape), y.dtype, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)

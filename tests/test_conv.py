@@ -595,29 +595,58 @@ def test_statistics_of_a_large_mean_are_exact():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n, c", [(2, 3), (7, 20), (8, 5), (15, 1030), (30, 2100), (1000, 33)])
-def test_batch_norm_of_channels_side_by_side(n, c, dtype):
+@pytest.mark.parametrize("n, c, length", [
+    (2, 3, 1), (7, 20, 1), (8, 5, 1), (15, 1030, 1), (30, 2100, 1), (1000, 33, 1),      # channels are columns
+    (8, 3, 2), (8, 70, 7), (20, 45, 49), (64, 3, 63), (200, 9, 5),                      # short runs: several columns a channel
+    (7, 3, 5), (8, 2, 64), (3, 4, 81)])
+def test_batch_norm_of_channels_side_by_side(n, c, length, dtype):
     """Statistics and gradients to rounding, in channels with a mean far from 0 too, whose first row lies far off."""
     rng = np.random.default_rng(n)
-    x = rng.standard_normal((n, c))
+    x = rng.standard_normal((n, c, length))
     x[:, ::3] += 1000
     x[0, ::2] += 40
     x = x.astype(dtype)
-    v = rng.standard_normal((n, c)).astype(dtype)
+    v = rng.standard_normal((n, c, length)).astype(dtype)
     exact = x.astype(np.longdouble)
-    mean, var = exact.mean(0), exact.var(0)
-    far = np.abs(mean) / np.sqrt(var) + 1
+    mean, var = exact.mean((0, 2)), exact.var((0, 2))
+    far = (np.abs(mean) / np.sqrt(var) + 1)[:, None]
     e = np.finfo(dtype).eps
+    m = n * length
     rm, rv = (fastbp.zeros(c, dtype=getattr(fastbp, dtype)) for _ in range(2))
-    t = fastbp.tensor(x).requires_grad_()
+    t = fastbp.tensor(x[..., 0] if length == 1 else x).requires_grad_()
     y = F.batch_norm(t, rm, rv, training=True, momentum=1.0, eps=1e-30)
     assert (np.abs(rm.numpy() - mean) <= 4 * e * (np.abs(mean) + np.sqrt(var))).all()
-    assert (np.abs(rv.numpy() * np.longdouble(n - 1) / n - var) <= 30 * e * var).all()
-    z, r = (exact - mean) / np.sqrt(var), 1 / np.sqrt(var)
-    assert (np.abs(y.detach().numpy() - z) <= 30 * e * (far + np.abs(z))).all()
-    g, = fastbp.autograd.grad(y, [t], fastbp.tensor(v))
-    expected = (v - v.mean(0) - z * (v * z).mean(0)) * r
-    assert (np.abs(g.numpy() - expected) <= 60 * e * r * far * (1 + np.abs(z)) * np.abs(v).max()).all()
+    assert (np.abs(rv.numpy() * np.longdouble(m - 1) / m - var) <= 30 * e * var).all()
+    z, r = (exact - mean[:, None]) / np.sqrt(var)[:, None], 1 / np.sqrt(var)[:, None]
+    assert (np.abs(y.detach().numpy().reshape(x.shape) - z) <= 30 * e * (far + np.abs(z))).all()
+    g, = fastbp.autograd.grad(y, [t], fastbp.tensor(v).reshape(y.shape))
+    expected = (v - v.mean((0, 2), keepdims=True) - z * (v * z).mean((0, 2), keepdims=True)) * r
+    assert (np.abs(g.numpy().reshape(x.shape) - expected) <= 60 * e * r * far * (1 + np.abs(z)) * np.abs(v).max()).all()
+
+
+def test_batch_norm_of_short_runs_with_weights():
+    """Both modes, with the gradients of weight and bias, and zeros of the adjoint where a channel is not finite."""
+    rng = np.random.default_rng(0)
+    x, v = rng.standard_normal((2, 9, 5, 3, 4))
+    w, b, mean, var = rng.uniform(0.5, 2, (4, 5))
+    side = lambda a: a[None, :, None, None]
+    for training in (True, False):
+        tx, tw, tb = (fastbp.tensor(a).requires_grad_() for a in (x, w, b))
+        y = F.batch_norm(tx, fastbp.tensor(mean), fastbp.tensor(var), tw, tb, training=training, eps=0.1)
+        m, s = (x.mean((0, 2, 3)), x.var((0, 2, 3))) if training else (mean, var)
+        z, r = (x - side(m)) / np.sqrt(side(s + 0.1)), 1 / np.sqrt(side(s + 0.1))
+        gx, gw, gb = fastbp.autograd.grad(y, [tx, tw, tb], fastbp.tensor(v))
+        inner = v - training * (side(v.mean((0, 2, 3))) + z * side((v * z).mean((0, 2, 3))))
+        for mine, wanted in ((y.detach(), z * side(w) + side(b)), (gx, inner * r * side(w)), (gw, (v * z).sum((0, 2, 3))),
+                             (gb, v.sum((0, 2, 3)))):
+            np.testing.assert_allclose(mine.numpy(), wanted, rtol=1e-11, atol=1e-12)
+    x[4, 1, 2, 2] = np.inf
+    v[:, 1] = 0
+    tx, tw = fastbp.tensor(x).requires_grad_(), fastbp.tensor(w).requires_grad_()
+    y = F.batch_norm(tx, None, None, tw, training=True)
+    gx, gw = fastbp.autograd.grad(y, [tx, tw], fastbp.tensor(v))
+    assert np.isnan(y.detach().numpy()[:, 1]).all() and np.isfinite(y.detach().numpy()[:, [0, 2, 3, 4]]).all()
+    assert gw.numpy()[1] == 0 and (gx.numpy()[:, 1] == 0).all() and (gx.numpy()[:, 0] != 0).all()
 
 
 @pytest.mark.parametrize("row", [0, 3, 8, 12, 14])

@@ -193,3 +193,69 @@ def test_dimensions_that_are_no_neighbours(shape, threads):
             np.testing.assert_allclose(each.numpy(), np.stack([x.sum((0, 2)), 2 * x.sum((0, 2))]), rtol=1e-13, atol=1e-13)
     finally:
         fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_rows_of_few_numbers(seed):
+    """Copies, sums and writes of views whose innermost rows are short, of any order and step, with several threads too."""
+    rng = np.random.default_rng(seed)
+    dims = int(rng.integers(2, 6))
+    shape = [int(rng.choice([1, 2, 3, 4, 5, 7, 16, 17])) for _ in range(dims)]
+    shape[int(rng.integers(dims))] *= int(rng.choice([1, 30, 400]))
+    while np.prod(shape) > 60_000:
+        shape[int(np.argmax(shape))] //= 2
+    order, steps = rng.permutation(dims), rng.integers(1, 4, dims)
+    dtype = ["float32", "float64", "int64", "int32", "uint8", "int16", "bool", "float16"][seed % 8]
+    base = (rng.integers(0, 2 if dtype == "bool" else 50, [n * s for n, s in zip(shape, steps)])).astype(dtype)
+    look = tuple(slice(None, None, int(s)) for s in steps)
+    x, t = base[look].transpose(order), fastbp.tensor(base)[look].permute(*map(int, order))
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(1 + seed % 3)
+    try:
+        np.testing.assert_array_equal(t.contiguous().numpy(), x)
+        np.testing.assert_array_equal((t == t.contiguous()).numpy(), np.ones(x.shape, bool))
+        np.testing.assert_array_equal((t.to(fastbp.float64) * 2).numpy(), x.astype(np.float64) * 2)
+        target = fastbp.zeros(base.shape, dtype=t.dtype)
+        target[look] = t.permute(*map(int, np.argsort(order))).contiguous()
+        wanted = np.zeros_like(base)
+        wanted[look] = base[look]
+        np.testing.assert_array_equal(target.numpy(), wanted)
+        target.copy_(fastbp.tensor(base))
+        into = target[look].permute(*map(int, order))
+        into.copy_(t.flip(0))
+        moved = base.copy()
+        moved[look].transpose(order)[...] = x[::-1]
+        np.testing.assert_array_equal(target.numpy(), moved)
+        if dtype != "bool":
+            into += t
+            moved[look].transpose(order)[...] += x
+            np.testing.assert_array_equal(target.numpy(), moved)
+        if dtype in ("float32", "float64"):
+            leaf = fastbp.tensor(base).requires_grad_()
+            seen = leaf[look].permute(*map(int, order))
+            v = rng.integers(-9, 9, x.shape).astype(dtype)
+            g, = fastbp.autograd.grad(seen.clone() + seen * 2, [leaf], fastbp.tensor(v))
+            wanted = np.zeros_like(base)
+            wanted[look].transpose(order)[...] = 3 * v
+            np.testing.assert_array_equal(g.numpy(), wanted)
+    finally:
+        fastbp.set_num_threads(before)
+
+
+def test_roll_and_borders_of_many_dimensions():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    for shifts, dims in ((1, 0), ((1, -2), (1, 3)), ((5, 7, -9, 1), (0, 1, 2, 3)), ((1, 1), (2, 2)), (0, 1), ((3, -3), (0, 0))):
+        np.testing.assert_array_equal(fastbp.tensor(x).roll(shifts, dims).numpy(), np.roll(x, shifts, dims))
+    np.testing.assert_array_equal(fastbp.tensor(x).transpose(1, 3).roll((1, 2), (1, 2)).numpy(),
+                                  np.roll(x.swapaxes(1, 3), (1, 2), (1, 2)))
+    for shape, pad in (((2, 3, 4, 5), (3, 1, 0, 2)), ((2, 40, 50), (7, 3)), ((1, 2, 3, 40, 50), (1, 2, 3, 4, 2, 1)), ((3, 4), (2, 2))):
+        x = np.random.default_rng(0).standard_normal(shape)
+        width = [(0, 0)] * (x.ndim - len(pad) // 2) + [pad[k:k + 2] for k in range(len(pad) - 2, -1, -2)]
+        for mode, numpys in (("reflect", "reflect"), ("circular", "wrap"), ("replicate", "edge")):
+            leaf = fastbp.tensor(x).requires_grad_()
+            y = F.pad(leaf, pad, mode=mode)
+            np.testing.assert_array_equal(y.detach().numpy(), np.pad(x, width, numpys))
+            v = np.random.default_rng(1).standard_normal(y.shape)
+            g, = fastbp.autograd.grad(y, [leaf], fastbp.tensor(v))
+            places = np.pad(np.arange(x.size).reshape(shape), width, numpys)
+            np.testing.assert_allclose(g.numpy().reshape(-1), np.bincount(places.ravel(), v.ravel(), x.size), rtol=1e-12, atol=1e-12)

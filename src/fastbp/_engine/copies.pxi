@@ -183,6 +183,111 @@ cdef Tensor c_zeros_around(Tensor x, object begin, object sizes):
     return y
 
 
+cdef Tensor c_rolled(Tensor x, object shifts):
+    """Each part that stays together goes to its place: 2 parts for each dimension that moves."""
+    cdef int64_t shift[MAXDIM]
+    cdef int64_t moved[MAXDIM]
+    cdef Tensor y, source, target
+    cdef int64_t rest
+    cdef int d, k, parts = 1
+    if read_sizes("rolled", shifts, shift) != x.nd:
+        raise ShapeError(f"rolled: shifts {shifts} must have a number for each dimension of {describe(x)}.")
+    if x.bits & B_DUAL:
+        return lift(OP_rolled, (x, tuple_of(x.nd, shift)))
+    y = fresh(x.code, x.nd, x.dims)
+    for d in range(x.nd):
+        moved[d] = shift[d] % x.dims[d] if x.dims[d] else 0
+        moved[d] += x.dims[d] if moved[d] < 0 else 0
+        parts *= 2 if moved[d] else 1
+    for k in range(parts if x.n else 0):
+        source = detached(x)
+        target = detached(y)
+        rest = k
+        for d in range(x.nd):
+            if moved[d]:                # what comes before the edge moves up, what goes over it comes first
+                if rest & 1:
+                    source = window(source, d, x.dims[d] - moved[d], moved[d])
+                    target = window(target, d, 0, moved[d])
+                else:
+                    source = window(source, d, 0, x.dims[d] - moved[d])
+                    target = window(target, d, moved[d], x.dims[d] - moved[d])
+                rest >>= 1
+        copy_into(target, source)
+    if must_record(x):
+        record_rule(OP_rolled, y, (x, tuple_of(x.nd, shift)))
+    return y
+
+
+cdef Tensor turned(Tensor t, int d):
+    """An untracked window read from back to front along a dimension."""
+    if t.dims[d] > 0:
+        t.ptr += (t.dims[d] - 1) * t.steps[d] * ITEM[t.code]
+    t.steps[d] = -t.steps[d]
+    t.bits = 0
+    return t
+
+
+cdef Tensor bordered(str op, Tensor x, object begin, object end, bint circular, bint back):
+    """Borders that repeat what is inside, or (back) the sums of what they repeat.  A dimension has up to three parts: the inside,
+    and the two borders, each of which is a part of the inside as it is (circular), or turned."""
+    cdef int64_t before[MAXDIM]
+    cdef int64_t after[MAXDIM]
+    cdef int64_t dims[MAXDIM]
+    cdef Tensor y, inner, outer
+    cdef int64_t n
+    cdef int d, k, rest, which, parts = 1
+    if read_sizes(op, begin, before) != x.nd or read_sizes(op, end, after) != x.nd:
+        raise ShapeError(f"{op}: begin {begin} and end {end} must have a number for each dimension of {describe(x)}.")
+    for d in range(x.nd):
+        n = x.dims[d] - before[d] - after[d] if back else x.dims[d]
+        if before[d] < 0 or after[d] < 0 or (before[d] or after[d]) and py.max(before[d], after[d]) > n - (not circular):
+            raise ShapeError(f"{op}: borders of {before[d]} and {after[d]} do not fit dim {d} of {describe(x)}.")
+        dims[d] = n if back else n + before[d] + after[d]
+        parts *= 3 if before[d] or after[d] else 1
+    y = fresh(x.code, x.nd, dims)
+    for k in range(parts if y.n else 0):
+        inner = detached(y if back else x)
+        outer = detached(x if back else y)
+        rest = k
+        for d in range(x.nd):
+            if before[d] == 0 and after[d] == 0:
+                continue
+            n = dims[d] if back else x.dims[d]
+            which = rest % 3
+            rest //= 3
+            if which == 0:
+                outer = window(outer, d, before[d], n)
+                continue
+            if which == 1:
+                inner = window(inner, d, n - before[d] if circular else 1, before[d])
+                outer = window(outer, d, 0, before[d])
+            else:
+                inner = window(inner, d, 0 if circular else n - 1 - after[d], after[d])
+                outer = window(outer, d, before[d] + n, after[d])
+            if not circular and back: outer = turned(outer, d)
+            elif not circular: inner = turned(inner, d)
+        if inner.n == 0:
+            continue
+        if not back: copy_into(outer, inner)
+        elif k == 0: copy_into(inner, outer)
+        else: add_into(inner, outer)
+    if must_record(x):
+        record_rule(OP_unbordered if back else OP_bordered, y, (x, tuple_of(x.nd, before), tuple_of(x.nd, after), circular))
+    return y
+
+
+cdef Tensor c_bordered(Tensor x, object begin, object end, bint circular):
+    if x.bits & B_DUAL:
+        return lift(OP_bordered, (x, begin, end, circular))
+    return bordered("bordered", x, begin, end, circular, False)
+
+
+cdef Tensor c_unbordered(Tensor x, object begin, object end, bint circular):
+    if x.bits & B_DUAL:
+        return lift(OP_unbordered, (x, begin, end, circular))
+    return bordered("unbordered", x, begin, end, circular, True)
+
+
 cdef Tensor copied(Tensor x, int code):
     """A contiguous copy in a dtype, not recorded."""
     cdef Tensor y = fresh(code, x.nd, x.dims)

@@ -17,24 +17,28 @@ cdef inline void reach_of(const Instr* I, const Operand* x, int64_t item, const 
             first[0] += reach
 
 
-cdef bint copies_rows(const Instr* I) noexcept nogil:
-    """Whether an instruction moves rows as they are, or from back to front, or to columns, between places that do not meet."""
-    cdef int last = I.ndim - 1
-    cdef int64_t item = item_bytes(I.arg[0].dtype), step = I.arg[1].stride[last]
+cdef bint moves(const Instr* I) noexcept nogil:
+    """Whether an instruction moves numbers as they are, between places that do not meet."""
+    cdef int64_t item = item_bytes(I.arg[0].dtype)
     cdef const char* a
     cdef const char* b
     cdef const char* c
     cdef const char* d
     if (I.narg != 2 or I.strip != COPIES[I.dtype] or I.flags & (F_FLAT | F_ACCUMULATE) or I.arg[0].dtype != I.arg[1].dtype
-            or I.arg[1].owner == NULL or I.arg[0].stride[last] != 1 or I.n == 0 or I.shape[last] == 1):
-        return False
-    if step != 1 and step != -1 and (last == 0 or I.arg[1].stride[last - 1] != 1):
-        return False
-    if I.dtype <= DT_I64 and in_order(I, &I.arg[0]) and streams(I, item):
+            or I.arg[1].owner == NULL or I.n == 0 or I.dtype <= DT_I64 and in_order(I, &I.arg[0]) and streams(I, item)):
         return False
     reach_of(I, &I.arg[0], item, &a, &b)
     reach_of(I, &I.arg[1], item, &c, &d)
     return b <= c or d <= a
+
+
+cdef bint in_rows(const Instr* I) noexcept nogil:
+    """Whether that is to rows of the result, from rows as they are, or from back to front, or from columns."""
+    cdef int last = I.ndim - 1
+    cdef int64_t step = I.arg[1].stride[last]
+    if I.arg[0].stride[last] != 1 or I.shape[last] == 1:
+        return False
+    return step == 1 or step == -1 or last > 0 and I.arg[1].stride[last - 1] == 1
 
 
 # 100,000 rows of 10 floats twice beside each other (cat) 17 -> 9 ns a row, in cache 15 -> 6; turned (flip) 9 -> 3.1 (Xeon)
@@ -79,6 +83,40 @@ cdef void copy_rows(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
         if upper >= 0:
             p.at[upper] += rows - 1
             advance(I, &p)
+
+
+# Rows of any step, on either side: 1,000,000 bytes twice into every second place (stack(-1)) 1.6 -> 0.94 ms (Xeon)
+cdef void copy_steps(const Instr* I, int64_t lo, int64_t hi, moved* of_its_size) noexcept nogil:
+    cdef Cursor p
+    cdef int last = I.ndim - 1
+    cdef int64_t n, i, to = I.arg[0].stride[last], step = I.arg[1].stride[last]
+    cdef moved* y
+    cdef const moved* x
+    seek(I, lo, &p)
+    while lo < hi:
+        y = <moved*>I.arg[0].data + offset_of(&I.arg[0], I.ndim, &p)
+        x = <const moved*>I.arg[1].data + offset_of(&I.arg[1], I.ndim, &p)
+        n = min(I.shape[last] - p.at[last], hi - lo)
+        for i in range(n):
+            y[i * to] = x[i * step]
+        lo += n
+        advance(I, &p)
+
+
+cdef bint copied(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    """Whether a copy is one of these, which then is made."""
+    cdef int64_t item = item_bytes(I.arg[0].dtype)
+    if not moves(I) or one_row(I, &I.arg[1]) and not in_rows(I):
+        return False
+    if not one_row(I, &I.arg[1]) and copy_nest(I, lo, hi):
+        return True
+    if in_rows(I): copy_rows(I, lo, hi)
+    elif I.arg[1].stride[I.ndim - 1] == 0: return False
+    elif item == 1: copy_steps(I, lo, hi, <uint8_t*>NULL)
+    elif item == 2: copy_steps(I, lo, hi, <uint16_t*>NULL)
+    elif item == 4: copy_steps(I, lo, hi, <uint32_t*>NULL)
+    else: copy_steps(I, lo, hi, <uint64_t*>NULL)
+    return True
 
 
 # Rows of several operands beside each other, in order, so that a line of the result is written once; shape[k]: bytes of a row of

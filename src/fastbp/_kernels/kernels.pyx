@@ -8,6 +8,8 @@ from fastbp._kernels.abi cimport *
 include "scalars.pxi"
 include "special.pxi"
 include "gamma.pxi"
+include "blocks.pxi"
+include "nest.pxi"
 include "pointwise.pxi"
 include "copies.pxi"
 include "narrow.pxi"

@@ -92,6 +92,21 @@ def _zeros_around(n, b, x, begin, sizes):
     return F.zeros_around(x, (0, *begin), (n, *sizes))
 
 
+@rule("rolled")
+def _rolled(n, b, x, shifts):
+    return F.rolled(x, (0, *shifts))
+
+
+@rule("bordered")
+def _bordered(n, b, x, begin, end, circular):
+    return F.bordered(x, (0, *begin), (0, *end), circular)
+
+
+@rule("unbordered")
+def _unbordered(n, b, x, begin, end, circular):
+    return F.unbordered(x, (0, *begin), (0, *end), circular)
+
+
 @rule("cat")
 def _cat(n, b, tensors, dim):
     given = b[0] if isinstance(b[0], tuple) else (b[0],) * len(tensors)

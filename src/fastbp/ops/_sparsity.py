@@ -7,9 +7,9 @@ result depends on every element of the argument.  Read when a sparsity pattern i
 # Linear maps in which an element of the argument goes to elements of its own, or an element of the result comes from one
 # element: their index maps are read off by probing (reshape, slices, gathers, sums).
 MAPS = frozenset("""
-    alias as_strided cast cat clone copy_values diag_embed diagonal embedding expand flip gather index_add index_copy index_select
-    mean permute put_flat reshape scatter_add scatter_src slice_view sum sum_to take_flat view_write windows
-    zeros_around
+    alias as_strided bordered cast cat clone copy_values diag_embed diagonal embedding expand flip gather index_add index_copy
+    index_select mean permute put_flat reshape rolled scatter_add scatter_src slice_view sum sum_to take_flat unbordered
+    view_write windows zeros_around
 """.split())
 
 # The argument's shape, element on element, without broadcasting.

@@ -6,6 +6,8 @@ and fill these in are in _engine/conv.pxi.  Each derivative of a convolution is 
 
 from functools import lru_cache
 from itertools import product
+from math import prod
+from operator import index
 
 from ._declare import F, composed, fused, kept
 
@@ -194,7 +196,12 @@ def _columns(name, sizes, kernel, dilation, padding, stride):
     return out, (rows * (sizes[1] + 2 * padding[1]) + columns).reshape(-1)
 
 
-def _window_arguments(name, kernel_size, dilation, padding, stride):
+def _window_arguments(name, *arguments):
+    return _windows(name, *(a if isinstance(a, int) else tuple(map(index, a)) for a in arguments))
+
+
+@lru_cache(1024)
+def _windows(name, kernel_size, dilation, padding, stride):
     return (_each(name, "kernel_size", kernel_size, 2, 1), _each(name, "dilation", dilation, 2, 1),
             _each(name, "padding", padding, 2, 0), _each(name, "stride", stride, 2, 1))
 
@@ -308,8 +315,46 @@ def _around(shape, pad):
     return begin, tuple(map(sum, zip(shape, begin, (0,) * n + tuple(pad[::-2]))))
 
 
+@lru_cache(1024)
+def _edges(shape, pad, circular):
+    """(begin, end) of borders that repeat what is inside; None where a check of `_pad` has a say, or something is cut."""
+    n, m = len(pad) // 2, len(shape)
+    if len(pad) % 2 or not 1 <= n <= 3 or m not in (n + 1, n + 2) or not any(pad) or min(pad) < 0:
+        return None
+    begin, end = ((0,) * (m - n) + tuple(pad[k::-2]) for k in (-2, -1))
+    if any(size == 0 or max(b, e) > size - (not circular) for size, b, e in zip(shape[-n:], begin[-n:], end[-n:])):
+        return None
+    return begin, end
+
+
+SMALL = 1024            # elements of an image with its borders: up to here it is taken from a list of places, in one pass
+
+
+@kept
+def _border_places(mode, sizes, begin, end):
+    """Where the elements of an image with borders are in the image."""
+    places = F.arange(1)
+    for size, before, after in zip(sizes, begin, end):
+        places = (places.unsqueeze(1) * size + _border(mode, size, before, after)).reshape(-1)
+    return places
+
+
+def _repeating(input, begin, end, mode):
+    """Borders that repeat what is inside.  64x512x4x4 floats by places 0.36 ms, by parts 2.5; 2x3x224x224 by parts 0.12 ms, row by
+    row and column by column 0.19 (Xeon)."""
+    shape = tuple(input.shape)
+    n = next(k for k, width in enumerate(map(max, begin, end)) if width)
+    out = tuple(map(sum, zip(shape[n:], begin[n:], end[n:])))
+    if prod(out) > SMALL:
+        return F.bordered(input, begin, end, mode == "circular")
+    places = _border_places(mode, shape[n:], begin[n:], end[n:])
+    return F.index_select(input.flatten(n), n, places).reshape(*shape[:n], *out)
+
+
 def _pad(input, pad, mode="constant", value=None):
     pad = tuple(map(int, pad))
+    if mode in ("reflect", "circular") and not value and (edges := _edges(tuple(input.shape), pad, mode == "circular")):
+        return _repeating(input, *edges, mode)
     if mode == "constant" and not value and (zeros := _around(tuple(input.shape), pad)):
         return F.zeros_around(input, *zeros)
     n = len(pad) // 2

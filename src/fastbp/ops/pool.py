@@ -4,8 +4,10 @@ The kernels' rows take tuples with one number for each spatial dimension; their 
 says that kernel_size windows split the dimension into nearly equal parts: adaptive pooling.
 """
 
+from functools import lru_cache
 from itertools import product
 from math import prod
+from operator import index
 
 from ._declare import F, composed, fused
 from .conv import _batched, _each, _fill, _taps
@@ -186,31 +188,34 @@ for _n, _function in ((1, _lp_pool1d), (2, _lp_pool2d), (3, _lp_pool3d)):
 
 
 def _targets(name, input, output_size, n):
-    """output_size as a tuple of n; None keeps the input's size."""
-    sizes = (output_size,) * n if isinstance(output_size, int) or output_size is None else tuple(output_size)
+    """output_size as a tuple of n; None keeps the input's size.  And kernel sizes, if the windows are evenly spaced and do not
+    overlap; else None."""
+    if not isinstance(output_size, int) and output_size is not None:
+        output_size = tuple(None if s is None else index(s) for s in output_size)
+    if not input.dtype.is_floating_point:
+        raise F.DTypeError(f"{name}: input {input.dtype} must be float32 or float64; convert with .float().")
+    return _targets_of(name, tuple(input.shape), output_size, n)
+
+
+@lru_cache(1024)
+def _targets_of(name, shape, output_size, n):
+    sizes = output_size if isinstance(output_size, tuple) else (output_size,) * n
     sizes = sizes * n if len(sizes) == 1 else sizes
     if len(sizes) != n:
         raise F.ShapeError(f"{name}: output_size {output_size!r} must be one int or {n}.")
-    sizes = tuple(input.shape[k - n] if s is None else s for k, s in enumerate(sizes))
+    sizes = tuple(shape[k - n] if s is None else s for k, s in enumerate(sizes))
     if any(s < 0 for s in sizes):
         raise ValueError(f"{name}: output_size {output_size!r} must not be negative.")
-    if not input.dtype.is_floating_point:
-        raise F.DTypeError(f"{name}: input {input.dtype} must be float32 or float64; convert with .float().")
-    if any(size == 0 for size in input.shape[1:]):
-        raise F.ShapeError(f"{name}: input of shape {list(input.shape)}: only the batch size may be zero.")
-    return sizes
+    if any(size == 0 for size in shape[1:]):
+        raise F.ShapeError(f"{name}: input of shape {list(shape)}: only the batch size may be zero.")
+    if 0 in sizes or any(size % out for size, out in zip(shape[-n:], sizes)):
+        return sizes, None
+    return sizes, tuple(size // out for size, out in zip(shape[-n:], sizes))
 
 
 def _spread(size, out):
     """The windows [floor(o size / out), ceil((o + 1) size / out)) of adaptive pooling."""
     return [range(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
-
-
-def _even(x, sizes):
-    """Kernel sizes, if the windows are evenly spaced and do not overlap."""
-    if 0 in sizes or any(size % out for size, out in zip(x.shape[2:], sizes)):
-        return None
-    return tuple(size // out for size, out in zip(x.shape[2:], sizes))
 
 
 def _mean_along(x, dim, out):
@@ -221,12 +226,11 @@ def _mean_along(x, dim, out):
 
 
 def _adaptive_avg_pool(name, n, input, output_size):
-    sizes = _targets(name, input, output_size, n)
+    sizes, even = _targets(name, input, output_size, n)
 
     def run(x):
         if sizes == (1,) * n:
             return x.mean(tuple(range(2, n + 2)), True)
-        even = _even(x, sizes)
         if even is not None:
             return F.avg_pool_windows(x, even, even, (0,) * n, False, True, None)
         if 0 in sizes:
@@ -237,24 +241,18 @@ def _adaptive_avg_pool(name, n, input, output_size):
 
 
 def _adaptive_max_pool(name, n, input, output_size, return_indices):
-    sizes = _targets(name, input, output_size, n)
-    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[n - 1]
+    sizes, even = _targets(name, input, output_size, n)
+    none, once = (0,) * n, (1,) * n
 
     def run(x):
-        if sizes == (1,) * n:
+        if sizes == once:
             pair = [t.reshape(*x.shape[:2], *sizes) for t in F.max(x.flatten(2), 2)]
             return tuple(pair) if return_indices else pair[0]
-        even = _even(x, sizes)
-        if even is not None:
-            return pool(x, even, even, 0, 1, False, return_indices)
         if 0 in sizes:
             shape = (*x.shape[:2], *sizes)
             pair = F.zeros(shape, dtype=x.dtype), F.zeros(shape, dtype=F.int64)
-        elif not return_indices:
-            return F.max_pool_values(x, sizes, (0,) * n, (0,) * n, (1,) * n, False)
-        else:
-            pair = F.max_pool_pair(x, sizes, (0,) * n, (0,) * n, (1,) * n, False)
-        return pair if return_indices else pair[0]
+            return pair if return_indices else pair[0]
+        return (F.max_pool_pair if return_indices else F.max_pool_values)(x, even or sizes, even or none, none, once, False)
 
     return _batched(name, input, n, run)
 

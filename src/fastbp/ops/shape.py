@@ -21,6 +21,14 @@ linear("zeros_around(Tensor input, int[] begin, int[] sizes)",
        {"input": lambda v, begin, input_shape:
         F.slice_view(v, (begin, (1,) * len(begin), tuple(range(len(begin))), input_shape))},
        function=False, method=False, doc="Zeros of some sizes with input from the place `begin` on; a copy.")
+linear("rolled(Tensor input, int[] shifts)", {"input": lambda v, shifts: F.rolled(v, tuple(-s for s in shifts))},
+       function=False, method=False, doc="Elements moved cyclically, by a number for each dimension; a copy.")
+linear("bordered(Tensor input, int[] begin, int[] end, bool circular)",
+       {"input": lambda v, begin, end, circular: F.unbordered(v, begin, end, circular)}, function=False, method=False,
+       doc="Borders of some widths before and after each dimension, which repeat what is inside: reflected, or going round; a copy.")
+linear("unbordered(Tensor input, int[] begin, int[] end, bool circular)",
+       {"input": lambda v, begin, end, circular: F.bordered(v, begin, end, circular)}, function=False, method=False,
+       doc="The inside, with the borders added to what they repeat: the transpose of `bordered`.")
 linear("view_write(Tensor input, Tensor source)", {"input": "bw_view_write", "source": "bw_view_write"}, function=False,
        method=False, wrapper="rebase", doc="The base of a view after an in-place write to the view.")
 linear("copy_values(Tensor source)", {"source": "bw_copy"}, function=False, method=False, wrapper="copy_",
@@ -234,16 +242,7 @@ def _split_with_sizes(input, split_sizes, dim=0):
 # moving
 
 
-def _rolled(input, shift, dim):
-    n = input.size(dim)
-    k = shift % n if n else 0
-    return F.cat((input.narrow(dim, n - k, k), input.narrow(dim, 0, n - k)), dim) if k else input
-
-
 def _roll(input, shifts, dims=None):
-    if type(shifts) is int and type(dims) is int and -input.ndim <= dims < input.ndim:      # 100 numbers: 1.8 -> 1.1 us
-        y = _rolled(input, shifts, dims)
-        return y.clone() if y is input else y
     shifts = _ints(shifts)
     if dims is None or dims == ():
         if len(shifts) != 1:
@@ -252,12 +251,12 @@ def _roll(input, shifts, dims=None):
     dims = _ints(dims)
     if len(shifts) != len(dims):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dims; give equally many.")
-    y = input
+    steps = [0] * input.ndim
     for shift, dim in zip(shifts, dims):
         if not input.ndim:
             raise IndexError(f"roll: dim {dim} of a 0-d tensor, which has none.")
-        y = _rolled(y, shift, _dim("roll", dim, input.ndim))
-    return y.clone() if y is input else y
+        steps[_dim("roll", dim, input.ndim)] += shift
+    return F.rolled(input, steps)
 
 
 def _fliplr(input):

@@ -259,3 +259,98 @@ def test_roll_and_borders_of_many_dimensions():
             g, = fastbp.autograd.grad(y, [leaf], fastbp.tensor(v))
             places = np.pad(np.arange(x.size).reshape(shape), width, numpys)
             np.testing.assert_allclose(g.numpy().reshape(-1), np.bincount(places.ravel(), v.ravel(), x.size), rtol=1e-12, atol=1e-12)
+
+
+# ---- operands with gaps, repeated or turned ---------------------------------------------------------------------------
+
+GAPS = {
+    "rows cut": lambda x: x[..., 3:41], "every other row": lambda x: x[..., ::2, :], "planes cut": lambda x: x[:, 1:-1, :, 2:-2],
+    "every second": lambda x: x[..., ::2], "turned": lambda x: x.transpose(-1, -2), "turned, cut": lambda x: x.transpose(-1, 1)[1:4],
+    "repeated": lambda x: x[:, :1].expand(-1, 5, -1, -1), "one row": lambda x: x[:1, :1, :1].expand(4, 3, 40, -1),
+    "one column": lambda x: x[..., :1].expand(-1, -1, -1, 50), "one number": lambda x: x[1, 1, 1, 1].expand(3, 4, 5, 20),
+    "two levels": lambda x: x[::2, ::2, :, :], "short rows": lambda x: x[..., 2:9], "first of all": lambda x: x[2:3, 1:2, 3:4, :],
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", GAPS)
+def test_reductions_of_what_lies_with_gaps(name, threads):
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        whole = np.random.default_rng(0).standard_normal((5, 6, 40, 50)) * 100
+        for dtype, tolerance in (("float64", 1e-13), ("float32", 1e-5), ("int64", 0), ("int32", 0)):
+            t = GAPS[name](fastbp.tensor(whole.astype(dtype)))
+            a = np.array(t.contiguous().numpy())
+            for dim in ((0,), (1,), (2,), (3,), (0, 1), (2, 3), (1, 3), (0, 2), (0, 1, 2), (0, 2, 3), (0, 1, 2, 3)):
+                for keepdim in (False, True):
+                    np.testing.assert_allclose(t.sum(dim, keepdim).numpy(), a.sum(dim, keepdims=keepdim), rtol=tolerance,
+                                               atol=tolerance * 1e4)
+                    np.testing.assert_array_equal(t.amax(dim, keepdim).numpy(), a.max(dim, keepdims=keepdim))
+                    np.testing.assert_array_equal(t.amin(dim, keepdim).numpy(), a.min(dim, keepdims=keepdim))
+                    if dtype[0] == "f":
+                        np.testing.assert_allclose(t.mean(dim, keepdim).numpy(), a.mean(dim, keepdims=keepdim), rtol=tolerance,
+                                                   atol=tolerance * 100)
+            if dtype[0] == "f":
+                np.testing.assert_allclose(t.norm().numpy(), np.sqrt((a.astype(float) ** 2).sum()), rtol=tolerance * 10)
+    finally:
+        fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_sums_of_what_lies_with_gaps_in_recordings(name):
+    """A recording copies what has gaps: the bits are the same."""
+    x = fastbp.tensor(np.random.default_rng(0).standard_normal((5, 6, 40, 50)).astype(np.float32))
+
+    def sums(x):
+        t = GAPS[name](x)
+        return t.sum(), t.sum(-1), t.mean((0, 2)), t.amax(1), t.sum((2, 3)), t[..., [0, -1, 3]], t.index_select(0, at), t.sum(-2)
+
+    at = fastbp.tensor([0, 0] if name == "first of all" else [2, 0])
+    want = sums(x)
+    program = fastbp.compile(sums)
+    for _ in range(3):
+        for a, b in zip(program(x), want, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint8"])
+@pytest.mark.parametrize("name", GAPS)
+def test_elements_taken_from_what_lies_with_gaps(name, dtype):
+    rng = np.random.default_rng(0)
+    t = GAPS[name](fastbp.tensor(rng.integers(0, 99, (5, 6, 40, 50)).astype(dtype)))
+    a = np.array(t.contiguous().numpy())
+    for dim in range(4):
+        for n in (1, 3, 70):
+            at = rng.integers(-a.shape[dim], a.shape[dim], n)
+            np.testing.assert_array_equal(t.index_select(dim, fastbp.tensor(at % a.shape[dim])).numpy(), a.take(at, dim))
+            np.testing.assert_array_equal(t[(slice(None),) * dim + (fastbp.tensor(at),)].numpy(), a.take(at, dim))
+        shape = [max(1, k - 1) for k in a.shape]
+        shape[dim] = 7
+        at = rng.integers(0, a.shape[dim], shape)
+        lead = tuple(slice(None) if d == dim else slice(k) for d, k in enumerate(shape))
+        np.testing.assert_array_equal(t.gather(dim, fastbp.tensor(at)).numpy(), np.take_along_axis(a[lead], at, dim))
+        with pytest.raises(IndexError):
+            t.gather(dim, fastbp.tensor(at + a.shape[dim]))
+        with pytest.raises(IndexError):
+            t.index_select(dim, fastbp.tensor([0, a.shape[dim]]))
+    i, j = rng.integers(0, a.shape[0], 9), rng.integers(0, a.shape[1], 9)
+    np.testing.assert_array_equal(t[fastbp.tensor(i), fastbp.tensor(j)].numpy(), a[i, j])
+
+
+def test_what_is_indexed_lies_in_order():
+    """Strides of PyTorch 2.13: C order, wherever the indexed dimensions stand, so that .view() holds."""
+    i = fastbp.tensor([0, 1, 1, 2, 0, -1, 2])
+    x = fastbp.arange(120).reshape(2, 3, 4, 5)
+    for y, shape in ((x[:, i], (2, 7, 4, 5)), (x[..., i], (2, 3, 4, 7)), (x[:, i, i], (2, 7, 5)), (x[..., :3].transpose(1, 2)[:, i], (2, 7, 3, 3)),
+                     (x[:, :, i[None] % 4], (2, 3, 1, 7, 5)), (x[:, fastbp.tensor(2)], (2, 4, 5)), (x[:, i[:0]], (2, 0, 4, 5))):
+        assert y.shape == shape and y.is_contiguous()
+    a, j = x.numpy(), i.numpy()
+    np.testing.assert_array_equal(x[:, i, i].numpy(), a[:, j, j])
+    np.testing.assert_array_equal(x[:, :, i[None] % 4].numpy(), a[:, :, j[None] % 4])
+    np.testing.assert_array_equal(x[..., :3].transpose(1, 2)[:, i].numpy(), a[..., :3].swapaxes(1, 2)[:, j])
+    leaf = x.double().requires_grad_()
+    g, = fastbp.autograd.grad(leaf[:, i, i].square().sum(), [leaf])
+    want = np.zeros(a.shape)
+    np.add.at(want, (slice(None), j, j), 2.0 * a[:, j, j])
+    np.testing.assert_array_equal(g.numpy(), want)

@@ -124,8 +124,8 @@ cdef str reach(const Instr* I, Reach* q):
         whole_of(q, 1, n)
         if I.opcode == K_argmax or I.opcode == K_argmin:
             q.dtype[0] = DT_I64
-        return None if I.narg == 2 and I.n == m and (red > 0 or I.opcode == K_sum or I.opcode == K_prod
-                                                     or I.opcode == K_sum_squares or I.opcode == K_sum_abs) else "sizes"
+        return None if I.narg == 2 and I.n == m and positions == 0 and (
+            red > 0 or I.opcode == K_sum or I.opcode == K_prod or I.opcode == K_sum_squares or I.opcode == K_sum_abs) else "sizes"
     if I.opcode == K_cumsum or I.opcode == K_cumprod:
         whole_of(q, 0, n)
         whole_of(q, 1, n)
@@ -166,6 +166,8 @@ cdef str reach(const Instr* I, Reach* q):
             n = many(outer, (inner + 63) // 64)
         elif k == 1:
             n = m
+        if I.ndim or I.opcode == K_take and I.shape[5]:
+            return "gaps"
         return None if I.narg == 3 and I.n == n and red > 0 else "sizes"
     if I.opcode == K_resampled:         # the kernel looks at places itself
         q.dtype[2] = q.dtype[3] = DT_I64

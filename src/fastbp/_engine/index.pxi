@@ -264,7 +264,8 @@ cdef int run_gather(int kernel, int op, str name, Tensor first, Tensor second, T
 
 
 cdef int gather_apart(Tensor y, Tensor x, Tensor index, int dim) except -1:
-    """From x as it lies, whose sizes are those of the index but along the dimension: 1,000 of 1,000,000 floats 400 -> 0 us (Xeon)."""
+    """From x as it lies, whose sizes are those of the index but along the dimension: 1,000 of 1,000,000 floats 400 -> 5 us
+    (Xeon)."""
     cdef Instr I
     cdef int d
     start(&I, K_gather, OP_gather, x.code, 1, 3)

@@ -103,7 +103,7 @@ cdef void copy_steps(const Instr* I, int64_t lo, int64_t hi, moved* of_its_size)
         advance(I, &p)
 
 
-# One number for each row: 1,000 of 1,000 floats 370 -> 0 us (Xeon)
+# One number for each row: 1,000 of 1,000 floats 370 -> 173 us (Xeon)
 cdef bint spread_rows(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef Cursor p
     cdef int last = I.ndim - 1, upper = I.ndim - 2

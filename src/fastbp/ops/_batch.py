@@ -87,6 +87,29 @@ def _resampled(n, b, x, dim, sums, back):
     return F.resampled(x, shifted(dim, x), sums, back)
 
 
+def _examples(n, b, *tensors):
+    """[n, N, ...] as [n N, ...]."""
+    return [t.reshape(-1, *t.shape[2:]) for t in map(front, tensors, b, [n] * len(tensors))]
+
+
+@rule("sampled")
+def _sampled(n, b, x, index, weights, zeros):
+    y = F.sampled(*_examples(n, b, x, index, weights), zeros)
+    return y.reshape(n, -1, *y.shape[1:])
+
+
+@rule("sampled_input")
+def _sampled_input(n, b, grad, index, weights, size, zeros):
+    y = F.sampled_input(*_examples(n, b, grad, index, weights), size, zeros)
+    return y.reshape(n, -1, *y.shape[1:])
+
+
+@rule("sampled_weights")
+def _sampled_weights(n, b, grad, x, index, zeros):
+    y = F.sampled_weights(*_examples(n, b, grad, x, index), zeros)
+    return y.reshape(n, -1, *y.shape[1:])
+
+
 @rule("zeros_around")
 def _zeros_around(n, b, x, begin, sizes):
     return F.zeros_around(x, (0, *begin), (n, *sizes))
@@ -98,13 +121,13 @@ def _rolled(n, b, x, shifts):
 
 
 @rule("bordered")
-def _bordered(n, b, x, begin, end, circular):
-    return F.bordered(x, (0, *begin), (0, *end), circular)
+def _bordered(n, b, x, begin, end, mode):
+    return F.bordered(x, (0, *begin), (0, *end), mode)
 
 
 @rule("unbordered")
-def _unbordered(n, b, x, begin, end, circular):
-    return F.unbordered(x, (0, *begin), (0, *end), circular)
+def _unbordered(n, b, x, begin, end, mode):
+    return F.unbordered(x, (0, *begin), (0, *end), mode)
 
 
 @rule("cat")

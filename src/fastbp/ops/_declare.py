@@ -173,8 +173,8 @@ def external(signature, compute, rules, **fields):
 
 
 def kept(make):
-    """A function of plain numbers that makes constant tensors: the results of its last calls are kept, small ones, and not those
-    of recordings, which hold what was made in them."""
+    """A function of plain numbers that makes constant tensors: the results of its last calls are kept, of so many elements in
+    all, and not those of recordings, which hold what was made in them."""
     made = {}
     REMEMBERED.append(made)
 
@@ -184,9 +184,10 @@ def kept(make):
         result = made.get(args)
         if result is None:
             result = make(*args)
-            if len(made) >= KEPT:
+            n = _elements(result)
+            if len(made) >= KEPT or n + sum(map(_elements, made.values())) > KEPT_NUMBERS:
                 made.clear()
-            if _elements(result) <= KEPT_NUMBERS:
+            if n <= KEPT_NUMBERS:
                 made[args] = result
         return result
 
@@ -201,7 +202,7 @@ def _elements(result):
 
 REMEMBERED = []         # what has been kept: one dict for each function
 KEPT = 64               # results of a function
-KEPT_NUMBERS = 1 << 15  # elements of one
+KEPT_NUMBERS = 1 << 20  # elements of all of them
 
 
 def kernels(name, names, doc):

@@ -399,9 +399,9 @@ def _triangle_indices(op, row, col, offset, dtype, lower):
     if total == 0:
         return F.zeros((2, 0), dtype=dtype or F.int64)
     ends = F.cumsum(F.tensor(count), 0)
-    places = F.arange(total)            # in order of rows: nothing is searched for, a recorded step may hold it
-    rows = F.searchsorted(ends, places, right=True)
-    found = F.stack([rows, places + (F.tensor(first) + F.tensor(count) - ends)[rows]])
+    # in order of rows, each of which begins where those before it end: nothing is searched for, a recorded step may hold it
+    rows = F.index_add(F.zeros(total + 1, dtype=F.int64), 0, ends, F.ones_like(ends)).cumsum(0)[:total]
+    found = F.stack([rows, F.arange(total) + (F.tensor(first) + F.tensor(count) - ends)[rows]])
     return found if dtype is None else found.to(dtype)
 
 

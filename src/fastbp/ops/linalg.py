@@ -5,7 +5,7 @@ import warnings
 from functools import cache, lru_cache
 from math import inf, prod
 
-from ._declare import F, composed, fused, linear
+from ._declare import F, composed, fused, kept, linear
 from .reduce import root
 
 linear("matmul(Tensor input, Tensor other)", {"input": "bw_matmul", "other": "bw_matmul"}, kernels=("gemm",),
@@ -801,9 +801,14 @@ def _pdist(input, p=2.0):
     n = input.shape[0]
     if n < 2:
         return input.sum(-1).narrow(0, 0, 0)
-    first = [i for i in range(n) for _ in range(i + 1, n)]
-    second = [j for i in range(n) for j in range(i + 1, n)]
-    return _distance(F.index_select(input, 0, F.tensor(first)) - F.index_select(input, 0, F.tensor(second)), p)
+    first, second = _pairs(n)
+    return _distance(F.index_select(input, 0, first) - F.index_select(input, 0, second), p)
+
+
+@kept
+def _pairs(n):
+    """Both of all pairs of n, i < j."""
+    return tuple(F.triu_indices(n, n, 1).unbind())
 
 
 def _pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):

@@ -4,10 +4,14 @@ Interpolation is separable: along one dimension each output is a weighted sum of
 plain numbers.
 """
 
+from functools import reduce
+from itertools import product
 from math import floor
+from operator import mul
 from struct import pack, unpack
 
-from ._declare import F, composed, kept, linear
+from ._declare import F, composed, fused, kept, linear
+from .conv import FIRST, SECOND, _other
 
 # ---- interpolation --------------------------------------------------------------------------------------------------
 
@@ -208,16 +212,58 @@ def _inside(x, size, padding_mode, align_corners):
     return x if padding_mode == "zeros" else _clip(x, size - 1)
 
 
-def _sample(flat, sizes, places):
-    """Values of flat [N, C, P] at whole places, one tensor [N, Q] for each dimension; 0 outside."""
+def _inside_places(index, c):
+    """(whether a place is one, places to gather at) of index [N, K, Q], for c channels."""
+    keep = index >= 0
+    n, k, q = index.shape
+    return keep.unsqueeze(1), F.where(keep, index, 0).reshape(n, 1, k * q).expand(n, c, k * q)
+
+
+def _sampled(input, index, weights, zeros=0):
+    keep, at = _inside_places(index, input.shape[1])
+    seen = F.gather(input, 2, at).reshape(*input.shape[:2], *index.shape[1:])
+    return F.where(keep, seen * weights.unsqueeze(1), 0.0).sum(2)
+
+
+def _sampled_input(grad, index, weights, size, zeros=0):
+    keep, at = _inside_places(index, grad.shape[1])
+    parts = F.where(keep, grad.unsqueeze(2) * weights.unsqueeze(1), 0.0).reshape(at.shape)
+    return F.scatter_add(F.zeros((*grad.shape[:2], size), dtype=grad.dtype), 2, at, parts)
+
+
+def _sampled_weights(grad, input, index, zeros=0):
+    keep, at = _inside_places(index, input.shape[1])
+    seen = F.gather(input, 2, at).reshape(*input.shape[:2], *index.shape[1:])
+    return F.where(keep.squeeze(1), (seen * grad.unsqueeze(2)).sum(1), 0.0)
+
+
+# `zeros` as of convolutions (conv.py)
+fused("sampled(Tensor input, Tensor index, Tensor weights, int zeros=0)", ("sampled",), _sampled,
+      {"input": lambda v, index, weights, input_shape, zeros:
+       F.sampled_input(v, index, weights, input_shape[2], FIRST | (zeros & SECOND)),
+       "weights": lambda v, input, index, zeros: F.sampled_weights(v, input, index, FIRST | _other(zeros))},
+      function=False, method=False,
+      doc="Weighted sums of values at places that all channels share; input [N, C, P], index and weights [N, K, Q]: "
+          "y[n, c, q] = sum over k of weights[n, k, q] input[n, c, index[n, k, q]], negative places left out.")
+fused("sampled_input(Tensor grad, Tensor index, Tensor weights, int size, int zeros=0)", ("sampled_input",), _sampled_input,
+      {"grad": lambda v, index, weights, zeros: F.sampled(v, index, weights, FIRST | (zeros & SECOND)),
+       "weights": lambda v, grad, index, zeros: F.sampled_weights(grad, v, index, (zeros & FIRST) | SECOND)},
+      function=False, method=False, doc="Adjoint of `sampled` in its input, of P = size.")
+fused("sampled_weights(Tensor grad, Tensor input, Tensor index, int zeros=0)", ("sampled_weights",), _sampled_weights,
+      {"grad": lambda v, input, index, zeros: F.sampled(input, index, v, (FIRST if zeros & SECOND else 0) | SECOND),
+       "input": lambda v, grad, index, input_shape, zeros:
+       F.sampled_input(grad, index, v, input_shape[2], (zeros & FIRST) | SECOND)},
+      function=False, method=False, doc="Adjoint of `sampled` in its weights.")
+
+
+def _place(sizes, places):
+    """Flat positions [N, Q] of whole places, one tensor [N, Q] for each dimension; -1 outside."""
     keep, index = None, 0
     for size, at in zip(sizes, places):
         good = (at >= 0) & (at <= size - 1)
         keep = good if keep is None else keep & good
         index = index * size + F.where(good, at, 0.0).to(F.int64)
-    n, c = flat.shape[:2]
-    seen = F.gather(flat, 2, index.unsqueeze(1).expand(n, c, index.shape[1]))
-    return F.where(keep.unsqueeze(1), seen, 0.0)
+    return F.where(keep, index, -1)
 
 
 def _cubic_weights(t):
@@ -257,7 +303,8 @@ def _grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corne
         x = (g + 1) * ((size - 1) / 2) if align_corners else ((g + 1) * size - 1) / 2
         at.append(x if mode == "bicubic" else _inside(x, size, padding_mode, align_corners))
     if mode == "nearest":
-        y = _sample(flat, sizes, [F.round(x.detach()) for x in at])
+        index = _place(sizes, [F.round(x.detach()) for x in at]).unsqueeze(1)
+        y = F.sampled(flat, index, F.ones(index.shape, dtype=input.dtype))
     else:
         low = [F.floor(x.detach()) for x in at]
         frac = [x - i for x, i in zip(at, low)]
@@ -267,7 +314,9 @@ def _grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corne
             steps, weights = (-1, 0, 1, 2), [_cubic_weights(f) for f in frac]
         places = [[_inside(i + s, size, padding_mode, align_corners) if mode == "bicubic" else i + s for s in steps]
                   for i, size in zip(low, sizes)]
-        y = _corners(flat, sizes, places, weights, [], None)
+        corners = list(product(range(len(steps)), repeat=n))
+        index = F.stack([_place(sizes, [places[d][k] for d, k in enumerate(c)]) for c in corners], 1)
+        y = F.sampled(flat, index, F.stack([reduce(mul, [weights[d][k] for d, k in enumerate(c)]) for c in corners], 1))
     return y.reshape(*input.shape[:2], *out)
 
 
@@ -276,18 +325,6 @@ def _product(sizes):
     for s in sizes:
         n *= s
     return n
-
-
-def _corners(flat, sizes, places, weights, chosen, factor):
-    """Sum over all combinations of neighbours of value times the product of their weights."""
-    k = len(chosen)
-    if k == len(sizes):
-        return _sample(flat, sizes, chosen) * factor.unsqueeze(1)
-    y = None
-    for place, weight in zip(places[k], weights[k]):
-        term = _corners(flat, sizes, places, weights, [*chosen, place], weight if factor is None else factor * weight)
-        y = term if y is None else y + term
-    return y
 
 
 def _affine_grid(theta, size, align_corners=None):

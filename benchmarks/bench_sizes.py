@@ -1,5 +1,5 @@
-"""Single operations at every size from 1 to 1,000,000 numbers, of vectors, matrices, images and sequences, of floats, integers
-and bools, against torch: what a call costs inside the caches.
+"""Single operations at every size from 1 to 1,000,000 numbers, of vectors, matrices, views of them, images and sequences, of
+floats, integers and bools, against torch: what a call costs inside the caches.
 
     python benchmarks/bench_sizes.py [--threads 1] [--cases "sum(),tanh"] [--rounds 5] [--json sizes.json]
 
@@ -49,6 +49,7 @@ OPERANDS = {
     "d": lambda s, t, r: r.integers(0, 10, s),
     "row": lambda s, t, r: numbers(s[-1], t, r),
     "column": lambda s, t, r: numbers((s[0], 1), t, r),
+    "grid": lambda s, t, r: np.tanh(r.standard_normal((s[0], s[2], s[3], 2))).astype(t),
     "channel": lambda s, t, r: numbers((s[1], 1, 1), t, r),
     "wide": lambda s, t, r: (r.standard_normal((s[-1], 2 * s[-1])) / math.sqrt(s[-1])).astype(t),
     "seen": lambda s, t, r: np.tri(s[1], dtype=bool),                       # who sees whom
@@ -105,6 +106,14 @@ OF_MATRICES = [
     "x.t().contiguous()", "x.t() + y.t()", "x + row", "x * column", "F.glu(x)", "x.repeat(2, 1)", "x.repeat_interleave(2, 0)",
     "F.rms_norm(x, x.shape[-1:])", "F.batch_norm(x, None, None, training=True)",
 ]
+OF_VIEWS = [   # matrices that lie with gaps, turned, or repeated
+    "x[:, 1:-1].sum()", "x[:, 1:-1].sum(0)", "x[:, 1:-1].sum(1)", "x[:, 1:-1].mean(1)", "x[:, 1:-1].amax(1)",
+    "x[:, 1:-1].argmax(1)", "x[:, 1:-1].var(1)", "x[:, 1:-1] + 1.0", "x[:, 1:-1] + x[:, 2:]", "x[:, 1:-1].softmax(-1)",
+    "x[:, 1:-1].cumsum(-1)", "x[::2].sum(0)", "x[::2] * 2.0", "x[:, ::2].sum(1)", "x[:, ::2].contiguous()", "x.t().sum(0)",
+    "x.t().softmax(-1)", "x.t().norm()", "x.t().exp()",
+    "row.expand_as(x).sum(0)", "row.expand_as(x).contiguous()", "column.expand_as(x).contiguous()", "x[:, j[:10]]",
+    "x.t()[:, i[:10]]", "x[:, 1:-1][i]", "T.cat([x[:, 1:], x[:, :1]], 1)", "x[:, 1:-1].clone()",
+]
 LOSSES_OF_ROWS = [
     "F.cross_entropy(x, classes)", "F.nll_loss(x, classes)", "F.multi_margin_loss(x, classes)",
     "F.cosine_similarity(x, y, dim=-1)", "F.pairwise_distance(x, y)", "F.triplet_margin_loss(x, y, p)",
@@ -118,7 +127,8 @@ OF_IMAGES = [
     "x.max(1)[0]", "x.argmax(1)", "x.softmax(1)", "x.log_softmax(1)", "x.permute(0, 2, 3, 1).contiguous()",
     "x.permute(0, 2, 3, 1) * 2.0", "x.transpose(1, 2).contiguous()", "x.flip(-1)", "x.flip(2)", "x.roll((1, 1), (2, 3))",
     "x[:, :, ::2, ::2].contiguous()", "x[:, :, 1:-1, 1:-1] + 1.0", "T.cat([x, y], 1)", "x.chunk(1, 1)[0] + y",
-    "F.pad(x, (1, 1, 1, 1))", "F.pad(x, (1, 1, 1, 1), mode='reflect')", "F.max_pool2d(x, 2)", "F.max_pool2d(x, 3, 2, 1)",
+    "F.pad(x, (1, 1, 1, 1))", "F.pad(x, (1, 1, 1, 1), mode='reflect')", "F.pad(x, (2, 1, 1, 0), mode='replicate')",
+    "F.grid_sample(x, grid, align_corners=False)", "F.max_pool2d(x, 2)", "F.max_pool2d(x, 3, 2, 1)",
     "F.avg_pool2d(x, 2)", "F.adaptive_avg_pool2d(x, 1)", "F.adaptive_max_pool2d(x, 2)", "F.lp_pool2d(x, 2.0, 2)",
     "F.interpolate(x, scale_factor=2)", "F.interpolate(x, scale_factor=2, mode='bilinear')", "F.unfold(x, 3, padding=1)",
     "F.batch_norm(x, None, None, training=True)", "F.batch_norm(x, scales.detach(), scales.detach(), scales, scales)",
@@ -182,11 +192,11 @@ def cases():
     for expressions, shapes, dtypes in (
             (POINTWISE, VECTORS, FLOATS), (LOSSES, VECTORS, FLOATS), (RANDOM, VECTORS, FLOATS),
             (ALONG, VECTORS + MATRICES, FLOATS), (OF_MATRICES, MATRICES, FLOATS), (LOSSES_OF_ROWS, MATRICES, FLOATS),
-            (OF_ROWS, FEW_ROWS, FLOATS),
+            (OF_ROWS, FEW_ROWS, FLOATS), (OF_VIEWS, MATRICES, FLOATS),
             (OF_IMAGES, IMAGES, FLOATS), (OF_SEQUENCES, SEQUENCES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")),
             (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
         loss = expressions in (LOSSES, LOSSES_OF_ROWS)
-        of = " (image)" if expressions is OF_IMAGES else " (sequence)" if expressions is OF_SEQUENCES else ""
+        of = {id(OF_IMAGES): " (image)", id(OF_SEQUENCES): " (sequence)", id(OF_VIEWS): " (view)"}.get(id(expressions), "")
         for expression in expressions:
             names = compile(expression, "<case>", "eval").co_names
             row = {"call": eval(f"lambda T, F, {', '.join(OPERANDS)}: {expression}"), "shapes": shapes,

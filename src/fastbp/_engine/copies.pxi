@@ -233,15 +233,19 @@ cdef enum Border:
     BORDER_REPLICATE = 2        # the outermost
 
 
+cdef enum:
+    BORDER_NEAR = 1 << 18       # bytes
+
+
 cdef Tensor bordered(str op, Tensor x, object begin, object end, int mode, bint back):
     """Borders that repeat what is inside, or (back) the sums of what they repeat.  A dimension has up to three parts: the inside,
     and the two borders, each of which repeats a part of the inside."""
     cdef int64_t before[MAXDIM]
     cdef int64_t after[MAXDIM]
     cdef int64_t dims[MAXDIM]
-    cdef Tensor y, inner, outer
-    cdef int64_t n
-    cdef int d, k, rest, which, parts = 1
+    cdef Tensor y
+    cdef int64_t n, first = 0, some
+    cdef int d, parts = 1
     if read_sizes(op, begin, before) != x.nd or read_sizes(op, end, after) != x.nd:
         raise ShapeError(f"{op}: begin {begin} and end {end} must have a number for each dimension of {describe(x)}.")
     for d in range(x.nd):
@@ -252,14 +256,33 @@ cdef Tensor bordered(str op, Tensor x, object begin, object end, int mode, bint 
         dims[d] = n if back else n + before[d] + after[d]
         parts *= 3 if before[d] or after[d] else 1
     y = fresh(x.code, x.nd, dims)
-    for k in range(parts if y.n else 0):
-        inner = detached(y if back else x)
-        outer = detached(x if back else y)
+    if y.n and x.nd and before[0] == 0 and after[0] == 0:       # as many at a time as stay near: 8x64x56x56 1.2 -> 0.8 ms (Xeon)
+        some = py.max(BORDER_NEAR // (py.max(x.n, y.n) // dims[0] * ITEM[x.code]), 1)
+        while first < dims[0]:
+            n = py.min(some, dims[0] - first)
+            border_parts(window(y if back else x, 0, first, n), window(x if back else y, 0, first, n), before, after, mode, back,
+                         parts)
+            first += n
+    elif y.n:
+        border_parts(detached(y if back else x), detached(x if back else y), before, after, mode, back, parts)
+    if must_record(x):
+        record_rule(OP_unbordered if back else OP_bordered, y, (x, tuple_of(x.nd, before), tuple_of(x.nd, after), mode))
+    return y
+
+
+cdef int border_parts(Tensor whole, Tensor around, const int64_t* before, const int64_t* after, int mode, bint back,
+                      int parts) except -1:
+    """Each part of the inside (whole), and of what is around it, to the other."""
+    cdef Tensor inner, outer
+    cdef int64_t n
+    cdef int d, k, rest, which
+    for k in range(parts):
+        inner, outer = detached(whole), detached(around)
         rest = k
-        for d in range(x.nd):
+        for d in range(whole.nd):
             if before[d] == 0 and after[d] == 0:
                 continue
-            n = dims[d] if back else x.dims[d]
+            n = whole.dims[d]
             which = rest % 3
             rest //= 3
             if which == 0:
@@ -287,9 +310,7 @@ cdef Tensor bordered(str op, Tensor x, object begin, object end, int mode, bint 
         if not back: copy_into(outer, inner)
         elif k == 0: copy_into(inner, outer)
         else: add_into(inner, outer)
-    if must_record(x):
-        record_rule(OP_unbordered if back else OP_bordered, y, (x, tuple_of(x.nd, before), tuple_of(x.nd, after), mode))
-    return y
+    return 0
 
 
 cdef Tensor c_bordered(Tensor x, object begin, object end, int64_t mode):

@@ -242,6 +242,17 @@ def test_rows_of_few_numbers(seed):
         fastbp.set_num_threads(before)
 
 
+def test_borders_that_do_not_fit():
+    from fastbp import _core
+    x = fastbp.zeros(2, 3)
+    for begin, end, mode in (((0, 3), (0, 0), 0), ((0, 4), (0, 0), 1), ((0, -1), (0, 0), 2), ((0, 1), (0, 1), 3), ((1,), (1,), 0)):
+        with pytest.raises(ValueError, match="bordered: "):
+            _core._call_bordered(x, begin, end, mode)
+    for begin, end, mode in (((0, 2), (0, 2), 2), ((0, 1), (0, 1), 0), ((0, 1), (0, 0), -1)):
+        with pytest.raises(ValueError, match="unbordered: "):
+            _core._call_unbordered(x, begin, end, mode)
+
+
 def test_roll_and_borders_of_many_dimensions():
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
     for shifts, dims in ((1, 0), ((1, -2), (1, 3)), ((5, 7, -9, 1), (0, 1, 2, 3)), ((1, 1), (2, 2)), (0, 1), ((3, -3), (0, 0))):

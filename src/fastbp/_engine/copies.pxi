@@ -1,4 +1,4 @@
-# New memory from old: joining, flipping, copying, casting; tensors filled with one value.
+# New memory from old: joining, flipping, rolling, borders, copying, casting; tensors filled with one value.
 
 # ---- joining and copying --------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ cdef enum Border:
 
 
 cdef enum:
-    BORDER_NEAR = 1 << 18       # bytes
+    BORDER_NEAR = 1 << 18       # bytes that L2 holds from the first part to the last
 
 
 cdef Tensor bordered(str op, Tensor x, object begin, object end, int mode, bint back):
@@ -246,6 +246,8 @@ cdef Tensor bordered(str op, Tensor x, object begin, object end, int mode, bint 
     cdef Tensor y
     cdef int64_t n, first = 0, some
     cdef int d, parts = 1
+    if not 0 <= mode <= BORDER_REPLICATE:
+        raise ValueError(f"{op}: mode {mode} must be 0, 1 or 2.")
     if read_sizes(op, begin, before) != x.nd or read_sizes(op, end, after) != x.nd:
         raise ShapeError(f"{op}: begin {begin} and end {end} must have a number for each dimension of {describe(x)}.")
     for d in range(x.nd):

@@ -169,7 +169,7 @@ cdef str reach(const Instr* I, Reach* q):
         if I.ndim or I.opcode == K_take and I.shape[5]:
             return "gaps"
         return None if I.narg == 3 and I.n == n and red > 0 else "sizes"
-    if I.opcode == K_sampled or I.opcode == K_sampled_input or I.opcode == K_sampled_weights:      # so do these
+    if I.opcode == K_sampled or I.opcode == K_sampled_input or I.opcode == K_sampled_weights:      # kernels look at places
         n = many(outer, red)                    # shape: N, C, P, K, Q
         g = many(many(outer, positions), I.shape[4])
         whole_of(q, 2, g)
@@ -179,7 +179,7 @@ cdef str reach(const Instr* I, Reach* q):
         whole_of(q, 3, many(n, inner) if I.opcode == K_sampled_weights else g)
         return None if (I.narg == 4 and I.n == (many(outer, I.shape[4]) if I.opcode == K_sampled_weights else n)
                         and I.shape[4] >= 0 and inner >= 0) else "sizes"
-    if I.opcode == K_resampled:         # the kernel looks at places itself
+    if I.opcode == K_resampled:         # here too
         q.dtype[2] = q.dtype[3] = DT_I64
         whole_of(q, 0, many(many(outer, positions), inner))
         whole_of(q, 1, n)

@@ -1,4 +1,5 @@
-# Builders, resampling: weighted sums of few places along one dimension, which interpolation is made of (ops/resample.py).
+# Builders, resampling: weighted sums of few places along one dimension, which interpolation is made of, and at places that all
+# channels share, which a grid samples (ops/resample.py).
 
 cdef Tensor vector_of(object x, int code):
     """A vector of constants, from numbers or as it is."""

@@ -26,6 +26,7 @@ cdef bint nested(const Instr* I, Nest* t) noexcept nogil:
     if last < 1 or I.n < 64 or width > 16:
         return False
     upper = I.shape[last - 1]
+    # the next row costs 2 ns, the next along a dimension farther out 6 more, a place in a table 0.4 a number (Xeon)
     if 2 * width * upper > 10 * upper + 30:
         return False
     t.dim = last

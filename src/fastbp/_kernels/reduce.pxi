@@ -408,7 +408,7 @@ cdef inline number red_peak_row(int op, const number* x, int64_t n, bint far) no
 # ---------------------------------------------------------------- sums and extrema
 
 # Where x has gaps: shape[3] rows (or runs of columns) are shape[4] apart, those of the next ones shape[5]; shape[6]: from one
-# value to the next, where columns are reduced.  Without gaps these are 0.
+# value to the next, where columns are reduced.  Without gaps shape[3] is 0, and the others nothing.
 cdef inline int64_t red_begin(const Instr* I, int64_t o) noexcept nogil:
     if I.shape[3] == 0: return o * I.shape[1] * I.shape[2]
     return o // I.shape[3] * I.shape[5] + o % I.shape[3] * I.shape[4]

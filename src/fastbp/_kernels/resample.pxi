@@ -1,4 +1,5 @@
-# Floor 1, room "resample": weighted sums along one dimension, of few places each: interpolation, and its transpose.
+# Floor 1, room "resample": weighted sums along one dimension, of few places each: interpolation, and its transpose; below them
+# those at places that all channels share: what a grid samples.
 # y[o, j, :] = sum over e in [starts[j], starts[j + 1]) of weights[e] x[o, places[e], :]; y is [outer, m, inner], x [outer, n,
 # inner].
 # May be changed: how a sum is walked.  Must stay: the order of its terms, and that nothing outside x is read, whatever the

@@ -245,7 +245,8 @@ def test_rows_of_few_numbers(seed):
 def test_borders_that_do_not_fit():
     from fastbp import _core
     x = fastbp.zeros(2, 3)
-    for begin, end, mode in (((0, 3), (0, 0), 0), ((0, 4), (0, 0), 1), ((0, -1), (0, 0), 2), ((0, 1), (0, 1), 3), ((1,), (1,), 0)):
+    for begin, end, mode in (((0, 3), (0, 0), 0), ((0, 4), (0, 0), 1), ((0, -1), (0, 0), 2), ((0, 1), (0, 1), 3),
+                             ((1,), (1,), 0)):
         with pytest.raises(ValueError, match="bordered: "):
             _core._call_bordered(x, begin, end, mode)
     for begin, end, mode in (((0, 2), (0, 2), 2), ((0, 1), (0, 1), 0), ((0, 1), (0, 0), -1)):

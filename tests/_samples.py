@@ -210,6 +210,13 @@ SAMPLES = {
                              (rng.standard_normal((2, 3, 4)), np.array([4, 4]), rng.standard_normal((2, 4)), 2, True)],
     "embedding_sparse": lambda rng: [(rng.integers(0, 5, (2, 3)), rng.standard_normal((5, 4)), None)],
     "embedding": lambda rng: [(rng.integers(0, 5, (2, 3)), rng.standard_normal((5, 4)), None)],
+    "bag_sum": lambda rng: [
+        (rng.standard_normal((5, 4)), rng.integers(0, 5, 6), None, rng.standard_normal(6), 3, 2, 2, False),
+        (rng.standard_normal((5, 3)), rng.integers(0, 5, 8), np.array([0, 2, 2, 7]), rng.standard_normal(8), 0, 3, None, False),
+        (rng.standard_normal((5, 3)), rng.integers(0, 5, 7), np.array([0, 6, 6]), None, 0, 3, None, False)],
+    "bag_spread": lambda rng: [
+        (rng.standard_normal((2, 4)), rng.integers(0, 5, 6), None, rng.standard_normal(6), 3),
+        (rng.standard_normal((2, 3)), rng.integers(0, 5, 6), np.array([0, 2, 5]), rng.standard_normal(6), 0)],
     "embedding_backward": lambda rng: [(rng.standard_normal((2, 3, 4)), rng.integers(0, 5, (2, 3)), (5, 4), 2)],
     "masked_fill": lambda rng: [(rng.standard_normal((3, 4)), rng.random((3, 4)) < 0.5, rng.standard_normal(()))],
     "masked_select": lambda rng: [(rng.standard_normal((3, 4)), rng.random((3, 4)) < 0.5)],

@@ -160,11 +160,6 @@ SAMPLES = {
     "resampled": lambda rng: [
         (rng.standard_normal((2, 3)), 1, ((0, 2, 3), (0, 2, 1), (0.5, 2.0, -1.0)), ((0, 1, 2, 3), (0, 1, 0), (0.5, -1.0, 2.0))),
         (rng.standard_normal((3, 2)), 0, ((0, 2, 2), (0, 2), (0.5, 2.0)), ((0, 1, 1, 2), (0, 0), (0.5, 2.0)))],
-    "sampled": lambda rng: [(rng.standard_normal((2, 5, 7)), rng.integers(-1, 7, (2, 3, 4)), rng.standard_normal((2, 3, 4)))],
-    "sampled_input": lambda rng: [(rng.standard_normal((2, 5, 4)), rng.integers(-1, 7, (2, 3, 4)),
-                                   rng.standard_normal((2, 3, 4)), 7)],
-    "sampled_weights": lambda rng: [(rng.standard_normal((2, 5, 4)), rng.standard_normal((2, 5, 7)),
-                                     rng.integers(-1, 7, (2, 3, 4)))],
     "zeros_around": lambda rng: [(rng.standard_normal((2, 3)), (1, 0), (4, 3)), (rng.standard_normal(3), (2,), (5,))],
     "zero_pad": lambda rng: [(rng.standard_normal((2, 3)), ((1, 0), (2, 1))), (rng.standard_normal((2, 3)), ((0, 0), (-1, 1)))],
     "constant_pad_nd": lambda rng: [(rng.standard_normal((2, 3)), (1, 2), 3.0)],
@@ -196,6 +191,10 @@ SAMPLES = {
                                         (rng.standard_normal((1, 4, 2, 2)), 2, 1.0, 0.5, 2.0)],
     "interpolate": _interpolate,
     "grid_sample": _grid_sample,
+    "grid_sample_input": lambda rng: [(rng.standard_normal((*x.shape[:2], *grid.shape[1:-1])), grid, x.shape[2:], *how)
+                                      for x, grid, *how in _grid_sample(rng)],
+    "grid_sample_grid": lambda rng: [(rng.standard_normal((*x.shape[:2], *grid.shape[1:-1])), x, grid, *how)
+                                     for x, grid, *how in _grid_sample(rng)],
     "affine_grid": lambda rng: [(rng.standard_normal((2, 2, 3)), (2, 1, 3, 4), False),
                                 (rng.standard_normal((1, 3, 4)), (1, 1, 2, 3, 2), True)],
     "pixel_shuffle": lambda rng: [(rng.standard_normal((2, 8, 2, 3)), 2), (rng.standard_normal((9, 1, 2)), 3)],

@@ -148,6 +148,35 @@ def test_interpolation_and_borders(dtype, tmp_path):
     check(f, fastbp.randn(2, 3, 6, 5, dtype=getattr(fastbp, dtype)), folder=tmp_path)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_grid_samples(dtype, dims, tmp_path):
+    """Values and both adjoints, all modes."""
+    fastbp.manual_seed(3)
+    x = fastbp.randn(2, 3, *(5, 6, 4)[:dims], dtype=getattr(fastbp, dtype))
+    grid = fastbp.rand(2, *(3, 4, 2)[:dims], dims, dtype=x.dtype) * 2.6 - 1.3
+    ways = [(mode, padding, align) for mode in ("bilinear", "nearest", "bicubic")[:5 - dims]
+            for padding in ("zeros", "border", "reflection") for align in (False, True)]
+
+    def f(x, grid):
+        out = []
+        for mode, padding, align in ways:
+            y, back = fastbp.func.vjp(lambda x, g: nn.functional.grid_sample(x, g, mode, padding, align), x, grid)  # noqa: B023
+            out += [y, *back(y)]
+        return tuple(out)
+    check(f, x, grid, folder=tmp_path)
+
+
+def test_bags(tmp_path):
+    table, factors = fastbp.randn(7, 5), fastbp.randn(6)
+
+    def f(x, offsets):
+        return (nn.functional.embedding_bag(x.reshape(2, 3), table, padding_idx=2), nn.functional.embedding_bag(
+            x, table, offsets, mode="sum", per_sample_weights=factors))
+    x, offsets = fastbp.tensor([0, 2, 6, 2, 5, 1]), fastbp.tensor([0, 3, 3, 5])
+    check(f, x, offsets, folder=tmp_path)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
 def test_extrema_of_integers(dtype, tmp_path):
     x = fastbp.randint(0, 2 if dtype == "bool" else 100, (5, 40)).to(getattr(fastbp, dtype))

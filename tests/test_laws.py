@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -260,7 +261,10 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "avg_pool": lambda: with_gradients(lambda x: _core.avg_pool2d(x, 3, 2, 1), floats(6, 5, 65, 67)),
     "resampled": lambda: with_gradients(lambda x: fastbp.nn.functional.interpolate(x, (37, 90), mode="bicubic"),
                                         floats(9, 11, 30, 41)),
-    "sampled": lambda: with_gradients(fastbp.nn.functional.grid_sample, floats(9, 21, 30, 41), floats(9, 33, 47, 2)),
+    "bag_sum": lambda: with_gradients(lambda w, f: fastbp.nn.functional.embedding_bag(
+        indices(70, 900).reshape(-1), w, fastbp.arange(0, 900, 7), mode="sum", per_sample_weights=f),
+        floats(70, 33), floats(900)),
+    "grid_sample": lambda: with_gradients(fastbp.nn.functional.grid_sample, floats(9, 21, 30, 41), floats(9, 33, 47, 2)),
     "take": lambda: with_gradients(lambda x: x.index_select(0, indices(300, 5000)), floats(300, 250)),
     "gather": lambda: with_gradients(lambda x: x.gather(1, indices(500, 700, 400)), floats(700, 500)),
     "scatter": scatter_program("scatter_src"), "scatter_add": scatter_program("scatter_add"),
@@ -308,8 +312,8 @@ WITH = {        # kernels that run in another kernel's program
     "pair_distances_backward": "pair_distances", "ctc_backward": "ctc", "multi_margin_backward": "multi_margin",
     "cross_entropy_backward": "cross_entropy",
     "layer_norm_backward": "layer_norm",
-    "conv_backward_data": "conv", "conv_backward_weight": "conv", "conv_mend": "conv", "sampled_input": "sampled",
-    "sampled_weights": "sampled", "max_pool_backward": "max_pool",
+    "conv_backward_data": "conv", "conv_backward_weight": "conv", "conv_mend": "conv",
+    "grid_sample_input": "grid_sample", "grid_sample_grid": "grid_sample", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
     "attention_backward": "attention", "recurrent_backward": "recurrent",
     **dict.fromkeys(("sort_span", "sort_begin", "sort_count", "sort_plan", "sort_scatter"), "sort_buckets"),
@@ -458,6 +462,26 @@ def results_of(isa, folder):
     assert done.returncode == 0, done.stderr
     with np.load(path) as arrays:
         return dict(arrays)
+
+
+def test_kernels_of_another_table_are_refused():
+    """What was built before a kernel came or went would run others in its place."""
+    code = """
+        import ctypes, sys, types
+        make = ctypes.pythonapi.PyCapsule_New
+        make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        name, memory = b"fastbp.kernels.00000000", ctypes.create_string_buffer(1 << 16)
+        for level in ("base", "avx2", "avx512"):
+            module = sys.modules["fastbp._kernels." + level] = types.ModuleType(level)
+            module.table = make(ctypes.addressof(memory), name, None)
+        try:
+            import fastbp
+        except ImportError as error:
+            print(error)
+    """
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, check=False)
+    assert "built from another table of operations" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("isa", ["avx2", "avx512"])

@@ -241,6 +241,62 @@ def test_embedding_bag():
     assert F.embedding_bag(tensor(np.zeros(0, np.int64)), tensor(w), tensor([0, 0]), mode="max").tolist() == [[0.0] * 3] * 2
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_bags_of_many_sizes(mode, weighted, sparse):
+    """Values and gradients, dense and row-sparse, against rows added up one by one; bags of nothing, and of many."""
+    if weighted and mode == "mean":
+        pytest.skip("PyTorch's rule: factors are for sums")
+    rng = np.random.default_rng(0)
+    for d, sizes, padding in ((1, [3, 0, 1], None), (7, [0, 70, 4, 5, 33], 2), (64, [8] * 6, None), (100, [4, 31, 32, 0], 0)):
+        table, starts = rng.standard_normal((9, d)), np.cumsum([0, *sizes])
+        index, factors = rng.integers(0, 9, starts[-1]), rng.standard_normal(starts[-1])
+        v, want, slope, own = rng.standard_normal((len(sizes), d)), np.zeros((len(sizes), d)), np.zeros_like(table), factors * 0
+        for b in range(len(sizes)):
+            places = [e for e in range(starts[b], starts[b + 1]) if index[e] != padding]
+            for e in places:
+                f = factors[e] if weighted else 1 / len(places) if mode == "mean" else 1.0
+                want[b] += f * table[index[e]]
+                slope[index[e]] += f * v[b]
+                own[e] = v[b] @ table[index[e]]
+        for offsets in [starts[:-1], starts] + ([None] if len(set(sizes)) == 1 else []):
+            w, f = tensor(table, requires_grad=True), tensor(factors, requires_grad=True)
+            shape = (len(sizes), -1) if offsets is None else (-1,)
+            y = F.embedding_bag(tensor(index).reshape(shape), w, None if offsets is None else tensor(offsets), mode=mode,
+                                sparse=sparse, per_sample_weights=f.reshape(shape) if weighted else None, padding_idx=padding,
+                                include_last_offset=offsets is starts)
+            close(y.detach(), want)
+            y.backward(tensor(v))
+            assert w.grad.is_sparse == sparse
+            close(w.grad.to_dense(), slope)
+            if weighted:
+                close(f.grad, own)
+
+
+def test_bags_in_programs_vmap_and_twice():
+    rng = np.random.default_rng(1)
+    w, x = tensor(rng.standard_normal((6, 5))), tensor(rng.integers(0, 6, 9))
+    f = tensor(rng.standard_normal(9))
+
+    def bags(x, offsets, w, f):
+        return F.embedding_bag(x, w, offsets, mode="sum", per_sample_weights=f)
+    program = fastbp.compile(bags)
+    for offsets in ([0, 4, 4], [0, 0, 9], [0, 1, 8]):
+        offsets = tensor(offsets)
+        assert program(x, offsets, w, f).equal(bags(x, offsets, w, f))
+    for bad in ([0, 5, 4], [0, 4, 10]):
+        with pytest.raises((IndexError, ValueError)):
+            program(x, tensor(bad), w, f)
+    with pytest.raises(IndexError):
+        program(x + 3, tensor([0, 4, 4]), w, f)
+    tables = tensor(rng.standard_normal((3, 6, 5)))
+    each = fastbp.func.vmap(lambda w: bags(x, tensor([0, 2, 7]), w, f))(tables)
+    close(each, np.stack([bags(x, tensor([0, 2, 7]), w, f).numpy() for w in tables]))
+    assert fastbp.autograd.gradgradcheck(lambda w, f: bags(x, tensor([0, 2, 7]), w, f) ** 3, (
+        w.clone().requires_grad_(), f.clone().requires_grad_()))
+
+
 def test_embedding_bag_gradients():
     w = tensor(np.arange(12.0).reshape(4, 3))
     index = tensor([[1, 1, 3]])
@@ -266,6 +322,7 @@ I = tensor([0, 1])
     (lambda: F.embedding_bag(tensor([[0]]), X, I), ValueError, "offsets has to be None"),
     (lambda: F.embedding_bag(I, X, tensor([1])), ValueError, "begin with 0"),
     (lambda: F.embedding_bag(I, X, tensor([0, 3])), ValueError, "lie within"),
+    (lambda: F.embedding_bag(I, X, tensor([0, 2, 1])), ValueError, "not decrease"),
     (lambda: F.embedding_bag(tensor([2]), X, tensor([0])), IndexError, "2"),
     (lambda: F.embedding_bag(I, X, tensor([0]), mode="min"), ValueError, "'min'"),
     (lambda: F.embedding_bag(I, X, tensor([0]), per_sample_weights=X[0, :2]), ValueError, "only supported for mode='sum'"),

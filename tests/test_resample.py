@@ -175,3 +175,150 @@ def test_parts_of_images(size):
             np.testing.assert_array_equal(y[..., i, j].numpy(), part.max((2, 3)))
     found = np.take_along_axis(x.reshape(1, 3, -1), at.numpy().reshape(1, 3, -1), -1)
     np.testing.assert_array_equal(found, y.numpy().reshape(1, 3, -1))
+
+
+# ---- what a grid samples --------------------------------------------------------------------------------------------
+
+GRIDS = [(mode, padding, align, dims) for mode in ("bilinear", "nearest", "bicubic")
+         for padding in ("zeros", "border", "reflection") for align in (False, True) for dims in (2, 3)
+         if (mode, dims) != ("bicubic", 3)]
+
+
+def along(g, size, mode, padding, align):
+    """Places of a number's neighbours along a dimension, None outside, and their weights."""
+    def inside(x):
+        if padding == "reflection" and not (align and size == 1):
+            low, high = (0, size - 1) if align else (-0.5, size - 0.5)
+            while not low <= x <= high:
+                x = 2 * low - x if x < low else 2 * high - x
+        elif padding == "reflection":
+            x = 0.0
+        return x if padding == "zeros" else min(max(x, 0), size - 1)
+    x = (g + 1) * (size - 1) / 2 if align else ((g + 1) * size - 1) / 2
+    if mode != "bicubic":
+        x = inside(x)
+    low = int(np.floor(x))
+    if mode == "nearest":
+        near = [(round(x), 1.0)]
+    elif mode == "bilinear":
+        near = [(low + k, 1 - abs(x - low - k)) for k in (0, 1)]
+    else:
+        near = []
+        for k in (-1, 0, 1, 2):
+            d = abs(x - low - k)
+            near.append((inside(low + k), 1.25 * d ** 3 - 2.25 * d ** 2 + 1 if d <= 1
+                         else -0.75 * (d ** 3 - 5 * d ** 2 + 8 * d - 4)))
+    return [(int(p) if 0 <= p < size else None, w) for p, w in near]
+
+
+def sampled(x, grid, mode, padding, align):
+    """grid_sample, point by point."""
+    n = x.ndim - 2
+    points = grid.reshape(len(grid), -1, n)
+    y = np.zeros((*x.shape[:2], points.shape[1]))
+    for e, rows in enumerate(points):
+        for q, point in enumerate(rows):
+            near = [along(g, size, mode, padding, align) for g, size in zip(point[::-1], x.shape[2:], strict=True)]
+            for corner in np.ndindex(*map(len, near)):
+                chosen = [a[k] for a, k in zip(near, corner, strict=True)]
+                if all(p is not None for p, _ in chosen):
+                    y[e, :, q] += x[(e, slice(None), *[p for p, _ in chosen])] * np.prod([w for _, w in chosen])
+    return y.reshape(*x.shape[:2], *grid.shape[1:-1])
+
+
+@pytest.mark.parametrize(("mode", "padding", "align", "dims"), GRIDS)
+def test_grid_sample_by_its_definition(mode, padding, align, dims):
+    rng = np.random.default_rng(0)
+    for channels, sizes, out in ((1, (1, 5, 3), (2, 3, 2)), (5, (4, 7, 2), (3, 5, 9)), (3, (6, 1, 3), (4, 4, 4)),
+                                 (8, (3, 3, 3), (1, 7, 1))):
+        x = rng.standard_normal((2, channels, *sizes[:dims]))
+        grid = rng.uniform(-2.5, 2.5, (2, *out[:dims], dims))
+        want = sampled(x, grid, mode, padding, align)
+        for dtype, tolerance in (("float64", 1e-12), ("float32", 2e-4)):
+            if dtype == "float32" and mode == "nearest":
+                continue                # which of two it is may change with the last bit
+            dtype = getattr(fastbp, dtype)
+            y = F.grid_sample(fastbp.tensor(x, dtype=dtype), fastbp.tensor(grid, dtype=dtype), mode, padding, align)
+            np.testing.assert_allclose(y.double().numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("mode", "padding", "align", "dims"), GRIDS)
+def test_adjoints_of_grid_sample(mode, padding, align, dims):
+    """Of the images: the transpose; of the grid: differences where no point is near a border or the middle of two; second
+    derivatives: of the composition, on what the kernels gave; more points and channels than a run has."""
+    rng = np.random.default_rng(1)
+    sizes, out = (4, 5, 3)[:dims], (9, 10, 2)[:dims]
+    x = fastbp.tensor(rng.standard_normal((2, 6, *sizes)), requires_grad=True)
+    cells = np.stack([rng.integers(-2, s + 2, (2, *out)) for s in sizes[::-1]], -1)
+    pixel = cells + rng.uniform(0.15, 0.35, cells.shape)
+    size = np.array(sizes[::-1])
+    grid = fastbp.tensor(2 * pixel / (size - 1) - 1 if align else (2 * pixel + 1) / size - 1, requires_grad=True)
+    v = fastbp.tensor(rng.standard_normal((2, 6, *out)), requires_grad=True)
+    y = F.grid_sample(x, grid, mode, padding, align)
+    gx, gg = fastbp.autograd.grad(y, (x, grid), v, create_graph=True)
+    np.testing.assert_allclose(float((y * v).sum()), float((gx * x).sum()), rtol=1e-10)
+    step = rng.standard_normal(grid.shape) * 1e-6
+    far, near = (F.grid_sample(x.detach(), grid.detach() + s * fastbp.tensor(step), mode, padding, align) for s in (1, -1))
+    np.testing.assert_allclose(float(((far - near) * v).sum()) / 2, float((gg.detach() * fastbp.tensor(step)).sum()), rtol=1e-5,
+                               atol=1e-10)
+    # (u, w): directions of images and grid; of f = <gx, u> + <gg, w> the derivative in v is that of y along (u, w)
+    u, w = fastbp.tensor(rng.standard_normal(x.shape)), fastbp.tensor(rng.standard_normal(grid.shape))
+    f = (gx * u).sum() + (gg * w).sum()
+    gv, = fastbp.autograd.grad(f, v) if f.requires_grad else (None,)
+    _, tangent = fastbp.func.jvp(lambda x, g: F.grid_sample(x, g, mode, padding, align), (x.detach(), grid.detach()), (u, w))
+    np.testing.assert_allclose(gv.numpy(), tangent.numpy(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("mode", "padding", "align", "dims"), GRIDS)
+def test_grid_sample_of_what_is_not_finite(mode, padding, align, dims, value):
+    """A pixel that no point has as a neighbour, and a point whose adjoint is zero, leave all others alone."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((1, 3, 6, 6, 6)[:2 + dims])
+    grid = rng.uniform(-1, -0.4, (*(1, 5, 4, 3)[:1 + dims], dims))
+    want = F.grid_sample(fastbp.tensor(x), fastbp.tensor(grid), mode, padding, align)
+    x[(..., *(5,) * dims)] = value
+    images, points = fastbp.tensor(x, requires_grad=True), fastbp.tensor(grid)
+    assert F.grid_sample(images, points, mode, padding, align).detach().equal(want)
+    grid[(0,) * (1 + dims)] = value
+    points = fastbp.tensor(grid, requires_grad=True)
+    v = fastbp.tensor(rng.standard_normal((1, 3, *grid.shape[1:-1])))
+    v[(0, slice(None)) + (0,) * dims] = 0
+    y = F.grid_sample(images, points, mode, padding, align)
+    gx, gg = fastbp.autograd.grad(y, (images, points), v)
+    assert bool(gx.isfinite().all()) and bool(gg.isfinite().all()) and not bool(gg[(0,) * (1 + dims)].any())
+    assert y.detach().flatten()[1:].equal(want.flatten()[1:]) or channels_equal(y.detach(), want, dims)
+
+
+def channels_equal(y, want, dims):
+    """All but the first point, in each channel."""
+    return y.flatten(2)[:, :, 1:].equal(want.flatten(2)[:, :, 1:])
+
+
+def test_grid_sample_in_programs_files_and_vmap(tmp_path):
+    rng = np.random.default_rng(3)
+    x, grid = fastbp.tensor(rng.standard_normal((3, 5, 7, 6))), fastbp.tensor(rng.uniform(-1.2, 1.2, (3, 9, 9, 2)))
+
+    def f(x, grid):
+        y, back = fastbp.func.vjp(lambda x, g: F.grid_sample(x, g, "bicubic", "reflection", False), x, grid)
+        return (y, *back(y.sin()))
+    want = f(x, grid)
+    program = fastbp.compile(f)
+    for got in (program(x, grid), program(x, grid)):
+        assert all(a.equal(b) for a, b in zip(got, want, strict=True))
+    each = fastbp.func.vmap(lambda x, g: tuple(t.squeeze(0) for t in f(x.unsqueeze(0), g.unsqueeze(0))))(x, grid)
+    assert all(a.equal(b) for a, b in zip(each, want, strict=True))
+
+
+@pytest.mark.parametrize(("call", "error", "text"), [
+    (lambda x, g: F.grid_sample(x, g, "cubic"), ValueError, "grid_sample: mode 'cubic'"),
+    (lambda x, g: F.grid_sample(x, g, padding_mode="edge"), ValueError, "grid_sample: padding_mode 'edge'"),
+    (lambda x, g: F.grid_sample(x, g[..., :1]), ValueError, "as many coordinates"),
+    (lambda x, g: F.grid_sample(x[..., 0], g[..., 0, :]), ValueError, "2 or 3 spatial"),
+    (lambda x, g: F.grid_sample(x[:, :, :0], g), ValueError, "no pixels"),
+    (lambda x, g: F.grid_sample(x, g.double()), TypeError, "one dtype"),
+    (lambda x, g: F.grid_sample(x.unsqueeze(2), fastbp.zeros(1, 1, 2, 2, 3), "bicubic"), ValueError, "volume"),
+])
+def test_what_grid_sample_refuses(call, error, text):
+    with pytest.raises(error, match=text):
+        call(fastbp.ones(1, 2, 3, 3), fastbp.zeros(1, 2, 2, 2))

@@ -544,6 +544,59 @@ def embedding(Tensor input not None, Tensor weight not None, padding_idx=None, m
     return lookup(OP_embedding_sparse if sparse else OP_embedding, input, weight, padding_idx)
 
 
+cdef Tensor c_bag_sum(Tensor weight, Tensor index, Tensor starts, Tensor factors, int64_t each, int64_t bags, object padding,
+                      bint sparse):
+    """Sums of rows of a table (kernels: bag_sum).  index [M]: all bags, one after the other, of `each` rows, or from starts[b]
+    on; padding: a position that does not count, or None."""
+    cdef Tensor y, at, table, begin = starts, scale = factors
+    cdef int64_t dims[2]
+    cdef Instr I
+    if ((weight.bits | index.bits) & B_DUAL or factors is not None and factors.bits & B_DUAL
+            or starts is not None and starts.bits & B_DUAL):
+        return lift(OP_bag_sum, (weight, index, starts, factors, each, bags, padding, sparse))
+    if weight.nd != 2 or weight.code > DT_F64 or factors is not None and (factors.code != weight.code or factors.n != index.n):
+        raise ShapeError(f"embedding_bag: weight {describe(weight)} must be a matrix of float32 or float64, per_sample_weights "
+                         f"of its dtype, as many as positions.")
+    if bags < 0 or each < 0 or (starts is None and bags * each != index.n) or (starts is not None and starts.n < bags):
+        raise ShapeError(f"embedding_bag: {bags} bags do not fit {describe(index)}.")
+    table = whole(weight)
+    at = places("embedding_bag", index, weight.dims[0])
+    dims[0], dims[1] = bags, weight.dims[1]
+    y = fresh(weight.code, 2, dims)
+    start(&I, K_bag_sum, OP_bag_sum, weight.code, 1, 5)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], table)
+    set_operand(&I.arg[2], at)
+    no_operand(&I.arg[3])
+    no_operand(&I.arg[4])
+    if starts is not None:
+        begin = whole(starts if starts.code == DT_I64 else copied(starts, DT_I64))
+        set_operand(&I.arg[3], begin)
+    if factors is not None:
+        scale = whole(factors)
+        set_operand(&I.arg[4], scale)
+    I.shape[0], I.shape[1] = weight.dims[0], weight.dims[1]
+    I.shape[2], I.shape[3], I.shape[4] = bags, index.n, each
+    I.shape[5] = 0 if starts is None else starts.n
+    I.c[0].i = -(<int64_t>1 << 62) if padding is None else padding
+    I.n = bags
+    I.cost = 5.0 + (3.0 + 0.05 * weight.dims[1] * ITEM[weight.code]) * (index.n / <double>bags if bags else 0.0)
+    try:
+        if starts is not None and bags and not (WATCH or BATCHING) and (<int64_t*>begin.ptr)[0] != 0:
+            raise IndexError
+        if y.n:
+            execute(&I)
+    except IndexError:
+        positions("embedding_bag", index, weight.dims[0])
+        raise ValueError(f"embedding_bag: offsets must begin with 0, not decrease, and lie within the {index.n} positions of "
+                         f"input; with include_last_offset there is one more than bags.") from None
+    if y.n == 0:
+        positions("embedding_bag", index, weight.dims[0])
+    if must_record(weight) or factors is not None and must_record(factors):
+        record_rule(OP_bag_sum, y, (weight, at, begin, factors, each, bags, padding, sparse))
+    return y
+
+
 def whole_range(Tensor input not None):
     """(smallest, largest) of whole numbers as Python's; of none (0, -1)."""
     cdef Tensor x = whole(detached(input))

@@ -86,7 +86,11 @@ def _load_kernels():
                 if wanted:
                     raise ImportError(f"FASTBP_ISA={wanted}: this build of fastbp has no such kernels.") from None
                 continue
-            K = <KernelTable*>PyCapsule_GetPointer(module.table, "fastbp.kernels")
+            try:
+                K = <KernelTable*>PyCapsule_GetPointer(module.table, FASTBP_TABLE)
+            except ValueError:
+                raise ImportError(f"fastbp: its {name} kernels were built from another table of operations than its core; build "
+                                  "all of it again, as README.md says.") from None
             return name
 
 

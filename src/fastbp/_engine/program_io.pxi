@@ -169,16 +169,37 @@ cdef str reach(const Instr* I, Reach* q):
         if I.ndim or I.opcode == K_take and I.shape[5]:
             return "gaps"
         return None if I.narg == 3 and I.n == n and red > 0 else "sizes"
-    if I.opcode == K_sampled or I.opcode == K_sampled_input or I.opcode == K_sampled_weights:      # kernels look at places
-        n = many(outer, red)                    # shape: N, C, P, K, Q
-        g = many(many(outer, positions), I.shape[4])
-        whole_of(q, 2, g)
-        q.dtype[2] = DT_I64
-        whole_of(q, 0, many(n, I.shape[4]) if I.opcode == K_sampled else many(n, inner) if I.opcode == K_sampled_input else g)
-        whole_of(q, 1, many(n, inner) if I.opcode == K_sampled else many(n, I.shape[4]))
-        whole_of(q, 3, many(n, inner) if I.opcode == K_sampled_weights else g)
-        return None if (I.narg == 4 and I.n == (many(outer, I.shape[4]) if I.opcode == K_sampled_weights else n)
-                        and I.shape[4] >= 0 and inner >= 0) else "sizes"
+    if I.opcode == K_bag_sum:                   # shape: V, D, B, M, N, how many starts; the kernel looks at places and starts
+        n = I.shape[4]
+        whole_of(q, 0, many(inner, red))
+        whole_of(q, 1, many(outer, red))
+        whole_of(q, 2, positions)
+        whole_of(q, 3, I.shape[5])
+        whole_of(q, 4, positions)
+        q.dtype[2] = q.dtype[3] = DT_I64
+        return None if (I.narg == 5 and outer > 0 and red > 0 and I.n == inner and inner >= 0 and positions >= 0 and (
+            I.arg[3].data == NULL and I.shape[5] == 0 and n >= 0 and many(n, inner) == positions
+            or I.arg[3].data != NULL and I.shape[5] >= inner)) else "sizes"
+    if I.opcode == K_grid_sample or I.opcode == K_grid_sample_input or I.opcode == K_grid_sample_grid:
+        n = many(outer, red)                    # shape: N, C, P, Q
+        g = many(many(outer, positions), I.c[0].i)
+        m = many(n, positions)                  # of what was sampled
+        n = many(n, inner)
+        k = 2 + (I.opcode == K_grid_sample_grid)
+        if I.narg != k + 1:
+            return "operands"
+        whole_of(q, 0, m if I.opcode == K_grid_sample else n if I.opcode == K_grid_sample_input else g)
+        whole_of(q, 1, n if I.opcode == K_grid_sample else m)
+        whole_of(q, 2, n if k == 3 else g)
+        whole_of(q, k, g)
+        m = 1
+        spatial = 2 <= I.c[0].i <= 3
+        for k in range(3):
+            spatial = spatial and (I.c[0].i == 2 and k == 2 or 0 < I.c[1 + k].i <= 1 << 30)
+            m = m if I.c[0].i == 2 and k == 2 else many(m, I.c[1 + k].i)
+        spatial = spatial and m == inner and 0 < m <= 1 << 30 and 0 <= I.c[4].i <= 2 and 0 <= I.c[5].i <= 2
+        return None if (spatial and (I.c[4].i != GRID_BICUBIC or I.c[0].i == 2) and I.n == (
+            many(outer, red) if I.opcode == K_grid_sample_input else many(outer, (positions + 63) // 64))) else "sizes"
     if I.opcode == K_resampled:         # here too
         q.dtype[2] = q.dtype[3] = DT_I64
         whole_of(q, 0, many(many(outer, positions), inner))
@@ -279,6 +300,8 @@ cdef inline bint may_miss(const Instr* I, int k) noexcept:
         return k == 3
     if I.opcode == K_layer_norm:
         return k >= 4
+    if I.opcode == K_bag_sum:
+        return k >= 3
     if I.opcode == K_batch_norm:
         return k >= 6 or (k >= 3 and k < 5)
     if I.opcode == K_attention:

@@ -160,17 +160,18 @@ cdef int accumulate_rows(Tensor leaf, Node n, Tensor v) except -1:
     """leaf.grad += the rows of a lookup's adjoint v, as a row-sparse gradient unless there is a dense one already."""
     cdef Tensor index, rows
     cdef RowSparse old
+    cdef bint bags = n.op == OP_bag_sum
     if leaf.g is not None:
-        return accumulate(leaf, rule_backward(n, v, 1), False)
-    index = c_reshape(argument_of(n, 0), (-1,))
-    rows = whole(v)
+        return accumulate(leaf, rule_backward(n, v, 0 if bags else 1), False)
+    index = c_reshape(argument_of(n, 1 if bags else 0), (-1,))
+    rows = whole(_F.bag_spread(v, index, argument_of(n, 2), argument_of(n, 3), n.more.args[4]) if bags else v)
     rows = c_reshape(rows if rows is not v else copied(v, v.code), (index.n, leaf.dims[1]))
     if WATCH & 1 and here():
         if PAIRS is not None:
             spoil("a row-sparse gradient in the backward half of a function (compile the whole step, or leave out sparse=True)")
         if id(leaf) not in REC.leaf_index:
             REC.leaves[leaf_of(REC, leaf)][1] = None
-    act(_add_rows, [leaf, index, rows, n.more.args[2]])
+    act(_add_rows, [leaf, index, rows, n.more.args[6 if bags else 2]])
     return 0
 
 

@@ -35,6 +35,17 @@ cdef enum Status:
     ST_NOMEM = 2
     ST_UNSUPPORTED = 3  # this kernel has no loop for that dtype
 
+# What grid_sample takes of a point's neighbours, and what lies outside an image.
+cdef enum GridMode:
+    GRID_BILINEAR = 0
+    GRID_NEAREST = 1
+    GRID_BICUBIC = 2
+
+cdef enum GridPadding:
+    GRID_ZEROS = 0
+    GRID_BORDER = 1
+    GRID_REFLECTION = 2
+
 ctypedef union Const:
     double f
     int64_t i

@@ -283,6 +283,12 @@ cdef inline void load_run(const stored* x, int64_t stride, int64_t n, lane* y) n
                 y[i] = fbp_to_int(x[-i])
             else:
                 y[i] = <lane>x[-i]
+    elif stride == 2 and sizeof(stored) == sizeof(lane):      # every second: a known stride is permuted in vectors
+        for i in range(n):
+            if lane is int64_t and (stored is float or stored is double):
+                y[i] = fbp_to_int(x[2 * i])
+            else:
+                y[i] = <lane>x[2 * i]
     else:
         for i in range(n):
             if lane is int64_t and (stored is float or stored is double):
@@ -441,8 +447,10 @@ cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, lane*
                 for i in range(run):
                     y[i] = v
             elif step == 1:
+                fbp_copy_run(<char*>y, <const char*>row, run * <int64_t>sizeof(lane))
+            elif step == 2:
                 for i in range(run):
-                    y[i] = row[i]
+                    y[i] = row[2 * i]
             else:
                 for i in range(run):
                     y[i] = row[i * step]

@@ -116,6 +116,8 @@ cdef enum:
     IDX_NEXT = 16           # single values, and rows of few, at random places: so many ahead are read,
     IDX_WRITE = 64          # so many written,
     IDX_FAR = 1 << 21       # where there are so many that most are in no cache
+    BAG_SOME = 16           # rows of a bag that are looked up before they are added; rows so many ahead are asked for,
+    BAG_FETCH = 256         # so many bytes of each
 
 # Copies a row and asks for one that will be copied soon, line by line in turn: rows at random places are what no processor
 # foresees, and a burst of requests for a whole row holds up the copy behind it.  60,000 rows of 3 kB, shuffled, one thread of an
@@ -771,3 +773,75 @@ cdef int mask_index(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept n
         k += mask[i] != 0
         i += 1
     return ST_OK
+
+
+# ---- bags: y[b, :] = sum over e of bag b of f[e] table[index[e], :] ----------------------------------------------------
+# shape: V, D, B, M, N.  Bag b: elements [b N, (b + 1) N) or, where there are starts, [starts[b], starts[b + 1]), to M after the
+# last one.  Position c[0] counts for nothing.  Units: bags.  4,096 bags of 4 rows of 64 floats, which were copied and then
+# added up, 506 -> MARK us (Xeon).
+
+cdef inline void bag_rows(bint weighted, real* y, const real* table, const int64_t* at, const real* f, int64_t n,
+                          int64_t D) noexcept nogil:
+    """y += the rows at n places, four at a time."""
+    cdef int64_t k, i
+    cdef const real* a
+    cdef const real* b
+    cdef const real* c
+    cdef const real* d
+    for k in range(0, n & ~<int64_t>3, 4):
+        a = table + at[k] * D
+        b = table + at[k + 1] * D
+        c = table + at[k + 2] * D
+        d = table + at[k + 3] * D
+        if weighted:
+            for i in range(D): y[i] = y[i] + ((f[k] * a[i] + f[k + 1] * b[i]) + (f[k + 2] * c[i] + f[k + 3] * d[i]))
+        else:
+            for i in range(D): y[i] = y[i] + ((a[i] + b[i]) + (c[i] + d[i]))
+    for k in range(n & ~<int64_t>3, n):
+        a = table + at[k] * D
+        if weighted:
+            for i in range(D): y[i] = y[i] + f[k] * a[i]
+        else:
+            for i in range(D): y[i] = y[i] + a[i]
+
+
+cdef int bag_sums(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
+    cdef int64_t at[BAG_SOME]
+    cdef real f[BAG_SOME]
+    cdef int64_t V = I.shape[0], D = I.shape[1], M = I.shape[3], N = I.shape[4], padding = I.c[0].i, b, e, end, i, n, p
+    cdef int64_t fetched = min(D * <int64_t>sizeof(real), <int64_t>BAG_FETCH)
+    cdef const real* table = <const real*>I.arg[1].data
+    cdef const int64_t* idx = <const int64_t*>I.arg[2].data
+    cdef const int64_t* starts = <const int64_t*>I.arg[3].data
+    cdef const real* weights = <const real*>I.arg[4].data
+    cdef const char* soon
+    cdef real* y
+    for b in range(lo, hi):
+        y = out + b * D
+        memset(y, 0, D * sizeof(real))
+        e = b * N if starts == NULL else starts[b]
+        end = e + N if starts == NULL else starts[b + 1] if b + 1 < I.shape[5] else M
+        if e < 0 or end > M or e > end: return ST_INDEX
+        while e < end:
+            n = 0
+            while e < end and n < BAG_SOME:
+                i = idx_from_end(idx[e], V)
+                if <uint64_t>i >= <uint64_t>V: return ST_INDEX
+                at[n] = i
+                f[n] = weights[e] if weights != NULL else <real>1
+                soon = <const char*>(table + idx_near(idx[min(e + BAG_SOME, M - 1)], V) * D)
+                p = 0
+                while p < fetched:
+                    idx_fetch(soon + p)
+                    p += IDX_LINE
+                n += idx[e] != padding
+                e += 1
+            if weights != NULL: bag_rows(True, y, table, at, f, n, D)
+            else: bag_rows(False, y, table, at, f, n, D)
+    return ST_OK
+
+
+cdef int bag_sum(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: return bag_sums(I, lo, hi, <float*>I.arg[0].data)
+    if I.dtype == DT_F64: return bag_sums(I, lo, hi, <double*>I.arg[0].data)
+    return ST_UNSUPPORTED

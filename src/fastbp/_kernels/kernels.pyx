@@ -70,4 +70,4 @@ TABLE.conv_plan = conv_plan
 TABLE.pool_workspace = pool_workspace
 TABLE.attention_workspace = attention_workspace
 
-table = PyCapsule_New(&TABLE, "fastbp.kernels", NULL)
+table = PyCapsule_New(&TABLE, FASTBP_TABLE, NULL)

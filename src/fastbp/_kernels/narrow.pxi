@@ -98,6 +98,32 @@ ctypedef fused narrower:
     uint8_t
 
 
+cdef extern from *:
+    """
+    /* The extremum of 1 to 16 integers, in one register: 10,000 rows of 10 int32 101 -> MARK us (Xeon) */
+    #if defined(__GNUC__) && defined(__AVX512VL__) && defined(__AVX512BW__)
+      #define NARROW_FEW 16
+      static inline int32_t narrow_top_i32(int largest, const int32_t* x, int64_t n) {
+        const __mmask16 k = (__mmask16)((1u << n) - 1);
+        const __m512i v = _mm512_maskz_loadu_epi32(k, x);
+        return largest ? _mm512_mask_reduce_max_epi32(k, v) : _mm512_mask_reduce_min_epi32(k, v);
+      }
+      static inline uint8_t narrow_top_u8(int largest, const uint8_t* x, int64_t n) {
+        const __mmask16 k = (__mmask16)((1u << n) - 1);
+        const __m512i v = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(k, x));
+        return (uint8_t)(largest ? _mm512_mask_reduce_max_epi32(k, v) : _mm512_mask_reduce_min_epi32(k, v));
+      }
+    #else
+      #define NARROW_FEW 0
+      #define narrow_top_i32(largest, x, n) 0
+      #define narrow_top_u8(largest, x, n) 0
+    #endif
+    """
+    int NARROW_FEW
+    int32_t narrow_top_i32(bint largest, const int32_t* x, int64_t n) noexcept nogil
+    uint8_t narrow_top_u8(bint largest, const uint8_t* x, int64_t n) noexcept nogil
+
+
 cdef inline narrower narrow_most(bint largest, narrower a, narrower b) noexcept nogil:
     if largest: return a if a > b else b
     else: return a if a < b else b
@@ -120,16 +146,23 @@ cdef inline int narrow_peak(bint largest, narrower* out, const narrower* x, cons
     cdef int64_t red = I.shape[1], inner = I.shape[2], o, i, j, k, w
     cdef const narrower* row
     if red == 0: return ST_OK           # has no value: the core raises
+    if inner == 1:
+        for o in range(lo, hi):
+            row = x + o * red
+            if red <= NARROW_FEW:
+                if narrower is int32_t: out[o] = narrow_top_i32(largest, row, red)
+                else: out[o] = narrow_top_u8(largest, row, red)
+            else:
+                m = row[0]
+                for i in range(1, red): m = narrow_most(largest, m, row[i])
+                out[o] = m
+        return ST_OK
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
         row = x + o * red * inner
         w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
-        if inner == 1:
-            m = row[0]
-            for i in range(1, red): m = narrow_most(largest, m, row[i])
-            out[lo] = m
-        elif inner <= 32 and red >= 4 * RED_FOLD:       # as many rows side by side
+        if inner <= 32 and red >= 4 * RED_FOLD:       # as many rows side by side
             k = inner * RED_FOLD
             narrow_columns(largest, acc, row, red // RED_FOLD, k, k)
             for i in range(1, RED_FOLD):

@@ -1,5 +1,5 @@
 # Floor 1, room "resample": weighted sums along one dimension, of few places each: interpolation, and its transpose; below them
-# those at places that all channels share: what a grid samples.
+# what a grid samples, whose places all channels share.
 # y[o, j, :] = sum over e in [starts[j], starts[j + 1]) of weights[e] x[o, places[e], :]; y is [outer, m, inner], x [outer, n,
 # inner].
 # May be changed: how a sum is walked.  Must stay: the order of its terms, and that nothing outside x is read, whatever the
@@ -92,123 +92,362 @@ cdef int resampled(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
     return ST_OK
 
 
-# ---- values at places of their own, for all channels of an example -----------------------------------------------------
-# y[n, c, q] = sum over k of w[n, k, q] x[n, c, at[n, k, q]], places outside [0, P) left out: what a grid samples; and what is
-# transposed to it in x, and in w.  shape: N, C, P, K, Q.  Four channels at a time read a place once.
-# 64 x 64 x 8 x 8 floats, forward, by gathering, masking and multiplying each corner 3.2 -> 0.50 ms (Xeon).
+# ---- what a grid samples -----------------------------------------------------------------------------------------------
+# y[n, c, q] = sum over k of w[n, k, q] x[n, c, at[n, k, q]], places outside the image left out, where `at` are the K neighbours
+# of point q of the grid and w their weights, and what is transposed to it in x and in the grid.
+# shape: N, C, P (pixels), Q (points).  c: 0 dimensions n of an image, 2 or 3; 1 to 3 their sizes; 4 mode; 5 padding; 6 corners
+# are the image's corners.  Places and weights of 64 points are made in the first cache and serve four channels at a time.
+# May be changed: the runs, the channels at a time.  Must stay: the formulas of places and weights, as ops/resample.py has them.
+# 2 x 3 x 224 x 224 floats, where each formula was a pass over the grid, forward MARK_A ms, 1 x 3 x 32 x 32 MARK_B us (Xeon).
 
-# a b; zeros: F_ZEROS_1, F_ZEROS_2 make those of a, of b, strong
-cdef inline real sp_mul(int zeros, real a, real b) noexcept nogil:
-    cdef real p = a * b
-    if zeros & F_ZEROS_1: p = p if a != 0 else <real>0
-    if zeros & F_ZEROS_2: p = p if b != 0 else <real>0
-    return p
+cdef enum:
+    GS_RUN = 64         # points at a time
+    GS_TAPS = 4         # neighbours along a dimension, at most
+    GS_CORNERS = 16     # neighbours of a point, at most
+
+cdef extern from *:
+    """
+    /* Runs of 64 points in vectors; places below 0 are not read.  x: rows P apart. */
+    #if defined(__GNUC__) && defined(__AVX512F__)
+      #define GS_VECTORS 1
+      #define GS_ROWS(name, type, vec, n, IDX, OK, ZERO, LOAD, GATHER, FMA, STORE, NOT0)                                        \
+      static inline void name##_sums(int rows, int64_t corners, const int32_t* at, const type* w, const type* x, int64_t P,     \
+                                     type* sums) {                                                                              \
+        for (int i = 0; i < 64; i += n) {                                                                                       \
+          vec s[4] = {ZERO, ZERO, ZERO, ZERO};                                                                                  \
+          for (int64_t k = 0; k < corners; k++) {                                                                               \
+            const IDX e = OK##_load(at + 64 * k + i);                                                                           \
+            const vec f = LOAD(w + 64 * k + i);                                                                                 \
+            for (int r = 0; r < rows; r++) s[r] = FMA(GATHER(ZERO, OK(e), e, x + r * P, sizeof(type)), f, s[r]);                \
+          }                                                                                                                     \
+          for (int r = 0; r < rows; r++) STORE(sums + 64 * r + i, s[r]);                                                        \
+        }                                                                                                                       \
+      }                                                                                                                         \
+      /* g[64]: sums over C channels of v times x at one corner; v: rows Q apart, `count` of them are there */                  \
+      static inline void name##_dots(int64_t C, const int32_t* at, const type* v, int64_t Q, int64_t count, const type* x,      \
+                                     int64_t P, type* g) {                                                                      \
+        for (int i = 0; i < 64; i += n) {                                                                                       \
+          const int64_t rest = count - i;                                                                                       \
+          const unsigned there = rest >= n ? (1u << n) - 1 : rest > 0 ? (1u << rest) - 1 : 0;                                   \
+          const IDX e = OK##_load(at + i);                                                                                      \
+          vec s = ZERO;                                                                                                         \
+          for (int64_t c = 0; c < C; c++) {                                                                                     \
+            const vec f = NOT0##_load(there, v + c * Q + i);                                                                    \
+            s = FMA(GATHER(ZERO, OK(e) & NOT0(f), e, x + c * P, sizeof(type)), f, s);                                           \
+          }                                                                                                                     \
+          STORE(g + i, s);                                                                                                      \
+        }                                                                                                                       \
+      }
+      #define GS_OK_F(e) _mm512_cmpge_epi32_mask(e, _mm512_setzero_si512())
+      #define GS_OK_F_load(p) _mm512_loadu_si512(p)
+      #define GS_OK_D(e) (__mmask8)_mm512_cmpge_epi32_mask(_mm512_zextsi256_si512(e), _mm512_setzero_si512())
+      #define GS_OK_D_load(p) _mm256_loadu_si256((const __m256i*)(p))
+      #define GS_NOT0_F(f) _mm512_cmp_ps_mask(f, _mm512_setzero_ps(), _CMP_NEQ_UQ)
+      #define GS_NOT0_F_load(m, p) _mm512_maskz_loadu_ps((__mmask16)(m), p)
+      #define GS_NOT0_D(f) _mm512_cmp_pd_mask(f, _mm512_setzero_pd(), _CMP_NEQ_UQ)
+      #define GS_NOT0_D_load(m, p) _mm512_maskz_loadu_pd((__mmask8)(m), p)
+      GS_ROWS(gs_vec_f, float, __m512, 16, __m512i, GS_OK_F, _mm512_setzero_ps(), _mm512_loadu_ps, _mm512_mask_i32gather_ps,
+              _mm512_fmadd_ps, _mm512_storeu_ps, GS_NOT0_F)
+      GS_ROWS(gs_vec_d, double, __m512d, 8, __m256i, GS_OK_D, _mm512_setzero_pd(), _mm512_loadu_pd, _mm512_mask_i32gather_pd,
+              _mm512_fmadd_pd, _mm512_storeu_pd, GS_NOT0_D)
+    #else
+      #define GS_VECTORS 0
+      #define gs_vec_f_sums(rows, corners, at, w, x, P, sums) ((void)0)
+      #define gs_vec_d_sums(rows, corners, at, w, x, P, sums) ((void)0)
+      #define gs_vec_f_dots(C, at, v, Q, count, x, P, g) ((void)0)
+      #define gs_vec_d_dots(C, at, v, Q, count, x, P, g) ((void)0)
+    #endif
+    """
+    int GS_VECTORS
+    void gs_vec_f_sums(int rows, int64_t corners, const int32_t* at, const float* w, const float* x, int64_t P,
+                       float* sums) noexcept nogil
+    void gs_vec_d_sums(int rows, int64_t corners, const int32_t* at, const double* w, const double* x, int64_t P,
+                       double* sums) noexcept nogil
+    void gs_vec_f_dots(int64_t C, const int32_t* at, const float* v, int64_t Q, int64_t count, const float* x, int64_t P,
+                       float* g) noexcept nogil
+    void gs_vec_d_dots(int64_t C, const int32_t* at, const double* v, int64_t Q, int64_t count, const double* x, int64_t P,
+                       double* g) noexcept nogil
 
 
-# y of rows [c, c + 4) of an example, or of one
-cdef inline void sp_rows(int rows, int zeros, const Instr* I, const int64_t* at, const real* w, const real* x,
-                         real* y) noexcept nogil:
-    cdef int64_t P = I.shape[2], K = I.shape[3], Q = I.shape[4], q, k, i
-    cdef real s0, s1, s2, s3, f
-    for q in range(Q):
-        s0 = s1 = s2 = s3 = 0
-        for k in range(K):
-            i = at[k * Q + q]
-            f = w[k * Q + q]
-            if <uint64_t>i >= <uint64_t>P: continue
-            s0 = s0 + sp_mul(zeros, x[i], f)
-            if rows == 4:
-                s1 = s1 + sp_mul(zeros, x[i + P], f)
-                s2 = s2 + sp_mul(zeros, x[i + 2 * P], f)
-                s3 = s3 + sp_mul(zeros, x[i + 3 * P], f)
-        y[q] = s0
-        if rows == 4:
-            y[q + Q] = s1
-            y[q + 2 * Q] = s2
-            y[q + 3 * Q] = s3
+cdef inline void gs_inside(int64_t padding, bint corners, int64_t size, real* x, real* turn) noexcept nogil:
+    """x within [0, size - 1], as the padding has it; turn: times the slope of that."""
+    cdef real high = size - 1, low, span, v, flips, rest, s
+    cdef int i
+    if padding == GRID_REFLECTION:
+        low = <real>0 if corners else <real>-0.5
+        span = size - 1 if corners else size
+        if span == 0:
+            for i in range(GS_RUN):
+                x[i] = x[i] * 0
+                turn[i] = 0
+        else:
+            for i in range(GS_RUN):
+                v = x[i] - low
+                s = -1 if v < 0 else 1
+                v = v * s
+                flips = k_floor(v / span)
+                rest = v - flips * span
+                if flips - 2 * k_floor(flips / 2) != 0:
+                    s = -s
+                    rest = span - rest
+                x[i] = rest + low
+                turn[i] = turn[i] * s
+    if padding != GRID_ZEROS:
+        for i in range(GS_RUN):
+            turn[i] = turn[i] if x[i] > 0 and x[i] < high else <real>0
+            x[i] = <real>0 if x[i] < 0 else high if x[i] > high else x[i]
 
 
-cdef inline void sp_back(int rows, int zeros, const Instr* I, const int64_t* at, const real* w, const real* v,
-                         real* gx) noexcept nogil:
-    cdef int64_t P = I.shape[2], K = I.shape[3], Q = I.shape[4], q, k, i
+# The whole number p as a place, -2 where it is none and the next one isn't either
+cdef inline int32_t gs_whole(real p, real high) noexcept nogil:
+    return <int32_t>(p if p >= -1 and p <= high else <real>-2)
+
+
+cdef inline int32_t gs_place(int32_t q, uint32_t size) noexcept nogil:
+    return q if <uint32_t>q < size else -1
+
+
+cdef inline void gs_along(bint slopes, const Instr* I, int d, const real* grid, int64_t count, int32_t* at, real* w,
+                          real* dw) noexcept nogil:
+    """Places, weights and (slopes) their derivatives in the grid's number, along dimension d, of `count` points."""
+    cdef int64_t n = I.c[0].i, mode = I.c[4].i, padding = I.c[5].i
+    cdef uint32_t size = <uint32_t>I.c[1 + d].i
+    cdef bint corners = I.c[6].i != 0
+    cdef real x[GS_RUN]
+    cdef real turn[GS_RUN]
+    cdef real p[GS_RUN]
+    cdef real none[GS_RUN]
+    cdef real high = size - 1, m = high / 2 if corners else <real>size, unit = m if corners else m / 2, a = -0.75, t, u
+    cdef int32_t q
+    cdef int i, k
+    grid += n - 1 - d                   # the grid holds x before y before z
+    if count == GS_RUN and n == 2:
+        for i in range(GS_RUN): x[i] = grid[2 * i]
+    else:
+        for i in range(<int>count): x[i] = grid[i * n]
+        for i in range(<int>count, GS_RUN): x[i] = 0
+    if corners:
+        for i in range(GS_RUN): x[i] = (x[i] + 1) * m
+    else:
+        for i in range(GS_RUN): x[i] = ((x[i] + 1) * m - 1) / 2
+    if slopes or padding != GRID_ZEROS:
+        for i in range(GS_RUN): turn[i] = unit
+    if mode != GRID_BICUBIC and padding != GRID_ZEROS: gs_inside(padding, corners, size, x, turn)
+    if mode == GRID_NEAREST:
+        for i in range(GS_RUN):
+            at[i] = gs_place(gs_whole(k_round(x[i]), high), size)
+            w[i] = 1
+            if slopes: dw[i] = 0
+    elif mode == GRID_BILINEAR:
+        for i in range(GS_RUN):
+            t = k_floor(x[i])
+            q = gs_whole(t, high)
+            at[i] = gs_place(q, size)
+            at[GS_RUN + i] = gs_place(q + 1, size)
+            t = x[i] - t
+            w[i] = 1 - t
+            w[GS_RUN + i] = t
+            if slopes:
+                dw[i] = -turn[i]
+                dw[GS_RUN + i] = turn[i]
+    else:       # Keys' kernel at distances t + 1, t, 1 - t, 2 - t
+        for i in range(GS_RUN):
+            t = x[i] - k_floor(x[i])
+            u = 1 - t
+            w[i] = ((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a
+            w[GS_RUN + i] = ((a + 2) * t - (a + 3)) * t * t + 1
+            w[2 * GS_RUN + i] = ((a + 2) * u - (a + 3)) * u * u + 1
+            w[3 * GS_RUN + i] = ((a * (u + 1) - 5 * a) * (u + 1) + 8 * a) * (u + 1) - 4 * a
+            if slopes:
+                dw[i] = turn[i] * ((3 * a * (t + 1) - 10 * a) * (t + 1) + 8 * a)
+                dw[GS_RUN + i] = turn[i] * ((3 * (a + 2) * t - 2 * (a + 3)) * t)
+                dw[2 * GS_RUN + i] = -turn[i] * ((3 * (a + 2) * u - 2 * (a + 3)) * u)
+                dw[3 * GS_RUN + i] = -turn[i] * ((3 * a * (u + 1) - 10 * a) * (u + 1) + 8 * a)
+        for k in range(4):
+            for i in range(GS_RUN):
+                p[i] = k_floor(x[i]) + (k - 1)
+                none[i] = 0
+            gs_inside(padding, corners, size, p, none)
+            for i in range(GS_RUN): at[k * GS_RUN + i] = gs_place(gs_whole(p[i], high), size)
+
+
+cdef inline int64_t gs_taps(const Instr* I) noexcept nogil:
+    return 1 if I.c[4].i == GRID_NEAREST else 2 if I.c[4].i == GRID_BILINEAR else 4
+
+
+# of corner k the place along dimension d: which of its taps
+cdef inline int64_t gs_tap(const Instr* I, int64_t k, int64_t d) noexcept nogil:
+    cdef int64_t taps = gs_taps(I)
+    for d in range(d, I.c[0].i - 1): k //= taps
+    return k % taps
+
+
+# places: of the corners, [K, 64], -1: outside; w: their weights; wd and (slopes) dw, [n, taps, 64]: those along dimensions, and
+# their derivatives.  Returns K
+cdef inline int64_t gs_corners(bint slopes, const Instr* I, const real* grid, int64_t count, int32_t* places, real* w, real* wd,
+                               real* dw) noexcept nogil:
+    cdef int32_t along[3 * GS_TAPS * GS_RUN]
+    cdef int64_t n = I.c[0].i, taps = gs_taps(I), corners = 1, k, d, e
+    cdef int32_t size
+    cdef int i
+    cdef int32_t* at
+    cdef const int32_t* next
+    cdef const real* g
+    cdef real* f
+    for d in range(n):
+        e = d * GS_TAPS * GS_RUN
+        gs_along(slopes, I, <int>d, grid, count, along + e, wd + e, dw + e)
+        corners *= taps
+    for k in range(corners):
+        at = places + k * GS_RUN
+        f = w + k * GS_RUN
+        memcpy(at, along + gs_tap(I, k, 0) * GS_RUN, GS_RUN * sizeof(int32_t))
+        memcpy(f, wd + gs_tap(I, k, 0) * GS_RUN, GS_RUN * sizeof(real))
+        for d in range(1, n):
+            e = (d * GS_TAPS + gs_tap(I, k, d)) * GS_RUN
+            next = along + e
+            g = wd + e
+            size = <int32_t>I.c[1 + d].i
+            for i in range(GS_RUN):
+                at[i] = -1 if (at[i] | next[i]) < 0 else at[i] * size + next[i]
+                f[i] = <real>0 if at[i] < 0 else f[i] * g[i]        # outside it may be NaN
+    return corners
+
+
+# sums of `rows` channels at a run of points
+cdef inline void gs_rows(int rows, int64_t corners, const int32_t* at, const real* w, const real* x, int64_t P,
+                         real* sums) noexcept nogil:
+    cdef int64_t k, e
+    cdef int i, r
+    if GS_VECTORS:
+        if real is float: gs_vec_f_sums(rows, corners, at, w, x, P, sums)
+        else: gs_vec_d_sums(rows, corners, at, w, x, P, sums)
+        return
+    for i in range(rows * GS_RUN): sums[i] = 0
+    for k in range(corners):
+        for i in range(GS_RUN):
+            e = at[k * GS_RUN + i]
+            for r in range(rows):
+                sums[r * GS_RUN + i] = sums[r * GS_RUN + i] + w[k * GS_RUN + i] * (x[max(e, 0) + r * P] if e >= 0 else <real>0)
+
+
+# Units: runs of points of an example.  Operands: y, x, grid
+cdef void gs_sample(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
+    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], runs = (Q + GS_RUN - 1) // GS_RUN, n, q, c, count, corners
+    cdef int32_t at[GS_CORNERS * GS_RUN]
+    cdef real w[GS_CORNERS * GS_RUN]
+    cdef real wd[3 * GS_TAPS * GS_RUN]
+    cdef real sums[4 * GS_RUN]
+    cdef const real* x
+    cdef int rows, r
+    for lo in range(lo, hi):
+        n = lo // runs
+        q = (lo - n * runs) * GS_RUN
+        count = min(GS_RUN, Q - q)
+        corners = gs_corners(False, I, <const real*>I.arg[2].data + (n * Q + q) * I.c[0].i, count, at, w, wd, NULL)
+        c = 0
+        while c < C:
+            rows = 4 if C - c >= 4 else 3 if C - c == 3 else 1
+            x = <const real*>I.arg[1].data + (n * C + c) * P
+            if rows == 4: gs_rows(4, corners, at, w, x, P, sums)
+            elif rows == 3: gs_rows(3, corners, at, w, x, P, sums)
+            else: gs_rows(1, corners, at, w, x, P, sums)
+            for r in range(rows): memcpy(out + (n * C + c + r) * Q + q, sums + r * GS_RUN, count * sizeof(real))
+            c += rows
+
+
+cdef int grid_sample(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: gs_sample(I, lo, hi, <float*>I.arg[0].data)
+    elif I.dtype == DT_F64: gs_sample(I, lo, hi, <double*>I.arg[0].data)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+
+# Units: channels of an example.  Operands: gx, v, grid
+cdef void gs_input(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
+    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], n, q, e, k, i, count, corners, rows, r
+    cdef int32_t at[GS_CORNERS * GS_RUN]
+    cdef real w[GS_CORNERS * GS_RUN]
+    cdef real wd[3 * GS_TAPS * GS_RUN]
+    cdef const real* v
+    cdef real* gx
     cdef real f
-    memset(gx, 0, rows * P * sizeof(real))
-    for q in range(Q):
-        for k in range(K):
-            i = at[k * Q + q]
-            f = w[k * Q + q]
-            if <uint64_t>i >= <uint64_t>P: continue
-            gx[i] = gx[i] + sp_mul(zeros, v[q], f)
-            if rows == 4:
-                gx[i + P] = gx[i + P] + sp_mul(zeros, v[q + Q], f)
-                gx[i + 2 * P] = gx[i + 2 * P] + sp_mul(zeros, v[q + 2 * Q], f)
-                gx[i + 3 * P] = gx[i + 3 * P] + sp_mul(zeros, v[q + 3 * Q], f)
-
-
-# Units: rows of channels.  Operands: y (back: gx), x (back: v), at, w
-cdef void sp_channels(bint back, const Instr* I, int64_t lo, int64_t hi, real* out, const real* x) noexcept nogil:
-    cdef int64_t C = I.shape[1], P = I.shape[2], K = I.shape[3], Q = I.shape[4], n
-    cdef int64_t far = P if back else Q, near = Q if back else P
-    cdef const int64_t* at
-    cdef const real* w
-    cdef int rows
     while lo < hi:
         n = lo // C
-        # multiplied and added in one step, or not, whether four are taken or one
-        rows = 4 if min(hi, (n + 1) * C) - lo >= 4 else 1
-        at = <const int64_t*>I.arg[2].data + n * K * Q
-        w = <const real*>I.arg[3].data + n * K * Q
-        if back and rows == 4: sp_back(4, I.flags, I, at, w, x + lo * near, out + lo * far)
-        elif back: sp_back(1, I.flags, I, at, w, x + lo * near, out + lo * far)
-        elif I.flags == 0 and rows == 4: sp_rows(4, 0, I, at, w, x + lo * near, out + lo * far)
-        elif I.flags == 0: sp_rows(1, 0, I, at, w, x + lo * near, out + lo * far)
-        elif rows == 4: sp_rows(4, I.flags, I, at, w, x + lo * near, out + lo * far)
-        else: sp_rows(1, I.flags, I, at, w, x + lo * near, out + lo * far)
+        rows = min(min(hi, (n + 1) * C) - lo, 4)
+        gx = out + lo * P
+        memset(gx, 0, rows * P * sizeof(real))
+        q = 0
+        while q < Q:
+            count = min(GS_RUN, Q - q)
+            v = <const real*>I.arg[1].data + lo * Q + q
+            corners = gs_corners(False, I, <const real*>I.arg[2].data + (n * Q + q) * I.c[0].i, count, at, w, wd, NULL)
+            for i in range(count):
+                for k in range(corners):
+                    e = at[k * GS_RUN + i]
+                    f = w[k * GS_RUN + i]
+                    if e < 0: continue
+                    for r in range(rows): gx[e + r * P] = gx[e + r * P] + (v[i + r * Q] * f if v[i + r * Q] != 0 else <real>0)
+            q += GS_RUN
         lo += rows
 
 
-cdef int sampled(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: sp_channels(False, I, lo, hi, <float*>I.arg[0].data, <const float*>I.arg[1].data)
-    elif I.dtype == DT_F64: sp_channels(False, I, lo, hi, <double*>I.arg[0].data, <const double*>I.arg[1].data)
+cdef int grid_sample_input(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: gs_input(I, lo, hi, <float*>I.arg[0].data)
+    elif I.dtype == DT_F64: gs_input(I, lo, hi, <double*>I.arg[0].data)
     else: return ST_UNSUPPORTED
     return ST_OK
 
 
-cdef int sampled_input(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: sp_channels(True, I, lo, hi, <float*>I.arg[0].data, <const float*>I.arg[1].data)
-    elif I.dtype == DT_F64: sp_channels(True, I, lo, hi, <double*>I.arg[0].data, <const double*>I.arg[1].data)
-    else: return ST_UNSUPPORTED
-    return ST_OK
-
-
-# gw[n, k, q] = sum over c of v[n, c, q] x[n, c, at[n, k, q]].  Units: places q of an example, for all k.  Operands: gw, v, at, x
-cdef void sp_weights(const Instr* I, int64_t lo, int64_t hi, real* gw) noexcept nogil:
-    cdef int64_t C = I.shape[1], P = I.shape[2], K = I.shape[3], Q = I.shape[4], n, q, e, k, c, i
-    cdef const int64_t* at
+# Units: runs of points of an example.  Operands: ggrid, v, x, grid.  A zero of v stays one, be x infinite or NaN
+cdef void gs_grid(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
+    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], runs = (Q + GS_RUN - 1) // GS_RUN, dims = I.c[0].i
+    cdef int64_t n, q, c, count, corners, k, d, t, e
+    cdef int32_t at[GS_CORNERS * GS_RUN]
+    cdef real w[GS_CORNERS * GS_RUN]
+    cdef real wd[3 * GS_TAPS * GS_RUN]
+    cdef real dw[3 * GS_TAPS * GS_RUN]
+    cdef real sums[3 * GS_RUN]
+    cdef real g[GS_RUN]
     cdef const real* x
     cdef const real* v
-    cdef real a, b
-    while lo < hi:
-        n = lo // Q
-        q = lo - n * Q
-        e = min(Q, q + hi - lo)
-        v = <const real*>I.arg[1].data + n * C * Q
-        at = <const int64_t*>I.arg[2].data + n * K * Q
-        for k in range(K):
-            for i in range(q, e):
-                a = b = 0
-                if <uint64_t>at[k * Q + i] < <uint64_t>P:
-                    x = <const real*>I.arg[3].data + n * C * P + at[k * Q + i]
-                    for c in range(0, C - 1, 2):
-                        a = a + sp_mul(I.flags, v[c * Q + i], x[c * P])
-                        b = b + sp_mul(I.flags, v[(c + 1) * Q + i], x[(c + 1) * P])
-                    if C & 1: a = a + sp_mul(I.flags, v[(C - 1) * Q + i], x[(C - 1) * P])
-                gw[(n * K + k) * Q + i] = a + b
-        lo = n * Q + e
+    cdef real f
+    cdef int i
+    for lo in range(lo, hi):
+        n = lo // runs
+        q = (lo - n * runs) * GS_RUN
+        count = min(GS_RUN, Q - q)
+        corners = gs_corners(True, I, <const real*>I.arg[3].data + (n * Q + q) * dims, count, at, w, wd, dw)
+        for i in range(3 * GS_RUN): sums[i] = 0
+        for k in range(corners):
+            x = <const real*>I.arg[2].data + n * C * P
+            v = <const real*>I.arg[1].data + n * C * Q + q
+            if GS_VECTORS:                              # g: the adjoint of this corner's weights
+                if real is float: gs_vec_f_dots(C, at + k * GS_RUN, v, Q, count, x, P, g)
+                else: gs_vec_d_dots(C, at + k * GS_RUN, v, Q, count, x, P, g)
+            else:
+                for i in range(GS_RUN): g[i] = 0
+                for c in range(C):
+                    for i in range(<int>count):
+                        e = at[k * GS_RUN + i]
+                        f = x[c * P + max(e, 0)] if e >= 0 and v[c * Q + i] != 0 else <real>0
+                        g[i] = g[i] + v[c * Q + i] * f
+            for d in range(dims):
+                for t in range(dims):
+                    e = (t * GS_TAPS + gs_tap(I, k, t)) * GS_RUN
+                    if t == d:
+                        for i in range(GS_RUN): w[i] = dw[e + i] if t == 0 else w[i] * dw[e + i]
+                    else:
+                        for i in range(GS_RUN): w[i] = wd[e + i] if t == 0 else w[i] * wd[e + i]
+                for i in range(GS_RUN):
+                    f = g[i] * w[i]
+                    sums[d * GS_RUN + i] = sums[d * GS_RUN + i] + (f if g[i] != 0 and at[k * GS_RUN + i] >= 0 else <real>0)
+        for i in range(<int>count):
+            for d in range(dims): out[(n * Q + q + i) * dims + dims - 1 - d] = sums[d * GS_RUN + i]
 
 
-cdef int sampled_weights(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
-    if I.dtype == DT_F32: sp_weights(I, lo, hi, <float*>I.arg[0].data)
-    elif I.dtype == DT_F64: sp_weights(I, lo, hi, <double*>I.arg[0].data)
+cdef int grid_sample_grid(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: gs_grid(I, lo, hi, <float*>I.arg[0].data)
+    elif I.dtype == DT_F64: gs_grid(I, lo, hi, <double*>I.arg[0].data)
     else: return ST_UNSUPPORTED
     return ST_OK

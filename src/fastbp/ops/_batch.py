@@ -92,21 +92,21 @@ def _examples(n, b, *tensors):
     return [t.reshape(-1, *t.shape[2:]) for t in map(front, tensors, b, [n] * len(tensors))]
 
 
-@rule("sampled")
-def _sampled(n, b, x, index, weights, zeros):
-    y = F.sampled(*_examples(n, b, x, index, weights), zeros)
+@rule("grid_sample")
+def _grid_sample(n, b, x, grid, *how):
+    y = F.grid_sample(*_examples(n, b, x, grid), *how)
     return y.reshape(n, -1, *y.shape[1:])
 
 
-@rule("sampled_input")
-def _sampled_input(n, b, grad, index, weights, size, zeros):
-    y = F.sampled_input(*_examples(n, b, grad, index, weights), size, zeros)
+@rule("grid_sample_input")
+def _grid_sample_input(n, b, grad, grid, size, *how):
+    y = F.grid_sample_input(*_examples(n, b, grad, grid), size, *how)
     return y.reshape(n, -1, *y.shape[1:])
 
 
-@rule("sampled_weights")
-def _sampled_weights(n, b, grad, x, index, zeros):
-    y = F.sampled_weights(*_examples(n, b, grad, x, index), zeros)
+@rule("grid_sample_grid")
+def _grid_sample_grid(n, b, grad, x, grid, *how):
+    y = F.grid_sample_grid(*_examples(n, b, grad, x, grid), *how)
     return y.reshape(n, -1, *y.shape[1:])
 
 

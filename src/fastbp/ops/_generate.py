@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zlib import crc32
 
 from . import TABLE
 from ._declare import Sym, symbolic, trace
@@ -203,6 +204,14 @@ def opcodes():
     for k, name in enumerate(kernels):
         yield f"    K_{name} = {k}"
     yield f"    N_KERNEL = {len(kernels)}"
+    stamp = crc32(" ".join([strip.name for strip in strips] + list(kernels)).encode())
+    yield f'''
+# What floor 1 names its table, and floor 2 asks for: other kernels, or others' numbers, have another name.
+cdef extern from *:
+    """
+    #define FASTBP_TABLE "fastbp.kernels.{stamp:08x}"
+    """
+    const char* FASTBP_TABLE'''
 
 
 def strips():

@@ -56,6 +56,55 @@ def _embedding_backward(grad, input, weight_shape, padding_idx):
     return F.index_add(F.zeros_to_copy(weight_shape, grad.dtype), 0, index, rows)
 
 
+def _bag_of(index, starts, each):
+    """The bag of each element."""
+    places = F.arange(index.numel())
+    return places // max(each, 1) if starts is None else F.searchsorted(starts, places, right=True) - 1
+
+
+def _bag_spread(grad, index, starts, factors, each):
+    """The adjoint of each row of the table that bags add up."""
+    if starts is None:
+        bags = grad.shape[0]
+        rows = grad.unsqueeze(1).expand(bags, each, grad.shape[1]).reshape(index.numel(), grad.shape[1])
+    else:
+        bag = _bag_of(index, starts, each)
+        some = F.cat((grad, F.zeros_to_copy((1, grad.shape[1]), grad.dtype)))
+        rows = F.index_select(some, 0, F.where(bag < grad.shape[0], bag, -1))
+    return rows if factors is None else F.weigh(rows, factors.reshape(-1, 1))
+
+
+def _bag_sum(weight, index, starts, factors, each, bags, padding, sparse):
+    index = index.reshape(-1)
+    rows = F.index_select(weight, 0, index)
+    if factors is not None:
+        rows = rows * factors.reshape(-1, 1)
+    if padding is not None:
+        rows = F.where((index != padding).unsqueeze(1), rows, 0.0)
+    bag = _bag_of(index, starts, each)
+    y = F.index_add(F.zeros((bags + 1, weight.shape[1]), dtype=weight.dtype), 0, F.where(bag < bags, bag, bags), rows)
+    return F.narrow(y, 0, 0, bags)
+
+
+def _bag_factors(grad, weight, index, starts, each, padding, shape):
+    """The adjoint of the factors."""
+    rows = F.weigh(_bag_spread(grad, index, starts, None, each), F.index_select(weight, 0, index.reshape(-1))).sum(1)
+    return (rows if padding is None else F.where(index.reshape(-1) != padding, rows, 0.0)).reshape(shape)
+
+
+fused("bag_sum(Tensor weight, Tensor index, Tensor? starts, Tensor? factors, int each, int bags, int? padding, bool sparse)",
+      ("bag_sum",), _bag_sum,
+      {"weight": lambda v, index, starts, factors, weight_shape, each, padding:
+       F.embedding_backward(_bag_spread(v, index, starts, factors, each), index, weight_shape, padding),
+       "factors": lambda v, weight, index, starts, factors_shape, each, padding:
+       _bag_factors(v, weight, index, starts, each, padding, factors_shape)}, function=False, method=False,
+      doc="Sums of rows of a table times factors.  index [M] holds all bags, each of `each` positions, or, where there are "
+          "starts, bag b those from starts[b] on; the position padding does not count; sparse: the gradient of weight, a leaf, "
+          "is row-sparse.")
+composed("bag_spread(Tensor grad, Tensor index, Tensor? starts, Tensor? factors, int each)", _bag_spread, function=False,
+         method=False, doc="The adjoint of each row that bag_sum adds up.")
+
+
 def _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx):
     op = "embedding_bag"
     if input.dtype not in (F.int64, F.int32) or (offsets is not None and offsets.dtype not in (F.int64, F.int32)):
@@ -85,24 +134,41 @@ def _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_wei
 def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="mean", per_sample_weights=None,
                    include_last_offset=False, padding_idx=None, sparse=False):
     _check_bags(input, weight, offsets, mode, scale_grad_by_freq, per_sample_weights, padding_idx)
-    if (input.ndim == 2 and input.shape[1] and mode != "max" and not scale_grad_by_freq and per_sample_weights is None
-            and padding_idx is None):
-        rows = (F.embedding_sparse if sparse else F.embedding)(input.to(F.int64), weight, None)
-        return rows.sum(1) if mode == "sum" else rows.mean(1)
-    index, n = input.reshape(-1).to(F.int64), input.numel()
+    n, starts, each = input.numel(), None, 0
     if input.ndim == 2:
-        bags = input.shape[0]
-        bag = F.arange(bags).unsqueeze(1).expand(input.shape).reshape(-1)
+        bags, each = input.shape
     else:
         starts = offsets.to(F.int64)
         bags = starts.shape[0] - include_last_offset
-        if bags < 0 or (len(starts) and (int(starts[0]) != 0 or int(starts.max()) > n or int(starts.min()) < 0)):
-            raise ValueError(f"embedding_bag: offsets must begin with 0 and lie within the {n} positions of input"
-                             + ("; with include_last_offset there is one more than bags." if include_last_offset else "."))
-        bag = F.index_add(F.zeros(n + 1, dtype=F.int64), 0, starts, F.ones_like(starts)).cumsum(0)[:n] - 1
-    keep = F.logical_and(bag >= 0, bag < bags)
-    if padding_idx is not None:
-        keep = F.logical_and(keep, index != padding_idx % weight.shape[0])
+        if bags < 0:
+            raise ValueError("embedding_bag: with include_last_offset there is one offset more than bags.")
+    index = input.reshape(-1).to(F.int64)
+    padding = None if padding_idx is None else padding_idx % weight.shape[0]
+    if scale_grad_by_freq or mode == "max":
+        if starts is not None and not F.recording() and not F.batched(starts) and len(starts) and (
+                int(starts[0]) != 0 or int(starts[-1]) > n or F.anywhere(starts.diff() < 0)):
+            raise ValueError(f"embedding_bag: offsets must begin with 0, not decrease, and lie within the {n} positions of "
+                             "input.")
+        return _bags_apart(index, weight, _bag_of(index, starts, each), bags, mode, per_sample_weights, padding, sparse,
+                           scale_grad_by_freq)
+    y = F.bag_sum(weight, index, starts, per_sample_weights, each, bags, padding, sparse)
+    if mode == "sum":
+        return y
+    if starts is None and padding is None:
+        return y / max(each, 1)
+    if padding is None:
+        size = F.cat((starts, F.full((1,), n)))[:bags + 1].diff()
+    else:
+        counted = (index != padding).to(weight.dtype).unsqueeze(1)
+        size = F.bag_sum(counted, F.arange(n), starts, None, each, bags, None, False).squeeze(1)
+    return y / F.where(size > 0, size, 1).to(weight.dtype).unsqueeze(1)
+
+
+def _bags_apart(index, weight, bag, bags, mode, per_sample_weights, padding, sparse, scale_grad_by_freq):
+    """Bags by way of all their rows."""
+    keep = bag < bags
+    if padding is not None:
+        keep = F.logical_and(keep, index != padding)
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     if F.anywhere(~keep):
         index, bag, factors = index[keep], bag[keep], None if factors is None else factors[keep]

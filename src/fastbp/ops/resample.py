@@ -11,7 +11,6 @@ from operator import mul
 from struct import pack, unpack
 
 from ._declare import F, composed, fused, kept, linear
-from .conv import FIRST, SECOND, _other
 
 # ---- interpolation --------------------------------------------------------------------------------------------------
 
@@ -189,71 +188,68 @@ composed("interpolate(Tensor input, int[]? size=None, float[]? scale_factor=None
 # ---- sampling on a grid ---------------------------------------------------------------------------------------------
 
 
-def _clip(x, high):
-    """x limited to [0, high], with no gradient at the limits."""
-    return F.where((x > 0) & (x < high), x, x.detach().clamp(0, high))
-
-
-def _reflect(x, low, high):
-    """x mirrored at low / 2 and high / 2 until it lies between them."""
-    if low == high:
-        return x * 0
-    span = (high - low) / 2
-    x = x - low / 2
-    x = F.where(x < 0, -x, x)
-    flips = F.floor(x.detach() / span)
-    rest = x - flips * span
-    return F.where(flips % 2 == 0, rest, span - rest) + low / 2
-
-
 def _inside(x, size, padding_mode, align_corners):
-    if padding_mode == "reflection":
-        x = _reflect(x, 0, 2 * (size - 1)) if align_corners else _reflect(x, -1, 2 * size - 1)
-    return x if padding_mode == "zeros" else _clip(x, size - 1)
+    """x within [0, size - 1], as the padding has it, and the slope of that: with no gradient at the limits."""
+    slope, high = F.ones_like(x.detach()), size - 1
+    if padding_mode == "reflection":        # mirrored at both ends until it lies between them
+        low, span = (0.0, size - 1) if align_corners else (-0.5, size)
+        if span == 0:
+            x, slope = x * 0, F.zeros_like(slope)
+        else:
+            x = x - low
+            side = F.where(x.detach() < 0, -1.0, slope)
+            x = x * side
+            flips = F.floor(x.detach() / span)
+            rest = x - flips * span
+            even = flips % 2 == 0
+            x, slope = F.where(even, rest, span - rest) + low, F.where(even, side, -side)
+    if padding_mode != "zeros":
+        inside = (x > 0) & (x < high)
+        x, slope = F.where(inside, x, x.detach().clamp(0, high)), F.where(inside, slope, 0.0)
+    return x, slope
 
 
-def _inside_places(index, c):
-    """(whether a place is one, places to gather at) of index [N, K, Q], for c channels."""
-    keep = index >= 0
-    n, k, q = index.shape
-    return keep.unsqueeze(1), F.where(keep, index, 0).reshape(n, 1, k * q).expand(n, c, k * q)
+def _cubic_weights(t):
+    """Keys' kernel at the distances of the four neighbours, t the distance from the second, and its derivatives."""
+    a = -0.75
+
+    def near(x):
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def near_slope(x):
+        return (3 * (a + 2) * x - 2 * (a + 3)) * x
+
+    def far(x):
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    def far_slope(x):
+        return (3 * a * x - 10 * a) * x + 8 * a
+    return ((far(t + 1), near(t), near(1 - t), far(2 - t)),
+            (far_slope(t + 1), near_slope(t), -near_slope(1 - t), -far_slope(2 - t)))
 
 
-def _sampled(input, index, weights, zeros=0):
-    keep, at = _inside_places(index, input.shape[1])
-    seen = F.gather(input, 2, at).reshape(*input.shape[:2], *index.shape[1:])
-    return F.where(keep, seen * weights.unsqueeze(1), 0.0).sum(2)
-
-
-def _sampled_input(grad, index, weights, size, zeros=0):
-    keep, at = _inside_places(index, grad.shape[1])
-    parts = F.where(keep, grad.unsqueeze(2) * weights.unsqueeze(1), 0.0).reshape(at.shape)
-    return F.scatter_add(F.zeros((*grad.shape[:2], size), dtype=grad.dtype), 2, at, parts)
-
-
-def _sampled_weights(grad, input, index, zeros=0):
-    keep, at = _inside_places(index, input.shape[1])
-    seen = F.gather(input, 2, at).reshape(*input.shape[:2], *index.shape[1:])
-    return F.where(keep.squeeze(1), (seen * grad.unsqueeze(2)).sum(1), 0.0)
-
-
-# `zeros` as of convolutions (conv.py)
-fused("sampled(Tensor input, Tensor index, Tensor weights, int zeros=0)", ("sampled",), _sampled,
-      {"input": lambda v, index, weights, input_shape, zeros:
-       F.sampled_input(v, index, weights, input_shape[2], FIRST | (zeros & SECOND)),
-       "weights": lambda v, input, index, zeros: F.sampled_weights(v, input, index, FIRST | _other(zeros))},
-      function=False, method=False,
-      doc="Weighted sums of values at places that all channels share; input [N, C, P], index and weights [N, K, Q]: "
-          "y[n, c, q] = sum over k of weights[n, k, q] input[n, c, index[n, k, q]], negative places left out.")
-fused("sampled_input(Tensor grad, Tensor index, Tensor weights, int size, int zeros=0)", ("sampled_input",), _sampled_input,
-      {"grad": lambda v, index, weights, zeros: F.sampled(v, index, weights, FIRST | (zeros & SECOND)),
-       "weights": lambda v, grad, index, zeros: F.sampled_weights(grad, v, index, (zeros & FIRST) | SECOND)},
-      function=False, method=False, doc="Adjoint of `sampled` in its input, of P = size.")
-fused("sampled_weights(Tensor grad, Tensor input, Tensor index, int zeros=0)", ("sampled_weights",), _sampled_weights,
-      {"grad": lambda v, input, index, zeros: F.sampled(input, index, v, (FIRST if zeros & SECOND else 0) | SECOND),
-       "input": lambda v, grad, index, input_shape, zeros:
-       F.sampled_input(grad, index, v, input_shape[2], (zeros & FIRST) | SECOND)},
-      function=False, method=False, doc="Adjoint of `sampled` in its weights.")
+def _along(sizes, grid, mode, padding_mode, align_corners):
+    """For each dimension of an image the places of a point's neighbours along it, their weights, and the derivatives of those in
+    the grid's number: three lists of tensors [N, Q]."""
+    n = len(sizes)
+    points = grid.reshape(grid.shape[0], _product(grid.shape[1:-1]), n)
+    axes = []
+    for k, size in enumerate(sizes):        # grid holds x before y before z
+        g = points.select(2, n - 1 - k)
+        x, unit = ((g + 1) * ((size - 1) / 2), (size - 1) / 2) if align_corners else (((g + 1) * size - 1) / 2, size / 2)
+        if mode == "bicubic":
+            low = F.floor(x.detach())
+            weights, slopes = _cubic_weights(x - low)
+            axes.append(([_inside(low + s, size, padding_mode, align_corners)[0] for s in (-1, 0, 1, 2)], weights,
+                         [unit * s for s in slopes]))
+            continue
+        x, slope = _inside(x, size, padding_mode, align_corners)
+        if mode == "nearest":
+            axes.append(([F.round(x.detach())], [F.ones_like(x.detach())], [F.zeros_like(slope)]))
+        else:
+            low = F.floor(x.detach())
+            axes.append(([low, low + 1], [1 - (x - low), x - low], [-unit * slope, unit * slope]))
+    return axes
 
 
 def _place(sizes, places):
@@ -266,58 +262,64 @@ def _place(sizes, places):
     return F.where(keep, index, -1)
 
 
-def _cubic_weights(t):
-    """Keys' kernel at the distances of the four neighbours, t the distance from the second."""
-    a = -0.75
+def _corners(sizes, axes):
+    """Places and weights [N, K, Q] of the K neighbours of each point."""
+    corners = list(product(range(len(axes[0][0])), repeat=len(sizes)))
+    return (F.stack([_place(sizes, [a[0][t] for a, t in zip(axes, c)]) for c in corners], 1),
+            F.stack([reduce(mul, [a[1][t] for a, t in zip(axes, c)]) for c in corners], 1), corners)
 
-    def near(x):
-        return ((a + 2) * x - (a + 3)) * x * x + 1
 
-    def far(x):
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return far(t + 1), near(t), near(1 - t), far(2 - t)
+def _seen(flat, index):
+    """Values [N, C, K, Q] of flat [N, C, P] at places [N, K, Q], 0 at negative ones; and where those are not."""
+    keep = (index >= 0).unsqueeze(1)
+    n, k, q = index.shape
+    at = F.where(index >= 0, index, 0).reshape(n, 1, k * q).expand(n, flat.shape[1], k * q)
+    return keep, at, lambda: F.where(keep, F.gather(flat, 2, at).reshape(n, flat.shape[1], k, q), 0.0)
 
 
 def _grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
-    n = input.ndim - 2
-    align_corners = bool(align_corners)
-    if mode not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError(f"grid_sample: mode {mode!r}; choose 'bilinear', 'nearest' or 'bicubic'.")
-    if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(f"grid_sample: padding_mode {padding_mode!r}; choose 'zeros', 'border' or 'reflection'.")
-    if n not in (2, 3) or grid.ndim != input.ndim or grid.shape[0] != input.shape[0] or grid.shape[-1] != n:
-        raise F.ShapeError(f"grid_sample: input of shape {list(input.shape)} must be [N, C, spatial...] with 2 or 3 spatial "
-                           f"dimensions, and grid of shape {list(grid.shape)} [N, output..., as many coordinates].")
-    if mode == "bicubic" and n != 2:
-        raise ValueError("grid_sample: mode 'bicubic' is for images [N, C, H, W] alone.")
-    if grid.dtype != input.dtype or not input.dtype.is_floating_point:
-        raise F.DTypeError(f"grid_sample: input {input.dtype} and grid {grid.dtype} must have one floating dtype.")
-    if 0 in input.shape[2:]:
-        raise F.ShapeError(f"grid_sample: input of shape {list(input.shape)} has no pixels.")
-    sizes, out = tuple(input.shape[2:]), tuple(grid.shape[1:-1])
-    flat = input.flatten(2) if input.numel() else input.reshape(*input.shape[:2], sizes[0] * sizes[1] * (sizes[2:] or (1,))[0])
-    points = grid.reshape(grid.shape[0], _product(out), n)
-    at = []
-    for k, size in enumerate(sizes):        # grid holds x before y before z
-        g = points.select(2, n - 1 - k)
-        x = (g + 1) * ((size - 1) / 2) if align_corners else ((g + 1) * size - 1) / 2
-        at.append(x if mode == "bicubic" else _inside(x, size, padding_mode, align_corners))
-    if mode == "nearest":
-        index = _place(sizes, [F.round(x.detach()) for x in at]).unsqueeze(1)
-        y = F.sampled(flat, index, F.ones(index.shape, dtype=input.dtype))
-    else:
-        low = [F.floor(x.detach()) for x in at]
-        frac = [x - i for x, i in zip(at, low)]
-        if mode == "bilinear":
-            steps, weights = (0, 1), [(1 - f, f) for f in frac]
-        else:
-            steps, weights = (-1, 0, 1, 2), [_cubic_weights(f) for f in frac]
-        places = [[_inside(i + s, size, padding_mode, align_corners) if mode == "bicubic" else i + s for s in steps]
-                  for i, size in zip(low, sizes)]
-        corners = list(product(range(len(steps)), repeat=n))
-        index = F.stack([_place(sizes, [places[d][k] for d, k in enumerate(c)]) for c in corners], 1)
-        y = F.sampled(flat, index, F.stack([reduce(mul, [weights[d][k] for d, k in enumerate(c)]) for c in corners], 1))
-    return y.reshape(*input.shape[:2], *out)
+    sizes = tuple(input.shape[2:])
+    index, weights, _ = _corners(sizes, _along(sizes, grid, mode, padding_mode, align_corners))
+    keep, _, seen = _seen(input.reshape(*input.shape[:2], _product(sizes)), index)
+    y = F.where(keep, seen() * weights.unsqueeze(1), 0.0).sum(2)
+    return y.reshape(*input.shape[:2], *grid.shape[1:-1])
+
+
+def _grid_sample_input(grad, grid, size, mode, padding_mode, align_corners):
+    index, weights, _ = _corners(size, _along(size, grid, mode, padding_mode, align_corners))
+    grad = grad.reshape(*grad.shape[:2], index.shape[2])
+    keep, at, _ = _seen(grad, index)
+    parts = F.where(keep, F.weigh(grad.unsqueeze(2), weights.unsqueeze(1)), 0.0).reshape(at.shape)
+    y = F.scatter_add(F.zeros((*grad.shape[:2], _product(size)), dtype=grad.dtype), 2, at, parts)
+    return y.reshape(*grad.shape[:2], *size)
+
+
+def _grid_sample_grid(grad, input, grid, mode, padding_mode, align_corners):
+    sizes = tuple(input.shape[2:])
+    axes = _along(sizes, grid, mode, padding_mode, align_corners)
+    index, _, corners = _corners(sizes, axes)
+    keep, _, seen = _seen(input.reshape(*input.shape[:2], _product(sizes)), index)
+    v = F.weigh(grad.reshape(*grad.shape[:2], 1, index.shape[2]), seen()).sum(1)        # of the weights, [N, K, Q]
+    parts = []
+    for d in reversed(range(len(sizes))):
+        slopes = [reduce(mul, [a[2 if e == d else 1][t] for e, (a, t) in enumerate(zip(axes, c))]) for c in corners]
+        parts.append(F.where(keep.squeeze(1), F.weigh(v, F.stack(slopes, 1)), 0.0).sum(1))
+    return F.stack(parts, 2).reshape(grid.shape)
+
+
+fused("grid_sample(Tensor input, Tensor grid, str mode='bilinear', str padding_mode='zeros', bool? align_corners=None)",
+      ("grid_sample",), _grid_sample,
+      {"input": lambda v, grid, input_shape, mode, padding_mode, align_corners:
+       F.grid_sample_input(v, grid, input_shape[2:], mode, padding_mode, align_corners),
+       "grid": lambda v, input, grid, mode, padding_mode, align_corners:
+       F.grid_sample_grid(v, input, grid, mode, padding_mode, align_corners)}, function=False, method=False,
+      doc="Values of images [N, C, H, W] or volumes [N, C, D, H, W] at the points of grid [N, ..., 2 or 3], coordinates x, y, "
+          "z in [-1, 1].", source="Jaderberg et al., 2015")
+fused("grid_sample_input(Tensor grad, Tensor grid, int[] size, str mode, str padding_mode, bool? align_corners)",
+      ("grid_sample_input",), _grid_sample_input, function=False, method=False,
+      doc="Adjoint of grid_sample in its images, of spatial sizes `size`.")
+fused("grid_sample_grid(Tensor grad, Tensor input, Tensor grid, str mode, str padding_mode, bool? align_corners)",
+      ("grid_sample_grid",), _grid_sample_grid, function=False, method=False, doc="Adjoint of grid_sample in its grid.")
 
 
 def _product(sizes):
@@ -348,10 +350,6 @@ def _affine_grid(theta, size, align_corners=None):
     return F.matmul(base, theta.transpose(1, 2)).reshape(size[0], *size[2:], n)
 
 
-composed("grid_sample(Tensor input, Tensor grid, str mode='bilinear', str padding_mode='zeros', bool? align_corners=None)",
-         _grid_sample, function=False, method=False,
-         doc="Values of images [N, C, H, W] or volumes [N, C, D, H, W] at the points of grid [N, ..., 2 or 3], coordinates x, y, "
-             "z in [-1, 1].", source="Jaderberg et al., 2015")
 composed("affine_grid(Tensor theta, int[] size, bool? align_corners=None)", _affine_grid, function=False, method=False,
          doc="The grid of an affine map theta [N, 2, 3] or [N, 3, 4] for `grid_sample`.", source="Jaderberg et al., 2015")
 

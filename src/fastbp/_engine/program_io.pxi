@@ -198,8 +198,8 @@ cdef str reach(const Instr* I, Reach* q):
             spatial = spatial and (I.c[0].i == 2 and k == 2 or 0 < I.c[1 + k].i <= 1 << 30)
             m = m if I.c[0].i == 2 and k == 2 else many(m, I.c[1 + k].i)
         spatial = spatial and m == inner and 0 < m <= 1 << 30 and 0 <= I.c[4].i <= 2 and 0 <= I.c[5].i <= 2
-        return None if (spatial and (I.c[4].i != GRID_BICUBIC or I.c[0].i == 2) and I.n == (
-            many(outer, red) if I.opcode == K_grid_sample_input else many(outer, (positions + 63) // 64))) else "sizes"
+        n = red if I.opcode == K_grid_sample_input else (positions + GRID_RUN - 1) // GRID_RUN
+        return None if spatial and (I.c[4].i != GRID_BICUBIC or I.c[0].i == 2) and I.n == many(outer, n) else "sizes"
     if I.opcode == K_resampled:         # here too
         q.dtype[2] = q.dtype[3] = DT_I64
         whole_of(q, 0, many(many(outer, positions), inner))

@@ -129,11 +129,11 @@ cdef Tensor on_grid(int kernel, int op, Tensor first, Tensor x, Tensor grid, int
     for d in range(2, nd):
         I.c[d - 1].i = image[d]
     I.c[4].i, I.c[5].i, I.c[6].i = method, padding, bool(align_corners)
-    runs = (I.shape[3] + 63) // 64
-    # a run of 64 points: its places and weights, then each channel
+    runs = (I.shape[3] + GRID_RUN - 1) // GRID_RUN
+    # a run of points: its places and weights, then each channel
     if kernel == K_grid_sample_input:
         I.n = I.shape[0] * I.shape[1]
-        I.cost = 10.0 + runs * (60.0 + 64.0 * (1 << (nd - 2)))
+        I.cost = 10.0 + runs * GRID_RUN * (1.0 + (1 << (nd - 2)))
     else:
         I.n = I.shape[0] * runs
         I.cost = 100.0 + 30.0 * (1 << (nd - 2)) * I.shape[1]

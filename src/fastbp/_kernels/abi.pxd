@@ -41,6 +41,9 @@ cdef enum GridMode:
     GRID_NEAREST = 1
     GRID_BICUBIC = 2
 
+cdef enum:
+    GRID_RUN = 64           # points at a time: a unit of work
+
 cdef enum GridPadding:
     GRID_ZEROS = 0
     GRID_BORDER = 1

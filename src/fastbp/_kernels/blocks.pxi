@@ -78,6 +78,22 @@ cdef extern from *:
         if (n & 1) *d = *s;
     #endif
     }
+    /* rows of n bytes each, up_d and up_s bytes apart; of few bytes by one mask for all: the sum of two views of
+       8 of 10 doubles, 10,000 rows, 124 -> 76 us (Xeon) */
+    static void fbp_copy_rows(char* d, int64_t up_d, const char* s, int64_t up_s, int64_t rows, int64_t n) {
+        int64_t r = 0;
+    #if defined(__GNUC__) && defined(__AVX512BW__)
+        const __mmask32 m = n % 32 ? ((__mmask32)1 << n % 32) - 1 : ~(__mmask32)0;
+        if (n <= 32)
+            for (; r < rows; r++, d += up_d, s += up_s) _mm256_mask_storeu_epi8(d, m, _mm256_maskz_loadu_epi8(m, s));
+        else if (n <= 64)
+            for (; r < rows; r++, d += up_d, s += up_s) {
+                _mm256_storeu_si256((__m256i*)d, _mm256_loadu_si256((const __m256i*)s));
+                _mm256_mask_storeu_epi8(d + 32, m, _mm256_maskz_loadu_epi8(m, s + 32));
+            }
+    #endif
+        for (; r < rows; r++, d += up_d, s += up_s) fbp_copy_run(d, s, n);
+    }
     /* dst[i][j] = src[j][i], rows of dst and of src ds and ss items apart; a tile has a line of 16 floats on either side */
     #define FBP_ACROSS(name, type)                                                                                              \
     static void name(type* d, int64_t ds, const type* s, int64_t ss, int64_t rows, int64_t cols) {                              \
@@ -219,6 +235,7 @@ cdef extern from *:
     ctypedef const uint8_t* u8_in
     ctypedef uint8_t* u8_out
     void fbp_copy_run(char* dst, const char* src, int64_t n) noexcept nogil
+    void fbp_copy_rows(char* d, int64_t up_d, const char* s, int64_t up_s, int64_t rows, int64_t n) noexcept nogil
     void fbp_copy_turned(char* dst, const char* src, int64_t n, int item) noexcept nogil
     void fbp_across1(uint8_t* d, int64_t ds, const uint8_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
     void fbp_across2(uint16_t* d, int64_t ds, const uint16_t* s, int64_t ss, int64_t rows, int64_t cols) noexcept nogil
@@ -440,6 +457,15 @@ cdef void load_rows(const Instr* I, const Operand* x, Cursor p, int64_t n, lane*
             n -= run * rows
             p.at[upper] += rows - 1
             advance(I, &p)
+            continue
+        if step == 1 and (rows == 1 or x.stride[upper] != 0):
+            r = run * <int64_t>sizeof(lane)
+            fbp_copy_rows(<char*>y, r, <const char*>row, 0 if rows == 1 else x.stride[upper] * <int64_t>sizeof(lane), rows, r)
+            y += run * rows
+            n -= run * rows
+            if upper >= 0:
+                p.at[upper] += rows - 1
+                advance(I, &p)
             continue
         for r in range(rows):
             if step == 0:

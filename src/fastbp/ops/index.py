@@ -144,7 +144,7 @@ def _embedding_bag(input, weight, offsets=None, scale_grad_by_freq=False, mode="
             raise ValueError("embedding_bag: with include_last_offset there is one offset more than bags.")
     index = input.reshape(-1).to(F.int64)
     padding = None if padding_idx is None else padding_idx % weight.shape[0]
-    if scale_grad_by_freq or mode == "max":
+    if scale_grad_by_freq or mode == "max" or weight.dtype not in (F.float32, F.float64):
         if starts is not None and not F.recording() and not F.batched(starts) and len(starts) and (
                 int(starts[0]) != 0 or int(starts[-1]) > n or F.anywhere(starts.diff() < 0)):
             raise ValueError(f"embedding_bag: offsets must begin with 0, not decrease, and lie within the {n} positions of "

@@ -329,6 +329,22 @@ def test_sums_of_what_lies_with_gaps_in_recordings(name):
             np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32"])
+@pytest.mark.parametrize("rows", [4, 65, 196, 197, 300])
+def test_rows_of_every_second_are_reduced_by_parts(rows, dtype):
+    """Bit for bit as their copy is."""
+    x = fastbp.tensor((np.random.default_rng(0).standard_normal((rows, 2, 20, 100)) * 100).astype(dtype))
+    for t in (x[..., ::2], x[:, :, ::2, 1::2], x[:, 1, :, ::3], x[..., 0], x.reshape(rows, -1)[:, ::2],
+              x.reshape(2, -1)[:, ::2], fastbp.cat([x] * 9, 1).reshape(rows, -1)[:, ::2]):
+        for first in range(1, t.ndim):
+            dim, whole = tuple(range(first, t.ndim)), t.contiguous()
+            for keepdim in (False, True):
+                for f in ("sum", "amax", "amin", *(["mean"] if dtype[0] == "f" else [])):
+                    got, want = (getattr(z, f)(dim, keepdim) for z in (t, whole))
+                    assert got.shape == want.shape and got.dtype == want.dtype
+                    np.testing.assert_array_equal(got.numpy(), want.numpy())
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint8"])
 @pytest.mark.parametrize("name", GAPS)
 def test_elements_taken_from_what_lies_with_gaps(name, dtype):

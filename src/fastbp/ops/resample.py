@@ -269,26 +269,33 @@ def _corners(sizes, axes):
             F.stack([reduce(mul, [a[1][t] for a, t in zip(axes, c)]) for c in corners], 1), corners)
 
 
-def _seen(flat, index):
-    """Values [N, C, K, Q] of flat [N, C, P] at places [N, K, Q], 0 at negative ones; and where those are not."""
-    keep = (index >= 0).unsqueeze(1)
+def _inside_places(index, c):
+    """(whether a place is one, places to gather at) of index [N, K, Q], for c channels."""
+    keep = index >= 0
     n, k, q = index.shape
-    at = F.where(index >= 0, index, 0).reshape(n, 1, k * q).expand(n, flat.shape[1], k * q)
-    return keep, at, lambda: F.where(keep, F.gather(flat, 2, at).reshape(n, flat.shape[1], k, q), 0.0)
+    return keep.unsqueeze(1), F.where(keep, index, 0).reshape(n, 1, k * q).expand(n, c, k * q)
+
+
+def _neighbours(input, index):
+    """Values [N, C, K, Q] of images at places [N, K, Q], 0 outside; and whether they are inside."""
+    n, c = input.shape[:2]
+    keep, at = _inside_places(index, c)
+    seen = F.gather(input.reshape(n, c, _product(input.shape[2:])), 2, at)
+    return keep, F.where(keep, seen.reshape(n, c, *index.shape[1:]), 0.0)
 
 
 def _grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     sizes = tuple(input.shape[2:])
     index, weights, _ = _corners(sizes, _along(sizes, grid, mode, padding_mode, align_corners))
-    keep, _, seen = _seen(input.reshape(*input.shape[:2], _product(sizes)), index)
-    y = F.where(keep, seen() * weights.unsqueeze(1), 0.0).sum(2)
+    keep, seen = _neighbours(input, index)
+    y = F.where(keep, seen * weights.unsqueeze(1), 0.0).sum(2)
     return y.reshape(*input.shape[:2], *grid.shape[1:-1])
 
 
 def _grid_sample_input(grad, grid, size, mode, padding_mode, align_corners):
     index, weights, _ = _corners(size, _along(size, grid, mode, padding_mode, align_corners))
     grad = grad.reshape(*grad.shape[:2], index.shape[2])
-    keep, at, _ = _seen(grad, index)
+    keep, at = _inside_places(index, grad.shape[1])
     parts = F.where(keep, F.weigh(grad.unsqueeze(2), weights.unsqueeze(1)), 0.0).reshape(at.shape)
     y = F.scatter_add(F.zeros((*grad.shape[:2], _product(size)), dtype=grad.dtype), 2, at, parts)
     return y.reshape(*grad.shape[:2], *size)
@@ -298,8 +305,8 @@ def _grid_sample_grid(grad, input, grid, mode, padding_mode, align_corners):
     sizes = tuple(input.shape[2:])
     axes = _along(sizes, grid, mode, padding_mode, align_corners)
     index, _, corners = _corners(sizes, axes)
-    keep, _, seen = _seen(input.reshape(*input.shape[:2], _product(sizes)), index)
-    v = F.weigh(grad.reshape(*grad.shape[:2], 1, index.shape[2]), seen()).sum(1)        # of the weights, [N, K, Q]
+    keep, seen = _neighbours(input, index)
+    v = F.weigh(grad.reshape(*grad.shape[:2], 1, index.shape[2]), seen).sum(1)          # of the weights, [N, K, Q]
     parts = []
     for d in reversed(range(len(sizes))):
         slopes = [reduce(mul, [a[2 if e == d else 1][t] for e, (a, t) in enumerate(zip(axes, c))]) for c in corners]

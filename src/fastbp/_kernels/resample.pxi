@@ -106,13 +106,13 @@ cdef enum:
 
 cdef extern from *:
     """
-    /* Runs of 64 points in vectors; places below 0 are not read.  x: rows P apart. */
+    /* Runs of `count` points, up to 64, in vectors; places below 0 are not read.  x: rows P apart. */
     #if defined(__GNUC__) && defined(__AVX512F__)
       #define GS_VECTORS 1
       #define GS_ROWS(name, type, vec, n, IDX, OK, ZERO, LOAD, GATHER, FMA, STORE, NOT0)                                        \
       static inline void name##_sums(int rows, int64_t corners, const int32_t* at, const type* w, const type* x, int64_t P,     \
-                                     type* sums) {                                                                              \
-        for (int i = 0; i < 64; i += n) {                                                                                       \
+                                     int64_t count, type* sums) {                                                               \
+        for (int i = 0; i < count; i += n) {                                                                                    \
           vec s[4] = {ZERO, ZERO, ZERO, ZERO};                                                                                  \
           for (int64_t k = 0; k < corners; k++) {                                                                               \
             const IDX e = OK##_load(at + 64 * k + i);                                                                           \
@@ -122,12 +122,11 @@ cdef extern from *:
           for (int r = 0; r < rows; r++) STORE(sums + 64 * r + i, s[r]);                                                        \
         }                                                                                                                       \
       }                                                                                                                         \
-      /* g[64]: sums over C channels of v times x at one corner; v: rows Q apart, `count` of them are there */                  \
+      /* g[count]: sums over C channels of v times x at one corner; v: rows Q apart */                                          \
       static inline void name##_dots(int64_t C, const int32_t* at, const type* v, int64_t Q, int64_t count, const type* x,      \
                                      int64_t P, type* g) {                                                                      \
-        for (int i = 0; i < 64; i += n) {                                                                                       \
-          const int64_t rest = count - i;                                                                                       \
-          const unsigned there = rest >= n ? (1u << n) - 1 : rest > 0 ? (1u << rest) - 1 : 0;                                   \
+        for (int i = 0; i < count; i += n) {                                                                                    \
+          const unsigned there = count - i >= n ? (1u << n) - 1 : (1u << (count - i)) - 1;                                      \
           const IDX e = OK##_load(at + i);                                                                                      \
           vec s = ZERO;                                                                                                         \
           for (int64_t c = 0; c < C; c++) {                                                                                     \
@@ -151,17 +150,17 @@ cdef extern from *:
               _mm512_fmadd_pd, _mm512_storeu_pd, GS_NOT0_D)
     #else
       #define GS_VECTORS 0
-      #define gs_vec_f_sums(rows, corners, at, w, x, P, sums) ((void)0)
-      #define gs_vec_d_sums(rows, corners, at, w, x, P, sums) ((void)0)
+      #define gs_vec_f_sums(rows, corners, at, w, x, P, count, sums) ((void)0)
+      #define gs_vec_d_sums(rows, corners, at, w, x, P, count, sums) ((void)0)
       #define gs_vec_f_dots(C, at, v, Q, count, x, P, g) ((void)0)
       #define gs_vec_d_dots(C, at, v, Q, count, x, P, g) ((void)0)
     #endif
     """
     int GS_VECTORS
     void gs_vec_f_sums(int rows, int64_t corners, const int32_t* at, const float* w, const float* x, int64_t P,
-                       float* sums) noexcept nogil
+                       int64_t count, float* sums) noexcept nogil
     void gs_vec_d_sums(int rows, int64_t corners, const int32_t* at, const double* w, const double* x, int64_t P,
-                       double* sums) noexcept nogil
+                       int64_t count, double* sums) noexcept nogil
     void gs_vec_f_dots(int64_t C, const int32_t* at, const float* v, int64_t Q, int64_t count, const float* x, int64_t P,
                        float* g) noexcept nogil
     void gs_vec_d_dots(int64_t C, const int32_t* at, const double* v, int64_t Q, int64_t count, const double* x, int64_t P,
@@ -314,18 +313,18 @@ cdef inline int64_t gs_corners(bint slopes, const Instr* I, const real* grid, in
 
 
 # sums of `rows` channels at a run of points
-cdef inline void gs_rows(int rows, int64_t corners, const int32_t* at, const real* w, const real* x, int64_t P,
+cdef inline void gs_rows(int rows, int64_t corners, const int32_t* at, const real* w, const real* x, int64_t P, int64_t count,
                          real* sums) noexcept nogil:
     cdef int64_t k, e
     cdef real v
     cdef int i, r
     if GS_VECTORS:
-        if real is float: gs_vec_f_sums(rows, corners, at, w, x, P, sums)
-        else: gs_vec_d_sums(rows, corners, at, w, x, P, sums)
+        if real is float: gs_vec_f_sums(rows, corners, at, w, x, P, count, sums)
+        else: gs_vec_d_sums(rows, corners, at, w, x, P, count, sums)
         return
     for i in range(rows * GRID_RUN): sums[i] = 0
     for k in range(corners):
-        for i in range(GRID_RUN):
+        for i in range(<int>count):
             e = at[k * GRID_RUN + i]
             for r in range(rows):
                 v = x[max(e, 0) + r * P] if e >= 0 else <real>0
@@ -350,9 +349,9 @@ cdef void gs_sample(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept 
         while c < C:
             rows = 4 if C - c >= 4 else 3 if C - c == 3 else 1
             x = <const real*>I.arg[1].data + (n * C + c) * P
-            if rows == 4: gs_rows(4, corners, at, w, x, P, sums)
-            elif rows == 3: gs_rows(3, corners, at, w, x, P, sums)
-            else: gs_rows(1, corners, at, w, x, P, sums)
+            if rows == 4: gs_rows(4, corners, at, w, x, P, count, sums)
+            elif rows == 3: gs_rows(3, corners, at, w, x, P, count, sums)
+            else: gs_rows(1, corners, at, w, x, P, count, sums)
             for r in range(rows): memcpy(out + (n * C + c + r) * Q + q, sums + r * GRID_RUN, count * sizeof(real))
             c += rows
 
@@ -366,7 +365,7 @@ cdef int grid_sample(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept 
 
 # Units: channels of an example.  Operands: gx, v, grid
 cdef void gs_input(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept nogil:
-    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], n, q, e, k, i, count, corners, rows, r
+    cdef int64_t C = I.shape[1], P = I.shape[2], Q = I.shape[3], n, q, e, k, i, count, rows, r, corners = 0, made = -1
     cdef int32_t at[GS_CORNERS * GRID_RUN]
     cdef real w[GS_CORNERS * GRID_RUN]
     cdef real wd[3 * GS_TAPS * GRID_RUN]
@@ -382,7 +381,9 @@ cdef void gs_input(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept n
         while q < Q:
             count = min(GRID_RUN, Q - q)
             v = <const real*>I.arg[1].data + lo * Q + q
-            corners = gs_corners(False, I, <const real*>I.arg[2].data + (n * Q + q) * I.c[0].i, count, at, w, wd, NULL)
+            if n != made or Q > GRID_RUN:       # those of a single run serve all channels
+                corners = gs_corners(False, I, <const real*>I.arg[2].data + (n * Q + q) * I.c[0].i, count, at, w, wd, NULL)
+                made = n
             for i in range(count):
                 for k in range(corners):
                     e = at[k * GRID_RUN + i]
@@ -414,6 +415,7 @@ cdef void gs_grid(const Instr* I, int64_t lo, int64_t hi, real* out) noexcept no
     cdef const real* v
     cdef real f
     cdef int i
+    for i in range(GRID_RUN): g[i] = 0
     for lo in range(lo, hi):
         n = lo // runs
         q = (lo - n * runs) * GRID_RUN

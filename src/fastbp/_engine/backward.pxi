@@ -476,8 +476,7 @@ cdef int run_node(Node n, bint create, dict targets, list captured, dict late) e
         e = n.at[i].edge
         if e == NULL or (targets is not None and not edge_wanted(e, targets)):
             continue
-        if (n.op == OP_embedding_sparse or n.op == OP_bag_sum and i == 0 and n.more.args[7]) and targets is None and not create \
-                and not v.bits & B_DUAL:
+        if gives_rows(n, i) and targets is None and not create and not v.bits & B_DUAL:
             if (<PyObject*>e).ob_type != <PyTypeObject*>Node and hooks_of(<Tensor>e) is None:
                 accumulate_rows(<Tensor>e, n, v)
                 continue

@@ -156,8 +156,13 @@ cdef class RowSparse:
         return self.coalesce().rows.isfinite()
 
 
+cdef inline bint gives_rows(Node n, int i):
+    """Whether the adjoint of a node's operand i is rows of a table: of lookups, and of bags, that were asked for such."""
+    return n.op == OP_embedding_sparse or n.op == OP_bag_sum and i == 0 and n.more.args[7]
+
+
 cdef int accumulate_rows(Tensor leaf, Node n, Tensor v) except -1:
-    """leaf.grad += the rows of a lookup's adjoint v, as a row-sparse gradient unless there is a dense one already."""
+    """leaf.grad += the rows of the adjoint v of a lookup, or of bags: row-sparse unless there is a dense gradient already."""
     cdef Tensor index, rows
     cdef RowSparse old
     cdef bint bags = n.op == OP_bag_sum

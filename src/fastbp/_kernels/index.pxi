@@ -1,9 +1,10 @@
 # Floor 1, room "index": moving values by computed positions. May be changed: how a copy is done.  Must stay: values
 # that meet at one place are written, or added, in the order of the positions in the index, however the work is cut.
 #
-# Nothing here looks at a value that it moves: a dtype is its size in bytes.  Only put_add and scatter_add compute.
+# Nothing here looks at a value that it moves: a dtype is its size in bytes.  Only put_add, scatter_add and bag_sum compute.
 # Indices are int64_t; negative ones count from the end.  Those of put, put_add and scatter_fold are checked before (index_check);
-# take, gather, scatter and scatter_add, whose results are new, look at some, then use them: not all of them are read twice.
+# take, gather, scatter, scatter_add and bag_sum, whose results are new, look at some, then use them: not all of them are read
+# twice.
 
 from libc.string cimport memcpy
 

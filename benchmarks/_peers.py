@@ -115,8 +115,7 @@ def work(setting, cases, builders):
                 gc.collect()
                 case = next(case for case in cases if case["name"] == request["case"])
                 job = builders[setting["peer"]](case, threads)
-                seconds = wall(job)                                     # also warms up
-                seconds = min(seconds, wall(job), wall(job))
+                seconds = min(wall(job) for _ in range(request["walls"]))      # the first also warms up
                 answer = {"values": job.values, "seconds": seconds}
             elif request["do"] == "measure":
                 if request["warm"]:
@@ -192,7 +191,7 @@ def run_case(case, workers, options, rtol):
     """[{case, phase, peer, median_s, ...}] of one case."""
     answers, skipped = {}, []
     for worker in workers:
-        answer = worker.ask(do="build", case=case["name"])
+        answer = worker.ask(do="build", case=case["name"], walls=1 if options.iterations else 3)
         if "error" in answer:
             skipped.append((worker.peer, answer["error"]))
         else:

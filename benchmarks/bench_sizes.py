@@ -10,6 +10,7 @@ which.  Sizes beyond the caches are in bench_kernels.py, products in bench_gemm.
 The same numbers again and again: what branches on them (torch's sorting of some thousand) is timed with branches learnt by heart.
 """
 
+import functools
 import importlib
 import math
 import time
@@ -62,6 +63,7 @@ OPERANDS = {
     "j": lambda s, t, r: r.integers(0, s[-1], s[-1]),                       # along the last
     "i_all": lambda s, t, r: r.integers(0, s[0], s),                        # one for each number
     "j_all": lambda s, t, r: r.integers(0, s[-1], s),
+    "seed": lambda s, t, r: np.asarray(r.standard_normal(s), dtype=t),      # of the gradients, by the shape of the result
 }
 POINTWISE = [
     "T.exp(p)", "T.log(p)", "T.sqrt(p)", "T.rsqrt(p)", "T.erf(p)", "T.erfc(p)", "T.erfinv(p)", "T.log1p(p)", "T.expm1(p)",
@@ -208,17 +210,22 @@ def cases():
                     yield {"name": f"{expression}{of} + backward  {dtype}", "backward": True, "dtype": dtype, **row}
 
 
+@functools.lru_cache(maxsize=256)       # drawing a million numbers takes ten times as long as most operations
+def operand(name, shape, dtype):
+    """The array of a name, the same in every process."""
+    return OPERANDS[name](shape, dtype, np.random.default_rng(zlib.crc32(repr((name, shape)).encode())))
+
+
 def bound(T, case, shape):
     """A case at a shape as a call without arguments."""
-    random = np.random.default_rng(zlib.crc32(repr(shape).encode()))
-    arrays = {name: T.tensor(OPERANDS[name](shape, case["dtype"], random)) for name in case["operands"]}
+    arrays = {name: T.tensor(operand(name, shape, case["dtype"])) for name in case["operands"]}
     arguments = T, T.nn.functional, *map(arrays.get, OPERANDS)
     call = case["call"]
     if not case["backward"]:
         return lambda: call(*arguments)
     leaves = [x.requires_grad_() for x in arrays.values() if x.is_floating_point()][:1 if case["loss"] else None]
     shape = tuple(call(*arguments).shape)
-    seed = T.tensor(np.asarray(random.standard_normal(shape), dtype=case["dtype"]))
+    seed = T.tensor(operand("seed", shape, case["dtype"]))
     return lambda: T.autograd.grad(call(*arguments), leaves, seed)
 
 
@@ -249,7 +256,10 @@ def torch_like(name):
         for shape in case["shapes"]:
             run = bound(T, case, shape)
             values.append(first_value(run()))
-            cells[label(shape)] = run, max(1, min(int(SPELL / min(once(run) for _ in range(5))), 200))
+            seconds = once(run)
+            for _ in range(4 if seconds < 10 * SPELL else 1):
+                seconds = min(seconds, once(run))
+            cells[label(shape)] = run, max(1, min(int(SPELL / seconds), 200))
 
         def measure(n):
             times = {}

@@ -386,3 +386,37 @@ def test_what_is_indexed_lies_in_order():
     want = np.zeros(a.shape)
     np.add.at(want, (slice(None), j, j), 2.0 * a[:, j, j])
     np.testing.assert_array_equal(g.numpy(), want)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("rows, columns", [(3, 8), (63, 8), (64, 2), (65, 32), (1100, 33), (5003, 8), (17_000, 31), (70_001, 8),
+                                           (6000, 100), (2048, 300)])
+def test_columns_of_rows_with_gaps_have_the_bits_of_their_copy(rows, columns, dtype, threads):
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        x = fastbp.tensor((np.random.default_rng(rows).standard_normal((rows, columns + 2)) * 100).astype(dtype))
+        for t in (x[:, 1:-1], x[::2], x[1::3, :-1], x[:, 2:].unsqueeze(1), x[: rows // 2 * 2].view(2, rows // 2, -1)[..., 1:],
+                  x[:, ::2], x[:, ::3]):
+            for dim in range(t.ndim):
+                for f in ("sum", *(["mean"] if dtype[0] == "f" else []), "amax"):
+                    np.testing.assert_array_equal(getattr(t, f)(dim).numpy(), getattr(t.contiguous(), f)(dim).numpy())
+    finally:
+        fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32"])
+@pytest.mark.parametrize("columns", [1, 5, 9, 16, 17, 500])
+def test_running_sums_of_rows_with_gaps(columns, dtype):
+    x = fastbp.tensor((np.random.default_rng(0).standard_normal((6, 40, columns + 2)) * 3).astype(dtype))
+    for t in (x[0, :, 1:-1], x[..., 2:], x[:, ::2, :columns], x[::2, :, 1:], x[2:3, :, 1:-1], x[:, 1], x[..., ::2],
+              x[:, :1, 1:].expand(-1, 3, -1), x.transpose(0, 1)[..., 1:]):
+        for f in ("cumsum", "cumprod"):
+            for dim in range(t.ndim):
+                np.testing.assert_array_equal(getattr(t, f)(dim).numpy(), getattr(t.contiguous(), f)(dim).numpy())
+    leaf = x.double().requires_grad_()
+    g, = fastbp.autograd.grad((leaf[..., 1:-1].cumsum(-1) * 2).sum(), [leaf])
+    want = np.zeros(x.shape)
+    want[..., 1:-1] = 2 * np.arange(columns, 0, -1)
+    np.testing.assert_array_equal(g.numpy(), want)

@@ -351,3 +351,47 @@ def test_a_row_for_all_rows(width, dtype, threads):
         np.testing.assert_array_equal(x, want)              # t's memory is x's
     finally:
         fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("shape", [(), (1,), (17,), (5000,), (70_001,), (200_000,), (40, 70), (1500, 1), (700, 3), (3, 900), (6, 7, 50),
+                                   (0, 3), (3, 0)])
+def test_sums(shape, dtype, threads):
+    """As int64, however large; of bools how many are true, whatever their bytes."""
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        rng = np.random.default_rng(0)
+        if dtype == "bool":
+            x = rng.random(shape) < 0.5
+        else:
+            x = np.asarray(rng.integers(np.iinfo(dtype).max // 2, np.iinfo(dtype).max, shape, endpoint=True), dtype=dtype)
+        t = fastbp.tensor(x)
+        for dim in (None, *range(x.ndim), *([(0, x.ndim - 1)] if x.ndim > 1 else [])):
+            with np.errstate(over="ignore"):
+                want = x.sum(dim, dtype=np.int64)
+            for given in (t, t.transpose(0, -1).contiguous().transpose(0, -1) if x.ndim > 1 else t):
+                got = given.sum() if dim is None else given.sum(dim)
+                assert got.dtype == fastbp.int64
+                np.testing.assert_array_equal(got.numpy(), want)
+    finally:
+        fastbp.set_num_threads(before)
+    strange = fastbp.from_numpy(np.array([0, 1, 2, 255] * 20, np.uint8).view(bool))
+    assert strange.sum().item() == 60 and strange.view(20, 4).sum(0).tolist() == [0, 20, 20, 20]
+
+
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 130, 5000])
+def test_products_and_shifts_of_bytes(n):
+    """Every byte with every byte, in every place of a word."""
+    x, y = np.divmod(np.arange(256 * 256) + n, 256)
+    x, y = (np.resize((v % 256).astype(np.uint8), 256 * 256 // n * n).reshape(-1, n) for v in (x, y))
+    s = (y % 20).astype(np.uint8)
+    whole = x.astype(np.int64)
+    for k in range(0, len(x), max(1, len(x) // 60)):
+        a, b, c = (fastbp.tensor(v[k]) for v in (x, y, s))
+        np.testing.assert_array_equal((a * b).numpy(), x[k] * y[k])
+        np.testing.assert_array_equal((a << c).numpy(), (whole[k] << s[k]).astype(np.uint8))
+        np.testing.assert_array_equal((a >> c).numpy(), (whole[k] >> s[k]).astype(np.uint8))
+        a *= 3
+        np.testing.assert_array_equal(a.numpy(), x[k] * np.uint8(3))

@@ -175,6 +175,36 @@ def test_unique(dtype):
     assert fastbp.tensor([], dtype=t.dtype).unique(return_counts=True)[1].tolist() == []
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "int8", "uint8", "bool"])
+@pytest.mark.parametrize("n", [0, 1, 2, 300])
+def test_runs(n, dtype):
+    """Without the places that return_inverse asks for, as with them; every NaN is a run of its own."""
+    t = fastbp.tensor(RNG.integers(0, 3, n)).to(getattr(fastbp, dtype))
+    if t.is_floating_point() and n > 2:
+        t[5:9] = float("nan")
+    x = t.float().numpy()
+    begins = np.flatnonzero(np.r_[True, x[1:] != x[:-1]][:n])
+    values, counts = t.unique_consecutive(return_counts=True)
+    assert values.dtype is t.dtype
+    np.testing.assert_array_equal(values.float().numpy(), x[begins])
+    np.testing.assert_array_equal(counts.numpy(), np.diff(np.r_[begins, n]))
+    np.testing.assert_array_equal(t.unique_consecutive().float().numpy(), x[begins])
+    np.testing.assert_array_equal(t.unique_consecutive(True)[0].float().numpy(), x[begins])
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "uint8", "bool"])
+@pytest.mark.parametrize("n", [130, 300, 2048, 5000, 70_001])
+def test_counted_orders(n, dtype, descending):
+    """Integers of few values: the stable order, by counting."""
+    for low, high in ((0, 2),) if dtype == "bool" else ((0, 2), (3, 250)) if dtype == "uint8" else ((-1, 1), (-900, 900), (7, 8)):
+        x = RNG.integers(low, high, (2, n)).astype(dtype)
+        values, at = fastbp.tensor(x).sort(descending=descending)
+        want = np.argsort(-x.astype(np.int64) if descending else x, -1, kind="stable")
+        np.testing.assert_array_equal(at.numpy(), want)
+        np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, want, -1))
+
+
 @pytest.mark.parametrize("how", ["linear", "lower", "higher", "nearest", "midpoint"])
 def test_quantile(how):
     x, q = RNG.standard_normal((4, 9)), np.array([0.0, 0.3, 0.5, 0.81, 1.0])

@@ -14,7 +14,7 @@
 #   making printing exchange             tensors made, shown, shared with NumPy and copied
 #   dispatch    pointwise operations, eagerly: check, broadcast, run, record
 #   views slicing copies shapes          views by strides, parts, new memory from old, the public names of these
-#   reduce linalg index resample writes sort fused   builders: the other operations, one function each; writes in place
+#   reduce gaps linalg index resample writes sort fused   builders: the other operations, one function each; writes in place
 #   backward chain   the walk, reverse mode; the chain rule at a node
 #   dual        forward mode       function  derivatives that programs write
 #   batch       vmap: tensors with a hidden dimension
@@ -84,6 +84,7 @@ include "_engine/slicing.pxi"
 include "_engine/copies.pxi"
 include "_engine/shapes.pxi"
 include "_engine/reduce.pxi"
+include "_engine/gaps.pxi"
 include "_engine/linalg.pxi"
 include "_engine/index.pxi"
 include "_engine/keys.pxi"

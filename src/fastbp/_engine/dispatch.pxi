@@ -432,27 +432,28 @@ cdef int check_divisor(int op, tuple xs) except -1:
     return 0
 
 
+ctypedef fused wholes:
+    int64_t
+    int32_t
+    uint8_t
+
+
+cdef inline bint zero_among(const wholes* x, int64_t n) noexcept:
+    cdef int64_t k
+    for k in range(n):
+        if x[k] == 0:
+            return True
+    return False
+
+
 cdef bint has_zero(Tensor x) except -1:
     """Whether an integer is 0; not asked of tangents and of examples."""
-    cdef int64_t k
     if x.bits & B_DUAL:
         return False
-    if x.bits & B_CONTIGUOUS and x.n <= 64 and not WATCH:       # a look takes less than two operations
-        if x.code == DT_I64:
-            for k in range(x.n):
-                if (<int64_t*>x.ptr)[k] == 0:
-                    return True
-            return False
-        if x.code == DT_I32:
-            for k in range(x.n):
-                if (<int32_t*>x.ptr)[k] == 0:
-                    return True
-            return False
-        if x.code == DT_U8:
-            for k in range(x.n):
-                if (<uint8_t*>x.ptr)[k] == 0:
-                    return True
-            return False
+    if x.bits & B_CONTIGUOUS and x.n <= 2048 and not WATCH:     # one by one they take less than the two operations below, 1.5 us
+        if x.code == DT_I64: return zero_among(<const int64_t*>x.ptr, x.n)
+        elif x.code == DT_I32: return zero_among(<const int32_t*>x.ptr, x.n)
+        elif x.code == DT_U8: return zero_among(<const uint8_t*>x.ptr, x.n)
     return bool((x == 0).any())
 
 

@@ -129,7 +129,7 @@ cdef str reach(const Instr* I, Reach* q):
     if I.opcode == K_cumsum or I.opcode == K_cumprod:
         whole_of(q, 0, n)
         whole_of(q, 1, n)
-        return None if I.narg == 2 and I.n == m and red > 0 else "sizes"
+        return None if I.narg == 2 and I.n == m and red > 0 and positions == 0 else "sizes"
     if I.opcode == K_softmax or I.opcode == K_log_softmax:
         inner = inner if inner > 0 else 1       # programs of before columns were
         whole_of(q, 0, many(many(outer, inner), red))

@@ -90,7 +90,8 @@ cdef tuple sorted_ranks(Tensor x, int d, int64_t first, int64_t last, bint desce
         indices = fresh(DT_I64, x.nd, dims)
     if values.n == 0:
         pass
-    elif n > SORT_ROW and not (first == 0 and last <= 16 and positions and n <= 4 * SORT_ROW):    # SORT_FIRST: one look each
+    elif (n > SORT_ROW and not (first == 0 and last <= 16 and positions and n <= 4 * SORT_ROW)      # SORT_FIRST: one look each
+            and not (ITEM[code] == 1 and last - first == n and positions and THREADS <= 4)):        # bytes: counted
         for r in range(rows):
             sort_long(values, indices, x, r, n, first, last, descending)
     else:
@@ -109,7 +110,7 @@ cdef tuple sorted_ranks(Tensor x, int d, int64_t first, int64_t last, bint desce
         I.c[4].i = SORT_COLUMNS * 8 * (n + 2 * (last - first)) if inner > 1 else 0
         I.n = rows
         I.cost = 10.0 + 5.0 * n if n <= 128 else 1.0 * n if last <= 16 and first == 0 else 10.0 * n
-        I.workspace = 8192 if n <= 128 or (first == 0 and 1 < last <= 16 and positions) else (2 * n + 2) * 16
+        I.workspace = 8192 if n <= 128 or n > SORT_ROW or (first == 0 and 1 < last <= 16 and positions) else (2 * n + 2) * 16
         I.workspace += I.c[4].i
         execute(&I)
     return values if values.code == code else copied(values, code), indices
@@ -166,7 +167,7 @@ def in_order(Tensor input not None, ranks=None):
 
 
 def sorted_runs(Tensor values not None, bint starts):
-    """(the different values of a sorted vector, where the run of each begins: int64, or None)."""
+    """(the value of each run of equal neighbours in a vector, where each begins: int64, or None)."""
     cdef Instr I
     cdef int code = values.code if values.code <= DT_I32 else DT_F32 if CATEGORY[values.code] == 2 else DT_I32
     cdef Tensor x = whole(values if values.code == code else copied(values, code)), y, at = None, count

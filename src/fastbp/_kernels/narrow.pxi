@@ -41,6 +41,66 @@ cdef inline int64_t k_near_rshift(int64_t a, int64_t b) noexcept nogil:
     return <int32_t>a >> (s if s < 32 else 31)
 
 
+# Of integers of up to 32 bits: as int64 the differences are computed in 64, 100,000 int32 22 -> 4 us (Xeon).
+cdef inline int64_t k_near_sign(int64_t a) noexcept nogil:
+    cdef int32_t b = <int32_t>a
+    return <int32_t>(b > 0) - <int32_t>(b < 0)
+
+
+# Bytes two at a time, in words: processors have no instructions that multiply or shift single ones, and GCC takes each to a
+# number of 16 or 32 bits and back.  The lower byte is computed alone, the upper one where it stands; a word that is shifted by
+# 16 or more is 0, and what 8 to 15 leave is masked.  100,000 bytes: products 7.2 -> 3.5 us, shifts 18 -> 4 (Xeon).
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    typedef uint16_t fbp_two __attribute__((aligned(1), may_alias));
+    #endif
+    static void fbp_bytes_mul(int64_t n, u8_in x, u8_in y, u8_out z) {
+        int64_t i = 0;
+    #if defined(__GNUC__)
+        for (; i + 2 <= n; i += 2) {
+            uint16_t a = *(const fbp_two*)(x + i), b = *(const fbp_two*)(y + i);
+            *(fbp_two*)(z + i) = (uint16_t)(((uint16_t)(a * (b & 255u)) & 255) | (uint16_t)((a & 0xff00u) * (b >> 8)));
+        }
+    #endif
+        for (; i < n; i++) z[i] = (uint8_t)(x[i] * y[i]);
+    }
+    #if defined(__AVX512BW__)
+    #define FBP_TWOS(shift, a, b, low, high) for (; i + 64 <= n; i += 64) { \
+        const __m512i a = _mm512_loadu_si512(x + i), b = _mm512_loadu_si512(y + i), m = _mm512_set1_epi16(255); \
+        _mm512_storeu_si512(z + i, _mm512_ternarylogic_epi64(m, shift(low, _mm512_and_si512(b, m)), \
+                                                             shift(high, _mm512_srli_epi16(b, 8)), 0xca)); }
+    #else
+    #define FBP_TWOS(shift, a, b, low, high)
+    #endif
+    static void fbp_bytes_left(int64_t n, u8_in x, u8_in y, u8_out z) {
+        int64_t i = 0;
+        FBP_TWOS(_mm512_sllv_epi16, a, b, a, _mm512_andnot_si512(m, a))
+        for (; i < n; i++) z[i] = (uint8_t)(y[i] < 8 ? x[i] << (y[i] & 7) : 0);
+    }
+    static void fbp_bytes_right(int64_t n, u8_in x, u8_in y, u8_out z) {
+        int64_t i = 0;
+        FBP_TWOS(_mm512_srlv_epi16, a, b, _mm512_and_si512(a, m), a)
+        for (; i < n; i++) z[i] = (uint8_t)(y[i] < 8 ? x[i] >> (y[i] & 7) : 0);
+    }
+    """
+    void fbp_bytes_mul(int64_t n, const uint8_t* x, const uint8_t* y, uint8_t* z) noexcept nogil
+    void fbp_bytes_left(int64_t n, const uint8_t* x, const uint8_t* y, uint8_t* z) noexcept nogil
+    void fbp_bytes_right(int64_t n, const uint8_t* x, const uint8_t* y, uint8_t* z) noexcept nogil
+
+
+cdef void bytes_mul(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    fbp_bytes_mul(n, <const uint8_t*>x[0], <const uint8_t*>x[1], <uint8_t*>out)
+
+
+cdef void bytes_left(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    fbp_bytes_left(n, <const uint8_t*>x[0], <const uint8_t*>x[1], <uint8_t*>out)
+
+
+cdef void bytes_right(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    fbp_bytes_right(n, <const uint8_t*>x[0], <const uint8_t*>x[1], <uint8_t*>out)
+
+
 cdef inline lane lane_add(lane a, lane b) noexcept nogil:
     if lane is int32_t: return <int32_t>(<uint32_t>a + <uint32_t>b)
     elif lane is uint8_t: return <uint8_t>(a + b)
@@ -132,11 +192,25 @@ cdef inline narrower narrow_most(bint largest, narrower a, narrower b) noexcept 
 # acc[0..w) = extrema of w <= RED_COLS columns over `rows` rows, `stride` values apart
 cdef inline void narrow_columns(bint largest, narrower* acc, const narrower* x, int64_t rows, int64_t w,
                                 int64_t stride) noexcept nogil:
-    cdef int64_t i, k
+    cdef int64_t i = 1, k
+    cdef const narrower* b
+    cdef const narrower* c
+    cdef const narrower* d
     for k in range(w): acc[k] = x[k]
-    for i in range(1, rows):
+    while i + 4 <= rows:
+        x += stride
+        b = x + stride
+        c = b + stride
+        d = c + stride
+        for k in range(w):
+            acc[k] = narrow_most(largest, acc[k], narrow_most(largest, narrow_most(largest, x[k], b[k]),
+                                                              narrow_most(largest, c[k], d[k])))
+        x = d
+        i += 4
+    while i < rows:
         x += stride
         for k in range(w): acc[k] = narrow_most(largest, acc[k], x[k])
+        i += 1
 
 
 cdef inline int narrow_peak(bint largest, narrower* out, const narrower* x, const Instr* I, int64_t lo,
@@ -185,6 +259,51 @@ cdef int narrow_extrema(bint largest, const Instr* I, int64_t lo, int64_t hi) no
     narrow_peak(largest, y, <const uint8_t*>I.arg[1].data, I, lo, hi)
     if I.dtype == DT_BOOL:              # what is not 0 is true
         for k in range(lo, hi): y[k] = y[k] != 0
+    return ST_OK
+
+
+# ---- sums of them as int64, of x viewed as [outer, red, inner] (reduce.pxi): of 1,000,000 bools 690 us as int64, 20 so (Xeon) --
+
+cdef enum:
+    NARROW_BLOCK = 4096     # bytes whose sum an int32 holds
+
+
+cdef inline int64_t narrow_block(const narrower* x, int64_t n, bint truth) noexcept nogil:
+    cdef int64_t total = 0, i
+    cdef int32_t some = 0
+    if narrower is int32_t:
+        for i in range(n): total += x[i]
+    elif truth:
+        for i in range(n): some += x[i] != 0
+    else:
+        for i in range(n): some += x[i]
+    return total + some
+
+
+cdef int narrow_total(const narrower* x, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t* out = <int64_t*>I.arg[0].data
+    cdef int64_t red = I.shape[1], inner = I.shape[2], o, i, j, k, w
+    cdef bint truth = I.dtype == DT_BOOL
+    cdef const narrower* row
+    while lo < hi:
+        o = lo // inner
+        j = lo - o * inner
+        w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
+        row = x + o * red * inner + j
+        for k in range(w): out[lo + k] = 0
+        if inner == 1:
+            i = 0
+            while i < red:
+                out[lo] += narrow_block(row + i, min(red - i, <int64_t>NARROW_BLOCK), truth)
+                i += NARROW_BLOCK
+        else:
+            for i in range(red):
+                if truth:
+                    for k in range(w): out[lo + k] += row[k] != 0
+                else:
+                    for k in range(w): out[lo + k] += row[k]
+                row += inner
+        lo += w
     return ST_OK
 
 
@@ -240,4 +359,8 @@ cdef void narrow_strips(KernelTable* T) noexcept nogil:
     T.strip[S_trunc_divide][<int>DT_I64] = near_trunc_divide
     T.strip[S_remainder][<int>DT_I64] = near_remainder
     T.strip[S_fmod][<int>DT_I64] = near_fmod
-    for j in range(N_NARROW): NARROW[j].whole = T.strip[NARROW[j].name][<int>DT_I64]
+    for j in range(N_NARROW):
+        NARROW[j].whole = T.strip[NARROW[j].name][<int>DT_I64]
+        if NARROW[j].name == S_mul: NARROW[j].u8 = bytes_mul
+        elif NARROW[j].name == S_bitwise_left_shift: NARROW[j].u8 = bytes_left
+        elif NARROW[j].name == S_bitwise_right_shift: NARROW[j].u8 = bytes_right

@@ -328,6 +328,21 @@ cdef inline double red_sum_row(const real* x, int64_t n) noexcept nogil:
         n -= RED_BLOCK
     return total + red_sum_block(x, n)
 
+# The same sum of values `step` apart, packed in L1: every second of 1,000 x 2,000 floats 408 -> 220 us (Xeon).
+cdef double red_sum_stepped(const real* x, int64_t n, int64_t step) noexcept nogil:
+    cdef real packed[RED_BLOCK]
+    cdef double total = 0
+    cdef int64_t k = min(n, <int64_t>RED_BLOCK)
+    load_run[real, real](x, step, k, packed)
+    if n <= RED_BLOCK: return red_sum_block(packed, n)
+    while n > RED_BLOCK:
+        total += red_sum_block(packed, <int64_t>RED_BLOCK)
+        x += RED_BLOCK * step
+        n -= RED_BLOCK
+        k = min(n, <int64_t>RED_BLOCK)
+        load_run[real, real](x, step, k, packed)
+    return total + red_sum_block(packed, n)
+
 # The same sum, asking for the first half of n values at `soon`.
 cdef inline double red_sum_asking(const real* x, int64_t n, const real* soon) noexcept nogil:
     cdef double total = 0
@@ -408,7 +423,7 @@ cdef inline number red_peak_row(int op, const number* x, int64_t n, bint far) no
 # ---------------------------------------------------------------- sums and extrema
 
 # Where x has gaps: shape[3] rows (or runs of columns) are shape[4] apart, those of the next ones shape[5]; shape[6]: from one
-# value to the next, where columns are reduced.  Without gaps shape[3] is 0, and the others nothing.
+# value that is reduced to the next.  Without gaps shape[3] is 0, and the others nothing.
 cdef inline int64_t red_begin(const Instr* I, int64_t o) noexcept nogil:
     if I.shape[3] == 0: return o * I.shape[1] * I.shape[2]
     return o // I.shape[3] * I.shape[5] + o % I.shape[3] * I.shape[4]
@@ -416,6 +431,14 @@ cdef inline int64_t red_begin(const Instr* I, int64_t o) noexcept nogil:
 cdef inline int64_t red_step(const Instr* I) noexcept nogil:
     return I.shape[6] if I.shape[3] else I.shape[2]
 
+
+# acc[0..w) += sums of w columns over four rows
+cdef inline void red_add_fours(number* acc, const number* x, int64_t w, int64_t stride) noexcept nogil:
+    cdef int64_t j
+    cdef const number* b = x + stride
+    cdef const number* c = b + stride
+    cdef const number* d = c + stride
+    for j in range(w): acc[j] = k_add(acc[j], k_add(k_add(x[j], b[j]), k_add(c[j], d[j])))
 
 # acc[0..w) = sums of w columns over `rows` >= 1 rows, `stride` values apart
 cdef inline void red_add_rows(number* acc, const number* x, int64_t rows, int64_t w, int64_t stride) noexcept nogil:
@@ -435,10 +458,7 @@ cdef inline void red_add_rows(number* acc, const number* x, int64_t rows, int64_
         for j in range(w): acc[j] = k_add(k_add(x[j], b[j]), k_add(c[j], d[j]))
     x += i * stride
     while i < rows:
-        b = x + stride
-        c = b + stride
-        d = c + stride
-        for j in range(w): acc[j] = k_add(acc[j], k_add(k_add(x[j], b[j]), k_add(c[j], d[j])))
+        red_add_fours(acc, x, w, stride)
         x += 4 * stride
         i += 4
 
@@ -454,17 +474,44 @@ cdef void red_sum_columns(double* total, const real* x, int64_t rows, int64_t w,
         x += k * stride
         rows -= k
 
-# sums of few columns (inner <= 32): RED_FOLD rows at a time are one row of RED_FOLD * inner columns
-cdef void red_sum_narrow(double* total, const real* x, int64_t rows, int64_t inner) noexcept nogil:
+# `rows` rows of few columns that lie `step` values apart, side by side
+cdef inline void red_pack(real* y, const real* x, int64_t rows, int64_t inner, int64_t step) noexcept nogil:
+    fbp_copy_rows(<char*>y, inner * <int64_t>sizeof(real), <const char*>x, step * <int64_t>sizeof(real), rows,
+                  inner * <int64_t>sizeof(real))
+
+# red_sum_columns of RED_FOLD rows at a time, where they have gaps: packed in L1, four of those rows at a time, they are added in
+# the same order.  Columns of 100,000 rows of 8 of 10 floats: 445 -> 100 us (Xeon).
+cdef void red_sum_packed(double* total, const real* x, int64_t rows, int64_t inner, int64_t step) noexcept nogil:
+    cdef real packed[4 * RED_COLS]
+    cdef real acc[RED_COLS]
+    cdef int64_t i, j, k, w = inner * RED_FOLD
+    for j in range(w): total[j] = 0
+    while rows > 0:
+        k = RED_ROWS if rows > RED_ROWS else rows
+        rows -= k
+        i = k & 3 if k & 3 else 4
+        red_pack(packed, x, i * RED_FOLD, inner, step)
+        red_add_rows(acc, packed, i, w, w)
+        x += i * RED_FOLD * step
+        while i < k:
+            red_pack(packed, x, 4 * RED_FOLD, inner, step)
+            red_add_fours(acc, packed, w, w)
+            x += 4 * RED_FOLD * step
+            i += 4
+        for j in range(w): total[j] += acc[j]
+
+# sums of few columns (inner <= 32), rows `step` apart: RED_FOLD rows at a time are one row of RED_FOLD * inner columns
+cdef void red_sum_narrow(double* total, const real* x, int64_t rows, int64_t inner, int64_t step) noexcept nogil:
     cdef double s[RED_COLS]
     cdef int64_t i, j
     cdef int64_t k = rows // RED_FOLD
-    red_sum_columns(s, x, k, inner * RED_FOLD, inner * RED_FOLD)
+    if step == inner: red_sum_columns(s, x, k, inner * RED_FOLD, inner * RED_FOLD)
+    else: red_sum_packed(s, x, k, inner, step)
     for j in range(inner): total[j] = s[j]
     for i in range(1, RED_FOLD):
         for j in range(inner): total[j] += s[i * inner + j]
     for i in range(k * RED_FOLD, rows):
-        for j in range(inner): total[j] += x[i * inner + j]
+        for j in range(inner): total[j] += x[i * step + j]
 
 cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef double total[RED_WIDE]
@@ -476,7 +523,15 @@ cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
     cdef double divisor = I.c[0].f
     cdef const real* x = <const real*>I.arg[1].data
     if inner == 1:
-        if I.shape[3]:
+        if I.shape[3] and step > 1:
+            for o in range(lo, hi): out[o] = <real>(red_sum_stepped(x + red_begin(I, o), red, step) / divisor)
+        elif I.shape[3] >= hi:          # rows that lie equally far apart
+            step = I.shape[4]
+            if divisor == 1:
+                for o in range(lo, hi): out[o] = <real>red_sum_row(x + o * step, red)
+            else:
+                for o in range(lo, hi): out[o] = <real>(red_sum_row(x + o * step, red) / divisor)
+        elif I.shape[3]:
             for o in range(lo, hi): out[o] = <real>(red_sum_row(x + red_begin(I, o), red) / divisor)
         elif divisor == 1:
             for o in range(lo, hi): out[o] = <real>red_sum_row(x + o * red, red)
@@ -489,7 +544,7 @@ cdef int red_sum(real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nog
         w = min(inner - j, hi - lo)
         x = <const real*>I.arg[1].data + red_begin(I, o)
         if inner <= 32 and red >= 4 * RED_FOLD:
-            red_sum_narrow(total, x, red, inner)
+            red_sum_narrow(total, x, red, inner, step)
             for k in range(w): out[lo + k] = <real>(total[j + k] / divisor)
         else:
             w = min(w, <int64_t>RED_WIDE)
@@ -514,7 +569,10 @@ cdef int red_sum_int(int64_t* out, const Instr* I, int64_t lo, int64_t hi) noexc
         o = lo // inner
         j = lo - o * inner
         w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
-        if inner == 1: out[lo] = red_sum_block(x + red_begin(I, o), red)
+        if inner == 1 and red_step(I) > 1:
+            out[lo] = 0
+            for k in range(red): out[lo] = k_add(out[lo], x[red_begin(I, o) + k * red_step(I)])
+        elif inner == 1: out[lo] = red_sum_block(x + red_begin(I, o), red)
         elif red > 0: red_add_rows(out + lo, x + red_begin(I, o) + j, red, w, red_step(I))
         else:
             for k in range(w): out[lo + k] = 0
@@ -525,6 +583,8 @@ cdef int sum(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32: return red_sum(<float*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_F64: return red_sum(<double*>I.arg[0].data, I, lo, hi)
     if I.dtype == DT_I64: return red_sum_int(<int64_t*>I.arg[0].data, I, lo, hi)
+    if I.dtype == DT_I32: return narrow_total(<const int32_t*>I.arg[1].data, I, lo, hi)
+    if I.dtype == DT_U8 or I.dtype == DT_BOOL: return narrow_total(<const uint8_t*>I.arg[1].data, I, lo, hi)
     return ST_UNSUPPORTED
 
 cdef inline number red_join(int op, number a, number b) noexcept nogil:
@@ -610,7 +670,7 @@ cdef inline int red_peak(int op, number* out, const Instr* I, int64_t lo, int64_
         j = lo - o * inner
         w = min(inner - j, hi - lo)
         x = <const number*>I.arg[1].data + red_begin(I, o)
-        if inner <= 32 and red >= 4 * RED_FOLD:
+        if inner <= 32 and red >= 4 * RED_FOLD and red_step(I) == inner:
             k = inner * RED_FOLD
             red_peak_columns(op, acc, x, red // RED_FOLD, k, k)
             for o in range(1, RED_FOLD):

@@ -93,13 +93,13 @@ cdef extern from *:
             ((float*)y)[i] = _mm512_reduce_add_ps(sizes ? _mm512_abs_ps(a) : _mm512_mul_ps(a, a));
           }
       }
-      static inline void red_scan_rows(const void* x, void* y, int wide, int mul, int64_t rows, int64_t n) {
+      static inline void red_scan_rows(const void* x, int64_t apart, void* y, int wide, int mul, int64_t rows, int64_t n) {
         RED_MASKS(n);
         const __m512d one = _mm512_set1_pd(mul);
         for (int64_t i = 0; i < rows; i++) {
-          __m512d a = red_load_row(x, wide, i * n, k, one), b = red_load_row(x, wide, i * n + 8, h, one);
+          __m512d a = red_load_row(x, wide, i * apart, k, one), b = red_load_row(x, wide, i * apart + 8, h, one);
           if (wide && mul && (red_wild(a) | red_wild(b))) {
-            const double* p = (const double*)x + i * n;
+            const double* p = (const double*)x + i * apart;
             double t = 1, *q = (double*)y + i * n;
             for (int64_t j = 0; j < n; j++) q[j] = t *= p[j];
             continue;
@@ -150,7 +150,7 @@ cdef extern from *:
       #define red_scan_mul_d(x, y, n, sum, past) 0
       #define red_prod_rows(x, y, rows, n) ((void)0)
       #define red_square_rows(x, y, wide, sizes, rows, n) ((void)0)
-      #define red_scan_rows(x, y, wide, mul, rows, n) ((void)0)
+      #define red_scan_rows(x, apart, y, wide, mul, rows, n) ((void)0)
     #endif
     """
     int RED_ROW
@@ -160,7 +160,7 @@ cdef extern from *:
     void red_prod_down(double* acc, const float* x, int64_t n, int64_t w, int64_t stride) noexcept nogil
     void red_prod_rows(const float* x, float* y, int64_t rows, int64_t n) noexcept nogil
     void red_square_rows(const void* x, void* y, bint wide, bint sizes, int64_t rows, int64_t n) noexcept nogil
-    void red_scan_rows(const void* x, void* y, bint wide, bint mul, int64_t rows, int64_t n) noexcept nogil
+    void red_scan_rows(const void* x, int64_t apart, void* y, bint wide, bint mul, int64_t rows, int64_t n) noexcept nogil
 
 # bytes that are asked for before they are read once: the variance of 1e7 floats 4.0 -> 3.0 ms (Xeon, AVX-512)
 cdef enum:
@@ -306,23 +306,24 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
     cdef const number* x
     cdef number* b
     cdef wide c, p, q, r, s
+    cdef int64_t apart = I.shape[3] if I.shape[3] else red * inner      # from row to row of x, where rows have gaps
     cdef bint past = row_past(I, y, sizeof(number)) and inner == 1
     if RED_ROW and (number is float or number is double) and inner == 1 and 0 < red <= RED_SHORT:
-        red_scan_rows(<const number*>I.arg[1].data + lo * red, y + lo * red, number is double, product, hi - lo, red)
+        red_scan_rows(<const number*>I.arg[1].data + lo * apart, apart, y + lo * red, number is double, product, hi - lo, red)
         return ST_OK
     if product and inner == 1 and 0 < red <= RED_SHORT:     # no division for a row
-        x = <const number*>I.arg[1].data
         for o in range(lo, hi):
+            x = <const number*>I.arg[1].data + o * apart
             c = 1
-            for i in range(o * red, (o + 1) * red):
+            for i in range(red):
                 c = k_mul(c, <wide>x[i])
-                y[i] = <number>c
+                y[o * red + i] = <number>c
         return ST_OK
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
         w = min(min(inner - j, hi - lo), <int64_t>RED_COLS)
-        x = <const number*>I.arg[1].data + o * red * inner + j
+        x = <const number*>I.arg[1].data + o * apart + j
         b = y + o * red * inner + j
         if inner == 1:
             c = 1 if product else 0

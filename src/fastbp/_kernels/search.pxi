@@ -1,5 +1,29 @@
-# Floor 1, room "search": binary search, runs of equal neighbours, histograms.
+# Floor 1, room "search": binary search, sorting by counting, runs of equal neighbours, histograms.
 # May be changed: how values are looked up.  Must stay: every place and every count is one and only one.
+
+# ---------------------------------------------------------------- sorting by counting
+
+# The stable order of integers of so few bits that they are counted, without items that carry keys and positions: 100,000 bytes
+# 580 -> 250 us (Xeon).  Whether it was made: it takes all ranks.  Units: the caller's rows (sort.pxi).
+cdef inline bint sort_counted(sortable* values, int64_t* at, const sortable* x, int64_t n, int64_t ranks, uint64_t base, int bits,
+                              uint64_t flip, bint bare) noexcept nogil:
+    cdef int64_t count[SORT_BUCKETS]
+    cdef int64_t i, d, c, sum = 0
+    cdef sortable v
+    if sortable is float or sortable is double or bare or ranks < n or bits > SORT_DIGIT or n >> bits == 0: return False
+    for d in range(<int64_t>1 << bits): count[d] = 0
+    for i in range(n): count[sort_key(x[i], flip, bare) - base] += 1
+    for d in range(<int64_t>1 << bits):
+        c = count[d]
+        count[d] = sum
+        v = sort_value(x[0], base + <uint64_t>d, flip)
+        for i in range(sum, sum + c): values[i] = v
+        sum += c
+    for i in range(n):
+        d = <int64_t>(sort_key(x[i], flip, bare) - base)
+        at[count[d]] = i
+        count[d] += 1
+    return True
 
 # ---------------------------------------------------------------- binary search
 

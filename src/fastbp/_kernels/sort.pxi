@@ -681,6 +681,7 @@ cdef int sort_rows_of(sortable* values, const sortable* x, const Instr* I, int64
             least = k if k < least else least
             most = k if k > most else most
         bits = sort_width(most - least)
+        if sort_counted(values + r * n, at + r * n, x + r * n, n, last - first, least, bits, flip, bare): continue
         if bare:
             sort_row(values + r * (last - first), at, x + r * n, n, first, last, least, bits, flip, <uint64_t*>ws, True)
         elif bits <= 32:

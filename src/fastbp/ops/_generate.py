@@ -30,7 +30,7 @@ CHEAP = {"add", "sub", "mul", "neg", "where", "eq", "ne", "lt", "le", "gt", "ge"
 NARROW = (("I32", "int32_t"), ("U8", "uint8_t"))        # integers of fewer bytes that strips exist for
 NARROWED = CHEAP | {"fmax", "fmin", "sgn", "hardtanh", "threshold", "logical_and", "logical_or", "logical_xor", "logical_not",
                     "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"}
-NEAR = {"floor_divide", "trunc_divide", "remainder", "fmod", "lshift", "rshift"}        # k_near_*: shorter where integers are
+NEAR = {"floor_divide", "trunc_divide", "remainder", "fmod", "lshift", "rshift", "sign"}        # k_near_*: for few bits
 LOGIC = {"bitwise_and": "logical_and", "mul": "logical_and", "minimum": "logical_and", "bitwise_or": "logical_or",
          "add": "logical_or", "maximum": "logical_or", "bitwise_xor": "logical_xor", "bitwise_not": "logical_not",
          "identity": "identity", "where": "where"}      # what a row is, of bools alone

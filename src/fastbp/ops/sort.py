@@ -343,6 +343,12 @@ def _slices(op, input, dim):
     return x, dim
 
 
+def _runs_of(x, counted):
+    """The value of each run of equal neighbours in a vector, None, and how long each run is."""
+    values, starts = F.sorted_runs(x, counted)
+    return values, None, F.diff(F.cat((starts, F.tensor([x.shape[0]])))) if counted else None
+
+
 def _distinct(x, counted):
     """The different values of a vector, ascending, None, and how often each occurs."""
     if x.shape[0] > 128 and x.dtype in (F.uint8, F.bool_) and not F.recording():
@@ -353,8 +359,7 @@ def _distinct(x, counted):
         values = F.sorted_part(x, 0, x.shape[0], False, False)[0]
     else:
         values = F.in_order(x)
-    values, starts = F.sorted_runs(values, counted)
-    return values, None, F.diff(F.cat((starts, F.tensor([x.shape[0]])))) if counted else None
+    return _runs_of(values, counted)
 
 
 def _unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
@@ -378,6 +383,8 @@ def _unique(input, sorted=True, return_inverse=False, return_counts=False, dim=N
 def _unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
     if dim is None:
         x, shape = input.detach().reshape(-1), input.shape
+        if not return_inverse and not F.recording():
+            return _pick([*_runs_of(x, return_counts)], False, return_counts)
         values, inverse, counts = _runs(_begins(x), True, True, x)
         return _pick([values, inverse.reshape(shape), counts], return_inverse, return_counts)
     x, dim = _slices("unique_consecutive", input, dim)

@@ -228,10 +228,12 @@ FEW_PAIRS = 256     # up to here isin compares all: 10 with 10 19 -> 3 us
 def _isin(elements, test_elements, *, assume_unique=False, invert=False):
     if not isinstance(elements, F.Tensor) and not isinstance(test_elements, F.Tensor):
         raise F.DTypeError(f"isin: expected a Tensor and a Tensor or number, got {elements!r} and {test_elements!r}.")
-    a, b = (x.detach() if isinstance(x, F.Tensor) else F.tensor(x) for x in (elements, test_elements))
-    dtype = F.result_type(a, b)
-    a, b = a.to(dtype), b.to(dtype)
-    y = F.eq(a.unsqueeze(-1), b.reshape(-1)).any(-1) if 0 < a.numel() * b.numel() <= FEW_PAIRS else F.isin_(a, b)
+    a, b = (x if isinstance(x, F.Tensor) else F.tensor(x) for x in (elements, test_elements))
+    if a.dtype is not b.dtype:
+        dtype = F.result_type(a, b)
+        a, b = a.to(dtype), b.to(dtype)
+    few = 0 < a.numel() * b.numel() <= FEW_PAIRS
+    y = F.eq(a.unsqueeze(-1), b.reshape(-1)).any(-1) if few else F.isin_(a.detach(), b.detach())
     return F.logical_not(y) if invert else y
 
 

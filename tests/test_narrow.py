@@ -355,8 +355,8 @@ def test_a_row_for_all_rows(width, dtype, threads):
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("shape", [(), (1,), (17,), (5000,), (70_001,), (200_000,), (40, 70), (1500, 1), (700, 3), (3, 900), (6, 7, 50),
-                                   (0, 3), (3, 0)])
+@pytest.mark.parametrize("shape", [(), (1,), (17,), (5000,), (70_001,), (200_000,), (40, 70), (1500, 1), (700, 3), (3, 900),
+                                   (6, 7, 50), (0, 3), (3, 0)])
 def test_sums(shape, dtype, threads):
     """As int64, however large; of bools how many are true, whatever their bytes."""
     before = fastbp.get_num_threads()

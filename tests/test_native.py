@@ -56,7 +56,7 @@ def program(strip, dtype, n):
 
     def operand(slot, writes=False):
         return {"bytes": n * size, "dtype": dtype, "offset": 0, "slot": slot, "writes": writes}
-    numbers = {str(k): struct.unpack("<q", struct.pack("<d", 0.75 - 0.5 * k))[0] for k in range(len(strip.constants))}
+    numbers = {str(k): struct.unpack("<Q", struct.pack("<d", 0.75 - 0.5 * k))[0] for k in range(len(strip.constants))}
     row = next(r.name for r in TABLE.values() if r.kind == "pointwise" and strip.name.startswith(r.name))
     one.update(strip=strip.name, op=row, c=numbers, args=[operand(operands, True), *(operand(k) for k in range(operands))])
     two.update(strip="identity", op="identity", c={}, args=[operand(operands + 1, True), operand(operands)])

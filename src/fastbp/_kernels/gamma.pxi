@@ -262,23 +262,33 @@ cdef inline double kd_digamma(double x) noexcept nogil:
 
 # What is long and rare is compiled once for all strips: not inline.
 
+cdef inline double kd_inverse_power(double x, double s, int whole) noexcept nogil:
+    cdef double p = x
+    cdef int k
+    if whole == 0: return k_pow[double](x, -s)
+    for k in range(1, whole): p = p * x
+    return 1 / p
+
 # Hurwitz's zeta function, sum over k >= 0 of (q + k)**-s for s > 1, q > 0: terms up to q + k > 9, then Euler and Maclaurin's
 # series (Cephes).
+# whole: s, where it is 2 to 4 (polygamma's first three orders): powers are products then.
 cdef double kd_zeta_right(double s, double q) noexcept nogil:
     cdef double total = 0, rest = 0, term = 0, lost = 0, e, a, b, k, x = q
-    cdef double bernoulli[12]           # (2k)! / B_2k
+    cdef double bernoulli[12]           # B_2k / (2k)!
     cdef int i = 0
-    bernoulli[:] = [12, -720, 30240, -1209600, 47900160, -1.8924375803183791606e9, 7.47242496e10, -2.950130727918164224e12,
-                    1.1646782814350067249e14, -4.5979787224074726105e15, 1.8152105401943546773e17, -7.1661652561756670113e18]
+    cdef int whole = <int>s if s == 2 or s == 3 or s == 4 else 0
+    bernoulli[:] = [1 / 12., -1 / 720., 1 / 30240., -1 / 1209600., 1 / 47900160., -1 / 1.8924375803183791606e9,
+                    1 / 7.47242496e10, -1 / 2.950130727918164224e12, 1 / 1.1646782814350067249e14,
+                    -1 / 4.5979787224074726105e15, 1 / 1.8152105401943546773e17, -1 / 7.1661652561756670113e18]
     while i < 10 or x <= 9:
-        term = k_pow[double](x, -s)
+        term = kd_inverse_power(x, s, whole)
         term = term - kd_sel(lost != 0, term * (s * lost / x), 0)
         total = kd_add2(total, term, &e)
         rest = rest + kd_sel(kd_abs(total) < KD_INF, e, 0)
         if term < 1e-17 * total: return total + rest
         i = i + 1
         x = kd_add2(q, i, &lost)            # what rounding takes from q + k counts s times
-    b = k_pow[double](x, -s)
+    b = kd_inverse_power(x, s, whole)
     b = b - b * (s * lost / x)
     if b == 0: return total
     total = kd_add2(total, b * x / (s - 1), &e)
@@ -286,14 +296,15 @@ cdef double kd_zeta_right(double s, double q) noexcept nogil:
     rest = rest + 0.5 * b               # of the first term that was not added
     a = 1
     k = 0
+    x = 1 / x
     for i in range(12):
         a = a * (s + k)
-        b = b / x
-        term = a * b / bernoulli[i]
+        b = b * x
+        term = a * b * bernoulli[i]
         rest = rest + term
         if kd_abs(term) < 1e-17 * kd_abs(total): break
         a = a * (s + k + 1)
-        b = b / x
+        b = b * x
         k = k + 2
     return total + rest
 

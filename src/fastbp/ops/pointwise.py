@@ -344,6 +344,12 @@ pointwise("threshold(Tensor input, Scalar threshold, Scalar value)",
           scalar=lambda input, threshold, value: F.where(input <= threshold, value, input),
           samples=dict(threshold=0.3, value=-0.4),
           doc="y = input above the threshold, else value")
+pointwise("nan_to_num_values(Tensor input, Scalar nan, Scalar posinf, Scalar neginf)",
+          lambda v, input: F.where(input * 0 == 0, v, 0), function=False, method=False,
+          scalar=lambda input, nan, posinf, neginf: F.where(input * 0 == 0, input,
+                                                            F.where(input > 0, posinf, F.where(input < 0, neginf, nan))),
+          samples=dict(nan=0.5, posinf=3.0, neginf=-2.0),
+          doc="What is not finite replaced.  y = input where finite, else nan, posinf or neginf")
 pointwise("prelu_values(Tensor input, Tensor weight)", lambda v, input, weight: F.where(input > 0, v, F.weigh(v, weight)),
           lambda v, input: F.where(input >= 0, 0, F.weigh(v, input)), function=False, method=False, kinks=(0.0,),
           scalar=lambda input, weight: F.where(input > 0, input, weight * input),

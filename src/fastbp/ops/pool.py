@@ -242,7 +242,7 @@ def _adaptive_avg_pool(name, n, input, output_size):
 
 def _adaptive_max_pool(name, n, input, output_size, return_indices):
     sizes, even = _targets(name, input, output_size, n)
-    none, once = (0,) * n, (1,) * n
+    none, once, pooled = (0,) * n, (1,) * n, (F.max_pool1d, F.max_pool2d, F.max_pool3d)[n - 1]
 
     def run(x):
         if sizes == once:
@@ -252,6 +252,8 @@ def _adaptive_max_pool(name, n, input, output_size, return_indices):
             shape = (*x.shape[:2], *sizes)
             pair = F.zeros(shape, dtype=x.dtype), F.zeros(shape, dtype=F.int64)
             return pair if return_indices else pair[0]
+        if return_indices and even:
+            return pooled(x, even, even, 0, 1, False, True)
         return (F.max_pool_pair if return_indices else F.max_pool_values)(x, even or sizes, even or none, none, once, False)
 
     return _batched(name, input, n, run)

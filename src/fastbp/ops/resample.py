@@ -367,6 +367,10 @@ def _pixel_shuffle(input, upscale_factor):
     r = upscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
         raise F.ShapeError(f"pixel_shuffle: input of shape {list(input.shape)} must be [..., C r^2, H, W] with r = {r}.")
+    if input.ndim == 4:
+        n, c, h, w = input.shape
+        c //= r * r
+        return input.reshape(n, c, r, r, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c, h * r, w * r)
     *lead, c, h, w = input.shape
     c //= r * r
     k = len(lead)
@@ -378,6 +382,10 @@ def _pixel_unshuffle(input, downscale_factor):
     r = downscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-1] % r or input.shape[-2] % r:
         raise F.ShapeError(f"pixel_unshuffle: input of shape {list(input.shape)} must be [..., C, H r, W r] with r = {r}.")
+    if input.ndim == 4:
+        n, c, h, w = input.shape
+        h, w = h // r, w // r
+        return input.reshape(n, c, h, r, w, r).permute(0, 1, 3, 5, 2, 4).reshape(n, c * r * r, h, w)
     *lead, c, h, w = input.shape
     k = len(lead)
     y = input.reshape(*lead, c, h // r, r, w // r, r).permute(*range(k), k, k + 2, k + 4, k + 1, k + 3)

@@ -137,8 +137,7 @@ def _nan_to_num(input, nan=None, posinf=None, neginf=None):
         return input.clone()
     posinf = _largest(input.dtype) if posinf is None else posinf
     neginf = -_largest(input.dtype) if neginf is None else neginf
-    y = F.where(F.isnan(input), 0.0 if nan is None else nan, input)
-    return F.where(F.isposinf(input), posinf, F.where(F.isneginf(input), neginf, y))
+    return F.nan_to_num_values(input, 0.0 if nan is None else nan, posinf, neginf)
 
 
 composed("nan_to_num(Tensor input, float? nan=None, float? posinf=None, float? neginf=None)", _nan_to_num, inplace=True, out=True,

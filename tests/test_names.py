@@ -357,3 +357,10 @@ def test_randint_takes_its_end_by_name():
     for call in (fastbp.randint, lambda: fastbp.randint(size=(2,)), lambda: fastbp.randint_like(x)):
         with pytest.raises(TypeError):
             call()
+
+
+def test_gradcheck_is_called_whichever_was_imported_first():
+    code = ("import fastbp.autograd.gradcheck, fastbp as torch; x = torch.ones(2, dtype=torch.float64, requires_grad=True); "
+            "assert torch.autograd.gradcheck(lambda x: x * x, (x,)); from fastbp.autograd.gradcheck import gradcheck; "
+            "assert gradcheck(torch.sin, (x,))")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -268,7 +268,7 @@ def _inside(begin, shape, sizes):
 
 
 def _amid(input, value, begin, sizes):
-    """A tensor from `begin` on in one of `sizes`, a number elsewhere.  5 x 5 floats 12 -> 2.5 us, dimension by dimension before."""
+    """A tensor from `begin` on in one of `sizes`, a number elsewhere.  5 x 5 floats 12 -> 3 us, by dimensions before."""
     y = F.zeros_around(input, begin, sizes)
     return y if not value else F.where(_inside(begin, tuple(input.shape), sizes), y, F.full((), value, dtype=input.dtype))
 

@@ -277,7 +277,7 @@ def _scatter_reduce(input, dim, index, src, reduce, include_self=True):
                 raise F.ShapeError(f"scatter_reduce: index {list(shape)} is larger than src {list(given)}.")
         src = src[tuple(map(slice, shape))]
     fits = here[:d] == shape[:d] and here[d + 1:] == shape[d + 1:]
-    if not fits and any([n > here[k] and k != d for k, n in enumerate(shape)]):
+    if not fits and any(n > here[k] and k != d for k, n in enumerate(shape)):
         raise F.ShapeError(f"scatter_reduce: index {list(shape)} is larger than input {list(here)} at another dim than {dim}.")
     base = input
     if not include_self:

@@ -213,7 +213,10 @@ def _tensor_split(input, indices_or_sections=None, dim=0, *, sections=None, indi
         ends = [k * size + min(k, more) for k in range(parts + 1)]
     else:
         ends = [0, *(min(max(k + n if k < 0 else k, 0), n) for k in parts), n]
-    return tuple(input.narrow(d, begin, max(end - begin, 0)) for begin, end in zip(ends, ends[1:]))
+    sizes = [max(end - begin, 0) for begin, end in zip(ends, ends[1:])]
+    if sum(sizes) == n:
+        return tuple(F.split(input, sizes, d))
+    return tuple(input.narrow(d, begin, size) for begin, size in zip(ends, sizes))      # parts that lie in each other
 
 
 def _split_along(op, input, parts, dim, least):

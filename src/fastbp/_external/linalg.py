@@ -5,8 +5,12 @@ Arrays [..., m, n] with any batch.  `info`, where it is returned, is 0 or LAPACK
 
 import numpy as np
 
+from . import panels
+
 LinAlgError = np.linalg.LinAlgError
-BLOCK = 32          # columns that LU handles one by one between two matrix products
+WHOLE = 64          # rows up to which the loops of panels.pyx do all: no matrix product is worth its call
+BLOCK = 32          # columns of a panel of larger matrices, between two matrix products
+CHOLESKY = 128      # rows up to which these loops are faster than LAPACK, called through NumPy
 
 
 def _each(compute, info_of, a, *more):
@@ -32,41 +36,55 @@ def _zero_pivot(a):
 
 
 def inv(a):
-    return _each(np.linalg.inv, _zero_pivot, a)
+    n = a.shape[-1]
+    if n > WHOLE:
+        return _each(np.linalg.inv, _zero_pivot, a)
+    x = np.zeros(a.shape, a.dtype)
+    x[...] = np.eye(n, dtype=a.dtype)
+    return _solve_whole(a, x)
 
 
 def solve(a, b):
-    return _each(np.linalg.solve, _zero_pivot, a, b)
+    return _each(np.linalg.solve, _zero_pivot, a, b) if a.shape[-1] > WHOLE else _solve_whole(a, b.copy())
+
+
+def _solve_whole(a, x):
+    info = np.empty(a.shape[:-2], np.int32)
+    panels.solve(a.copy(), x, np.empty(a.shape[-1], np.int32), info)
+    return x, info
 
 
 def solve_triangular(a, b, upper, unitriangular):
-    """Back substitution: LAPACK's LU leaves an upper triangular matrix as it is.  A lower one is turned upside down."""
-    if not upper:
-        a, b = a[..., ::-1, ::-1], b[..., ::-1, :]
-    a = np.triu(a)
-    if unitriangular:
-        i = np.arange(a.shape[-1])
-        a[..., i, i] = 1
-    try:
-        if not np.isfinite(b).all():
-            raise LinAlgError       # LU would multiply zeros by infinities
-        x = np.linalg.solve(a, b)
-    except LinAlgError:             # zeros on the diagonal: infinities, as division gives them
-        x = b.copy()
-        for i in reversed(range(a.shape[-1])):
-            x[..., i, :] -= (a[..., i:i + 1, i + 1:] @ x[..., i + 1:, :])[..., 0, :]
-            x[..., i, :] /= a[..., i, i, None]
-    return x if upper else x[..., ::-1, :]
+    return _substitute(a, b.copy(), upper, unitriangular, False)
+
+
+def _substitute(a, x, upper, unit, turned):
+    """x becomes the solution of a triangular system, of the transpose of a if turned."""
+    n = a.shape[-1]
+    if n <= WHOLE:
+        panels.solve_triangle(a, x, upper, unit, turned, 0, n)
+        return x
+    whole, starts = a.swapaxes(-2, -1) if turned else a, range(0, n, BLOCK)
+    for start in reversed(starts) if upper else starts:
+        stop = min(start + BLOCK, n)
+        panels.solve_triangle(a, x, upper, unit, turned, start, stop)
+        rest = slice(0, start) if upper else slice(stop, n)
+        x[..., rest, :] -= whole[..., rest, start:stop] @ x[..., start:stop, :]
+    return x
 
 
 def cholesky_solve(b, factor, upper):
     """x of (l l^T) x = b for the lower factor l, or its transpose."""
-    lower = np.swapaxes(factor, -1, -2) if upper else factor
-    return solve_triangular(np.swapaxes(lower, -1, -2), solve_triangular(lower, b, False, False), True, False)
+    x = _substitute(factor, b.copy(), False, False, upper)
+    return _substitute(factor, x, True, False, not upper)
 
 
 def cholesky(a, upper):
     """The factor and the order of the first minor that is not positive definite."""
+    if a.shape[-1] <= CHOLESKY:
+        factor, info = a.copy(), np.empty(a.shape[:-2], np.int32)
+        panels.cholesky(factor, info, upper)
+        return factor, info
     if upper:
         factor, info = cholesky(a.swapaxes(-2, -1), False)
         return factor.swapaxes(-2, -1), info
@@ -88,38 +106,23 @@ def _bad_minor(a):
 def lu(a, pivot):
     """(L and U in one matrix, pivots counted from 1, order of rows, info), by Gauss with partial pivoting, in blocks."""
     batch, (m, n) = a.shape[:-2], a.shape[-2:]
-    a = a.reshape(int(np.prod(batch)), m, n).copy()
-    k, at = min(m, n), np.arange(len(a))
-    pivots = np.zeros((len(a), k), np.int32)
-    order = np.tile(np.arange(m), (len(a), 1))
-    for start in range(0, k if len(a) else 0, BLOCK):
-        stop = min(start + BLOCK, k)
-        for j in range(start, stop):
-            p = j + np.argmax(np.abs(a[:, j:, j]), axis=1) if pivot else np.full(len(a), j)
-            pivots[:, j] = p + 1
-            for x in (a, order):
-                x[at, j], x[at, p] = x[at, p], x[at, j].copy()
-            d = a[:, j, j]
-            a[:, j + 1:, j] /= np.where(d == 0, 1, d)[:, None]
-            a[:, j + 1:, j + 1:stop] -= a[:, j + 1:, j, None] * a[:, None, j, j + 1:stop]
-        if stop < n:
-            for i in range(start + 1, stop):
-                a[:, i, stop:] -= (a[:, i, None, start:i] @ a[:, start:i, stop:])[:, 0]
-            a[:, stop:, stop:] -= a[:, stop:, start:stop] @ a[:, start:stop, stop:]
-    diagonal = np.arange(k)
-    zero = a[:, diagonal, diagonal] == 0
-    info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0) if k else np.zeros(len(a))
-    return a.reshape(*batch, m, n), pivots.reshape(*batch, k), order.reshape(*batch, m), info.reshape(batch).astype(np.int32)
+    k = min(m, n)
+    a, pivots = a.copy(), np.empty((*batch, k), np.int32)
+    order, info = np.empty((*batch, m), np.int64), np.empty(batch, np.int32)
+    step = k if k <= WHOLE else BLOCK
+    for start in range(0, k, step) if k else (0,):
+        stop = min(start + step, k)
+        panels.lu(a, pivots, order, info, pivot, start, stop)
+        if stop < k:
+            a[..., stop:, stop:] -= a[..., stop:, start:stop] @ a[..., start:stop, stop:]
+    return a, pivots, order, info
 
 
 def unpack_pivots(pivots, rows):
     """The order of rows after the swaps i <-> pivots[i] - 1."""
-    flat = pivots.reshape(int(np.prod(pivots.shape[:-1])), pivots.shape[-1])
-    order, at = np.tile(np.arange(rows), (len(flat), 1)), np.arange(len(flat))
-    for i in range(flat.shape[1]):
-        p = np.clip(flat[:, i] - 1, 0, rows - 1)
-        order[at, i], order[at, p] = order[at, p], order[at, i].copy()
-    return order.reshape(*pivots.shape[:-1], rows)
+    order = np.empty((*pivots.shape[:-1], rows), np.int64)
+    panels.unpack_pivots(pivots, order)
+    return order
 
 
 def inverse_order(order):
@@ -131,13 +134,11 @@ def slogdet(a):
 
 
 def det(a):
-    """The product of the pivots; NumPy's, which goes by their logarithms, where that would be slow."""
-    n = a.shape[-1]
-    if n > BLOCK:
-        return np.linalg.det(a)
+    """The product of the pivots."""
     factors, pivots, _, _ = lu(a, True)
-    swaps = (pivots != np.arange(1, n + 1)).sum(-1)
-    return np.asarray(np.prod(np.diagonal(factors, 0, -2, -1), -1) * np.where(swaps % 2, -1, 1)).astype(a.dtype)
+    y = np.empty(a.shape[:-2], a.dtype)
+    panels.determinants(factors, pivots, y)
+    return y
 
 
 def _finite(compute, a, *more):

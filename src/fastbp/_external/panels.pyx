@@ -16,6 +16,7 @@ ctypedef fused real:
 
 cdef enum:
     FEW = 4         # columns that LU handles one by one: the rest of a row is read and written once for all of them
+    TILE = 8
     WIDE = 512      # columns of right sides that a triangular system handles at a time: its rows stay in the caches
 
 
@@ -286,10 +287,10 @@ cdef int32_t factor(real* a, Py_ssize_t n, bint upper) noexcept nogil:
     """Row by row of U, each from those above it: what is read and written lies side by side.  L is U turned."""
     cdef Py_ssize_t i, j
     cdef real d
+    if not upper:
+        turn(a, n)
     for i in range(n):
         for j in range(i):
-            if not upper:
-                a[j * n + i] = a[i * n + j]
             a[i * n + j] = 0
     for i in range(n):
         subtract(a + i * n + i, a + i, n, a + i, n, i, n - i)
@@ -303,11 +304,24 @@ cdef int32_t factor(real* a, Py_ssize_t n, bint upper) noexcept nogil:
         for j in range(i + 1, n):
             a[i * n + j] = a[i * n + j] / d
     if not upper:
-        for i in range(n):
-            for j in range(i):
-                a[i * n + j] = a[j * n + i]
-                a[j * n + i] = 0
+        turn(a, n)
     return 0
+
+
+cdef void turn(real* a, Py_ssize_t n) noexcept nogil:
+    """a = a^T, in tiles: columns of 128 floats or more fall into few lines of the inner cache."""
+    cdef Py_ssize_t i0 = 0, j0, i, j
+    cdef real v
+    while i0 < n:
+        j0 = 0
+        while j0 <= i0:
+            for i in range(i0, min(i0 + TILE, n)):
+                for j in range(j0, min(j0 + TILE, i)):
+                    v = a[i * n + j]
+                    a[i * n + j] = a[j * n + i]
+                    a[j * n + i] = v
+            j0 += TILE
+        i0 += TILE
 
 
 cdef double product(const real* a, const int32_t* pivots, Py_ssize_t n) noexcept nogil:

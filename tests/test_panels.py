@@ -109,6 +109,8 @@ def test_lu_of_singular_matrices():
     LU, pivots, info = linalg.lu_factor_ex(fastbp.tensor(a))
     assert info.tolist() == [1, 2, 0] and LU[0].tolist() == a[0].tolist() and pivots[0].tolist() == [1, 2, 3, 4]
     assert pivots[1].tolist() == [1, 2, 3, 4] and linalg.det(fastbp.tensor(a)).tolist() == [0.0, 0.0, 1.0]
+    found = linalg.solve_ex(fastbp.tensor(a), fastbp.ones(3, 4, 2, dtype=fastbp.float64))
+    assert found.info.tolist() == [1, 2, 0] and np.isnan(found.result[:2].numpy()).all() and (found.result[2] == 1).all()
     big = np.eye(150)
     big[120] = big[70]                                              # found in the fourth panel of five
     found = linalg.inv_ex(fastbp.tensor(np.stack([big, np.eye(150)])))
@@ -300,11 +302,18 @@ def test_derivatives_in_every_size(n, rng):
     a, d = well(rng, (n, n)), rng.standard_normal((n, n)) / n
     b = rng.standard_normal((n, 2))
     s = a @ a.T + np.eye(n)
-    calls = (
-        (lambda x: linalg.solve_triangular(x, fastbp.tensor(b), upper=True), np.eye(n) * 2 + np.triu(d)),
-        (lambda x: linalg.lu(x).L + linalg.lu(x).U, a), (lambda x: linalg.inv(x), a),
-        (lambda x: linalg.solve(x, fastbp.tensor(b)), a), (lambda x: linalg.cholesky(x + x.mT), s),
-        (lambda x: linalg.lu_solve(*linalg.lu_factor(x), fastbp.tensor(b)), a), (lambda x: linalg.slogdet(x).logabsdet, a))
+    LU, pivots = linalg.lu_factor(fastbp.tensor(a))
+    assert n == 2 or pivots.tolist() != list(range(1, n + 1))
+    b = fastbp.tensor(b)
+    calls = [
+        (lambda x: linalg.solve_triangular(x, b, upper=True), np.eye(n) * 2 + np.triu(d)),
+        (lambda x: linalg.lu(x).L + linalg.lu(x).U, a), (lambda x: linalg.inv(x), a), (lambda x: linalg.solve(x, b), a),
+        (lambda x: linalg.cholesky(x + x.mT), s), (lambda x: linalg.slogdet(x).logabsdet, a)]
+    for k in (False, True):
+        calls += [
+            (lambda x, k=k: linalg.lu_solve(*linalg.lu_factor(x), b, adjoint=k), a),
+            (lambda x, k=k: linalg.lu_solve(x, pivots, b.mT, left=False, adjoint=k), LU.numpy()),
+            (lambda x, k=k: linalg.lu_solve(LU, pivots, x, adjoint=k), a)]
     for f, at in calls:
         x = fastbp.tensor(at, requires_grad=True)
         y = f(x)

@@ -64,8 +64,8 @@ def _solve(a, x):
     if n <= WHOLE[a.itemsize]:
         panels.solve(a.copy(), x, np.empty(n, np.int32), info)
         return x, info
-    factors, _, order, info = lu(a, True)
-    x = np.take_along_axis(x, order[..., None], -2)
+    factors, pivots, _, info = lu(a, True)
+    panels.swap_rows(x, pivots, False)
     _substitute(factors, x, False, True, False)
     _substitute(factors, x, True, False, False)
     if info.any():
@@ -146,6 +146,18 @@ def unpack_pivots(pivots, rows):
     order = np.empty((*pivots.shape[:-1], rows), np.int64)
     panels.unpack_pivots(pivots, order)
     return order
+
+
+def lu_solve(factors, pivots, b, adjoint):
+    """x of P L U x = b, or of its transpose, U^T L^T P^T x = b."""
+    x = b.copy()
+    if not adjoint:
+        panels.swap_rows(x, pivots, False)
+    _substitute(factors, x, False, not adjoint, adjoint)
+    _substitute(factors, x, True, adjoint, adjoint)
+    if adjoint:
+        panels.swap_rows(x, pivots, True)
+    return x
 
 
 def inverse_order(order):

@@ -170,6 +170,24 @@ def unpack_pivots(pivots, order):
                 rows[j], rows[p] = rows[p], rows[j]
 
 
+def swap_rows(a, pivots, bint back):
+    """The rows of a [..., m, n] after the swaps i <-> pivots[i] - 1 of int32 [..., k]; before them if back."""
+    cdef Array A = matrices(a, PyBUF_WRITABLE), P = whole_numbers(pivots, 0, 1, 4)
+    cdef Py_ssize_t i, j, step, p
+    cdef int32_t* swap
+    fit(P.batch == A.batch and P.n <= A.m)
+    with nogil:
+        for i in range(A.batch):
+            swap = <int32_t*>P.view.buf + i * P.n
+            for step in range(P.n):
+                j = P.n - 1 - step if back else step
+                p = min(max(swap[j] - 1, 0), A.m - 1)
+                if A.single:
+                    exchange[float](<float*>A.view.buf + (i * A.m + j) * A.n, <float*>A.view.buf + (i * A.m + p) * A.n, A.n)
+                else:
+                    exchange[double](<double*>A.view.buf + (i * A.m + j) * A.n, <double*>A.view.buf + (i * A.m + p) * A.n, A.n)
+
+
 # ---- loops ----------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +213,16 @@ cdef inline void subtract(real* y, const real* f, Py_ssize_t across, const real*
         i += 1
 
 
+cdef inline void exchange(real* x, real* y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t c
+    cdef real v
+    if x != y:
+        for c in range(n):
+            v = x[c]
+            x[c] = y[c]
+            y[c] = v
+
+
 cdef void lu_panel(real* a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop, int32_t* pivots, int64_t* order,
                    int32_t* info, bint pivot) noexcept nogil:
     cdef Py_ssize_t s, e, i, j, p, c
@@ -218,10 +246,7 @@ cdef void lu_panel(real* a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t start, Py_ssi
             if p != j:
                 if order != NULL:
                     order[j], order[p] = order[p], order[j]
-                for c in range(n):
-                    v = a[j * n + c]
-                    a[j * n + c] = a[p * n + c]
-                    a[p * n + c] = v
+                exchange(a + j * n, a + p * n, n)
             d = a[j * n + j]
             if d == 0:
                 d = 1
@@ -265,20 +290,14 @@ cdef void triangle(const real* a, Py_ssize_t across, Py_ssize_t down, real* b, P
 
 
 cdef void system(real* a, real* b, Py_ssize_t n, Py_ssize_t columns, int32_t* pivots, int32_t* info) noexcept nogil:
-    cdef Py_ssize_t i, p, c
-    cdef real v
+    cdef Py_ssize_t i, c
     lu_panel(a, n, n, 0, n, pivots, NULL, info, True)
     if info[0]:
         for c in range(n * columns):
             b[c] = <real>NAN
         return
     for i in range(n):
-        p = pivots[i] - 1
-        if p != i:
-            for c in range(columns):
-                v = b[i * columns + c]
-                b[i * columns + c] = b[p * columns + c]
-                b[p * columns + c] = v
+        exchange(b + i * columns, b + (pivots[i] - 1) * columns, columns)
     triangle(<const real*>a, 1, n, b, columns, False, True, 0, n)
     triangle(<const real*>a, 1, n, b, columns, True, False, 0, n)
 
@@ -325,7 +344,7 @@ cdef void turn(real* a, Py_ssize_t n) noexcept nogil:
 
 
 cdef double product(const real* a, const int32_t* pivots, Py_ssize_t n) noexcept nogil:
-    """The exponent is kept beside the product, which neither overflows nor vanishes on its way."""
+    """The exponent is kept beside the product, which neither overflows nor vanishes on its way: 1000 factors from 0.5 to 1."""
     cdef double y = 1, d
     cdef long exponent = 0
     cdef int e
@@ -339,7 +358,4 @@ cdef double product(const real* a, const int32_t* pivots, Py_ssize_t n) noexcept
         else:
             y = y * frexp(d, &e)
             exponent += e
-            if y != 0 and isfinite(y):
-                y = frexp(y, &e)
-                exponent += e
     return ldexp(y, <int>min(max(exponent, -100000), 100000)) if y != 0 and isfinite(y) else y

@@ -321,6 +321,22 @@ external("lu_(Tensor A, bool pivot)", "linalg.lu", {"A": _lu_rule},
 external("unpack_pivots_(Tensor pivots, int rows)", "linalg.unpack_pivots", {}, doc="The order of rows that row swaps make.")
 
 
+def _lu_solve_rule(v, LU, pivots, y, adjoint):
+    """gL = tril(P^T gA U^T, -1), gU = triu(L^T P^T gA), where gA = -gB X^T, or its transpose if it is A^T X = B."""
+    g = F.lu_solve_(LU, pivots, v, not adjoint)
+    left, right = (y, g) if adjoint else (g, y)
+    L, U = _unpack(LU)
+    order = F.unpack_pivots_(pivots, LU.size(-1))
+    left = F.gather(left, -2, order.unsqueeze(-1).expand(left.shape))
+    return -(F.tril(F.matmul(left, F.matmul(U, right).mT), -1) + F.triu(F.matmul(F.matmul(L.mT, left), right.mT)))
+
+
+external("lu_solve_(Tensor LU, Tensor pivots, Tensor B, bool adjoint)", "linalg.lu_solve",
+         {"LU": _lu_solve_rule, "B": lambda v, LU, pivots, adjoint: F.lu_solve_(LU, pivots, v, not adjoint)},
+         doc="X with P L U X = B (its transpose if adjoint), from lu_'s matrix and pivots.",
+         source="Giles, 2008, 2.3.1, and the product rule for P L U")
+
+
 def _lu_factor_ex(A, *, pivot=True, check_errors=False):
     check_matrices("linalg.lu_factor_ex", A)
     LU, pivots, _, info = F.lu_(A, pivot)
@@ -386,16 +402,9 @@ def _lu_solve_any(name, LU, pivots, B, left=True, adjoint=False):
     size = B.size(-2) if left else B.size(-1)
     if size != n or tuple(pivots.shape) != tuple(LU.shape[:-1]):
         raise F.ShapeError(f"{name}: LU {tell(LU)}, pivots {tell(pivots)} and B {tell(B)} do not fit.")
-    order = F.unpack_pivots_(pivots, n)
-    B = B if left else B.mT
-    LU, B = _expand_batch(name, LU, B)
-    order = order.expand(LU.shape[:-1])
-    if adjoint == left:             # A^T X = B: U^T L^T P^T X = B
-        X = F.solve_triangular_(LU.mT, B, False, False)
-        X = _permuted(F.solve_triangular_(LU.mT, X, True, True), order)
-    else:
-        X = F.gather(B, -2, order.unsqueeze(-1).expand(B.shape))
-        X = F.solve_triangular_(LU, F.solve_triangular_(LU, X, False, True), True, False)
+    batched = LU.ndim > 2 or B.ndim > 2
+    LU, B = _expand_batch(name, LU, B if left else B.mT)
+    X = F.lu_solve_(LU, pivots.expand(LU.shape[:-1]) if batched else pivots, B, adjoint == left)
     return X if left else X.mT
 
 

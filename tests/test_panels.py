@@ -328,7 +328,7 @@ def test_derivatives_in_every_size(n, rng):
 
 
 def test_sizes_are_those_that_the_tests_are_around():
-    assert (BLOCK, WHOLE, CHOLESKY, LARGE) == (32, {4: 96, 8: 64}, {4: 512, 8: 128}, 512)
+    assert (BLOCK, WHOLE, CHOLESKY, LARGE) == (32, {4: 96, 8: 64}, {4: 512, 8: 128}, {4: 512, 8: 256})
 
 
 def test_arrays_that_do_not_fit_are_refused():

@@ -12,7 +12,7 @@ BLOCK = 32          # columns of a panel of larger matrices, between two matrix 
 WHOLE = {4: 96, 8: 64}      # rows up to which the loops of panels.pyx do all, by bytes of a number: 96 x 96 floats take 57 us
                             # of LU, 116 in panels; 96 x 96 doubles 161 and 107
 CHOLESKY = {4: 512, 8: 128}         # rows up to which Cholesky's loops are faster than LAPACK, called through NumPy
-LARGE = 512         # rows up to which LU in panels and its triangular systems may be
+LARGE = {4: 512, 8: 256}            # rows up to which LU in panels and its triangular systems may be
 
 
 def _each(compute, info_of, a, *more):
@@ -52,10 +52,10 @@ def solve(a, b):
 def _beyond_loops(a, columns):
     """Whether LAPACK's LU, called through NumPy, is faster: for large matrices, and sooner where LU is most of the work.
 
-    128 x 128 with as many right sides, float32: 625 us and 250 here; one right side of 512 x 512, float64: 5.4 ms and 8.3.
+    128 x 128 with as many right sides, float32: 625 us and 250 here; one right side of 256 x 256, float64: 664 and 1072.
     """
-    n = a.shape[-1]
-    return n > (LARGE if a.itemsize == 4 or 4 * columns > n else WHOLE[8])
+    n, size = a.shape[-1], a.itemsize
+    return n > (LARGE[size] if size == 4 or 4 * columns > n else WHOLE[size])
 
 
 def _solve(a, x):
@@ -132,9 +132,11 @@ def lu(a, pivot):
     k = min(m, n)
     a, pivots = a.copy(), np.empty((*batch, k), np.int32)
     order, info = np.empty((*batch, m), np.int64), np.empty(batch, np.int32)
-    step = k if k <= WHOLE[a.itemsize] else BLOCK
-    for start in range(0, k, step) if k else (0,):
-        stop = min(start + step, k)
+    if k <= WHOLE[a.itemsize]:
+        panels.lu(a, pivots, order, info, pivot, 0, k)
+        return a, pivots, order, info
+    for start in range(0, k, BLOCK):
+        stop = min(start + BLOCK, k)
         panels.lu(a, pivots, order, info, pivot, start, stop)
         if stop < k:
             a[..., stop:, stop:] -= a[..., stop:, start:stop] @ a[..., start:stop, stop:]

@@ -4,9 +4,9 @@ LU, triangular systems and Cholesky of matrices, or of the panels of larger ones
 (linalg.py).  A door takes contiguous arrays [..., m, n] of float32 or float64, with any batch, and writes to them in
 place; below the doors are serial loops, noexcept nogil, that hold no Python object.
 
-In float32, one thread of a Xeon, from NumPy's calls in Python's loops to these: lu_factor 268 -> 12 us for 5 x 5 and 3590 -> 120
-for 128 x 128, solve_triangular 37 -> 8 and 848 -> 79, lu_solve 156 -> 11 and 3200 -> 128, cholesky_inverse 95 -> 9 and 1690 -> 150.
-Of the 5 x 5, 1 to 3 us are computed here, the rest is checked and wrapped above.
+In float32, one thread of a Xeon, from NumPy's calls in Python's loops to these: lu_factor 268 -> 12 us for 5 x 5 and 3590
+-> 120 for 128 x 128, solve_triangular 37 -> 8 and 848 -> 79, lu_solve 156 -> 11 and 3200 -> 128, cholesky_inverse 95 -> 9
+and 1690 -> 150.  Of the 5 x 5, 1 to 3 us are computed here, the rest is checked and wrapped above.
 """
 
 cimport cython

@@ -182,6 +182,18 @@ def test_triangular_systems_in_batches(n, rng):
     for i in range(2):
         for j in range(3):
             np.testing.assert_allclose(x[i, j], substituted(a[i, 0], b[j], False, False), rtol=1e-9, atol=1e-12)
+    one = fastbp.tensor(a[0, 0]), fastbp.tensor(b[0])
+    LU, pivots = linalg.lu_factor(one[0])
+    for k in range(2):                                              # one of the two has a batch, the other none
+        want = substituted(a[k, 0], b[0], False, False)
+        x = linalg.solve_triangular(fastbp.tensor(a), one[1], upper=False)[k, 0].numpy()
+        np.testing.assert_allclose(x, want, rtol=1e-9, atol=1e-12)
+        x = linalg.solve_triangular(one[0], fastbp.tensor(b), upper=False)[k].numpy()
+        np.testing.assert_allclose(x, substituted(a[0, 0], b[k], False, False), rtol=1e-9, atol=1e-12)
+        x = linalg.lu_solve(LU, pivots, fastbp.tensor(b))[k].numpy()
+        np.testing.assert_allclose(x, np.linalg.solve(a[0, 0], b[k]), rtol=1e-9, atol=1e-12)
+        x = linalg.lu_solve(*linalg.lu_factor(fastbp.tensor(a[:, 0])), one[1])[k].numpy()
+        np.testing.assert_allclose(x, np.linalg.solve(a[k, 0], b[0]), rtol=1e-9, atol=1e-12)
     none = linalg.solve_triangular(fastbp.zeros(2, 0, n, n), fastbp.zeros(2, 0, n, 4), upper=True)
     assert none.shape == (2, 0, n, 4)
     assert linalg.solve_triangular(fastbp.eye(n), fastbp.zeros(n, 0), upper=True).shape == (n, 0)

@@ -308,6 +308,24 @@ def test_determinants_neither_overflow_nor_vanish_on_their_way():
     assert linalg.det(fastbp.tensor([[0.0, 1.0], [1.0, 0.0]])).item() == -1
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logarithms_of_determinants(dtype):
+    for size, n in ((1e-30, 60), (1e30, 60), (1e-30, 500), (1e30, 500), (0.5, 500)):
+        found = linalg.slogdet(fastbp.tensor(np.diag(np.full(n, -size, dtype))))
+        assert found.sign.item() == 1 and found.logabsdet.item() == pytest.approx(n * np.log(size), rel=2e-7)
+    eps = float(np.finfo(dtype).eps)
+    assert linalg.slogdet(fastbp.tensor(np.diag(np.array([1 + eps, 0.5, -2], dtype)))) == (-1, pytest.approx(eps, rel=1e-6))
+    for n in (3, 60):
+        a = np.eye(n, dtype=dtype)
+        a[1, 1] = 0
+        assert linalg.slogdet(fastbp.tensor(a)) == (0, -INF) and fastbp.logdet(fastbp.tensor(a)).item() == -INF
+        a[1, 1] = NAN
+        found = linalg.slogdet(fastbp.tensor(a))
+        assert found.sign.item() == 0 and np.isnan(found.logabsdet.item())
+        a[1, 1] = -INF
+        assert linalg.slogdet(fastbp.tensor(a)) == (-1, INF)
+
+
 @pytest.mark.parametrize("n", [2, 3, 65, 130])
 def test_derivatives_in_every_size(n, rng):
     """d<v, X> along one direction, for each of them, against a difference quotient."""

@@ -167,7 +167,12 @@ def inverse_order(order):
 
 
 def slogdet(a):
-    return tuple(np.linalg.slogdet(a))
+    if _beyond_loops(a, 1):
+        return tuple(np.linalg.slogdet(a))
+    factors, pivots, _, _ = lu(a, True)
+    sign, log = np.empty(a.shape[:-2], a.dtype), np.empty(a.shape[:-2], a.dtype)
+    panels.log_determinants(factors, pivots, sign, log)
+    return sign, log
 
 
 def det(a):

@@ -11,13 +11,14 @@ and 1690 -> 150.  Of the 5 x 5, 1 to 3 us are computed here, the rest is checked
 
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport NAN, fabs, frexp, isfinite, ldexp, sqrt
+from libc.math cimport NAN, fabs, frexp, isfinite, ldexp, log, sqrt
 from libc.stdint cimport int32_t, int64_t
 
 ctypedef fused real:
     float
     double
 
+cdef double LN2 = 0.6931471805599453
 cdef enum:
     FEW = 4         # columns that LU handles one by one: the rest of a row is read and written once for all of them
     TILE = 8
@@ -145,15 +146,37 @@ def cholesky(a, info, bint upper):
 
 def determinants(a, pivots, out):
     """out [...] = the products of the pivots of lu's a and pivots."""
-    cdef Array A = matrices(a, 0), P = whole_numbers(pivots, 0, 1, 4), D = Array(out, PyBUF_WRITABLE, 0)
+    cdef Array A = matrices(a, 0), P = whole_numbers(pivots, 0, 1, 4), D = results(out, A)
     cdef Py_ssize_t n = A.n, i
-    fit(A.single == D.single and D.view.itemsize == A.view.itemsize and A.m == n == P.n and A.batch == P.batch == D.batch)
+    cdef double y
+    cdef int exponent
+    fit(A.m == n == P.n and A.batch == P.batch == D.batch)
     with nogil:
         for i in range(A.batch):
-            if A.single:
-                (<float*>D.view.buf)[i] = <float>product[float](<float*>A.view.buf + i * n * n, <int32_t*>P.view.buf + i * n, n)
-            else:
-                (<double*>D.view.buf)[i] = product[double](<double*>A.view.buf + i * n * n, <int32_t*>P.view.buf + i * n, n)
+            y = pivots_of(A, P, i, &exponent)
+            put(D, i, ldexp(y, exponent) if isfinite(y) else y)
+
+
+def log_determinants(a, pivots, sign, out):
+    """sign [...] = those of the products, 0 of what is zero or NaN; out [...] = the logarithms of their sizes."""
+    cdef Array A = matrices(a, 0), P = whole_numbers(pivots, 0, 1, 4), S = results(sign, A), D = results(out, A)
+    cdef Py_ssize_t n = A.n, i
+    cdef double y
+    cdef int exponent
+    fit(A.m == n == P.n and A.batch == P.batch == S.batch == D.batch)
+    with nogil:
+        for i in range(A.batch):
+            y = pivots_of(A, P, i, &exponent)
+            put(S, i, (y > 0) - (y < 0))
+            if -400 < exponent < 400:           # one rounding near 1, where the logarithm is small
+                y, exponent = ldexp(y, exponent) if isfinite(y) else y, 0
+            put(D, i, log(fabs(y)) + exponent * LN2)
+
+
+cdef Array results(object out, Array a):
+    cdef Array found = Array(out, PyBUF_WRITABLE, 0)
+    fit(found.single == a.single and found.view.itemsize == a.view.itemsize)
+    return found
 
 
 def unpack_pivots(pivots, order):
@@ -347,12 +370,26 @@ cdef void turn(real* a, Py_ssize_t n) noexcept nogil:
         i0 += TILE
 
 
-cdef double product(const real* a, const int32_t* pivots, Py_ssize_t n) noexcept nogil:
-    """The exponent is kept beside the product, which neither overflows nor vanishes on its way: 1000 factors from 0.5 to 1."""
+cdef double pivots_of(Array a, Array pivots, Py_ssize_t i, int* exponent) noexcept nogil:
+    cdef const int32_t* swaps = <int32_t*>pivots.view.buf + i * a.n
+    if a.single:
+        return product[float](<float*>a.view.buf + i * a.n * a.n, swaps, a.n, exponent)
+    return product[double](<double*>a.view.buf + i * a.n * a.n, swaps, a.n, exponent)
+
+
+cdef void put(Array out, Py_ssize_t i, double y) noexcept nogil:
+    if out.single:
+        (<float*>out.view.buf)[i] = <float>y
+    else:
+        (<double*>out.view.buf)[i] = y
+
+
+cdef double product(const real* a, const int32_t* pivots, Py_ssize_t n, int* exponent) noexcept nogil:
+    """y with det A = y * 2^exponent, which neither overflows nor vanishes on its way: 1000 factors from 0.5 to 1."""
     cdef double y = 1, d
-    cdef long exponent = 0
     cdef int e
     cdef Py_ssize_t i
+    exponent[0] = 0
     for i in range(n):
         d = a[i * (n + 1)]
         if pivots[i] != i + 1:
@@ -361,5 +398,5 @@ cdef double product(const real* a, const int32_t* pivots, Py_ssize_t n) noexcept
             y = y * d
         else:
             y = y * frexp(d, &e)
-            exponent += e
-    return ldexp(y, <int>min(max(exponent, -100000), 100000)) if y != 0 and isfinite(y) else y
+            exponent[0] += e
+    return y

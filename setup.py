@@ -87,7 +87,7 @@ class Build(build_ext):
     def finalize_options(self):
         super().finalize_options()
         if self.parallel is None:
-            self.parallel = min(4, os.cpu_count() or 1)     # as many as there are modules; each takes about 1 GB
+            self.parallel = min(4, os.cpu_count() or 1)     # as many as take long; each takes about 1 GB
 
     def compiles(self, program, flags=(), link=False):
         """Whether the compiler takes `program` with `flags`."""

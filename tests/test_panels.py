@@ -377,6 +377,10 @@ def test_arrays_that_do_not_fit_are_refused():
         panels.cholesky(np.ones((2, 3)), info, False)
     with pytest.raises(ValueError, match="do not fit"):
         panels.unpack_pivots(np.zeros(4, np.int32), np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="do not fit"):
+        panels.determinants(a, whole, np.zeros((), np.int64))
+    with pytest.raises(ValueError, match="do not fit"):
+        panels.swap_rows(a, np.ones(4, np.int32), False)
     with pytest.raises(ValueError, match="dimensions"):
         panels.cholesky(np.ones(3), info, False)
     with pytest.raises(TypeError, match="float32 or float64"):

@@ -21,7 +21,7 @@ ctypedef fused real:
 cdef double LN2 = 0.6931471805599453
 cdef enum:
     FEW = 4         # columns that LU handles one by one: the rest of a row is read and written once for all of them
-    TILE = 8
+    TILE = 8        # rows and columns that are turned together
     WIDE = 512      # columns of right sides that a triangular system handles at a time: its rows stay in the caches
 
 
@@ -175,7 +175,7 @@ def log_determinants(a, pivots, sign, out):
 
 cdef Array results(object out, Array a):
     cdef Array found = Array(out, PyBUF_WRITABLE, 0)
-    fit(found.single == a.single and found.view.itemsize == a.view.itemsize)
+    fit(found.view.format[0] == a.view.format[0])
     return found
 
 

@@ -23,6 +23,7 @@ from setuptools.errors import CompileError, LinkError
 
 SOURCE = Path("src/fastbp")
 KERNELS = str(SOURCE / "_kernels" / "kernels.pyx")
+PANELS = "fastbp._external.panels"
 DEBUG = int(os.environ.get("FASTBP_DEBUG") or 0)
 SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
 LEVELS = os.environ.get("FASTBP_LEVELS", "")
@@ -86,7 +87,7 @@ class Build(build_ext):
     def finalize_options(self):
         super().finalize_options()
         if self.parallel is None:
-            self.parallel = min(4, os.cpu_count() or 1)     # as many as there are modules; each takes about 1 GB
+            self.parallel = min(4, os.cpu_count() or 1)     # as many as take long; each takes about 1 GB
 
     def compiles(self, program, flags=(), link=False):
         """Whether the compiler takes `program` with `flags`."""
@@ -170,6 +171,8 @@ class Build(build_ext):
                 ext.extra_compile_args = [*core, *common, *(openmp if parallel else [])]
                 if parallel and not msvc:
                     ext.extra_link_args += openmp
+            elif ext.name == PANELS:        # vectors of what every processor of this kind has: its matrices are small
+                ext.extra_compile_args = [*kernel, *common]
             else:
                 name = ext.name.rpartition(".")[2]
                 if name not in levels:
@@ -185,12 +188,12 @@ class Build(build_ext):
         tree = create_dependency_tree()
         for ext in kept:
             ext.depends = [str(stamp), *sorted(str(path) for path in tree.all_dependencies(ext.sources[0]))]
-        core = [ext for ext in kept if ext.name == "fastbp._core"]
-        made = cythonize([*core, Extension("fastbp._kernels.kernels", [KERNELS])], nthreads=self.parallel,
+        single = [ext for ext in kept if ext.name in ("fastbp._core", PANELS)]
+        made = cythonize([*single, Extension("fastbp._kernels.kernels", [KERNELS])], nthreads=self.parallel,
                          include_path=["src"], force=self.force, compiler_directives=DIRECTIVES)
         for ext in kept:
-            if ext in core:
-                ext.sources = made[0].sources
+            if ext in single:
+                ext.sources = made[single.index(ext)].sources
                 continue
             level, text = ext.name.rpartition(".")[2], made[-1].sources[0]
             wrapper = f'#define FASTBP_ISA "{level}"\n#define PyInit_kernels PyInit_{level}\n#include "{Path(text).name}"\n'
@@ -206,6 +209,7 @@ if __name__ == "__main__":      # Cython translates in worker processes, which m
         ext_modules=[               # those that take longest first
             Extension("fastbp._core", [str(SOURCE / "_core.pyx")]),
             *(Extension(f"fastbp._kernels.{level}", [KERNELS]) for level in ("avx512", "avx2", "base")),
+            Extension(PANELS, [str(SOURCE / "_external" / "panels.pyx")]),
         ],
         cmdclass={"build_ext": Build},
     )

@@ -14,9 +14,9 @@ INF = float("inf")
 NEED_RANK = frozenset("""
     inv_ linalg_inv linalg_inv_ex solve_ linalg_solve linalg_solve_ex solve_triangular_ linalg_solve_triangular triangular_solve
     cholesky_ linalg_cholesky linalg_cholesky_ex cholesky cholesky_solve_ cholesky_solve cholesky_inverse lu_
-    linalg_lu_factor linalg_lu_factor_ex lu linalg_lu linalg_lu_solve lu_solve slogdet_ linalg_slogdet logdet qr_ linalg_qr
-    qr svd_ linalg_svd svd eigh_ linalg_eigh linalg_svdvals linalg_eigvalsh linalg_cond linalg_matrix_power linalg_tensorinv
-    linalg_tensorsolve
+    linalg_lu_factor linalg_lu_factor_ex lu linalg_lu lu_solve_ linalg_lu_solve lu_solve slogdet_ linalg_slogdet logdet qr_
+    linalg_qr qr svd_ linalg_svd svd eigh_ linalg_eigh linalg_svdvals linalg_eigvalsh linalg_cond linalg_matrix_power
+    linalg_tensorinv linalg_tensorsolve
 """.split())
 WITHOUT_DERIVATIVE = ("inverse_order_", "unpack_pivots_", "linalg_matrix_rank")
 
@@ -181,6 +181,8 @@ SAMPLES = {
     "linalg_lu_factor_ex": lambda rng: [(_pivoted(rng, 4, 3), True, False)],
     "lu": lambda rng: [(_pivoted(rng, 3, 4), True, False)],
     "linalg_lu": lambda rng: [(_pivoted(rng, *s), True) for s in ((3, 3), (4, 2), (2, 2, 4))],
+    "lu_solve_": lambda rng: [(LU, p, b if left else b.swapaxes(-2, -1).copy(), adjoint == left)
+                              for LU, p, b, left, adjoint in _lu_solve(rng)],
     "linalg_lu_solve": _lu_solve,
     "lu_solve": lambda rng: [(b, LU, p) for LU, p, b, left, adjoint in _lu_solve(rng) if left and not adjoint],
     "lu_unpack": _lu_unpack,

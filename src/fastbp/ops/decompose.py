@@ -305,12 +305,7 @@ def _lu_rule(v, y):
         G = F.cat((G, below), -2)
     if n > m:
         G = F.cat((G, beside), -1)
-    return _permuted(G, order)
-
-
-def _permuted(G, order):
-    """Row order[i] of the result is row i of G."""
-    return F.gather(G, -2, F.inverse_order_(order).unsqueeze(-1).expand(G.shape))
+    return F.gather(G, -2, F.inverse_order_(order).unsqueeze(-1).expand(G.shape))       # row order[i] of it is row i of G
 
 
 external("inverse_order_(Tensor order)", "linalg.inverse_order", {}, doc="The inverse of permutations.")
@@ -885,10 +880,6 @@ def _tensorsolve(A, B, dims=None):
     return X.reshape(last)
 
 
-def _linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
-    return F.diagonal(A, offset, dim1, dim2)
-
-
 composed("linalg_matrix_exp(Tensor A)", _matrix_exp, method=False, aliases=("matrix_exp",),
          doc="Exponential of square matrices.  y = I + A + A^2/2! + ...")
 composed("linalg_matrix_power(Tensor A, int n)", _matrix_power, method=False, out=True, aliases=("matrix_power",),
@@ -900,5 +891,6 @@ composed("linalg_tensorinv(Tensor A, int ind=2)", _tensorinv, method=False, out=
          doc="Inverse of A as a map of tensors: tensordot(y, A, ind) is the identity.")
 composed("linalg_tensorsolve(Tensor A, Tensor B, int[]? dims=None)", _tensorsolve, method=False, out=True,
          doc="X with tensordot(A, X, X.ndim) = B.")
-composed("linalg_diagonal(Tensor A, *, int offset=0, int dim1=-2, int dim2=-1)", _linalg_diagonal, method=False,
+composed("linalg_diagonal(Tensor A, *, int offset=0, int dim1=-2, int dim2=-1)",
+         lambda A, *, offset=0, dim1=-2, dim2=-1: F.diagonal(A, offset, dim1, dim2), method=False,
          doc="Diagonals of matrices, a view.")

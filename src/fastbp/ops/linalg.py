@@ -99,11 +99,6 @@ def diagonal_matrix(d):
 # ---- products with a sum --------------------------------------------------------------------------------------------
 
 
-def _scale(name, factor, dtype):
-    """beta and alpha as torch reads them: whole numbers for integer tensors."""
-    return factor if dtype.is_floating_point else int(factor)
-
-
 def _fit(input, a, b, rank_a, rank_b):
     """Whether nothing is wrong with three tensors, so that nothing need be said: the checks below take 3 us, this 0.5."""
     return (isinstance(input, F.Tensor) and isinstance(a, F.Tensor) and isinstance(b, F.Tensor) and a.ndim == rank_a
@@ -120,7 +115,8 @@ def _plus(name, input, product, beta, alpha):
         if n > len(shape) or any(n not in (1, m) for n, m in zip(reversed(input.shape), reversed(shape))):
             raise F.ShapeError(f"{name}: {tell(input)} cannot be expanded to the shape of the product, {list(shape)}.")
     if alpha != 1 or beta != 1:
-        beta, alpha = _scale(name, beta, product.dtype), _scale(name, alpha, product.dtype)
+        if not product.dtype.is_floating_point:         # as torch reads them: whole numbers for integers
+            beta, alpha = int(beta), int(alpha)
         if alpha == 0 and product.is_floating_point():      # NaN and all, as beta
             product = F.where(F.zeros((), dtype=F.bool_), product, F.zeros((), dtype=product.dtype))
         elif alpha != 1:
@@ -236,10 +232,6 @@ def _outer(input, vec2):
     return input.unsqueeze(-1) * vec2
 
 
-def _vdot(input, other):
-    return F.dot(input, other)
-
-
 def _vecdot(x, y, *, dim=-1):
     check_floating("linalg.vecdot", x)
     check_floating("linalg.vecdot", y)
@@ -305,7 +297,8 @@ def _cross_default(input, other, dim=None):
 
 composed("outer(Tensor input, Tensor vec2)", _outer, aliases=("ger",), out=True,
          doc="Outer product.  y[i, j] = input[i] * vec2[j]")
-composed("vdot(Tensor input, Tensor other)", _vdot, out=True, doc="Inner product of two vectors.  y = sum(input * other)")
+composed("vdot(Tensor input, Tensor other)", lambda input, other: F.dot(input, other), out=True,
+         doc="Inner product of two vectors.  y = sum(input * other)")
 composed("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", _vecdot, method=False, out=True,
          doc="Inner products along a dimension, with broadcasting.  y = sum(x * y, dim)")
 composed("inner(Tensor input, Tensor other)", _inner, out=True,

@@ -170,10 +170,7 @@ def _triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
     if b.size(-2) != A.size(-1):
         raise F.ShapeError(f"triangular_solve: {tell(b)} and {tell(A)} do not fit: {b.size(-2)} must be {A.size(-1)}.")
     b, A = _expand_batch("triangular_solve", b, A)
-    if transpose:
-        X = F.solve_triangular_(A.mT, b, not upper, unitriangular)
-    else:
-        X = F.solve_triangular_(A, b, upper, unitriangular)
+    X = F.solve_triangular_(A.mT if transpose else A, b, upper != transpose, unitriangular)
     return named("triangular_solve", "solution cloned_coefficient")(X, A.clone())
 
 
@@ -321,8 +318,7 @@ def _lu_solve_rule(v, LU, pivots, y, adjoint):
     g = F.lu_solve_(LU, pivots, v, not adjoint)
     left, right = (y, g) if adjoint else (g, y)
     L, U = _unpack(LU)
-    order = F.unpack_pivots_(pivots, LU.size(-1))
-    left = F.gather(left, -2, order.unsqueeze(-1).expand(left.shape))
+    left = F.gather(left, -2, F.unpack_pivots_(pivots, LU.size(-1)).unsqueeze(-1).expand(left.shape))
     return -(F.tril(F.matmul(left, F.matmul(U, right).mT), -1) + F.triu(F.matmul(F.matmul(L.mT, left), right.mT)))
 
 
@@ -397,9 +393,8 @@ def _lu_solve_any(name, LU, pivots, B, left=True, adjoint=False):
     size = B.size(-2) if left else B.size(-1)
     if size != n or tuple(pivots.shape) != tuple(LU.shape[:-1]):
         raise F.ShapeError(f"{name}: LU {tell(LU)}, pivots {tell(pivots)} and B {tell(B)} do not fit.")
-    batched = LU.ndim > 2 or B.ndim > 2
     LU, B = _expand_batch(name, LU, B if left else B.mT)
-    X = F.lu_solve_(LU, pivots.expand(LU.shape[:-1]) if batched else pivots, B, adjoint == left)
+    X = F.lu_solve_(LU, pivots if LU.ndim == 2 else pivots.expand(LU.shape[:-1]), B, adjoint == left)
     return X if left else X.mT
 
 

@@ -110,7 +110,9 @@ cdef tuple sorted_ranks(Tensor x, int d, int64_t first, int64_t last, bint desce
         I.c[4].i = SORT_COLUMNS * 8 * (n + 2 * (last - first)) if inner > 1 else 0
         I.n = rows
         I.cost = 10.0 + 5.0 * n if n <= 128 else 1.0 * n if last <= 16 and first == 0 else 10.0 * n
-        I.workspace = 8192 if n <= 128 or n > SORT_ROW or (first == 0 and 1 < last <= 16 and positions) else (2 * n + 2) * 16
+        I.workspace = (2 * n + 2) * 16
+        if n <= 128 or (first == 0 and 1 < last <= 16 and positions) or (n > SORT_ROW and last - first == n):
+            I.workspace = 8192
         I.workspace += I.c[4].i
         execute(&I)
     return values if values.code == code else copied(values, code), indices

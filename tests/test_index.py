@@ -411,3 +411,14 @@ def test_single_values_at_places_in_no_cache(dtype):
     assert np.array_equal(x.scatter_add(0, fastbp.tensor(at % n), s).numpy(), got.numpy())
     for read in (got[i], got.gather(0, fastbp.tensor(at % n))):
         assert np.array_equal(read.numpy(), got.numpy()[at])
+
+
+def test_triangle_indices_are_the_callers_own():
+    """They are kept between calls: what a caller does to them is not seen by the next."""
+    want = np.stack(np.tril_indices(4, 1, 6))
+    for _ in range(2):
+        found = fastbp.tril_indices(4, 6, 1)
+        np.testing.assert_array_equal(found.numpy(), want)
+        found.fill_(-1)
+    assert fastbp.tril_indices(4, 6, 1, dtype=fastbp.int32).dtype == fastbp.int32
+    np.testing.assert_array_equal(fastbp.triu_indices(3, 3).numpy(), np.stack(np.triu_indices(3)))

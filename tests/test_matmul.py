@@ -317,3 +317,21 @@ def test_batches_beyond_the_cache_give_the_bits_of_each_product(dtype, batch, m,
         torch.set_num_threads(threads)
     exact = a.numpy().astype(np.float64) @ b.numpy()
     np.testing.assert_allclose(alone, exact, rtol=0, atol=60 * k**0.5 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_addmm_adds_a_row_where_the_product_is_made(dtype):
+    """The way that many columns take: values and all gradients of the product and the sum."""
+    random = np.random.default_rng(0)
+    b, x, w, v = (random.standard_normal(s).astype(dtype) for s in ((48,), (20, 30), (30, 48), (20, 48)))
+    close = 1e-4 if dtype is np.float32 else 1e-12
+    leaves = [torch.tensor(t, requires_grad=True) for t in (b, x, w)]
+    y = torch.addmm(*leaves)
+    np.testing.assert_allclose(y.detach().numpy(), b + x.astype(np.float64) @ w, rtol=0, atol=close)
+    want = v.sum(0), v @ w.T, x.T @ v
+    for g, expected in zip(torch.autograd.grad(y, leaves, torch.tensor(v)), want, strict=True):
+        np.testing.assert_allclose(g.numpy(), expected, rtol=0, atol=close)
+    with pytest.raises(RuntimeError, match="addmm"):
+        torch.addmm(torch.ones(47, dtype=leaves[0].dtype), leaves[1], leaves[2])
+    with pytest.raises(RuntimeError, match="addmm"):
+        torch.addmm(leaves[0], leaves[1], leaves[1])

@@ -263,7 +263,7 @@ cdef Tensor summand(str op, Tensor x, object d):
 
 
 cdef Tensor narrow_sum(Tensor x, int mask, bint keepdim):
-    """Integers of fewer bytes than int64, and bools, added up as int64 where they lie: 1,000,000 bools 690 -> 20 us (Xeon)."""
+    """Integers of fewer bytes than int64, and bools, added up as int64 where they lie: 1,000,000 bytes 690 -> 64 us (Xeon)."""
     cdef Reduction r
     cdef Tensor y, part
     cdef int64_t parts

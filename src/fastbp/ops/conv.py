@@ -14,6 +14,8 @@ from ._declare import F, composed, fused, kept
 
 def _each(name, what, value, n, least=None):
     """One int for all of n dimensions or one for each -> a tuple of n."""
+    if type(value) is int and (least is None or value >= least):
+        return (value,) * n
     value = (value,) * n if isinstance(value, int) else tuple(value)
     if len(value) == 1:
         value = value * n
@@ -118,27 +120,29 @@ fused("conv_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[]
 def _conv_transpose(name, n, input, weight, bias, stride, padding, output_padding, groups, dilation):
     stride, padding = _each(name, "stride", stride, n, 1), _each(name, "padding", padding, n, 0)
     dilation, extra = _each(name, "dilation", dilation, n, 1), _each(name, "output_padding", output_padding, n, 0)
-    if weight.ndim != n + 2:
-        raise F.ShapeError(f"{name}: weight of shape {list(weight.shape)} must be [C, O/groups, {n} kernel sizes].")
-    if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
+    shape = weight.shape
+    if len(shape) != n + 2:
+        raise F.ShapeError(f"{name}: weight of shape {list(shape)} must be [C, O/groups, {n} kernel sizes].")
+    if weight.dtype is not input.dtype or (bias is not None and bias.dtype is not input.dtype):
         raise F.DTypeError(f"{name}: input {input.dtype}, weight {weight.dtype} and bias must have one dtype; convert with "
                            f".to(dtype).")
-    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
+    if max(extra) > 0 and any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
         raise ValueError(f"{name}: output_padding {extra!r} must be smaller than stride or dilation.")
 
     def run(x):
-        if groups < 1 or x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
-            raise F.ShapeError(f"{name}: input of shape {list(x.shape)} has {x.shape[1]} channels; weight "
-                               f"{list(weight.shape)} needs {weight.shape[0]}, and groups={groups} must divide them.")
-        o = weight.shape[1] * groups
-        if bias is not None and tuple(bias.shape) != (o,):
+        batch, c, *sizes = x.shape
+        if groups < 1 or c != shape[0] or c % groups:
+            raise F.ShapeError(f"{name}: input of shape {list(x.shape)} has {c} channels; weight {list(shape)} needs {shape[0]}, "
+                               f"and groups={groups} must divide them.")
+        o = shape[1] * groups
+        if bias is not None and (bias.ndim != 1 or bias.size(0) != o):
             raise F.ShapeError(f"{name}: bias of shape {list(bias.shape)} must have shape [{o}].")
         out = [(size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in
-               zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, extra)]
+               zip(sizes, shape[2:], stride, padding, dilation, extra)]
         if min(out) < 1:
             raise F.ShapeError(f"{name}: input of shape {list(x.shape)} gives an output of sizes {out}; use less padding.")
         if x.dtype.is_floating_point:
-            y = F.conv_backward_data(x, weight, (x.shape[0], o, *out), stride, padding, dilation, groups)
+            y = F.conv_backward_data(x, weight, (batch, o, *out), stride, padding, dilation, groups)
         else:
             y = _conv_transpose_integers(x, weight, out, stride, padding, dilation, groups)
         return y if bias is None else y + bias.reshape(1, o, *(1,) * n)

@@ -378,7 +378,7 @@ def test_sums(shape, dtype, threads):
     finally:
         fastbp.set_num_threads(before)
     strange = fastbp.from_numpy(np.array([0, 1, 2, 255] * 20, np.uint8).view(bool))
-    assert strange.sum().item() == 60 and strange.view(20, 4).sum(0).tolist() == [0, 20, 20, 20]
+    assert strange.sum().item() == 60 and strange.view(1, 80).repeat(3, 1).sum(1).tolist() == [60, 60, 60]
 
 
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 130, 5000])

@@ -263,7 +263,7 @@ def _kron(input, other):
         left += (m, 1)
         right += (1, n)
         sizes.append(m * n)
-    return (input.view(left) if input.is_contiguous() else input.reshape(left)).mul(other.reshape(right)).reshape(sizes)
+    return (input.reshape(left) * other.reshape(right)).reshape(sizes)
 
 
 def _cross(a, b, dim):

@@ -152,6 +152,18 @@ cdef object linear_positions(Tensor x, list tensors):
     return indexed + rest, total, len(indexed), indexed[0] if adjacent else 0
 
 
+cdef Tensor lone_mask(Tensor x, object key):
+    """The key, if it is one mask of x's first dimensions and neither is dual; else None."""
+    cdef Tensor m
+    if not isinstance(key, Tensor):
+        return None
+    m = key
+    if (m.code != DT_BOOL or m.nd == 0 or m.nd > x.nd or (x.bits | m.bits) & B_DUAL
+            or memcmp(x.dims, m.dims, m.nd * sizeof(int64_t))):
+        return None
+    return m
+
+
 cdef object get_item(Tensor x, object key):
     cdef Slice s
     cdef Tensor y
@@ -161,14 +173,11 @@ cdef object get_item(Tensor x, object key):
         if i < -x.dims[0] or i >= x.dims[0]:
             raise IndexError(f"indexing: index {i} is out of range for dim 0 of {describe(x)}.")
         return selected(x, 0, i + x.dims[0] if i < 0 else i)
-    if isinstance(key, Tensor) and (<Tensor>key).code == DT_BOOL and x.bits & B_CONTIGUOUS:
-        y = key
-        if (y.nd == x.nd and x.nd > 0 and y.bits & B_CONTIGUOUS and not (x.bits | y.bits) & B_DUAL
-                and memcmp(x.dims, y.dims, x.nd * sizeof(int64_t)) == 0):
-            if not WATCH and not must_record(x):
-                return taken_by_mask(x, y)
-            if x.nd > 1:
-                return c_take_flat(c_reshape(x, (x.n,)), true_positions(y), 1)
+    y = lone_mask(x, key)
+    if y is not None:
+        if y.nd == x.nd and not WATCH and not must_record(x):
+            return taken_by_mask(whole(x), whole(y))
+        return c_take_flat(x, true_positions(y), y.nd)
     tensors = parse_key(x, key, &s)
     y = slice_any(x, s.begin, s.step, s.nd, s.source, s.dims)
     if tensors is None:

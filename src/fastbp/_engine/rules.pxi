@@ -133,8 +133,7 @@ cdef object external(int op, object function, tuple args):
         return lift_external(op, args)
     import numpy
     try:
-        with numpy.errstate(all="ignore"):
-            found = function(*[external_operand(a) if isinstance(a, Tensor) else a for a in args])
+        found = function(*[external_operand(a) if isinstance(a, Tensor) else a for a in args])
     except numpy.linalg.LinAlgError as e:
         raise _lin_alg_error()(f"{ROWS[op].name.rstrip('_')}: {e}") from None
     several = isinstance(found, tuple)
@@ -163,7 +162,10 @@ cdef object external(int op, object function, tuple args):
 
 cdef object external_operand(Tensor t):
     """A contiguous array that a library reads: its results depend on no layout."""
-    return (detached(t) if t.bits & B_CONTIGUOUS else copied(t, t.code)).detach().numpy()
+    import numpy
+    if not t.bits & B_CONTIGUOUS:
+        t = copied(t, t.code)
+    return detached(t).numpy() if WATCH or BATCHING or t.code == DT_BF16 else numpy.asarray(memoryview(shell(t)))
 
 
 _LIN_ALG_ERROR = None

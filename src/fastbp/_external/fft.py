@@ -2,12 +2,16 @@
 
 import numpy as np
 
+from . import quiet
 
+
+@quiet
 def half_to_real(x, sizes, dims):
     """The unscaled inverse transform of a symmetric spectrum, whose first half, along the last of dims, is x."""
     return np.fft.irfftn(x, sizes, dims, norm="forward") if x.size else np.zeros(_with(x.shape, sizes, dims), x.dtype)
 
 
+@quiet
 def real_to_half(v, shape, dims):
     """The transpose of half_to_real: what it took of an array of the given shape."""
     x = np.zeros(shape, v.dtype)

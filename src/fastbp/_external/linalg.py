@@ -5,7 +5,7 @@ Arrays [..., m, n] with any batch.  `info`, where it is returned, is 0 or LAPACK
 
 import numpy as np
 
-from . import panels
+from . import panels, quiet
 
 LinAlgError = np.linalg.LinAlgError
 BLOCK = 32          # columns of a panel of larger matrices, between two matrix products
@@ -15,6 +15,7 @@ CHOLESKY = {4: 512, 8: 128}         # rows up to which Cholesky's loops are fast
 LARGE = {4: 512, 8: 256}            # rows up to which LU in panels and its triangular systems may be
 
 
+@quiet
 def _each(compute, info_of, a, *more):
     """compute(a, ...) for a batch; where it fails, matrix by matrix: NaN and the info of those that fail."""
     batch = a.shape[:-2]
@@ -83,6 +84,12 @@ def _substitute(a, x, upper, unit, turned):
     if n <= WHOLE[a.itemsize]:
         panels.solve_triangle(a, x, upper, unit, turned, 0, n)
         return x
+    return _substitute_blocks(a, x, upper, unit, turned)
+
+
+@quiet
+def _substitute_blocks(a, x, upper, unit, turned):
+    n = a.shape[-1]
     whole, starts = a.swapaxes(-2, -1) if turned else a, range(0, n, BLOCK)
     for start in reversed(starts) if upper else starts:
         stop = min(start + BLOCK, n)
@@ -134,13 +141,18 @@ def lu(a, pivot):
     order, info = np.empty((*batch, m), np.int64), np.empty(batch, np.int32)
     if k <= WHOLE[a.itemsize]:
         panels.lu(a, pivots, order, info, pivot, 0, k)
-        return a, pivots, order, info
+    else:
+        _lu_blocks(a, pivots, order, info, pivot, k)
+    return a, pivots, order, info
+
+
+@quiet
+def _lu_blocks(a, pivots, order, info, pivot, k):
     for start in range(0, k, BLOCK):
         stop = min(start + BLOCK, k)
         panels.lu(a, pivots, order, info, pivot, start, stop)
         if stop < k:
             a[..., stop:, stop:] -= a[..., stop:, start:stop] @ a[..., start:stop, stop:]
-    return a, pivots, order, info
 
 
 def unpack_pivots(pivots, rows):
@@ -168,7 +180,7 @@ def inverse_order(order):
 
 def slogdet(a):
     if _beyond_loops(a, 1):
-        return tuple(np.linalg.slogdet(a))
+        return tuple(quiet(np.linalg.slogdet)(a))
     factors, pivots, _, _ = lu(a, True)
     sign, log = np.empty(a.shape[:-2], a.dtype), np.empty(a.shape[:-2], a.dtype)
     panels.log_determinants(factors, pivots, sign, log)
@@ -178,13 +190,14 @@ def slogdet(a):
 def det(a):
     """The product of the pivots."""
     if _beyond_loops(a, 1):
-        return np.linalg.det(a)
+        return quiet(np.linalg.det)(a)
     factors, pivots, _, _ = lu(a, True)
     y = np.empty(a.shape[:-2], a.dtype)
     panels.determinants(factors, pivots, y)
     return y
 
 
+@quiet
 def _finite(compute, a, *more):
     """compute(a, ...), NaN for matrices with infinities or NaN: LAPACK does not return from some of them."""
     bad = ~np.isfinite(a).all((-2, -1))
@@ -200,6 +213,7 @@ def _svd(a, full_matrices=True):
     return _finite(np.linalg.svd, a, full_matrices)
 
 
+@quiet
 def cofactor(a):
     """U diag(products of the other singular values) V^T, times the sign of det(U) det(V)."""
     n = a.shape[-1]
@@ -211,6 +225,7 @@ def cofactor(a):
     return sign[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
+@quiet
 def qr(a, mode):
     m, n = a.shape[-2:]
     if mode == "r":
@@ -229,6 +244,7 @@ def svd(a, full_matrices):
     return _svd(a, full_matrices)
 
 
+@quiet
 def pinv(a, atol, rtol, hermitian):
     if 0 in a.shape[-2:]:
         return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
@@ -248,6 +264,7 @@ PADE = (64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800
 THETA = 5.371920351148152           # the 1-norm up to which that approximant has full precision in float64
 
 
+@quiet
 def matrix_exp(a):
     """[13/13] Pade approximant of a matrix scaled to a small norm, then squared; in float64."""
     if a.size == 0:

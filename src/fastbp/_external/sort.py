@@ -6,6 +6,8 @@ what compares equal (zeros of both signs, NaN), is put as the stable order has i
 
 import numpy as np
 
+from . import quiet
+
 CHUNK = 1 << 16         # values that are compared at a time: they and their masks stay in cache
 
 
@@ -62,12 +64,14 @@ def _near(x, rank):
     return np.array(rank - less), np.concatenate(found)
 
 
+@quiet
 def near(input, rank):
     """What lies near a rank of a long vector: its rank among them, and their positions; no positions: no sample tells."""
     found = _near(input, rank)
     return (np.array(0), np.zeros(0, np.int64)) if found is None else found
 
 
+@quiet
 def place(input, value, rank):
     """Where one rank of the stable order of a vector is, whose value is known."""
     if value == value:
@@ -86,6 +90,7 @@ def place(input, value, rank):
     return np.array(low + (np.flatnonzero(same[low:high])[rank] if rank else np.argmax(same[low:high])), np.int64)
 
 
+@quiet
 def candidates(input, k, largest):
     """Positions, ascending, that hold the k largest (or smallest) values of a vector, and few others."""
     n = len(input)

@@ -338,8 +338,25 @@ cdef double kd_polygamma(double x, int n) noexcept nogil:
         factor = factor * k
     return (factor if n % 2 else -factor) * kd_zeta(n + 1, x)
 
+# The first, for floats: no error of 1e-9 shows.  Six steps to where the series is as exact, or the reflection.  31 -> 9 ns, left
+# of 0 200 -> 19 (Xeon)
+cdef double kd_near_trigamma(double x) noexcept nogil:
+    cdef double total = 0, z = 0
+    cdef int k
+    if x <= 0:
+        if x == kd_rint(x): return KD_INF
+        z = cm.sin(3.14159265358979323846 * (x - kd_rint(x)))
+        return 9.8696044010893586 / (z * z) - kd_near_trigamma(1 - x)
+    for k in range(6):
+        total = total + 1 / (x * x)
+        x = x + 1
+    z = 1 / (x * x)
+    return total + (1 + 0.5 / x + z * (0.16666666666666666 - z * (0.033333333333333333 - z * 0.023809523809523808))) / x
+
 # 0.5 ulp (f32), 3 ulp (f64, x > 0, n <= 20)
 cdef inline real k_polygamma(real x, real n) noexcept nogil:
+    if real is float:
+        if n == 1: return <float>kd_near_trigamma(x)
     return <real>kd_polygamma(x, <int>n)
 
 # 0.5 ulp (f32), 2.7 ulp (f64, x > 0); near the zeros between the negative poles only the absolute error is small

@@ -576,6 +576,33 @@ cdef enum:
     FOLD_MAX = 1
     FOLD_MIN = 2
 
+# q = q * s, or the greater or smaller of both, of n numbers: c[1]: one index for all columns of a row (64 columns 9.9 -> 0.3 ns)
+cdef inline void idx_fold_row(int64_t how, number* q, const number* s, int64_t n) noexcept nogil:
+    cdef int64_t c
+    if how == FOLD_PROD:
+        for c in range(n): q[c] = k_mul(q[c], s[c])
+    elif how == FOLD_MAX:
+        for c in range(n): q[c] = k_maximum(q[c], s[c])
+    else:
+        for c in range(n): q[c] = k_minimum(q[c], s[c])
+
+cdef inline void idx_fold_each(int64_t how, number* d, const int64_t* idx, const number* s, int64_t size, int64_t inner,
+                               int64_t n) noexcept nogil:
+    cdef int64_t c
+    cdef number* q
+    if how == FOLD_PROD:
+        for c in range(n):
+            q = d + idx_from_end(idx[c], size) * inner + c
+            q[0] = k_mul(q[0], s[c])
+    elif how == FOLD_MAX:
+        for c in range(n):
+            q = d + idx_from_end(idx[c], size) * inner + c
+            q[0] = k_maximum(q[0], s[c])
+    else:
+        for c in range(n):
+            q = d + idx_from_end(idx[c], size) * inner + c
+            q[0] = k_minimum(q[0], s[c])
+
 cdef void idx_scatter_fold(number* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef const int64_t* idx
     cdef const number* src
@@ -583,23 +610,22 @@ cdef void idx_scatter_fold(number* dst, const Instr* I, int64_t lo, int64_t hi) 
     cdef int64_t inner = I.shape[2]
     cdef int64_t m = I.shape[3]
     cdef int64_t how = I.c[0].i
-    cdef int64_t o, j, i, e, c
+    cdef bint rows = I.c[1].i != 0
+    cdef int64_t o, j, i, e
     cdef number* d
-    cdef number* q
     while lo < hi:
         o = lo // inner
         j = lo - o * inner
         e = min(inner, j + hi - lo)
-        idx = <const int64_t*>I.arg[1].data + o * m * inner
-        src = <const number*>I.arg[2].data + o * m * inner
-        d = dst + o * size * inner
+        idx = <const int64_t*>I.arg[1].data
+        if not rows: idx += o * m * inner + j
+        src = <const number*>I.arg[2].data + o * m * inner + j
+        d = dst + o * size * inner + j
         for i in range(m):
-            for c in range(j, e):
-                q = d + idx_from_end(idx[c], size) * inner + c
-                if how == FOLD_PROD: q[0] = k_mul(q[0], src[c])
-                elif how == FOLD_MAX: q[0] = k_maximum(q[0], src[c])
-                else: q[0] = k_minimum(q[0], src[c])
-            idx += inner
+            if rows: idx_fold_row(how, d + idx_from_end(idx[i], size) * inner, src, e - j)
+            else:
+                idx_fold_each(how, d, idx, src, size, inner, e - j)
+                idx += inner
             src += inner
         lo = o * inner + e
 

@@ -201,10 +201,11 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcep
     cdef int64_t filled_to[MAXARG]
     cdef const Operand* a
     cdef Cursor p
-    cdef int64_t width = I.shape[I.ndim - 1], n
+    cdef int64_t width = I.shape[I.ndim - 1], layer, n
     cdef int32_t at[MAXARG][NEST]
     cdef Nest t
     cdef int k, filled = 0, ordered = 0, single = 0, columns = 0, runs = 0, dense = 0, same = 0, nests = 0
+    cdef int layers = 0, again = 0
     cdef int most = block_of(<lane*>NULL)
     cdef bint rows = width >= 64, through, turned, whole
     cdef Strip strip = I.strip
@@ -237,9 +238,18 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcep
     same &= ~(ordered | single | columns | 1)
     if width < most // 2 and dense | single | columns | same | 1 == (1 << I.narg) - 1:
         rows = False                        # several rows a block, with columns spread over them, and a row repeated
+    # Pairs, x[:, None] - y: within a layer of the result one operand lies as it does, the other is a row again and again.
+    # 64 x 64 pairs of 32 floats 27 -> 11 us (Xeon)
+    layer = width * I.shape[I.ndim - 2] if I.ndim > 2 and not rows and not turned else 0
+    if layer >= most // 2:
+        for k in range(1, I.narg):
+            if runs >> k & 1 and not (ordered | same) >> k & 1:
+                layers |= (I.arg[k].stride[I.ndim - 2] == width) << k
+                again |= (I.arg[k].stride[I.ndim - 2] == 0) << k
     if not turned and nested(I, &t):
         for k in range(I.narg):
-            if not (ordered | dense | single | same) >> k & 1 and I.arg[k].dtype == I.dtype and I.arg[k].owner != NULL:
+            if (not (ordered | dense | single | same | layers | again) >> k & 1 and I.arg[k].dtype == I.dtype
+                    and I.arg[k].owner != NULL):
                 nests |= nest_table(I, &t, &I.arg[k], at[k]) << k
     whole = rows and ordered & 1 and ordered | runs == (1 << I.narg) - 1        # rows as long as they are: no block is filled
     seek(I, lo, &p)
@@ -255,12 +265,16 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcep
             n = min(n, width - p.at[I.ndim - 1])        # to the next row
         if rows and width - p.at[I.ndim - 1] < n:
             n = width - p.at[I.ndim - 1]
-        elif not rows and same:             # blocks begin with a row: those of a repeated one are filled once
+        if layers | again:
+            n = min(n, layer - p.at[I.ndim - 2] * width - p.at[I.ndim - 1])
+        if not rows and same | again:       # blocks begin with a row: those of a repeated one are filled once
             n = min(n, most - most % width if p.at[I.ndim - 1] == 0 else width - p.at[I.ndim - 1])
         for k in range(1, I.narg):
             a = &I.arg[k]
             if ordered >> k & 1:
                 x[k - 1] = <const void*>(<const lane*>a.data + lo)
+            elif layers >> k & 1:
+                x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(lane)
             elif rows and direct(I, a, &p, n):
                 x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(lane)
             else:
@@ -279,6 +293,12 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcep
                     if p.at[I.ndim - 1] or n > filled_to[k]:
                         load_block[lane](I, a, p, n, y)
                         filled_to[k] = 0 if p.at[I.ndim - 1] else n
+                elif again >> k & 1:
+                    x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(lane)
+                    if <const char*>x[k - 1] != column[k] or n > filled_to[k]:
+                        column[k] = NULL if p.at[I.ndim - 1] else <const char*>x[k - 1]
+                        filled_to[k] = n
+                        load_block[lane](I, a, p, n, y)
                 elif dense >> k & 1:
                     load_any[lane](a.data + lo * item_bytes(a.dtype), a.dtype, 1, n, y)
                 elif nests >> k & 1:

@@ -669,6 +669,44 @@ cdef void s_remainder_f32(int64_t n, const void** x, void* out, const Const* c) 
 cdef void s_remainder_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
     remainders(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out, True)
 
+# Floors of quotients, from the same remainder; a block whose quotients go beyond 2**21 (2**50), where the scalar's two roundings
+# show, goes element by element.  0.21 ns (20), double 0.7 ns (20)
+cdef inline void floors(int64_t n, const real* a, const real* b, real* o) noexcept nogil:
+    cdef real x, y, q, r, most, tiny, huge
+    cdef int64_t i, j, m
+    cdef int64_t far
+    cdef int32_t far32
+    if real is float:
+        most, tiny, huge = kf(2097152.0), kf(1e-30), kf(1e37)
+    else:
+        most, tiny, huge = 1125899906842624.0, 1e-280, 1e300
+    for i in range(0, n, 64):
+        m = n - i if n - i < 64 else 64
+        far = 0
+        far32 = 0
+        for j in range(i, i + m):
+            x = k_abs(a[j])
+            y = k_abs(b[j])
+            q = k_trunc(x / y)
+            if real is float:
+                r = kf_nma(x, q, y)
+                far32 |= not ((q < most) & (y >= tiny) & (y <= huge))
+            else:
+                r = kd_nma(x, q, y)
+                far |= not ((q < most) & (y >= tiny) & (y <= huge))
+            q = k_where(<real>(r < 0), q - 1, q)            # it had been rounded up: a remainder is left of what is below it
+            q = k_where(<real>((r != 0) & ((a[j] < 0) != (b[j] < 0))), q + 1, q)
+            o[j] = k_copysign(q, k_copysign(<real>1, a[j]) * b[j])
+        if far | far32:
+            for j in range(i, i + m):
+                o[j] = k_floor_divide(a[j], b[j])
+
+cdef void s_floor_divide_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    floors(n, <f32_in>x[0], <f32_in>x[1], <f32_out>out)
+
+cdef void s_floor_divide_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    floors(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out)
+
 # Powers, the usual ones (x**3 in a network, x**2 in its derivative) as products: a block whose exponents all are 3, or 2, is
 # nothing else.  The cube is rounded once, but for a sum that is a thousandth of it, or less; where the square has no such
 # remainder, tiny floats, from double.  0.6 ulp (f32, f64); cubes of 100,000, a call included, 0.12 ns (0.17 in a
@@ -738,6 +776,8 @@ cdef void s_gated_f64(int64_t n, const void** x, void* out, const Const* c) noex
             o[j] = a[j] * o[j]
 
 cdef void better_strips(KernelTable* T) noexcept nogil:
+    T.strip[S_floor_divide][0] = s_floor_divide_f32
+    T.strip[S_floor_divide][1] = s_floor_divide_f64
     T.strip[S_fmod][0] = s_fmod_f32
     T.strip[S_fmod][1] = s_fmod_f64
     T.strip[S_remainder][0] = s_remainder_f32

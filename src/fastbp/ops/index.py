@@ -285,8 +285,14 @@ def _scatter_reduce(input, dim, index, src, reduce, include_self=True):
     if reduce == "sum":
         return F.scatter_add(base, d, index, src)
     if reduce == "mean":
-        count = F.ones_like(input) if include_self else F.scatter(F.ones_like(input), d, index, 0)
-        count = F.scatter_add(count, d, index, F.ones_like(src))
+        if fits:                # counted once for dimensions along which all positions are the same
+            part = tuple(slice(k != d and step == 0 or None) for k, step in enumerate(index.stride()))
+            at, count = index[part], F.ones_like(input[part])
+        else:
+            at, count = index, F.ones_like(input)
+        if not include_self:
+            count = F.scatter(count, d, at, 0)
+        count = F.scatter_add(count, d, at, F.ones(at.shape, dtype=src.dtype))
         total = F.scatter_add(base, d, index, src)
         return total / count if input.is_floating_point() else F.div(total, count, rounding_mode="floor")
     if fits:

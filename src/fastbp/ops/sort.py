@@ -362,6 +362,30 @@ def _distinct(x, counted):
     return _runs_of(values, counted)
 
 
+def _lexicographic(rows):
+    """The order of the rows of a matrix, stable.
+
+    Where there are many columns, the first ones mostly tell: they are added one by one while there are ties.
+    """
+    n, columns = rows.shape
+    order = F.arange(n)
+    if columns > 4 and not F.recording():
+        number = F.zeros(n, dtype=F.int64)                      # of a row among those that differ so far
+        for column in range(columns):
+            order = F.sorted_part(rows[:, column].contiguous(), 0, n)[1]
+            order = order[F.sorted_part(number[order], 0, n)[1]]
+            values, group = rows[:, column][order], number[order]
+            same = (values[1:] == values[:-1]) | (values[1:] != values[1:]) & (values[:-1] != values[:-1])
+            begins = F.cat((F.ones(1, dtype=F.bool_), ~same | (group[1:] != group[:-1])))
+            if not F.anywhere(~begins):
+                return order
+            number = number.scatter(0, order, F.cumsum(begins, 0))
+        return order
+    for column in range(columns - 1, -1, -1):                   # stable sorts from the last column on
+        order = order[F.sorted_part(rows[:, column][order], 0, n)[1]]
+    return order
+
+
 def _unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     if dim is None:
         x = input.detach().reshape(-1)
@@ -372,10 +396,7 @@ def _unique(input, sorted=True, return_inverse=False, return_counts=False, dim=N
         return _pick([values, inverse.reshape(input.shape), *rest], True, return_counts)
     x, dim = _slices("unique", input, dim)
     rows = x.reshape(x.shape[0], -1) if x.numel() else x
-    order = F.arange(x.shape[0])
-    if x.numel():
-        for column in range(rows.shape[1] - 1, -1, -1):         # lexicographic: stable sorts from the last column on
-            order = order[F.sorted_part(rows[:, column][order], 0, x.shape[0])[1]]
+    order = _lexicographic(rows) if x.numel() else F.arange(x.shape[0])
     values, inverse, counts = _runs(_begins(x[order]), order, True, x[order])
     return _pick([values.movedim(0, dim) if input.ndim else values, inverse, counts], return_inverse, return_counts)
 

@@ -761,6 +761,49 @@ cdef void s_pow_f32(int64_t n, const void** x, void* out, const Const* c) noexce
 cdef void s_pow_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
     powers(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out)
 
+# Both derivatives of powers times an adjoint v, block by block, so that powers and logarithms are those of whole vectors: 131,072
+# doubles with both 7.6 -> 2.0 ms (Xeon, AVX-512)
+cdef inline void powers_d_input(int64_t n, const real* v, const real* a, const real* b, real* o) noexcept nogil:
+    cdef real x[256]
+    cdef real e[256]
+    cdef int64_t i, j, m
+    for i in range(0, n, 256):
+        m = n - i if n - i < 256 else 256
+        for j in range(m):
+            e[j] = b[i + j] - 1
+            x[j] = k_where(<real>((b[i + j] == 0) & (not k_abs(a[i + j]) > 0)), <real>1, a[i + j])
+        powers(m, x, e, o + i)
+        for j in range(i, i + m):
+            o[j] = k_where(<real>(v[j] == 0), <real>0, v[j] * (b[j] * o[j]))
+
+cdef inline void powers_d_exponent(int64_t n, const real* v, const real* a, const real* b, const real* y, real* o,
+                                   const Const* c) noexcept nogil:
+    cdef real x[256]
+    cdef const void* of = <const void*>x
+    cdef int64_t i, j, m
+    for i in range(0, n, 256):
+        m = n - i if n - i < 256 else 256
+        for j in range(m):
+            x[j] = k_where(<real>((a[i + j] == 0) & (b[i + j] >= 0)), <real>1, a[i + j])
+        if not FBP_VECTORS:
+            for j in range(m): o[i + j] = k_log(x[j])
+        elif real is float: fv_log(m, &of, <void*>(o + i), c)
+        else: fw_log(m, &of, <void*>(o + i), c)
+        for j in range(i, i + m):
+            o[j] = k_where(<real>(v[j] == 0), <real>0, v[j] * (y[j] * o[j]))
+
+cdef void s_pow_d_input_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    powers_d_input(n, <f32_in>x[0], <f32_in>x[1], <f32_in>x[2], <f32_out>out)
+
+cdef void s_pow_d_input_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    powers_d_input(n, <f64_in>x[0], <f64_in>x[1], <f64_in>x[2], <f64_out>out)
+
+cdef void s_pow_d_exponent_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    powers_d_exponent(n, <f32_in>x[0], <f32_in>x[1], <f32_in>x[2], <f32_in>x[3], <f32_out>out, c)
+
+cdef void s_pow_d_exponent_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    powers_d_exponent(n, <f64_in>x[0], <f64_in>x[1], <f64_in>x[2], <f64_in>x[3], <f64_out>out, c)
+
 # a sigmoid(b), of the halves of glu: the sigmoid's vectors, then the products while they are in L1.  10 x 10,000 doubles 87 -> 57
 # us (Xeon, AVX-512)
 cdef void s_gated_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
@@ -784,6 +827,10 @@ cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_remainder][1] = s_remainder_f64
     T.strip[S_pow][0] = s_pow_f32
     T.strip[S_pow][1] = s_pow_f64
+    T.strip[S_pow_d_input][0] = s_pow_d_input_f32
+    T.strip[S_pow_d_input][1] = s_pow_d_input_f64
+    T.strip[S_pow_d_exponent][0] = s_pow_d_exponent_f32
+    T.strip[S_pow_d_exponent][1] = s_pow_d_exponent_f64
     if not FBP_VECTORS: return
     T.strip[S_sqrt][0] = <Strip>fv_sqrt
     T.strip[S_exp][0] = <Strip>fv_exp

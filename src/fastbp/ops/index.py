@@ -286,7 +286,7 @@ def _scatter_reduce(input, dim, index, src, reduce, include_self=True):
         return F.scatter_add(base, d, index, src)
     if reduce == "mean":
         if fits:                # counted once for dimensions along which all positions are the same
-            part = tuple(slice(k != d and step == 0 or None) for k, step in enumerate(index.stride()))
+            part = tuple(slice(0, 1) if step == 0 and k != d else slice(None) for k, step in enumerate(index.stride()))
             at, count = index[part], F.ones_like(input[part])
         else:
             at, count = index, F.ones_like(input)

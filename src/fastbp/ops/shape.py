@@ -328,34 +328,36 @@ def _trace(input):
     return F.diagonal(input).sum()
 
 
-def _written(op, input, src, view):
-    """A copy of input with src at the places of a view of it."""
+def _written(op, input, src, part, apart=True):
+    """A copy of input with src in a part of it.  part: from a tensor to that view of it; apart: its elements are."""
+    eager = apart and not (F.recording() or any(F.differentiated(x) or F.batched(x) for x in (input, src)))
+    whole = input.contiguous().clone() if eager else F.arange(input.numel()).reshape(input.shape)
+    view = part(whole)
     if view.shape != src.shape:
         raise F.ShapeError(f"{op}: src of shape {list(src.shape)} must have the part's shape, {list(view.shape)}.")
+    if eager:
+        view.copy_(src)
+        return whole
     return F.put_flat(input, view, src.to(input.dtype), input.ndim, False)
 
 
-def _places(input):
-    return F.arange(input.numel()).reshape(input.shape)
-
-
 def _diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
-    return _written("diagonal_scatter", input, src, F.diagonal(_places(input), offset, dim1, dim2))
+    return _written("diagonal_scatter", input, src, lambda x: F.diagonal(x, offset, dim1, dim2))
 
 
 def _select_scatter(input, src, dim, index):
-    return _written("select_scatter", input, src, F.select(_places(input), dim, index))
+    return _written("select_scatter", input, src, lambda x: F.select(x, dim, index))
 
 
 def _slice_scatter(input, src, dim=0, start=None, end=None, step=1):
     if step <= 0:
         raise ValueError(f"slice_scatter: step {step} must be positive.")
     d = _dim("slice_scatter", dim, input.ndim)
-    return _written("slice_scatter", input, src, _places(input)[(slice(None),) * d + (slice(start, end, step),)])
+    return _written("slice_scatter", input, src, lambda x: x[(slice(None),) * d + (slice(start, end, step),)])
 
 
 def _as_strided_scatter(input, src, size, stride, storage_offset=None):
-    return _written("as_strided_scatter", input, src, F.as_strided(_places(input), size, stride, storage_offset))
+    return _written("as_strided_scatter", input, src, lambda x: F.as_strided(x, size, stride, storage_offset), False)
 
 
 def _fill(input, value):

@@ -183,8 +183,12 @@ def _combinations(input, r=2, with_replacement=False):
         raise ValueError(f"combinations: r {r} must not be negative.")
     if r == 0:
         return F.zeros(0, dtype=input.dtype)
+    n = input.shape[0]
+    if r == 2:
+        at = F.triu_indices(n, n, int(not with_replacement)).t().reshape(-1)
+        return F.index_select(input, 0, at).reshape(-1, 2)
     from itertools import combinations, combinations_with_replacement
-    chosen = list((combinations_with_replacement if with_replacement else combinations)(range(input.shape[0]), r))
+    chosen = list((combinations_with_replacement if with_replacement else combinations)(range(n), r))
     at = F.tensor(chosen, dtype=F.int64).reshape(len(chosen), r)
     return F.index_select(input, 0, at.reshape(-1)).reshape(len(chosen), r)
 

@@ -363,24 +363,11 @@ def _distinct(x, counted):
 
 
 def _lexicographic(rows):
-    """The order of the rows of a matrix, stable.
-
-    Where there are many columns, the first ones mostly tell: they are added one by one while there are ties.
-    """
+    """The order of the rows of a matrix, stable."""
     n, columns = rows.shape
+    if columns > 2 and not F.recording():
+        return F.row_order(rows)
     order = F.arange(n)
-    if columns > 4 and not F.recording():
-        number = F.zeros(n, dtype=F.int64)                      # of a row among those that differ so far
-        for column in range(columns):
-            order = F.sorted_part(rows[:, column].contiguous(), 0, n)[1]
-            order = order[F.sorted_part(number[order], 0, n)[1]]
-            values, group = rows[:, column][order], number[order]
-            same = (values[1:] == values[:-1]) | (values[1:] != values[1:]) & (values[:-1] != values[:-1])
-            begins = F.cat((F.ones(1, dtype=F.bool_), ~same | (group[1:] != group[:-1])))
-            if not F.anywhere(~begins):
-                return order
-            number = number.scatter(0, order, F.cumsum(begins, 0))
-        return order
     for column in range(columns - 1, -1, -1):                   # stable sorts from the last column on
         order = order[F.sorted_part(rows[:, column][order], 0, n)[1]]
     return order

@@ -114,7 +114,7 @@ cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
     cdef int64_t dims[MAXDIM]
     cdef int64_t ma, mb
     cdef int64_t* aux
-    cdef Tensor y
+    cdef Tensor y, left, right
     cdef Node n
     cdef Instr I
     for d in range(nd):
@@ -134,8 +134,13 @@ cdef Tensor broadcast_pair(OpInfo* o, Tensor a, Tensor b):
         I.shape[d] = dims[d]
         I.arg[0].stride[d] = y.steps[d]
     set_operand(&I.arg[0], y)
-    broadcast_operand(&I.arg[1], a, nd, dims)
-    broadcast_operand(&I.arg[2], b, nd, dims)
+    if y.n >= 4096:
+        left, right = ready_to_repeat(a, y, a.code), ready_to_repeat(b, y, a.code)
+        broadcast_operand(&I.arg[1], left, nd, dims)
+        broadcast_operand(&I.arg[2], right, nd, dims)
+    else:
+        broadcast_operand(&I.arg[1], a, nd, dims)
+        broadcast_operand(&I.arg[2], b, nd, dims)
     finish_pointwise(&I)
     execute(&I)
     if GRAD_MODE and (tracked(a) or tracked(b)) and not (o.partial[0] == P_NONE and o.partial[1] == P_NONE):
@@ -339,6 +344,7 @@ cdef int run_pointwise(int op, int strip, double cost, int compute, Tensor y, tu
     set_operand(&I.arg[0], y)
     for d in range(y.nd):
         I.arg[0].stride[d] = y.steps[d]
+    xs = tuple([ready_to_repeat(<Tensor>x, y, compute) if isinstance(x, Tensor) else x for x in xs]) if y.n >= 4096 else xs
     for x in xs:
         if isinstance(x, Tensor):
             broadcast_operand(&I.arg[k], <Tensor>x, y.nd, y.dims)
@@ -356,6 +362,15 @@ cdef int run_pointwise(int op, int strip, double cost, int compute, Tensor y, tu
         I.n = 1
     execute(&I)
     return 0
+
+
+cdef Tensor ready_to_repeat(Tensor x, Tensor y, int compute):
+    """An operand that is read again and again, as the kernel reads it fastest: in order, integers as floats where floats are
+    computed.  64 x 64 pairs of 32 floats, one of them turned, 130 -> 16 us (Xeon)."""
+    if (WATCH or 4 * x.n > y.n or x.n < 64 or x.bits & B_DUAL
+            or x.bits & B_CONTIGUOUS and (CATEGORY[x.code] != 1 or CATEGORY[compute] != 2)):
+        return x
+    return copied(x, compute if CATEGORY[x.code] == 1 and CATEGORY[compute] == 2 else x.code)
 
 
 cdef int compute_code(int op, tuple xs, tuple consts) except -1:

@@ -127,7 +127,7 @@ cdef int whole_dim(Tensor x, int d, Slice* s, list tensors) except -1:
 
 
 cdef Tensor positions_apart(Tensor t, int64_t size, int64_t apart, Tensor total):
-    """Positions (looked at) times how far apart they are, from the start; added to `total`, of the same shape, where there is one.
+    """Positions (looked at) times how far apart they are, from the start; added to `total`, of the same shape, if there is one.
 
     In one pass: x[i, j] of 500 numbers 8.5 -> 4.5 us (Xeon).
     """

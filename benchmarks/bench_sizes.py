@@ -71,9 +71,9 @@ POINTWISE = [
     "T.asinh(p)", "T.atanh(p)", "T.lgamma(p)", "T.digamma(p)", "T.tanh(x)", "T.sigmoid(x)", "T.sin(x)", "T.cos(x)", "T.abs(x)",
     "T.neg(x)", "T.reciprocal(x)", "T.square(x)", "T.floor(x)", "T.ceil(x)", "T.round(x)", "T.trunc(x)", "T.frac(x)",
     "T.sign(x)", "T.isnan(x)", "T.isfinite(x)", "T.logical_not(x)", "T.acosh(b)", "T.add(x, y)", "T.sub(x, y)", "T.mul(x, y)",
-    "T.div(x, y)", "T.maximum(x, y)", "T.minimum(x, y)", "T.fmod(x, y)", "T.remainder(x, y)", "T.eq(x, y)", "T.lt(x, y)",
-    "T.copysign(x, y)", "T.logaddexp(x, y)", "T.pow(p, q)", "T.atan2(p, q)", "T.hypot(p, q)", "F.relu(x)", "F.relu6(x)",
-    "F.leaky_relu(x)", "F.elu(x)", "F.celu(x)", "F.selu(x)", "F.gelu(x)", "F.silu(x)", "F.mish(x)", "F.softplus(x)",
+    "T.div(x, y)", "T.maximum(x, y)", "T.minimum(x, y)", "T.fmod(x, y)", "T.remainder(x, y)", "x // y", "T.eq(x, y)",
+    "T.lt(x, y)", "T.copysign(x, y)", "T.logaddexp(x, y)", "T.pow(p, q)", "T.atan2(p, q)", "T.hypot(p, q)", "F.relu(x)",
+    "F.relu6(x)", "F.leaky_relu(x)", "F.elu(x)", "F.celu(x)", "F.selu(x)", "F.gelu(x)", "F.silu(x)", "F.mish(x)", "F.softplus(x)",
     "F.hardtanh(x)", "F.hardswish(x)", "F.hardsigmoid(x)", "F.logsigmoid(x)", "F.softsign(x)", "F.tanhshrink(x)", "x + 1.0",
     "x * 2.0", "x ** 2", "x ** 3", "p ** 0.5", "x.clamp(-1, 1)", "T.where(m, x, y)", "x.masked_fill(m, 0.0)",
     "T.lerp(x, y, 0.3)", "T.addcmul(x, x, y)", "T.addcdiv(x, x, p)", "x.add_(y, alpha=1e-9)", "x.mul_(1.0)", "x.copy_(y)",
@@ -115,6 +115,14 @@ OF_VIEWS = [   # matrices that lie with gaps, turned, or repeated
     "x.t().softmax(-1)", "x.t().norm()", "x.t().exp()",
     "row.expand_as(x).sum(0)", "row.expand_as(x).contiguous()", "column.expand_as(x).contiguous()", "x[:, j[:10]]",
     "x.t()[:, i[:10]]", "x[:, 1:-1][i]", "T.cat([x[:, 1:], x[:, :1]], 1)", "x[:, 1:-1].clone()",
+]
+OF_INDICES = [  # rows at positions that are expanded, masks, several indices, pairs of rows
+    "x.gather(0, i.unsqueeze(1).expand(x.shape))", "x.scatter(0, i.unsqueeze(1).expand(x.shape), y)",
+    "x.scatter_add(0, i.unsqueeze(1).expand(x.shape), y)", "x.scatter_reduce(0, i.unsqueeze(1).expand(x.shape), y, 'amax')",
+    "x.scatter_reduce(0, i.unsqueeze(1).expand(x.shape), y, 'mean')", "x.index_reduce(0, i, y, 'amax')", "x[m]", "x.t()[m.t()]",
+    "x[i > 0]", "(x.__setitem__(m, 0.5), x)[1]", "(x.__setitem__(m, y[m]), x)[1]", "x[i, i % x.shape[1]]",
+    "x.index_put((i, i % x.shape[1]), y[:, 0])", "x.masked_scatter(m, y)", "T.where(m)[1]", "x[:3].unsqueeze(1) - y",
+    "x[:, :3].t().unsqueeze(1) - y.t()", "x.t()[j[:10]]", "x.select_scatter(row, 0, 1)",
 ]
 LOSSES_OF_ROWS = [
     "F.cross_entropy(x, classes)", "F.nll_loss(x, classes)", "F.multi_margin_loss(x, classes)",
@@ -181,7 +189,7 @@ TRAINED = [    # measured with backward too, beside the losses
     "x.clamp(-1, 1)", "T.where(m, x, y)", "F.relu(x)", "F.elu(x)", "F.gelu(x)", "F.silu(x)", "F.mish(x)", "F.softplus(x)",
     "x.sum()", "x.softmax(-1)", "x.log_softmax(-1)", "F.layer_norm(x, x.shape[-1:])", "F.normalize(x, dim=-1)", "x.cumsum(-1)",
     "x.gather(-1, j_all)", "F.rms_norm(x, x.shape[-1:])", "F.batch_norm(x, None, None, training=True)", "x + row",
-    "x * column", "x.sum(0)", "F.embedding(i, x)",
+    "x * column", "x.sum(0)", "F.embedding(i, x)", "T.pow(p, q)", "T.remainder(x, y)", "x ** 3",
 ]
 
 
@@ -194,11 +202,12 @@ def cases():
     for expressions, shapes, dtypes in (
             (POINTWISE, VECTORS, FLOATS), (LOSSES, VECTORS, FLOATS), (RANDOM, VECTORS, FLOATS),
             (ALONG, VECTORS + MATRICES, FLOATS), (OF_MATRICES, MATRICES, FLOATS), (LOSSES_OF_ROWS, MATRICES, FLOATS),
-            (OF_ROWS, FEW_ROWS, FLOATS), (OF_VIEWS, MATRICES, FLOATS),
+            (OF_ROWS, FEW_ROWS, FLOATS), (OF_VIEWS, MATRICES, FLOATS), (OF_INDICES, MATRICES, FLOATS),
             (OF_IMAGES, IMAGES, FLOATS), (OF_SEQUENCES, SEQUENCES, FLOATS), (WHOLE, VECTORS, (*WHOLES, "bool")),
             (INTEGERS, VECTORS, WHOLES), (WHOLE_MATRICES, MATRICES, (*WHOLES, "bool"))):
         loss = expressions in (LOSSES, LOSSES_OF_ROWS)
-        of = {id(OF_IMAGES): " (image)", id(OF_SEQUENCES): " (sequence)", id(OF_VIEWS): " (view)"}.get(id(expressions), "")
+        of = {id(OF_IMAGES): " (image)", id(OF_SEQUENCES): " (sequence)", id(OF_VIEWS): " (view)",
+              id(OF_INDICES): " (indices)"}.get(id(expressions), "")
         for expression in expressions:
             names = compile(expression, "<case>", "eval").co_names
             row = {"call": eval(f"lambda T, F, {', '.join(OPERANDS)}: {expression}"), "shapes": shapes,

@@ -296,8 +296,9 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcep
                 elif again >> k & 1:
                     x[k - 1] = a.data + offset_of(a, I.ndim, &p) * <int64_t>sizeof(lane)
                     if <const char*>x[k - 1] != column[k] or n > filled_to[k]:
-                        column[k] = NULL if p.at[I.ndim - 1] else <const char*>x[k - 1]
+                        column[k] = <const char*>x[k - 1]
                         filled_to[k] = n
+                        if p.at[I.ndim - 1]: column[k] = NULL
                         load_block[lane](I, a, p, n, y)
                 elif dense >> k & 1:
                     load_any[lane](a.data + lo * item_bytes(a.dtype), a.dtype, 1, n, y)

@@ -68,3 +68,12 @@ def nothing_stays_alive(request, modules_are_not_looked_at):
             time.sleep(0.01)
     after = alive()
     assert after == before, f"the test left {after[0] - before[0]} tensors and {after[1] - before[1]} bytes behind"
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    """The test runs on one thread and on three."""
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(request.param)
+    yield request.param
+    fastbp.set_num_threads(before)

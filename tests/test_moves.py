@@ -15,14 +15,6 @@ def numbers(*shape, dtype=np.float32):
     return RNG.integers(0, 2 if dtype is np.bool_ else 100, shape).astype(dtype)
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    before = fastbp.get_num_threads()
-    fastbp.set_num_threads(request.param)
-    yield request.param
-    fastbp.set_num_threads(before)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3, 700])
 def test_rows_are_copied(rows, dtype, threads):

@@ -115,7 +115,7 @@ cdef Tensor take_rows(int op, str name, Tensor x, Tensor index, int64_t outer, i
 
 cdef Tensor take_along(int op, str name, Tensor x, Tensor index, int d):
     """x at the positions index [m] along a dimension.  From a matrix that is turned, and its like: of memory's order, and what is
-    taken is turned then, not x: 10 rows of 256 of a turned matrix of as many columns 22 -> 2.5 us (Xeon)."""
+    taken is turned then, not x: ten rows of a turned matrix of 256 x 256 floats take 4.8 us (Xeon)."""
     cdef int64_t dims[MAXDIM]
     cdef int64_t far = 0, near = 0
     cdef Tensor turned
@@ -260,7 +260,7 @@ cdef int check_gather(str op, Tensor x, int dim, Tensor index) except -1:
 
 cdef Tensor one_for_all(Tensor x, Tensor index, int dim):
     """The positions along dim as a vector, where they are the same for all other dimensions, of x's sizes: an index of rows that
-    was expanded, as graph networks do (5,000 rows of 64 added to 1,000: 985 -> 140 us, Xeon).  None where they are not."""
+    was expanded, as graph networks do (5,000 rows of 64 added to 1,000: 985 -> 50 us, Xeon).  None where they are not."""
     cdef Tensor y
     cdef int k
     cdef bint several = False

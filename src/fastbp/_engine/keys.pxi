@@ -129,7 +129,7 @@ cdef int whole_dim(Tensor x, int d, Slice* s, list tensors) except -1:
 cdef Tensor positions_apart(Tensor t, int64_t size, int64_t apart, Tensor total):
     """Positions (looked at) times how far apart they are, from the start; added to `total`, of the same shape, if there is one.
 
-    In one pass: x[i, j] of 500 numbers 8.5 -> 4.5 us (Xeon).
+    In one pass: x[i, j] of 500 numbers 8.5 -> 3.1 us (Xeon).
     """
     cdef Tensor y = fresh(DT_I64, t.nd, t.dims) if total is None else total
     cdef const int64_t* at = <const int64_t*>t.ptr

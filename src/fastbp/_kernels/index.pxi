@@ -576,7 +576,7 @@ cdef enum:
     FOLD_MAX = 1
     FOLD_MIN = 2
 
-# q = q * s, or the greater or smaller of both, of n numbers: c[1]: one index for all columns of a row (64 columns 9.9 -> 0.3 ns)
+# q = q * s, or the greater or smaller of both, of n numbers: c[1]: one index for all columns of a row (64 columns 9.9 -> 0.2 ns)
 cdef inline void idx_fold_row(int64_t how, number* q, const number* s, int64_t n) noexcept nogil:
     cdef int64_t c
     if how == FOLD_PROD:

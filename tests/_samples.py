@@ -175,6 +175,8 @@ SAMPLES = {
                                     (rng.standard_normal((2, 6)), rng.standard_normal(6), None, 1e-3)],
     "multi_margin_rows": lambda rng: [(rng.permutation(np.arange(12.0) / 5).reshape(3, 4), np.array([1, 0, 3]), p, 0.83)
                                       for p in (1, 2)],
+    "label_margin_rows": lambda rng: [(rng.permutation(np.arange(15.0) / 5.3).reshape(3, 5), np.array(t)) for t in (
+        [[1, 3, -1, 0, 2], [-1, 0, 1, 2, 3], [4, 4, 0, -1, -1]], [[0, 1, 2, 3, 4], [2, 2, 2, 2, 2], [3, -1, -1, -1, -1]])],
     "ctc_rows": lambda rng: [
         (rng.standard_normal((6, 3, 4)) - 1.5, np.array([[1, 2, 2], [3, 1, 0], [0, 0, 0]]), np.array([6, 5, 4]),
          np.array([3, 2, 0]), 0),

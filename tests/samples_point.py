@@ -1,7 +1,22 @@
 """Sample arguments for what is composed of pointwise rows, and references of their primitives (see _samples.py)."""
 
 import fastbp
+import mpmath as mp
 import numpy as np
+
+
+def sample_moves(a, x):
+    """-(dP/da) / (dP/dx) of the gamma distribution by its series, with many digits."""
+    with mp.workdps(80):
+        a, x = mp.mpf(float(a)), mp.mpf(float(x))
+        t, h, s, w, d = mp.mpf(1), mp.mpf(0), mp.mpf(1), mp.mpf(0), a
+        while t > mp.eps * s:
+            d += 1
+            t *= x / d
+            h += 1 / d
+            s += t
+            w += t * h
+        return float(-x / a * ((mp.log(x) - mp.digamma(a + 1)) * s - w))
 
 
 def _apart(rng, *shape):
@@ -38,6 +53,7 @@ DOORS = {
 
 REFERENCES = {
     "exponent_of": lambda x: np.frexp(x)[1].astype(x.dtype),
+    "sample_moves": lambda a, x: np.vectorize(sample_moves, [float])(a, x),
 }
 
 WITHOUT_DERIVATIVE = ("heaviside", "isin", "isin_", "isreal")

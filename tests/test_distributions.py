@@ -7,7 +7,9 @@ import fastbp
 import fastbp.distributions as D
 import numpy as np
 import pytest
+from fastbp import _core
 from fastbp.distributions import constraints, transforms
+from samples_point import sample_moves
 from scipy import integrate, stats
 
 
@@ -99,6 +101,24 @@ def test_reparametrized_samples_have_gradients(name):
     type(d)(**args).rsample((7,)).sum().backward()
     for n, a in args.items():
         assert a.grad is not None and bool(a.grad.isfinite().all()) and bool((a.grad != 0).all()), n
+
+
+@pytest.mark.parametrize("concentration", [1e-3, 0.3, 1, 7.5, 60, 900, 9e3, 1.1e4, 2e5])
+def test_how_gamma_samples_move(concentration):
+    """From the far left to the far right of the distribution, by each of the series, against many digits."""
+    apart = np.array([-6.0, -3, -1, -0.3, -0.1, -0.01, 0.01, 0.1, 0.3, 1, 3, 4, 5, 6])
+    x = concentration + apart * np.sqrt(concentration)
+    x = np.where(x > 0, x, concentration * np.exp(apart))
+    if concentration < 2:
+        x = np.append(x, concentration + np.array([10, 14.9, 15.2, 17.9, 18.1, 30]))
+    want = np.array([sample_moves(concentration, value) for value in x])
+    for dtype, tolerance in ((np.float64, 2e-7), (np.float32, 4e-6)):
+        got = _core._standard_gamma_grad(fastbp.tensor(np.full(len(x), concentration, dtype)), fastbp.tensor(x.astype(dtype)))
+        if dtype is np.float32:
+            want = np.array([sample_moves(np.float32(concentration), value) for value in x.astype(dtype)])
+        np.testing.assert_allclose(got.numpy(), want, tolerance)
+    ends = _core._standard_gamma_grad(fastbp.tensor([2.0, 2.0, -1.0, np.nan]), fastbp.tensor([0.0, np.inf, 1.0, 1.0]))
+    np.testing.assert_array_equal(ends.numpy(), [0, 0, np.nan, np.nan])
 
 
 def test_gradient_of_gamma_samples():

@@ -292,6 +292,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "bernoulli": lambda: [fastbp.bernoulli(fastbp.rand(MANY))],
     "draw_rows": lambda: [fastbp.multinomial(fastbp.rand(500, 300, dtype=d), 40, True) for d in (fastbp.float32, fastbp.float64)],
     "multi_margin": lambda: with_gradients(lambda x: _core.multi_margin_loss(x, indices(33, MANY), 2), floats(MANY, 33)),
+    "label_margin": lambda: with_gradients(lambda x: _core.multilabel_margin_loss(x, indices(33, MANY, 33).tril(3) - 1),
+                                           floats(MANY, 33)),
     "triangle": lambda: [f(x) for x in (floats(40, 70, 300, grad=False), floats(MANY, 7, grad=False))
                          for f in (fastbp.tril, fastbp.triu)],
     "hot_rows": lambda: [fastbp.nn.functional.one_hot(indices(30, MANY), 30)],
@@ -310,6 +312,7 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
 WITH = {        # kernels that run in another kernel's program
     "pointwise": "test_same_bits_pointwise", "softmax_backward": "softmax", "log_softmax_backward": "log_softmax",
     "pair_distances_backward": "pair_distances", "ctc_backward": "ctc", "multi_margin_backward": "multi_margin",
+    "label_margin_backward": "label_margin",
     "cross_entropy_backward": "cross_entropy",
     "layer_norm_backward": "layer_norm",
     "conv_backward_data": "conv", "conv_backward_weight": "conv", "conv_mend": "conv",

@@ -86,6 +86,48 @@ def test_margin_losses_of_many_classes(classes, p, dtype):
     assert not grad.numpy()[2].any() and (classes < 32 or np.abs(d).sum(1).min() == 0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 2, 5, 31, 32, 33, 100])
+def test_margin_losses_of_several_labels(classes, dtype):
+    """No label, some, one twice, all; what stands behind the first -1 counts nothing; NaN neither; a zero adjoint stays one."""
+    rng = np.random.default_rng(classes)
+    x = rng.standard_normal((12, classes)).astype(dtype)
+    labels = np.array([rng.permutation(classes) for _ in range(12)])
+    for r in range(1, 11):
+        labels[r, rng.integers(0, classes):] = -1
+    labels[3, 1:] = 0
+    labels[4, :2] = labels[4, 0]
+    if classes > 5:
+        labels[5, 3:6] = -1, 0, 1
+        x[6, 1] = x[7, labels[7, 0]] = np.nan
+        x[8, 2] = np.inf            # where the adjoint is 0
+    v = rng.standard_normal(24).astype(dtype)
+    v[16] = 0
+    score = fastbp.tensor(x).requires_grad_()
+    loss = F.multilabel_margin_loss(score, tensor(labels), reduction="none")
+    grad, = fastbp.autograd.grad(loss, score, fastbp.tensor(v)[::2])
+    want, d = np.zeros(12), np.zeros((12, classes))
+    for r in range(12):
+        row = list(labels[r])
+        row = row[:row.index(-1)] if -1 in row else row
+        for t in row:
+            for j in set(range(classes)) - set(row):
+                z = 1 - float(x[r, t]) + float(x[r, j])
+                if z > 0:
+                    want[r] += z / classes
+                    d[r, j] += v[2 * r] / classes
+                    d[r, t] -= v[2 * r] / classes
+    tolerance = 1e-5 if dtype is np.float32 else 1e-13
+    close(loss.detach().numpy(), want, tolerance)
+    close(grad.numpy(), d, tolerance)
+    assert want[1:11].any() or classes == 1
+    many = fastbp.compile(lambda x, t: F.multilabel_margin_loss(x, t, reduction="none"))
+    for _ in range(3):
+        np.testing.assert_array_equal(many(score.detach(), tensor(labels)).numpy(), loss.detach().numpy())
+    with pytest.raises(IndexError, match="outside its dimension"):
+        many(score.detach(), tensor(labels + 1))
+
+
 def test_margin_losses_have_no_gradient_at_the_margin():
     """A score exactly at its margin counts as far enough, as in PyTorch."""
     x = tensor([[1.0, 0.0, -3.0]])

@@ -354,7 +354,7 @@ cdef Tensor c_mse_loss(Tensor x, Tensor t, object reduction):
     cdef bint mode, small
     global GRAD_MODE
     if (x.bits | t.bits) & B_DUAL or not same_layout(x, t) or reduction == "none":
-        y = unary(OP_square, binary(OP_sub, x, t))
+        y = binary(OP_squared_error_values, x, t)
         return c_mean(y, None, False, None) if reduction == "mean" else c_sum(y, None, False, None) if reduction == "sum" else y
     mode = GRAD_MODE
     GRAD_MODE = False
@@ -457,34 +457,35 @@ cdef object bw_ctc_rows(Node n, Tensor v, int i):
 # ---- margins --------------------------------------------------------------------------------------------------------
 
 cdef void set_margin(Instr* I, Tensor x, int64_t p, double margin) noexcept:
-    """Sizes [N, C]; a unit is a row."""
+    """Sizes [N, C]; a unit is a row, of which labels need a copy."""
     I.shape[0], I.shape[1] = x.dims[0], x.dims[1]
     I.c[0].i = p
     I.c[1].f = margin
     I.n = x.dims[0]
     I.cost = 5.0 + 0.3 * x.dims[1]
+    I.workspace = 8 * x.dims[1] + 64
 
 
-cdef Tensor c_multi_margin_rows(Tensor x, Tensor target, int64_t p, double margin):
-    """Hinge losses of rows."""
+cdef Tensor margins(int op, int kernel, Tensor x, Tensor target, tuple args, int64_t p, double margin):
+    """Hinge losses [N] of rows x [N, C]."""
     cdef Instr I
     cdef Tensor loss, z, at
     if (x.bits | target.bits) & B_DUAL:
-        return lift(OP_multi_margin_rows, (x, target, p, margin))
+        return lift(op, args)
     z, at = whole(x), whole(target)
     loss = fresh(x.code, 1, x.dims)
-    start(&I, K_multi_margin, OP_multi_margin_rows, x.code, 1, 3)
+    start(&I, kernel, op, x.code, 1, 3)
     set_operand(&I.arg[0], loss)
     set_operand(&I.arg[1], z)
     set_operand(&I.arg[2], at)
     set_margin(&I, x, p, margin)
     execute(&I)
     if must_record(x):
-        record_rule(OP_multi_margin_rows, loss, (x, target, p, margin))
+        record_rule(op, loss, args)
     return loss
 
 
-cdef object bw_multi_margin_rows(Node n, Tensor v, int i):
+cdef object bw_margins(int op, int kernel, Node n, Tensor v, int i, int64_t p, double margin):
     """v at each class whose term is not 0, less all of them at the right one."""
     cdef Instr I
     cdef Tensor g, x, target
@@ -492,15 +493,31 @@ cdef object bw_multi_margin_rows(Node n, Tensor v, int i):
         return composition_backward(n, v, i)
     x, target, v = whole(saved_input(n, 0)), whole(saved_input(n, 1)), whole(v)
     g = fresh_like(x)
-    start(&I, K_multi_margin_backward, OP_multi_margin_rows, x.code, 1, 4)
+    start(&I, kernel, op, x.code, 1, 4)
     set_operand(&I.arg[0], g)
     set_operand(&I.arg[1], v)
     I.arg[1].stride[0] = 1
     set_operand(&I.arg[2], x)
     set_operand(&I.arg[3], target)
-    set_margin(&I, x, n.more.args[2], n.more.args[3])
+    set_margin(&I, x, p, margin)
     execute(&I)
     return g
+
+
+cdef Tensor c_multi_margin_rows(Tensor x, Tensor target, int64_t p, double margin):
+    return margins(OP_multi_margin_rows, K_multi_margin, x, target, (x, target, p, margin), p, margin)
+
+
+cdef object bw_multi_margin_rows(Node n, Tensor v, int i):
+    return bw_margins(OP_multi_margin_rows, K_multi_margin_backward, n, v, i, n.more.args[2], n.more.args[3])
+
+
+cdef Tensor c_label_margin_rows(Tensor x, Tensor target):
+    return margins(OP_label_margin_rows, K_label_margin, x, target, (x, target), 1, 1.0)
+
+
+cdef object bw_label_margin_rows(Node n, Tensor v, int i):
+    return bw_margins(OP_label_margin_rows, K_label_margin_backward, n, v, i, 1, 1.0)
 
 
 # ---- dropout --------------------------------------------------------------------------------------------------------

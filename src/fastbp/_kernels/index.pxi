@@ -586,21 +586,22 @@ cdef inline void idx_fold_row(int64_t how, number* q, const number* s, int64_t n
     else:
         for c in range(n): q[c] = k_minimum(q[c], s[c])
 
+# The same of n numbers at an index each, `step` apart: 1 along a row of columns, 0 down a single column.
 cdef inline void idx_fold_each(int64_t how, number* d, const int64_t* idx, const number* s, int64_t size, int64_t inner,
-                               int64_t n) noexcept nogil:
+                               int64_t step, int64_t n) noexcept nogil:
     cdef int64_t c
     cdef number* q
     if how == FOLD_PROD:
         for c in range(n):
-            q = d + idx_from_end(idx[c], size) * inner + c
+            q = d + idx_from_end(idx[c], size) * inner + c * step
             q[0] = k_mul(q[0], s[c])
     elif how == FOLD_MAX:
         for c in range(n):
-            q = d + idx_from_end(idx[c], size) * inner + c
+            q = d + idx_from_end(idx[c], size) * inner + c * step
             q[0] = k_maximum(q[0], s[c])
     else:
         for c in range(n):
-            q = d + idx_from_end(idx[c], size) * inner + c
+            q = d + idx_from_end(idx[c], size) * inner + c * step
             q[0] = k_minimum(q[0], s[c])
 
 cdef void idx_scatter_fold(number* dst, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
@@ -621,10 +622,11 @@ cdef void idx_scatter_fold(number* dst, const Instr* I, int64_t lo, int64_t hi) 
         if not rows: idx += o * m * inner + j
         src = <const number*>I.arg[2].data + o * m * inner + j
         d = dst + o * size * inner + j
-        for i in range(m):
+        if inner == 1: idx_fold_each(how, d, idx, src, size, 1, 0, m)
+        for i in range(m if inner > 1 else 0):
             if rows: idx_fold_row(how, d + idx_from_end(idx[i], size) * inner, src, e - j)
             else:
-                idx_fold_each(how, d, idx, src, size, inner, e - j)
+                idx_fold_each(how, d, idx, src, size, inner, 1, e - j)
                 idx += inner
             src += inner
         lo = o * inner + e

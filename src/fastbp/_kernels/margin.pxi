@@ -1,4 +1,4 @@
-# Floor 1, room "margin": the hinge loss of rows of scores [N, C] against the right class of each, and its adjoint.
+# Floor 1, room "margin": the hinge loss of rows of scores [N, C] against the right class or the labels of each, and the adjoints.
 # May be changed: how many lanes a sum has, and where rows are too short for them.  Must stay: a class whose score is NaN counts
 # nothing, as in PyTorch, and a row whose adjoint is 0 gives zeros; the order of a row's sum depends on C and the class alone.
 #
@@ -112,5 +112,88 @@ cdef int multi_margin_backward(const Instr* I, int64_t lo, int64_t hi, char* ws)
     elif I.dtype == DT_F32: margin_rows_backward(<float*>I.arg[0].data, I, lo, hi, False)
     elif I.dtype == DT_F64 and I.c[0].i == 2: margin_rows_backward(<double*>I.arg[0].data, I, lo, hi, True)
     elif I.dtype == DT_F64: margin_rows_backward(<double*>I.arg[0].data, I, lo, hi, False)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+# ---------------------------------------------------------------- several labels
+
+# z: the scores x of a row, -inf at its labels t, which end before the first that is negative: none of their terms counts.
+# Returns how many there are.
+cdef inline int64_t label_others(real* z, const real* x, const int64_t* t, int64_t n) noexcept nogil:
+    cdef int64_t count = 0
+    memcpy(z, x, n * sizeof(real))
+    while count < n and t[count] >= 0:
+        z[t[count]] = -KF_INF if real is float else -KD_INF
+        count += 1
+    return count
+
+# g[i] += v where z[i] exceeds right - 1; returns the sum of these
+cdef inline real label_run(real* g, const real* z, int64_t n, real right, real v) noexcept nogil:
+    cdef real s[MARGIN_SIDE]
+    cdef real hit
+    cdef int64_t i = 0
+    cdef int j, half = MARGIN_SIDE // 2
+    for j in range(MARGIN_SIDE): s[j] = 0
+    while i + MARGIN_SIDE <= n:
+        for j in range(MARGIN_SIDE):
+            hit = k_where(<real>(z[i + j] - right + 1 > 0), v, <real>0)
+            g[i + j] += hit
+            s[j] += hit
+        i += MARGIN_SIDE
+    for j in range(<int>(n - i)):
+        hit = k_where(<real>(z[i + j] - right + 1 > 0), v, <real>0)
+        g[i + j] += hit
+        s[j] += hit
+    while half > 0:
+        for j in range(half): s[j] += s[j + half]
+        half //= 2
+    return s[0]
+
+cdef inline void label_rows(real* loss, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t n = I.shape[1], r, k, count
+    cdef const real* x = <const real*>I.arg[1].data
+    cdef const int64_t* t
+    cdef real* z = <real*>ws
+    cdef real s[MARGIN_SIDE]
+    cdef int j, half
+    for r in range(lo, hi):
+        t = <const int64_t*>I.arg[2].data + r * n
+        count = label_others(z, x + r * n, t, n)
+        for j in range(MARGIN_SIDE): s[j] = 0
+        for k in range(count): margin_run(s, z, z, n, x[r * n + t[k]], <real>1, <real>0, False, False)
+        half = MARGIN_SIDE // 2
+        while half > 0:
+            for j in range(half): s[j] += s[j + half]
+            half //= 2
+        loss[r] = s[0] / <real>n
+
+# args: loss [N]; scores [N, C], labels [N, C]; workspace: a row
+cdef int label_margin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: label_rows(<float*>I.arg[0].data, I, lo, hi, ws)
+    elif I.dtype == DT_F64: label_rows(<double*>I.arg[0].data, I, lo, hi, ws)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
+cdef inline void label_rows_backward(real* gx, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    cdef int64_t n = I.shape[1], r, k, count
+    cdef const real* x
+    cdef const int64_t* t
+    cdef real* z = <real*>ws
+    cdef real* g
+    cdef real v
+    for r in range(lo, hi):
+        x = <const real*>I.arg[2].data + r * n
+        t = <const int64_t*>I.arg[3].data + r * n
+        g = gx + r * n
+        v = (<const real*>I.arg[1].data)[r * I.arg[1].stride[0]] / <real>n
+        memset(g, 0, n * sizeof(real))
+        if v == 0: continue
+        count = label_others(z, x, t, n)
+        for k in range(count): g[t[k]] -= label_run(g, z, n, x[t[k]], v)
+
+# args: adjoint of the scores [N, C]; of the loss [N], scores, labels; workspace: a row
+cdef int label_margin_backward(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: label_rows_backward(<float*>I.arg[0].data, I, lo, hi, ws)
+    elif I.dtype == DT_F64: label_rows_backward(<double*>I.arg[0].data, I, lo, hi, ws)
     else: return ST_UNSUPPORTED
     return ST_OK

@@ -128,7 +128,9 @@ def eye_(tensor):
     """
     if tensor.dim() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
-    return _copy(tensor, numpy.eye(*tensor.shape))
+    with no_grad():
+        tensor.zero_().diagonal().fill_(1)
+    return tensor
 
 
 def dirac_(tensor, groups=1):

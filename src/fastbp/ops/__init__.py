@@ -5,7 +5,7 @@ engine binds its rules, the tests derive from it.  Plain Python, standard librar
 """
 
 # Filling the table is the purpose; the order is that of the opcodes and of the documentation.
-from . import pointwise, shape, reduce, linalg, index, fused  # noqa: F401, I001
+from . import pointwise, shape, reduce, linalg, distance, index, fused  # noqa: F401, I001
 from . import special, sort, decompose, fft, loss, norm, conv, pool, resample, attention, recurrent, sampling  # noqa: F401
 from ._declare import TABLE, F, Row, Sym, trace
 

@@ -112,8 +112,8 @@ def describe(row):
 
 ROOMS = {"pointwise": "Pointwise", "special": "Special functions", "shape": "Shapes and views", "index": "Indexing",
          "reduce": "Reductions and scans", "sort": "Sorting and order statistics", "linalg": "Products of matrices",
-         "decompose": "Linear algebra", "fft": "Fourier transforms", "conv": "Convolution", "pool": "Pooling",
-         "resample": "Resampling", "norm": "Normalisation", "loss": "Losses", "attention": "Attention",
+         "distance": "Distances", "decompose": "Linear algebra", "fft": "Fourier transforms", "conv": "Convolution",
+         "pool": "Pooling", "resample": "Resampling", "norm": "Normalisation", "loss": "Losses", "attention": "Attention",
          "recurrent": "Recurrent sequences",
          "sampling": "Samples of distributions", "fused": "Softmax, dropout and others"}
 

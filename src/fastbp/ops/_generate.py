@@ -313,7 +313,8 @@ def optable():
 
 def cost_of(e):
     """Nanoseconds an element on one thread, roughly: what decides between one thread and the team."""
-    own = {"pow": 4.0, "lgamma": 10.0, "digamma": 10.0, "erfinv": 6.0, "remainder": 1.5, "floor_divide": 1.5, "fmod": 1.5}
+    own = {"pow": 4.0, "lgamma": 10.0, "digamma": 10.0, "erfinv": 6.0, "remainder": 1.5, "floor_divide": 1.5, "fmod": 1.5,
+           "zeta": 50.0, "igamma": 50.0, "igammac": 50.0, "sample_moves": 100.0}
     if e.op in ("name", "literal"):
         return 0.05
     op = e.op.removeprefix("k_")

@@ -24,6 +24,9 @@ def _reduce(t, reduction):
     return t.mean() if reduction == "mean" else t.sum() if reduction == "sum" else t
 
 
+pointwise("squared_error_values(Tensor input, Tensor target)", lambda input, target: 2 * (input - target),
+          lambda input, target: -2 * (input - target), scalar=lambda input, target: F.square(input - target), function=False,
+          method=False, inplace=False, doc="Squared errors of each element in one pass.")
 fused("mse_loss(Tensor input, Tensor target, str reduction='mean')", (),
       lambda input, target, reduction: _reduce((input - target) * (input - target), reduction),
       {"input": "bw_mse_loss", "target": "bw_mse_loss"}, wrapper="mse_loss", method=False,
@@ -292,6 +295,22 @@ def _multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average
     return _reduce(loss.reshape(target.shape) if reduction == "none" else loss, reduction)
 
 
+def _label_margin_rows(input, target):
+    shape, none = input.shape, F.zeros((), dtype=input.dtype)
+    valid = (F.cumsum((target < 0).to(F.int64), 1) == 0).to(F.int64)       # the labels before the first -1
+    at = F.where(target < 0, 0, target)
+    other = F.scatter_add(F.zeros(shape, dtype=F.int64), 1, at, valid) == 0
+    z = 1 - F.gather(input, 1, at).unsqueeze(2) + input.unsqueeze(1)       # [N, label, class]
+    counts = (z > 0) & (valid > 0).unsqueeze(2) & other.unsqueeze(1)       # a NaN counts nothing, as in PyTorch
+    return F.where(counts, z, none).sum((1, 2)) / shape[1]
+
+
+fused("label_margin_rows(Tensor input, Tensor target)", ("label_margin", "label_margin_backward"), _label_margin_rows,
+      {"input": "bw_label_margin_rows"}, function=False, method=False,
+      doc="Hinge losses [N] of scores [N, C] against labels [N, C], in each row those before the first -1.  "
+          "loss = sum_t sum_{j, no label} max(0, 1 - x[t] + x[j]) / C")
+
+
 def _multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     op = "multilabel_margin_loss"
     reduction = _reduction(op, size_average, reduce, reduction)
@@ -300,14 +319,8 @@ def _multilabel_margin_loss(input, target, size_average=None, reduce=None, reduc
     if target.shape != input.shape:
         raise F.ShapeError(f"{op}: target {list(target.shape)} must have the shape of input {list(input.shape)}.")
     x, t = (input.reshape(1, -1), target.reshape(1, -1)) if input.ndim < 2 else (input, target)
-    c = x.shape[1]
-    _check_labels(op, t, -1, c)
-    t = t.to(F.int64)
-    valid = (F.cumsum((t < 0).to(F.int64), 1) == 0).to(x.dtype)         # the labels before the first -1
-    at = F.where(t < 0, 0, t)
-    other = (F.scatter_add(F.zeros(x.shape, dtype=x.dtype), 1, at, valid) == 0).to(x.dtype)
-    z = F.relu(1 - F.gather(x, 1, at).unsqueeze(2) + x.unsqueeze(1))    # [N, label, class]
-    loss = (z * valid.unsqueeze(2) * other.unsqueeze(1)).sum((1, 2)) / c
+    F.check_classes(op, x.unsqueeze(2).expand((*x.shape, x.shape[1])), t, -1)      # each label is one of C, or none
+    loss = F.label_margin_rows(x, t.to(F.int64))
     return _reduce(loss.squeeze(0) if input.ndim < 2 else loss, reduction)
 
 

@@ -2,20 +2,8 @@
 
 from ._declare import F, composed, external
 
-
-def _gamma_gradient(v, y, concentration):
-    """How a sample moves with the concentration when its quantile stays: dy/da = -(dP/da) / p, P the distribution function.
-
-    dP/da is a central difference in float64, whose error is about 1e-8 of P.
-    """
-    a, x = concentration.to(F.float64), y.to(F.float64)
-    h = 1e-4 * F.clamp(a, 1e-2, 1.0)
-    rise = (F.igamma(a + h, x) - F.igamma(a - h, x)) / (2 * h)
-    density = F.exp(F.xlogy(a - 1, x) - x - F.lgamma(a))
-    return v * F.where(density > 0, -rise / F.where(density > 0, density, 1.0), 0.0).to(v.dtype)
-
-
-external("standard_gamma_(Tensor concentration, int seed)", "random.standard_gamma", {"concentration": _gamma_gradient},
+external("standard_gamma_(Tensor concentration, int seed)", "random.standard_gamma",
+         {"concentration": lambda v, y, concentration: v * F._standard_gamma_grad(concentration, y)},
          doc="Samples of the gamma distribution of rate 1.", source="Figurnov et al., 2018 (the gradient)")
 external("poisson_(Tensor rate, int seed)", "random.poisson", {}, doc="Samples of the Poisson distribution.")
 external("binomial_(Tensor count, Tensor prob, int seed)", "random.binomial", {}, doc="Samples of the binomial distribution.")

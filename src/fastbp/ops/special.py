@@ -44,6 +44,10 @@ pointwise("igammac(Tensor input, Tensor other)", NotImplemented,
           lambda input, other: -F.exp(F.xlogy(input - 1, other) - other - F.lgamma(input)), scalar="igammac", ref="gammaincc",
           domain=(0.3, 3.0), numbers="none", aliases=("special_gammaincc",),
           doc="Regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
+pointwise("_standard_gamma_grad(Tensor input, Tensor output)", NotImplemented, NotImplemented, scalar="sample_moves",
+          method=False, domain=(0.3, 3.0), inplace=False, numbers="none", source="Figurnov et al., 2018",
+          doc="How a sample of the gamma distribution of concentration input moves with it while its quantile stays.  "
+              "y = -(dP/dinput) / (dP/doutput), P = igamma(input, output)")
 
 
 def _mvlgamma(input, p):

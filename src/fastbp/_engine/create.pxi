@@ -527,19 +527,24 @@ def isclose(Tensor input not None, Tensor other not None, double rtol=1e-5, doub
 
     input, other: tensors that broadcast; rtol, atol: tolerances; equal_nan: NaN is close to NaN.  Returns a new bool tensor.
     """
-    a, b = detached(input), detached(other)
-    if (<Tensor>a).code != (<Tensor>b).code:
-        raise DTypeError(f"isclose: {describe(a)} and {describe(b)} differ in dtype; convert one of them.")
+    global GRAD_MODE
+    cdef bint mode = GRAD_MODE
+    if input.code != other.code:
+        raise DTypeError(f"isclose: {describe(input)} and {describe(other)} differ in dtype; convert one of them.")
     if not (rtol >= 0 and atol >= 0):
         raise ValueError(f"isclose: rtol and atol must not be negative, got {rtol} and {atol}.")
-    if CATEGORY[(<Tensor>a).code] == 0:
-        return binary(OP_eq, a, b)
-    near = binary(OP_le, unary(OP_abs, a - b), atol + rtol * unary(OP_abs, b))
-    near = pointwise_general(OP_logical_and, (near, unary(OP_isfinite, b)), ())
-    near = pointwise_general(OP_logical_or, (near, binary(OP_eq, a, b)), ())
-    if equal_nan:
-        nans = pointwise_general(OP_logical_and, (unary(OP_isnan, a), unary(OP_isnan, b)), ())
-        near = pointwise_general(OP_logical_or, (near, nans), ())
+    if CATEGORY[input.code] == 0:
+        return binary(OP_eq, input, other)
+    GRAD_MODE = False
+    try:
+        near = binary(OP_le, unary(OP_abs, input - other), atol + rtol * unary(OP_abs, other))
+        near = pointwise_general(OP_logical_and, (near, unary(OP_isfinite, other)), ())
+        near = pointwise_general(OP_logical_or, (near, binary(OP_eq, input, other)), ())
+        if equal_nan:
+            nans = pointwise_general(OP_logical_and, (unary(OP_isnan, input), unary(OP_isnan, other)), ())
+            near = pointwise_general(OP_logical_or, (near, nans), ())
+    finally:
+        GRAD_MODE = mode
     return near
 
 

@@ -71,6 +71,7 @@ class Row:
     scalar = None           # pointwise: primitive of scalars.pxi or special.pxi, or a lambda in operations of the table
     kernels = ()            # linear, fused: names of the kernels in _kernels/
     composition = None      # fused, composed: the same value from other rows
+    linear_in = ()          # fused: arguments in each of which, and a bias, it is linear by itself: tangents go through the row
     types = "float"         # pointwise: "float" (integers become float), "number" (all), "integer" (no floats),
                             # "rounding" (integers stay)
     result = "same"         # pointwise: "same" or "bool"

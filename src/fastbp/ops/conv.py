@@ -92,7 +92,7 @@ fused("conv_forward(Tensor input, Tensor weight, Tensor? bias, int[] stride, int
        F.conv_backward_data(v, weight, input_shape, stride, padding, dilation, groups, FIRST | (zeros & SECOND)),
        "weight": lambda v, input, weight_shape, stride, padding, dilation, groups, zeros:
        F.conv_backward_weight(v, input, weight_shape, stride, padding, dilation, groups, FIRST | _other(zeros)),
-       "bias": lambda v: v.sum((0, *range(2, v.ndim)))}, function=False, method=False,
+       "bias": lambda v: v.sum((0, *range(2, v.ndim)))}, linear_in=("input", "weight"), function=False, method=False,
       doc="Cross-correlation of images [N, C, spatial...] with filters [O, C/groups, kernel...].", source="LeCun et al., 1989")
 fused("conv_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] stride, int[] padding, int[] dilation, "
       "int groups, int zeros=0)",
@@ -101,7 +101,7 @@ fused("conv_backward_data(Tensor grad, Tensor weight, int[] input_shape, int[] s
        _cut(F.conv_forward(v, weight, None, stride, padding, dilation, groups, FIRST | (zeros & SECOND)), grad_shape),
        "weight": lambda v, grad, weight_shape, stride, padding, dilation, groups, zeros:
        F.conv_backward_weight(grad, v, weight_shape, stride, padding, dilation, groups, (zeros & FIRST) | SECOND)},
-      function=False, method=False,
+      linear_in=("grad", "weight"), function=False, method=False,
       doc="Adjoint of a convolution with respect to its input: the transposed convolution.")
 fused("conv_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[] stride, int[] padding, int[] dilation, "
       "int groups, int zeros=0)",
@@ -111,7 +111,7 @@ fused("conv_backward_weight(Tensor grad, Tensor input, int[] weight_shape, int[]
             grad_shape),
        "input": lambda v, grad, input_shape, stride, padding, dilation, groups, zeros:
        F.conv_backward_data(grad, v, input_shape, stride, padding, dilation, groups, (zeros & FIRST) | SECOND)},
-      function=False, method=False,
+      linear_in=("grad", "input"), function=False, method=False,
       doc="Adjoint of a convolution with respect to its weight.")
 
 # ---- transposed convolution -----------------------------------------------------------------------------------------

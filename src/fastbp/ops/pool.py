@@ -152,13 +152,13 @@ fused("avg_pool_windows(Tensor input, int[] kernel_size, int[] stride, int[] pad
       ("avg_pool",), _avg_pool,
       {"input": lambda v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor:
        F.avg_pool_backward(v, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)},
-      function=False, method=False, doc="Mean of each window.")
+      linear_in=("input",), function=False, method=False, doc="Mean of each window.")
 fused("avg_pool_backward(Tensor grad, int[] input_shape, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, "
       "bool count_include_pad, int? divisor)",
       ("avg_pool_backward",), None,
       {"grad": lambda v, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor:
        F.avg_pool_windows(v, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)},
-      function=False, method=False, doc="Adjoint of avg_pool_windows: its transpose.")
+      linear_in=("grad",), function=False, method=False, doc="Adjoint of avg_pool_windows: its transpose.")
 
 
 def _lp_pool(name, n, input, norm_type, kernel_size, stride, ceil_mode):

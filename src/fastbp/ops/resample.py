@@ -319,14 +319,15 @@ fused("grid_sample(Tensor input, Tensor grid, str mode='bilinear', str padding_m
       {"input": lambda v, grid, input_shape, mode, padding_mode, align_corners:
        F.grid_sample_input(v, grid, input_shape[2:], mode, padding_mode, align_corners),
        "grid": lambda v, input, grid, mode, padding_mode, align_corners:
-       F.grid_sample_grid(v, input, grid, mode, padding_mode, align_corners)}, function=False, method=False,
+       F.grid_sample_grid(v, input, grid, mode, padding_mode, align_corners)}, linear_in=("input",), function=False, method=False,
       doc="Values of images [N, C, H, W] or volumes [N, C, D, H, W] at the points of grid [N, ..., 2 or 3], coordinates x, y, "
           "z in [-1, 1].", source="Jaderberg et al., 2015")
 fused("grid_sample_input(Tensor grad, Tensor grid, int[] size, str mode, str padding_mode, bool? align_corners)",
-      ("grid_sample_input",), _grid_sample_input, function=False, method=False,
+      ("grid_sample_input",), _grid_sample_input, linear_in=("grad",), function=False, method=False,
       doc="Adjoint of grid_sample in its images, of spatial sizes `size`.")
 fused("grid_sample_grid(Tensor grad, Tensor input, Tensor grid, str mode, str padding_mode, bool? align_corners)",
-      ("grid_sample_grid",), _grid_sample_grid, function=False, method=False, doc="Adjoint of grid_sample in its grid.")
+      ("grid_sample_grid",), _grid_sample_grid, linear_in=("grad", "input"), function=False, method=False,
+      doc="Adjoint of grid_sample in its grid.")
 
 
 def _product(sizes):

@@ -1,11 +1,11 @@
-"""Loops for LU, triangular systems and Cholesky (floor 1's panels) against definitions, in sizes around those of blocks."""
+"""Loops for LU, triangular systems, Cholesky and QR (floor 1's panels) against definitions, in sizes around those of blocks."""
 
 import fastbp
 import numpy as np
 import pytest
 from fastbp import linalg
 from fastbp._external import panels
-from fastbp._external.linalg import BLOCK, CHOLESKY, LARGE, WHOLE
+from fastbp._external.linalg import BLOCK, CHOLESKY, LARGE, QR, WHOLE
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(0, 0), (0, 4), (4, 0), (1, 1), (5, 5), (3, 5), (7, 4), (33, 33), (65, 40), (40, 97), (130, 130)]
@@ -354,11 +354,87 @@ def test_derivatives_in_every_size(n, rng):
         assert float((g.numpy() * d).sum()) == pytest.approx((above - below) / (2 * h), rel=2e-5, abs=2e-5)
 
 
+# ---- QR -------------------------------------------------------------------------------------------------------------
+
+
+def reflected(a):
+    """Householder, a column at a time, in float64: all of Q, and R.  A column that is zero below the diagonal stays."""
+    r = a.astype(np.float64)
+    m, n = r.shape
+    q = np.eye(m)
+    for j in range(min(m, n)):
+        v = r[j:, j].copy()
+        if not v[1:].any():
+            continue
+        v[0] += np.copysign(np.linalg.norm(v), v[0])
+        v /= np.linalg.norm(v)
+        r[j:] -= 2 * np.outer(v, v @ r[j:])
+        q[:, j:] -= 2 * np.outer(q[:, j:] @ v, v)
+    return q, np.triu(r)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (64, 64), (66, 64), (64, 66), (97, 65), (200, 33), (2, 3, 6, 5), (3, 70, 68),
+                                   (2, 0, 4, 3)])
+def test_qr_reflects(shape, dtype, rng):
+    a = rng.standard_normal(shape).astype(dtype)
+    m, n = shape[-2:]
+    k = min(m, n)
+    want = [reflected(x) for x in a.reshape(int(np.prod(shape[:-2])), m, n)]
+    want = [np.reshape([w[i] for w in want], (*shape[:-2], m, (m, n)[i])) for i in (0, 1)]
+    for mode, wq, wr in (("complete", want[0], want[1]), ("reduced", want[0][..., :k], want[1][..., :k, :])):
+        q, r = linalg.qr(fastbp.tensor(a), mode=mode)
+        close(q, wq, 1, dtype)
+        close(r, wr, m ** 0.5, dtype)
+        assert not np.tril(r.numpy(), -1).any()
+    q, r = linalg.qr(fastbp.tensor(a), mode="r")
+    assert q.shape == (0,)
+    close(r, want[1][..., :k, :], m ** 0.5, dtype)
+
+
+@pytest.mark.parametrize("n", [4, 70])
+def test_qr_leaves_what_is_triangular_already(n):
+    a = np.triu(np.arange(1.0, n * n + 1).reshape(n, n)) * np.where(np.arange(n) % 2, -1, 1)
+    a[:, 2] = 0
+    q, r = linalg.qr(fastbp.tensor(a))
+    np.testing.assert_array_equal(q.numpy(), np.eye(n))
+    np.testing.assert_array_equal(r.numpy(), a)
+
+
+@pytest.mark.parametrize("n", [3, 70])
+def test_qr_of_what_is_huge_tiny_or_not_finite(n, rng):
+    a = rng.standard_normal((n, n))
+    q, r = linalg.qr(fastbp.tensor(a))
+    for scale in (2.0 ** -900, 2.0 ** 900):
+        other, scaled = linalg.qr(fastbp.tensor(a * scale))
+        np.testing.assert_allclose(other.numpy(), q.numpy(), atol=1e-12)
+        np.testing.assert_allclose(scaled.numpy() / scale, r.numpy(), atol=1e-12 * n)
+    for wrong in (NAN, INF):
+        b = a.copy()
+        b[1, 0] = wrong
+        assert np.isnan(linalg.qr(fastbp.tensor(b))[0].numpy()).any()
+
+
+@pytest.mark.parametrize("shape", [(70, 66), (66, 66), (66, 70)])
+def test_derivative_of_qr_in_blocks(shape, rng):
+    a, u = rng.standard_normal((2, *shape))
+    x = fastbp.tensor(a).requires_grad_()
+    q, r = linalg.qr(x)
+    weights = [fastbp.tensor(rng.standard_normal(tuple(t.shape))) for t in (q, r)]
+
+    def value(t):
+        return sum([(w * y).sum() for w, y in zip(weights, linalg.qr(t))])
+    slope, = fastbp.autograd.grad(value(x), x)
+    h = 1e-6
+    want = (value(fastbp.tensor(a + h * u)) - value(fastbp.tensor(a - h * u))).item() / (2 * h)
+    assert (slope.numpy() * u).sum() == pytest.approx(want, rel=1e-4, abs=1e-3)
+
+
 # ---- doors ----------------------------------------------------------------------------------------------------------
 
 
 def test_sizes_are_those_that_the_tests_are_around():
-    assert (BLOCK, WHOLE, CHOLESKY, LARGE) == (32, {4: 96, 8: 64}, {4: 512, 8: 128}, {4: 512, 8: 256})
+    assert (BLOCK, WHOLE, CHOLESKY, LARGE, QR) == (32, {4: 96, 8: 64}, {4: 512, 8: 128}, {4: 512, 8: 256}, 64)
 
 
 def test_arrays_that_do_not_fit_are_refused():
@@ -375,6 +451,18 @@ def test_arrays_that_do_not_fit_are_refused():
         panels.lu(a, whole, np.zeros(3, np.int64), info, True, 2, 4)
     with pytest.raises(ValueError, match="do not fit"):
         panels.cholesky(np.ones((2, 3)), info, False)
+    tau, work = np.zeros(3), np.zeros(3)
+    for wrong in ((a, np.zeros(2), work, 0, 3, 3), (a, tau, np.zeros(2), 0, 3, 3), (a, tau, work, 0, 3, 4),
+                  (a, tau, work, 0, 3, 2), (a, np.zeros(3, np.float32), work, 0, 3, 3), (a, tau, work, 2, 1, 3)):
+        with pytest.raises(ValueError, match="do not fit"):
+            panels.reflect(*wrong)
+    for wrong in ((a, tau, np.eye(4), np.zeros(4)), (a, tau, np.ones((3, 2)), work), (a, tau, np.eye(3), np.zeros(2))):
+        with pytest.raises(ValueError, match="do not fit"):
+            panels.reflections(*wrong)
+    with pytest.raises(ValueError, match="do not fit"):
+        panels.upper(a, np.ones((4, 3)))
+    with pytest.raises(ValueError, match="do not fit"):
+        panels.gather_reflections(a, np.zeros(2))
     with pytest.raises(ValueError, match="do not fit"):
         panels.unpack_pivots(np.zeros(4, np.int32), np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="do not fit"):

@@ -1,6 +1,6 @@
 """Floor 1, beside NumPy's libraries: what NumPy leaves out of LAPACK, as loops.
 
-LU, triangular systems and Cholesky of matrices, or of the panels of larger ones between two of NumPy's matrix products
+LU, triangular systems, Cholesky and QR of matrices, or of the panels of larger ones between two of NumPy's matrix products
 (linalg.py).  A door takes contiguous arrays [..., m, n] of float32 or float64, with any batch, and writes to them in
 place; below the doors are serial loops, noexcept nogil, that hold no Python object.
 
@@ -13,6 +13,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport NAN, fabs, frexp, isfinite, ldexp, log, sqrt
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy, memset
 
 ctypedef fused real:
     float
@@ -142,6 +143,69 @@ def cholesky(a, info, bint upper):
                 (<int32_t*>I.view.buf)[i] = factor[float](<float*>A.view.buf + i * n * n, n, upper)
             else:
                 (<int32_t*>I.view.buf)[i] = factor[double](<double*>A.view.buf + i * n * n, n, upper)
+
+
+def reflect(a, tau, work, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t last):
+    """Householder's reflections I - tau v v^T that make the columns [start, stop) of a [..., m, n] triangular, on all before last.
+
+    v is 1 on the diagonal, and below it what takes the place of the zeros there; tau [..., min(m, n)]; work [n]: overwritten.
+    """
+    cdef Array A = matrices(a, PyBUF_WRITABLE), T = Array(tau, PyBUF_WRITABLE, 1), W = Array(work, PyBUF_WRITABLE, 1)
+    cdef Py_ssize_t i
+    fit(0 <= start <= stop <= min(A.m, A.n) and stop <= last <= A.n and T.n == min(A.m, A.n) and T.batch == A.batch)
+    fit(W.n == A.n and A.single == T.single == W.single)
+    with nogil:
+        for i in range(A.batch):
+            if A.single:
+                reflect_panel[float](<float*>A.view.buf + i * A.m * A.n, A.m, A.n, start, stop, last,
+                                     <float*>T.view.buf + i * T.n, <float*>W.view.buf)
+            else:
+                reflect_panel[double](<double*>A.view.buf + i * A.m * A.n, A.m, A.n, start, stop, last,
+                                      <double*>T.view.buf + i * T.n, <double*>W.view.buf)
+
+
+def reflections(a, tau, q, work):
+    """q [..., m, k] = the first columns of the product of reflect's reflections in a, from tau."""
+    cdef Array A = matrices(a, 0), T = Array(tau, 0, 1), Q = matrices(q, PyBUF_WRITABLE), W = Array(work, PyBUF_WRITABLE, 1)
+    cdef Py_ssize_t i
+    fit(Q.m == A.m and T.n == min(A.m, A.n) <= Q.n <= A.m and A.batch == T.batch == Q.batch and W.n >= Q.n)
+    fit(A.single == T.single == Q.single == W.single)
+    with nogil:
+        for i in range(A.batch):
+            if A.single:
+                reflected[float](<float*>A.view.buf + i * A.m * A.n, A.m, A.n, <float*>T.view.buf + i * T.n, T.n,
+                                 <float*>Q.view.buf + i * Q.m * Q.n, Q.n, <float*>W.view.buf)
+            else:
+                reflected[double](<double*>A.view.buf + i * A.m * A.n, A.m, A.n, <double*>T.view.buf + i * T.n, T.n,
+                                  <double*>Q.view.buf + i * Q.m * Q.n, Q.n, <double*>W.view.buf)
+
+
+def upper(a, r):
+    """r [..., k, n] = the upper triangle of the first rows of a [..., m, n]."""
+    cdef Array A = matrices(a, 0), R = matrices(r, PyBUF_WRITABLE)
+    cdef Py_ssize_t i, j, size = A.view.itemsize
+    cdef char* to
+    fit(A.n == R.n and R.m <= A.m and A.batch == R.batch and A.single == R.single)
+    with nogil:
+        for i in range(A.batch):
+            for j in range(R.m):
+                to = <char*>R.view.buf + (i * R.m + j) * A.n * size
+                memset(to, 0, min(j, A.n) * size)
+                if j < A.n:
+                    memcpy(to + j * size, <char*>A.view.buf + ((i * A.m + j) * A.n + j) * size, (A.n - j) * size)
+
+
+def gather_reflections(s, tau):
+    """s [..., b, b], which comes as V^T V, = upper T with the product of b reflections, from tau [..., b], I - V T V^T."""
+    cdef Array S = matrices(s, PyBUF_WRITABLE), T = Array(tau, 0, 1)
+    cdef Py_ssize_t i
+    fit(S.m == S.n == T.n and S.batch == T.batch and S.single == T.single)
+    with nogil:
+        for i in range(S.batch):
+            if S.single:
+                gathered[float](<float*>S.view.buf + i * S.n * S.n, <float*>T.view.buf + i * S.n, S.n)
+            else:
+                gathered[double](<double*>S.view.buf + i * S.n * S.n, <double*>T.view.buf + i * S.n, S.n)
 
 
 def determinants(a, pivots, out):
@@ -368,6 +432,99 @@ cdef void turn(real* a, Py_ssize_t n) noexcept nogil:
                     a[j * n + i] = v
             j0 += TILE
         i0 += TILE
+
+
+cdef double length(const real* x, Py_ssize_t ld, Py_ssize_t n) noexcept nogil:
+    """The norm of a column; its squares neither overflow nor vanish."""
+    cdef double total = 0, most = 0, v
+    cdef Py_ssize_t i
+    for i in range(n):
+        v = x[i * ld]
+        total += v * v
+    if 1e-250 < total < 1e300 or total != total:
+        return sqrt(total)
+    for i in range(n):
+        most = max(most, fabs(x[i * ld]))
+    if most == 0 or not isfinite(most):
+        return most
+    total = 0
+    for i in range(n):
+        v = x[i * ld] / most
+        total += v * v
+    return most * sqrt(total)
+
+
+cdef inline void reflection(const real* v, Py_ssize_t ld, Py_ssize_t m, real tau, real* a, Py_ssize_t n, Py_ssize_t width,
+                            real* w) noexcept nogil:
+    """a = (I - tau v v^T) a for m rows, n apart, of some columns; v[0] counts as 1, the others lie ld apart."""
+    cdef Py_ssize_t i, c
+    cdef real f
+    if tau == 0 or width <= 0:
+        return
+    for c in range(width):
+        w[c] = a[c]
+    for i in range(1, m):
+        f = v[i * ld]
+        for c in range(width):
+            w[c] = w[c] + f * a[i * n + c]
+    for c in range(width):
+        w[c] = tau * w[c]
+        a[c] = a[c] - w[c]
+    for i in range(1, m):
+        f = v[i * ld]
+        for c in range(width):
+            a[i * n + c] = a[i * n + c] - f * w[c]
+
+
+cdef void reflect_panel(real* a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t last, real* tau,
+                        real* work) noexcept nogil:
+    """As LAPACK: the diagonal becomes the norm with the other sign; nothing is reflected where there are zeros already."""
+    cdef Py_ssize_t i, j
+    cdef double below, head, norm, by
+    cdef real* x
+    for j in range(start, stop):
+        x = a + j * n + j
+        below = length(x + n, n, m - j - 1)
+        tau[j] = 0
+        if below == 0:
+            continue
+        head = x[0]
+        by = max(fabs(head), below)
+        norm = by * sqrt((head / by) * (head / by) + (below / by) * (below / by)) if isfinite(by) else below + fabs(head)
+        if head >= 0:
+            norm = -norm
+        tau[j] = <real>((norm - head) / norm)
+        x[0] = <real>norm
+        by = head - norm
+        for i in range(1, m - j):
+            x[i * n] = <real>(x[i * n] / by)
+        reflection(<const real*>x, n, m - j, tau[j], x + 1, n, last - j - 1, work)
+
+
+cdef void reflected(const real* a, Py_ssize_t m, Py_ssize_t n, const real* tau, Py_ssize_t count, real* q, Py_ssize_t columns,
+                    real* work) noexcept nogil:
+    cdef Py_ssize_t i, j
+    memset(q, 0, m * columns * sizeof(real))
+    for i in range(columns):
+        q[i * (columns + 1)] = 1
+    for i in range(count):
+        j = count - 1 - i
+        reflection(a + j * (n + 1), n, m - j, tau[j], q + j * (columns + 1), columns, columns - j, work)
+
+
+cdef void gathered(real* s, const real* tau, Py_ssize_t n) noexcept nogil:
+    """Column by column: T[:j, j] = -tau[j] T[:j, :j] S[:j, j], from the top, so that what is read is S still."""
+    cdef Py_ssize_t i, j, k
+    cdef real total
+    for j in range(n):
+        for i in range(j):
+            total = 0
+            for k in range(i, j):
+                total = total + s[i * n + k] * s[k * n + j]
+            s[i * n + j] = -tau[j] * total
+        s[j * n + j] = tau[j]
+        for i in range(j + 1, n):
+            s[i * n + j] = 0
 
 
 cdef double pivots_of(Array a, Array pivots, Py_ssize_t i, int* exponent) noexcept nogil:

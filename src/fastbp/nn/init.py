@@ -5,7 +5,7 @@ import math
 import warnings
 
 import numpy
-from fastbp._core import empty, from_numpy, randperm
+from fastbp._core import empty, from_numpy, linalg_qr, randperm
 from fastbp._core import tensor as _tensor
 from fastbp.autograd.grad_mode import no_grad
 
@@ -218,10 +218,11 @@ def orthogonal_(tensor, gain=1, generator=None):
         return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
-    flat = normal_(empty((rows, columns), dtype=tensor.dtype), generator=generator).numpy()
-    q, r = numpy.linalg.qr(flat.T if rows < columns else flat)
-    q = q * numpy.sign(numpy.diag(r))       # makes the distribution uniform (Haar)
-    return _copy(tensor, gain * (q.T if rows < columns else q).reshape(tuple(tensor.shape)))
+    flat = normal_(empty((rows, columns), dtype=tensor.dtype), generator=generator)
+    q, r = linalg_qr(flat.t() if rows < columns else flat)
+    q = q * (gain * r.diagonal().sign())    # makes the distribution uniform (Haar)
+    with no_grad():
+        return tensor.copy_((q.t() if rows < columns else q).reshape(tensor.shape))
 
 
 def sparse_(tensor, sparsity, std=0.01, generator=None):

@@ -750,10 +750,10 @@ def _lstsq(A, B, rcond=None, *, driver=None):
     if rcond is None or rcond < 0:
         rcond = (2.0 ** -52 if A.dtype == F.float64 else 2.0 ** -23) * max(m, n)
     X = F.matmul(F.pinv_(A, 0.0, rcond, False), b)
-    S = F.svd_(A.detach(), False)[1]
     none = F.zeros((0,), dtype=A.dtype)
     rank = F.zeros((0,), dtype=F.int64)
     if driver != "gels":
+        S = F.svd_(A.detach(), False)[1]
         rank = F.zeros(A.shape[:-2], dtype=F.int64)
         if S.shape[-1]:
             rank = (S > rcond * S[..., :1]).sum(-1)

@@ -235,6 +235,8 @@ SAMPLES = {
     "cumsum": lambda rng: [(rng.standard_normal((3, 4)), 1, None), (rng.standard_normal((2, 3, 4)), -2, None)],
     "prod": lambda rng: [(*c, None) for c in _reductions(rng)],
     "cumprod": lambda rng: [(rng.standard_normal((3, 4)), 1, None), (rng.standard_normal((2, 3, 4)), -2, None)],
+    "linear_scan": lambda rng: [(rng.standard_normal(s), rng.standard_normal(s), d, back, before) for s, d in (
+        ((3, 4), 1), ((2, 3, 2), -2), ((), 0)) for back in (False, True) for before in (False, True)],
     "amax": lambda rng: _several(rng, lambda shape: _distinct(rng, *shape)),
     "amin": lambda rng: _several(rng, lambda shape: _distinct(rng, *shape)),
     "argmax": lambda rng: _reductions(rng),

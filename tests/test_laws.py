@@ -239,6 +239,8 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "cumsum": reduction(lambda x, d: x.cumsum(d)),
     "cumprod": lambda: [(floats(40, 200, 130, grad=False) * 0.1 + 1).cumprod(1)],
     "logcumsumexp": lambda: [floats(40, 200, 130, grad=False).logcumsumexp(d) for d in range(3)],
+    "linear_scan": lambda: [out for d in (0, 1, 2) for out in with_gradients(
+        lambda x, d=d: (x * 0.1 + 1).cumprod(d), floats(40, 200, 130))],
     "cummax": lambda: with_gradients(lambda x: x.cummax(1).values, floats(40, 200, 130)),
     "cummin": lambda: with_gradients(lambda x: x.cummin(2).values, floats(40, 200, 130)),
     "sort_rows": lambda: [*floats(700, 500, grad=False).sort(1), *floats(300, 600, grad=False).topk(5, 0),

@@ -753,6 +753,38 @@ cdef Tensor c_cumprod(Tensor x, int64_t dim, object d):
     return halved(y, given, d)
 
 
+cdef Tensor c_linear_scan(Tensor x, Tensor factor, int64_t dim, bint back, bint before):
+    cdef Instr I
+    cdef Tensor y, a
+    cdef int64_t inner = 1
+    cdef int d
+    dim = wrap_dim("linear_scan", dim, x.nd)
+    if tuple_of(x.nd, x.dims) != tuple_of(factor.nd, factor.dims) or x.code != factor.code:
+        raise ShapeError(f"linear_scan: input {describe(x)} and factor {describe(factor)} must have one shape and dtype.")
+    if (x.bits | factor.bits) & B_DUAL:
+        return lift(OP_linear_scan, (x, factor, dim, back, before))
+    y = fresh(x.code, x.nd, x.dims)
+    for d in range(<int>dim + 1, x.nd):
+        inner *= x.dims[d]
+    start(&I, K_linear_scan, OP_linear_scan, x.code, 1, 3)
+    a, source = whole(factor), whole(x)
+    set_operand(&I.arg[0], y)
+    set_operand(&I.arg[1], source)
+    set_operand(&I.arg[2], a)
+    I.shape[1] = x.dims[dim] if x.nd else 1
+    I.shape[2] = inner
+    I.shape[0] = x.n // (I.shape[1] * inner) if x.n else 0
+    I.c[0].i = back
+    I.c[1].i = before
+    I.n = I.shape[0] * inner
+    I.grain = 8 if inner == 1 else 64
+    I.cost = I.shape[1] * 0.8
+    execute(&I)
+    if must_record(x) or must_record(factor):
+        record_rule(OP_linear_scan, y, (x, factor, dim, back, before))
+    return y
+
+
 def restore_dims(Tensor t not None, int nd, dim):
     """A reduced tensor with its reduced dimensions put back as size 1."""
     cdef int mask = read_dims("reduce", dim, nd), d, k = 0

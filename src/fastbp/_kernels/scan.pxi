@@ -377,6 +377,59 @@ cdef int cumprod(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogi
     if I.dtype == DT_I64: return red_cum(True, <int64_t*>I.arg[0].data, I, i, lo, hi)
     return ST_UNSUPPORTED
 
+cdef enum:
+    LINEAR_ROWS = 8     # rows that are run through together: each waits for its last product
+    LINEAR_COLUMNS = 64
+
+cdef inline real linear_step(real x, real a, real last) noexcept nogil:
+    """x + a * last, where a last of zero leaves x alone, whatever a is: it is the adjoint in the rule of cumprod."""
+    cdef real y
+    if real is float: y = kf_mad(a, last, x)
+    else: y = kd_mad(a, last, x)
+    return k_where(<real>(last == 0), x, y)
+
+# y[i] = x[i] + a[i] y[i - 1]; back: from the last to the first; before: the factor that goes with y[i - 1] is a[i - 1]
+cdef void linear_lines(real* y, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
+    cdef int64_t n = I.shape[1], inner = I.shape[2], o, j, w, k, i, step, at, ahead
+    cdef const real* x = <const real*>I.arg[1].data
+    cdef const real* a = <const real*>I.arg[2].data
+    cdef real last[LINEAR_COLUMNS]
+    cdef bint back = I.c[0].i != 0
+    step = -inner if back else inner
+    ahead = -step if I.c[1].i else 0
+    while lo < hi and n > 0:
+        o = lo // inner
+        j = lo - o * inner
+        at = o * n * inner + j + ((n - 1) * inner if back else 0)
+        if inner == 1 and lo + LINEAR_ROWS <= hi:
+            w = LINEAR_ROWS
+            for k in range(LINEAR_ROWS):
+                last[k] = x[at + k * n]
+                y[at + k * n] = last[k]
+            for i in range(1, n):
+                at += step
+                for k in range(LINEAR_ROWS):
+                    last[k] = linear_step(x[at + k * n], a[at + k * n + ahead], last[k])
+                    y[at + k * n] = last[k]
+        else:
+            w = min(min(inner - j, hi - lo), LINEAR_COLUMNS)
+            for k in range(w):
+                last[k] = x[at + k]
+                y[at + k] = last[k]
+            for i in range(1, n):
+                at += step
+                for k in range(w):
+                    last[k] = linear_step(x[at + k], a[at + k + ahead], last[k])
+                    y[at + k] = last[k]
+        lo += w
+
+# args: y; x, a [outer, n, inner]; units: lines
+cdef int linear_scan(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
+    if I.dtype == DT_F32: linear_lines(<float*>I.arg[0].data, I, lo, hi)
+    elif I.dtype == DT_F64: linear_lines(<double*>I.arg[0].data, I, lo, hi)
+    else: return ST_UNSUPPORTED
+    return ST_OK
+
 # y [outer, n - 1, inner]: each of x [outer, n, inner] less the one before it; units: elements of y.  100,000 floats
 # 14.0 -> 9.7 us, 10,000 rows of 10 54 -> 21, by two shifted views before (Xeon, AVX-512).
 cdef void red_differences(MmRegs* regs, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:

@@ -213,6 +213,13 @@ def _cumprod(n, b, x, dim, dtype=None):
     return F.reshape(y, (n,)) if single else y
 
 
+@rule("linear_scan")
+def _linear_scan(n, b, x, factor, dim, back, before):
+    x, single = lines(front(x, b[0], n))
+    y = F.linear_scan(x, lines(front(factor, b[1], n))[0], shifted(dim, x), back, before)
+    return F.reshape(y, (n,)) if single else y
+
+
 @rule("logcumsumexp")
 def _logcumsumexp(n, b, x, dim):
     x, single = lines(x)

@@ -16,8 +16,9 @@ MAPS = frozenset("""
 SAME = frozenset(["dropout_mask"])
 
 # Rows along a dimension: the position of `dim` among the arguments.  Elements of other rows do not meet.
-ALONG = {"amax": 1, "amin": 1, "cumprod": 1, "cumsum": 1, "log_softmax": 1, "log_softmax_backward": 2, "logcumsumexp": 1,
-         "logsumexp": 1, "prod": 1, "softmax": 1, "softmax_backward": 2, "sum_abs": 1, "sum_squares": 1, "var": 1}
+ALONG = {"amax": 1, "amin": 1, "cumprod": 1, "cumsum": 1, "linear_scan": 2, "log_softmax": 1, "log_softmax_backward": 2,
+         "logcumsumexp": 1, "logsumexp": 1, "prod": 1, "softmax": 1, "softmax_backward": 2, "sum_abs": 1, "sum_squares": 1,
+         "var": 1}
 
 # Rows over the last dimension.
 LAST = frozenset(["layer_norm_rows", "rms_norm_rows"])

@@ -89,8 +89,63 @@ def _times(v, d):
 fused("prod(Tensor input, int? dim=None, bool keepdim=False, *, dtype? dtype=None)", ("prod",),
       lambda input, dim, keepdim: _prod_tree(input, dim, keepdim),
       doc="Product over one dimension or all; its gradient is right where factors are zero.")
+def _linear_scan(input, factor, dim, back, before):
+    """Hillis and Steele's scan of the maps y -> input + factor y."""
+    if input.ndim == 0:
+        return input
+    if back:
+        return F.flip(_linear_scan(F.flip(input, dim), F.flip(factor, dim), dim, False, before), dim)
+    n, shift = input.shape[dim], 1
+    if before and n:
+        factor = _moved(factor, dim, 1)
+    while shift < n:
+        a, x, rest = factor.narrow(dim, shift, n - shift), input.narrow(dim, shift, n - shift), n - shift
+        input = F.cat((input.narrow(dim, 0, shift), x + F.weigh(input.narrow(dim, 0, rest), a)), dim)
+        factor = F.cat((factor.narrow(dim, 0, shift), a * factor.narrow(dim, 0, rest)), dim)
+        shift *= 2
+    return input
+
+
+def _moved(x, dim, by):
+    """x moved by one along a dimension; a zero comes first (or last, by=-1)."""
+    n = x.shape[dim]
+    begin = [0] * x.ndim
+    begin[dim] = max(by, 0)
+    return F.zeros_around(x.narrow(dim, max(-by, 0), n - 1), begin, tuple(x.shape)) if n else x
+
+
+def _linear_scan_input(v, y, factor, dim, back, before):
+    """The scan the other way round; a factor that is not finite has no part where what it was for is a zero."""
+    lost = ~F.isfinite(factor)
+    if factor.ndim and (F.recording() or F.anywhere(lost)):
+        used = y if before else _moved(y, dim, -1 if back else 1)
+        factor = F.where(lost & (used == 0), 0.0, factor)
+    return F.linear_scan(v, factor, dim, not back, not before)
+
+
+def _linear_scan_factor(v, y, factor, dim, back, before):
+    """The adjoint of each sum times the sum that the factor was for."""
+    if factor.ndim == 0:
+        return F.zeros_like(factor)
+    v = _linear_scan_input(v, y, factor, dim, back, before)
+    step = -1 if back else 1
+    return F.weigh(_moved(v, dim, -step), y) if before else F.weigh(v, _moved(y, dim, step))
+
+
+def _cumprod_rule(v, y, input, dim):
+    """dx[i] = y[i - 1] s[i], s[i] = v[i] + x[i + 1] s[i + 1]: no division, right where factors are zero."""
+    if input.ndim == 0 or input.shape[dim] < 2:
+        return v
+    s, n = F.linear_scan(v, input, dim, True, True), input.shape[dim]
+    return F.weigh(s, F.cat((F.ones_like(input.narrow(dim, 0, 1)), y.narrow(dim, 0, n - 1)), dim))
+
+
+fused("linear_scan(Tensor input, Tensor factor, int dim, bool back, bool before)", ("linear_scan",), _linear_scan,
+      {"input": _linear_scan_input, "factor": _linear_scan_factor}, function=False, method=False,
+      doc="First-order linear recurrence along a dimension.  y[i] = input[i] + factor[i] y[i - 1], with `before` factor[i - 1]; "
+          "`back`: from the last to the first.  What is zero stays so, whatever its factor is.")
 fused("cumprod(Tensor input, int dim, *, dtype? dtype=None)", ("cumprod",), lambda input, dim: _cumprod_scan(input, dim),
-      inplace=True,
+      {"input": _cumprod_rule}, inplace=True,
       doc="Running product along a dimension.")
 fused("logcumsumexp(Tensor input, int dim)", ("logcumsumexp",), lambda input, dim: _logcumsumexp_scan(input, dim),
       doc="y[i] = log(sum(exp(input[0..i]))) along a dimension, stable.")

@@ -226,6 +226,22 @@ def test_errors():
             call()
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 3e-7), (np.float64, 1e-11)])
+def test_incomplete_gamma_functions(dtype, tolerance):
+    """Left of the middle, around it and far to the right, where the series, the fraction and the expansion take turns."""
+    rng = np.random.default_rng(0)
+    a = (10 ** rng.uniform(-3, 5.3, 6000)).astype(dtype)
+    left, middle, right = np.split(a, 3)
+    x = np.concatenate([left * 10 ** rng.uniform(-3, 1, 2000), middle + rng.uniform(-8, 8, 2000) * np.sqrt(middle),
+                        right + rng.uniform(0, 60, 2000)])
+    x = np.abs(x).astype(dtype)
+    for f, exact in ((fastbp.igamma, special.gammainc), (fastbp.igammac, special.gammaincc)):
+        want = exact(a.astype(np.float64), x.astype(np.float64))
+        got = f(fastbp.tensor(a), fastbp.tensor(x)).numpy()
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, want, tolerance, 1e-37)
+
+
 def test_unknown_derivatives_say_so():
     a = t(1.5).requires_grad_()
     for f in (fastbp.igamma, fastbp.igammac, fastbp.special.zeta):

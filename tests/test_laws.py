@@ -439,7 +439,8 @@ def results():
 
 
 # An instruction set may differ from base, element by element, by 4 ulp in primitives (twice the bound of tests/ulp.py, with
-# exceptions where results pass through 0 or sums cancel); where terms can cancel (all else), by 64 roundings of the largest number.
+# exceptions where results pass through 0 or sums cancel); where terms can cancel (all else), by 64 roundings of the largest
+# number.
 ULP, SCALE = 4, 64
 ULP_OF = {"lgamma": 16, "digamma": 32, "polygamma": 32, "igammac": 8, "_standard_gamma_grad": 128}
 LEAST = {"logaddexp": np.log(2), "logaddexp2": 1.0}      # where results pass through 0: the size of the terms that cancel

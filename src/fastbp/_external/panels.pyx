@@ -146,7 +146,7 @@ def cholesky(a, info, bint upper):
 
 
 def reflect(a, tau, work, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t last):
-    """Householder's reflections I - tau v v^T that make the columns [start, stop) of a [..., m, n] triangular, on all before last.
+    """Householder's reflections I - tau v v^T that make columns [start, stop) of a [..., m, n] triangular, on those before last.
 
     v is 1 on the diagonal, and below it what takes the place of the zeros there; tau [..., min(m, n)]; work [n]: overwritten.
     """

@@ -59,6 +59,7 @@ OPERANDS = {
     "scales": lambda s, t, r: r.uniform(0.5, 1.5, s[1]).astype(t),          # one for each channel
     "signs": lambda s, t, r: np.sign(r.standard_normal(s[0])).astype(t),    # one for each row
     "classes": lambda s, t, r: r.integers(0, s[-1], s[0]),                  # one for each row
+    "labels": lambda s, t, r: np.where(np.arange(s[-1]) < 3, r.integers(0, s[-1], s), -1),     # up to three for each row
     "i": lambda s, t, r: r.integers(0, s[0], s[0]),                         # positions along the first dimension
     "j": lambda s, t, r: r.integers(0, s[-1], s[-1]),                       # along the last
     "i_all": lambda s, t, r: r.integers(0, s[0], s),                        # one for each number
@@ -76,13 +77,14 @@ POINTWISE = [
     "F.relu6(x)", "F.leaky_relu(x)", "F.elu(x)", "F.celu(x)", "F.selu(x)", "F.gelu(x)", "F.silu(x)", "F.mish(x)", "F.softplus(x)",
     "F.hardtanh(x)", "F.hardswish(x)", "F.hardsigmoid(x)", "F.logsigmoid(x)", "F.softsign(x)", "F.tanhshrink(x)", "x + 1.0",
     "x * 2.0", "x ** 2", "x ** 3", "p ** 0.5", "x.clamp(-1, 1)", "T.where(m, x, y)", "x.masked_fill(m, 0.0)",
-    "T.lerp(x, y, 0.3)", "T.addcmul(x, x, y)", "T.addcdiv(x, x, p)", "x.add_(y, alpha=1e-9)", "x.mul_(1.0)", "x.copy_(y)",
-    "x.fill_(1.0)", "x.clone()", "T.zeros_like(x)", "x.to(T.float32)", "x.to(T.float64)", "x.to(T.int64)",
+    "T.special.gammainc(p, q)", "T.special.polygamma(1, p)", "T.lerp(x, y, 0.3)", "T.addcmul(x, x, y)",
+    "T.addcdiv(x, x, p)", "x.add_(y, alpha=1e-9)", "x.mul_(1.0)", "x.copy_(y)", "x.fill_(1.0)", "x.clone()", "T.zeros_like(x)", "x.to(T.float32)", "x.to(T.float64)", "x.to(T.int64)",
 ]
 LOSSES = [
     "F.mse_loss(x, y)", "F.l1_loss(x, y)", "F.smooth_l1_loss(x, y)", "F.huber_loss(x, y)", "F.binary_cross_entropy(p, q)",
     "F.binary_cross_entropy_with_logits(x, q)", "F.kl_div(x, q, reduction='batchmean')", "F.poisson_nll_loss(x, q)",
     "F.gaussian_nll_loss(x, y, q)", "F.soft_margin_loss(x, s)", "F.hinge_embedding_loss(x, s)",
+    "F.mse_loss(x, y, reduction='none')",
 ]
 RANDOM = [     # every library draws numbers of its own: nothing to compare
     "T.rand(x.shape, dtype=x.dtype)", "T.randn(x.shape, dtype=x.dtype)", "T.randint(0, 10, x.shape)", "T.randperm(x.numel())",
@@ -126,11 +128,12 @@ OF_INDICES = [  # rows at positions that are expanded, masks, several indices, p
 ]
 LOSSES_OF_ROWS = [
     "F.cross_entropy(x, classes)", "F.nll_loss(x, classes)", "F.multi_margin_loss(x, classes)",
+    "F.multilabel_margin_loss(x, labels)",
     "F.cosine_similarity(x, y, dim=-1)", "F.pairwise_distance(x, y)", "F.triplet_margin_loss(x, y, p)",
     "F.cosine_embedding_loss(x, y, signs)",
 ]
 OF_ROWS = [
-    "T.cdist(x, y)", "T.cov(x)",
+    "T.cdist(x, y)", "T.cov(x)", "F.pdist(x)",
 ]
 OF_IMAGES = [
     "x + channel", "x * channel", "x.sum((0, 2, 3))", "x.mean((2, 3))", "x.amax((2, 3))", "x.var((0, 2, 3))", "x.sum(1)",
@@ -188,8 +191,8 @@ TRAINED = [    # measured with backward too, beside the losses
     "T.exp(p)", "T.log(p)", "T.sqrt(p)", "T.tanh(x)", "T.sigmoid(x)", "T.mul(x, y)", "T.div(x, y)", "T.maximum(x, y)",
     "x.clamp(-1, 1)", "T.where(m, x, y)", "F.relu(x)", "F.elu(x)", "F.gelu(x)", "F.silu(x)", "F.mish(x)", "F.softplus(x)",
     "x.sum()", "x.softmax(-1)", "x.log_softmax(-1)", "F.layer_norm(x, x.shape[-1:])", "F.normalize(x, dim=-1)", "x.cumsum(-1)",
-    "x.gather(-1, j_all)", "F.rms_norm(x, x.shape[-1:])", "F.batch_norm(x, None, None, training=True)", "x + row",
-    "x * column", "x.sum(0)", "F.embedding(i, x)", "T.pow(p, q)", "T.remainder(x, y)", "x ** 3",
+    "x.cumprod(-1)", "x.gather(-1, j_all)", "F.rms_norm(x, x.shape[-1:])", "F.batch_norm(x, None, None, training=True)",
+    "x + row", "x * column", "x.sum(0)", "F.embedding(i, x)", "T.pow(p, q)", "T.remainder(x, y)", "x ** 3",
 ]
 
 

@@ -78,7 +78,8 @@ POINTWISE = [
     "F.hardtanh(x)", "F.hardswish(x)", "F.hardsigmoid(x)", "F.logsigmoid(x)", "F.softsign(x)", "F.tanhshrink(x)", "x + 1.0",
     "x * 2.0", "x ** 2", "x ** 3", "p ** 0.5", "x.clamp(-1, 1)", "T.where(m, x, y)", "x.masked_fill(m, 0.0)",
     "T.special.gammainc(p, q)", "T.special.polygamma(1, p)", "T.lerp(x, y, 0.3)", "T.addcmul(x, x, y)",
-    "T.addcdiv(x, x, p)", "x.add_(y, alpha=1e-9)", "x.mul_(1.0)", "x.copy_(y)", "x.fill_(1.0)", "x.clone()", "T.zeros_like(x)", "x.to(T.float32)", "x.to(T.float64)", "x.to(T.int64)",
+    "T.addcdiv(x, x, p)", "x.add_(y, alpha=1e-9)", "x.mul_(1.0)", "x.copy_(y)", "x.fill_(1.0)", "x.clone()",
+    "T.zeros_like(x)", "x.to(T.float32)", "x.to(T.float64)", "x.to(T.int64)",
 ]
 LOSSES = [
     "F.mse_loss(x, y)", "F.l1_loss(x, y)", "F.smooth_l1_loss(x, y)", "F.huber_loss(x, y)", "F.binary_cross_entropy(p, q)",

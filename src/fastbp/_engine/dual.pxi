@@ -182,7 +182,7 @@ cdef bint linear_in_each(object row, tuple args, int level):
 
 
 cdef object each_tangent(int op, object row, tuple args, tuple primals, Tensor y, int level):
-    """The sum of the operation on each tangent in place of its value.  32 filters 3x3 of 4x8x16x16: 1,100 -> 80 us, by the
+    """The sum of the operation on each tangent in place of its value.  16 filters 3x3 of 4x8x16x16: 1,090 -> 91 us, by the
     composition before."""
     total = None
     names = [a.name for a in row.arguments]

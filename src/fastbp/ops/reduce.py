@@ -129,7 +129,11 @@ def _linear_scan_factor(v, y, factor, dim, back, before):
         return F.zeros_like(factor)
     v = _linear_scan_input(v, y, factor, dim, back, before)
     step = -1 if back else 1
-    return F.weigh(_moved(v, dim, -step), y) if before else F.weigh(v, _moved(y, dim, step))
+    v, y = (_moved(v, dim, -step), y) if before else (v, _moved(y, dim, step))
+    lost = ~F.isfinite(v)               # y is an adjoint in the rule of cumprod: its zeros are strong too
+    if F.recording() or F.anywhere(lost):
+        v = F.where(lost & (y == 0), 0.0, v)
+    return F.weigh(v, y)
 
 
 def _cumprod_rule(v, y, input, dim):

@@ -1,4 +1,5 @@
-"""Floor 1: LAPACK, through NumPy, and what NumPy leaves out: triangular systems, LU, the matrix exponential.
+"""Floor 1: LAPACK, through NumPy, and what NumPy leaves out or does slowly: triangular systems, LU, QR, the matrix
+exponential.
 
 Arrays [..., m, n] with any batch.  `info`, where it is returned, is 0 or LAPACK's number of what failed, for each matrix.
 """

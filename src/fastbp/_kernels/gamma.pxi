@@ -1,6 +1,6 @@
 # Floor 1, room "gamma": special functions of one or two numbers that are not vectorised: normal distribution, Bessel
-# functions, gamma functions and zeta.  Prefixes, bounds and what may be changed as in scalars.pxi.  float goes by way of
-# double throughout.
+# functions, gamma functions, samples of the gamma distribution and zeta.  Prefixes, bounds and what may be changed as in
+# scalars.pxi.  float goes by way of double throughout.
 
 # ---------------------------------------------------------------- normal distribution
 

@@ -1,4 +1,5 @@
-# Floor 1, room "scan": products, running sums and products, variance and logsumexp of x viewed as [outer, red, inner].
+# Floor 1, room "scan": products, running sums and products, linear recurrences, variance and logsumexp of x viewed as
+# [outer, red, inner].
 # May be changed: how a block is walked.  Must stay, as in reduce.pxi, whose lanes and folds it uses: the order in which
 # the values of one result are combined depends on red and inner alone, never on lo and hi.
 

@@ -1,4 +1,4 @@
-"""Floor 0: matrix products and norms.  One kernel multiplies matrices; the rest is compositions around it."""
+"""Floor 0: matrix products, norms and bilinear maps.  One kernel multiplies matrices; the rest is compositions around it."""
 
 import warnings
 from functools import cache, lru_cache

@@ -457,13 +457,14 @@ cdef object bw_ctc_rows(Node n, Tensor v, int i):
 # ---- margins --------------------------------------------------------------------------------------------------------
 
 cdef void set_margin(Instr* I, Tensor x, int64_t p, double margin) noexcept:
-    """Sizes [N, C]; a unit is a row, of which labels need a copy."""
+    """Sizes [N, C]; a unit is a row, of which several labels need a copy."""
     I.shape[0], I.shape[1] = x.dims[0], x.dims[1]
     I.c[0].i = p
     I.c[1].f = margin
     I.n = x.dims[0]
     I.cost = 5.0 + 0.3 * x.dims[1]
-    I.workspace = 8 * x.dims[1] + 64
+    if I.op == OP_label_margin_rows:
+        I.workspace = ITEM[x.code] * x.dims[1] + 64
 
 
 cdef Tensor margins(int op, int kernel, Tensor x, Tensor target, tuple args, int64_t p, double margin):

@@ -623,12 +623,10 @@ cdef void idx_scatter_fold(number* dst, const Instr* I, int64_t lo, int64_t hi) 
         src = <const number*>I.arg[2].data + o * m * inner + j
         d = dst + o * size * inner + j
         if inner == 1: idx_fold_each(how, d, idx, src, size, 1, 0, m)
-        for i in range(m if inner > 1 else 0):
-            if rows: idx_fold_row(how, d + idx_from_end(idx[i], size) * inner, src, e - j)
-            else:
-                idx_fold_each(how, d, idx, src, size, inner, 1, e - j)
-                idx += inner
-            src += inner
+        elif rows:
+            for i in range(m): idx_fold_row(how, d + idx_from_end(idx[i], size) * inner, src + i * inner, e - j)
+        else:
+            for i in range(m): idx_fold_each(how, d, idx + i * inner, src + i * inner, size, inner, 1, e - j)
         lo = o * inner + e
 
 cdef int scatter_fold(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

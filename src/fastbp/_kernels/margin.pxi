@@ -56,11 +56,19 @@ cdef inline void margin_run(real* s, real* g, const real* x, int64_t n, real rig
         i += MARGIN_SIDE
     for j in range(<int>(n - i)): s[j] += margin_term(g + i + j, x[i + j] - right + margin, v, square, adjoint)
 
+cdef inline real margin_total(real* s) noexcept nogil:
+    """The sum of the lanes, halves added to halves."""
+    cdef int j, half = MARGIN_SIDE // 2
+    while half > 0:
+        for j in range(half): s[j] += s[j + half]
+        half //= 2
+    return s[0]
+
 cdef inline real margin_row(real* g, const real* x, int64_t n, int64_t t, real margin, real v, bint square,
                             bint adjoint) noexcept nogil:
     cdef real s[MARGIN_SIDE]
     cdef real a = 0, b = 0, z
-    cdef int j, half = MARGIN_SIDE // 2
+    cdef int j
     if n < MARGIN_SIDE and not adjoint and MARGIN_FEW:
         if real is float: return margin_few_f(x, n, t, margin, square)
         else: return margin_few_d(x, n, t, margin, square)
@@ -73,10 +81,7 @@ cdef inline real margin_row(real* g, const real* x, int64_t n, int64_t t, real m
     for j in range(MARGIN_SIDE): s[j] = 0
     margin_run(s, g, x, t, x[t], margin, v, square, adjoint)
     margin_run(s, g + t + 1, x + t + 1, n - t - 1, x[t], margin, v, square, adjoint)
-    while half > 0:
-        for j in range(half): s[j] += s[j + half]
-        half //= 2
-    return s[0]
+    return margin_total(s)
 
 cdef inline void margin_rows(real* loss, const Instr* I, int64_t lo, int64_t hi, bint square) noexcept nogil:
     cdef int64_t n = I.shape[1], r
@@ -132,7 +137,7 @@ cdef inline real label_run(real* g, const real* z, int64_t n, real right, real v
     cdef real s[MARGIN_SIDE]
     cdef real hit
     cdef int64_t i = 0
-    cdef int j, half = MARGIN_SIDE // 2
+    cdef int j
     for j in range(MARGIN_SIDE): s[j] = 0
     while i + MARGIN_SIDE <= n:
         for j in range(MARGIN_SIDE):
@@ -144,10 +149,7 @@ cdef inline real label_run(real* g, const real* z, int64_t n, real right, real v
         hit = k_where(<real>(z[i + j] - right + 1 > 0), v, <real>0)
         g[i + j] += hit
         s[j] += hit
-    while half > 0:
-        for j in range(half): s[j] += s[j + half]
-        half //= 2
-    return s[0]
+    return margin_total(s)
 
 cdef inline void label_rows(real* loss, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t n = I.shape[1], r, k, count
@@ -155,17 +157,13 @@ cdef inline void label_rows(real* loss, const Instr* I, int64_t lo, int64_t hi, 
     cdef const int64_t* t
     cdef real* z = <real*>ws
     cdef real s[MARGIN_SIDE]
-    cdef int j, half
+    cdef int j
     for r in range(lo, hi):
         t = <const int64_t*>I.arg[2].data + r * n
         count = label_others(z, x + r * n, t, n)
         for j in range(MARGIN_SIDE): s[j] = 0
         for k in range(count): margin_run(s, z, z, n, x[r * n + t[k]], <real>1, <real>0, False, False)
-        half = MARGIN_SIDE // 2
-        while half > 0:
-            for j in range(half): s[j] += s[j + half]
-            half //= 2
-        loss[r] = s[0] / <real>n
+        loss[r] = margin_total(s) / <real>n
 
 # args: loss [N]; scores [N, C], labels [N, C]; workspace: a row
 cdef int label_margin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:

@@ -2,12 +2,14 @@
 #
 # A strip loads its operands from L1 and stores its result there: two cycles a vector, ten strips twenty.  Where the table knows a
 # strip as steps over registers (_generated/microcode.pxi: arithmetic, comparisons, choices), a run of such strips is written here
-# as one AVX-512 loop that loads each array once and stores what somebody else reads.  Ten operations over 1e6 float32: 353 us by
+# as one loop that loads each array once and stores what somebody else reads.  Ten operations over 1e6 float32: 353 us by
 # strips, 100 us so, 99 us to read and write the arrays once (benchmarks/bench_replay.py).  No compiler is involved: the steps
 # are encoded one by one, in about 10 us a strip.  Bits are those of the strips (tests/test_native.py, and compile's self-check).
 #
-# Only on x86-64 with AVX-512 under Linux or macOS; elsewhere, with FASTBP_NATIVE=0, or where the system forbids executable
-# memory, the strips run as they are.  Memory is never writable and executable at once.
+# Instructions are written in one of two encodings: EVEX for AVX-512 (vectors of 64 bytes, 32 of them, masks in registers of
+# their own), VEX for AVX2 (32 bytes, 16, masks are vectors).  Only on x86-64 under Linux or macOS; elsewhere, with
+# FASTBP_NATIVE=0, or where the system forbids executable memory, the strips run as they are.  Memory is never writable and
+# executable at once.
 
 cdef extern from *:
     """
@@ -39,14 +41,22 @@ cdef enum:
 cdef int POINTER[N_POINTER]     # r8-r11, then those that the caller wants back: rbx, rbp, r12-r15
 POINTER[:] = [8, 9, 10, 11, 3, 5, 12, 13, 14, 15]
 
-cdef bint NATIVE = _isa == "avx512" and os.environ.get("FASTBP_NATIVE", "1") != "0"
+cdef bint EVEX = _isa == "avx512"
+cdef int VECTOR = 64 if EVEX else 32    # bytes
+cdef int HIGHEST = 31 if EVEX else 14   # the vector register of the first constant
+cdef int TAIL = 7 if EVEX else 15       # the mask of the last, shorter vector: k7, or a vector
+cdef int32_t LANES[16]                  # all bits of a vector, none of another: `left` bytes before the second begins a mask
+LANES[:] = [-1] * 8 + [0] * 8
+
+cdef bint CAN_WRITE = _isa != "base"
+cdef bint NATIVE = CAN_WRITE and os.environ.get("FASTBP_NATIVE", "1") != "0"
 
 
 def _set_native(bint wanted):
     """Whether programs linked from now on may hold machine code.  Returns: whether they might before."""
     global NATIVE
     before = NATIVE
-    NATIVE = wanted and _isa == "avx512"
+    NATIVE = wanted and CAN_WRITE
     return before
 
 
@@ -58,7 +68,7 @@ cdef class Loop:
     cdef bint wide                  # float64
     cdef list table                 # what the code finds at `at`: (kind, ...)
     cdef dict pointers              # (slot, offset) -> general register
-    cdef dict broadcasts            # what -> vector register, from 31 downwards
+    cdef dict broadcasts            # what -> vector register, from HIGHEST downwards
     cdef dict last                  # (slot, offset) -> last strip that reads it
     cdef int top                    # vector registers in use, at most
     cdef uint32_t free              # vector registers, a bit each
@@ -69,29 +79,45 @@ cdef class Loop:
     cdef put(self, bytes some):
         self.code += some
 
-    cdef vector(self, int map, int op, int reg, int v, int rm, int mask=0, bint bits=True):
-        """An EVEX instruction between registers.  bits: it is one of the pairs that 66 and W tell apart (ps, pd)."""
-        cdef int pp = 1 if map == 2 or (bits and self.wide) else 0
-        self.code += bytes((0x62, (~reg >> 3 & 1) << 7 | (~rm >> 4 & 1) << 6 | (~rm >> 3 & 1) << 5 | (~reg >> 4 & 1) << 4 | map,
-                            self.wide << 7 | (~v & 15) << 3 | 4 | pp, 0x40 | (~v >> 4 & 1) << 3 | mask, op,
-                            0xC0 | (reg & 7) << 3 | (rm & 7)))
+    cdef vector(self, int map, int op, int reg, int v, int rm, int mask=0):
+        """An instruction between registers.  mask: which lanes of a choice (a mask register, with VEX a vector)."""
+        cdef int pp = 1 if map > 1 or self.wide else 0          # 66: pd instead of ps, and all of the later maps
+        if EVEX:
+            self.code += bytes((0x62, (~reg >> 3 & 1) << 7 | (~rm >> 4 & 1) << 6 | (~rm >> 3 & 1) << 5 | (~reg >> 4 & 1) << 4
+                                | map, self.wide << 7 | (~v & 15) << 3 | 4 | pp, 0x40 | (~v >> 4 & 1) << 3 | mask, op,
+                                0xC0 | (reg & 7) << 3 | (rm & 7)))
+        else:
+            self.code += bytes((0xC4, (~reg >> 3 & 1) << 7 | 0x40 | (~rm >> 3 & 1) << 5 | map,
+                                (self.wide and map < 3) << 7 | (~v & 15) << 3 | 4 | pp, op, 0xC0 | (reg & 7) << 3 | (rm & 7)))
+            if map == 3:
+                self.code.append(mask << 4)
 
-    cdef memory(self, int op, int reg, int base, int mask, bint zero):
-        """A load (0x10) or store (0x11) of a vector at base + rax."""
-        self.code += bytes((0x62, (~reg >> 3 & 1) << 7 | 0x40 | (~base >> 3 & 1) << 5 | (~reg >> 4 & 1) << 4 | 1,
-                            self.wide << 7 | 0x7C | self.wide, zero << 7 | 0x48 | mask, op,
-                            0x44 | (reg & 7) << 3, base & 7, 0))
+    cdef memory(self, bint store, int reg, int base, bint tail):
+        """A load or store of a vector at base + rax.  tail: only of the lanes that TAIL names; a load has zeros in the others."""
+        cdef int op = 0x10 | store
+        if EVEX:
+            self.code += bytes((0x62, (~reg >> 3 & 1) << 7 | 0x40 | (~base >> 3 & 1) << 5 | (~reg >> 4 & 1) << 4 | 1,
+                                self.wide << 7 | 0x7C | self.wide, (tail and not store) << 7 | 0x48 | (TAIL if tail else 0), op))
+        elif tail:
+            op = 0x2C | store << 1 | self.wide
+            self.code += bytes((0xC4, (~reg >> 3 & 1) << 7 | 0x40 | (~base >> 3 & 1) << 5 | 2, (~TAIL & 15) << 3 | 5, op))
+        else:
+            self.code += bytes((0xC4, (~reg >> 3 & 1) << 7 | 0x40 | (~base >> 3 & 1) << 5 | 1, 0x7C | self.wide, op))
+        self.code += bytes((0x44 | (reg & 7) << 3, base & 7, 0))
 
-    cdef broadcast(self, int reg, int base):
-        """A vector of the number at base (rax: 0, rdi: 7)."""
-        self.code += bytes((0x62, (~reg >> 3 & 1) << 7 | 0x60 | (~reg >> 4 & 1) << 4 | 2, self.wide << 7 | 0x7D, 0x48,
-                            0x19 if self.wide else 0x18, 0x80 | (reg & 7) << 3 | base))
+    cdef broadcast(self, int reg, int base, int at):
+        """A vector of the number `at` bytes behind base (rax: 0, rdi: 7)."""
+        if EVEX:
+            self.code += bytes((0x62, (~reg >> 3 & 1) << 7 | 0x60 | (~reg >> 4 & 1) << 4 | 2, self.wide << 7 | 0x7D, 0x48))
+        else:
+            self.code += bytes((0xC4, (~reg >> 3 & 1) << 7 | 0x62, 0x7D))
+        self.code += bytes((0x18 | self.wide, 0x80 | (reg & 7) << 3 | base)) + at.to_bytes(4, "little")
 
     # ---- registers --------------------------------------------------------------------------------------------------
 
     cdef int take(self) except -1:
         cdef int r
-        for r in range(32):
+        for r in range(HIGHEST + 1):
             if self.free >> r & 1:
                 self.free &= ~(<uint32_t>1 << r)
                 if r > self.top:
@@ -110,8 +136,8 @@ cdef class Loop:
     cdef int constant(self, what) except -1:
         """The register that holds a number in every lane.  what: ("bits", pattern), or ("number", address of it)."""
         if what not in self.broadcasts:
-            self.broadcasts[what] = 31 - len(self.broadcasts)
-            if len(self.broadcasts) > 24:
+            self.broadcasts[what] = HIGHEST - len(self.broadcasts)
+            if len(self.broadcasts) > HIGHEST - 6:
                 raise OverflowError("constants")
         return self.broadcasts[what]
 
@@ -124,8 +150,28 @@ cdef class Loop:
 
     # ---- the loop's body --------------------------------------------------------------------------------------------
 
-    cdef body(self, dict blocks, int tail):
-        """One vector of all strips.  tail: the mask register of the last, shorter vector, or 0."""
+    cdef int bits(self, uint64_t one, uint64_t two) except -1:
+        """The register that holds a pattern of bits in every lane: of float32, of float64."""
+        return self.constant(("bits", two if self.wide else one))
+
+    cdef compare(self, int code, int to, int a, int b):
+        """A mask: a comparison of vectors, or masks joined."""
+        if code == M_AND or code == M_OR:
+            if EVEX:                                # VEX kandw, korw
+                self.put(bytes((0xC5, 0x84 | (~a & 15) << 3, 0x41 if code == M_AND else 0x45, 0xC0 | to << 3 | b)))
+            else:
+                self.vector(1, 0x54 if code == M_AND else 0x56, to, a, b)
+        elif code == M_NOT:
+            if EVEX:
+                self.put(bytes((0xC5, 0xF8, 0x44, 0xC0 | to << 3 | a)))
+            else:
+                self.vector(1, 0x57, to, a, self.bits(0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF))
+        else:
+            self.vector(1, 0xC2, to, a, b)
+            self.put(bytes((PREDICATE[code - M_EQ],)))
+
+    cdef body(self, dict blocks, bint tail):
+        """One vector of all strips.  tail: the last, shorter one."""
         cdef Py_ssize_t k
         cdef int i, j, first, count, code, reg, out, strip
         cdef const unsigned char* m
@@ -135,7 +181,7 @@ cdef class Loop:
         cdef Step* s
         cdef Slot* t
         cdef dict where = {}        # (slot, offset) -> the vector register that holds it
-        self.free = <uint32_t>0xFFFFFFFF
+        self.free = (<uint32_t>2 << HIGHEST) - 1
         self.masks = 0x7E
         for k in range(self.begin, self.end):
             s = &self.p.steps[k]
@@ -161,7 +207,7 @@ cdef class Loop:
                     if key not in where:
                         reg = self.pointer(key)
                         where[key] = self.take()
-                        self.memory(0x10, where[key], reg, tail, tail != 0)
+                        self.memory(False, where[key], reg, tail)
                     at[i] = where[key]
                     continue
                 if code == M_CONSTANT:
@@ -170,41 +216,32 @@ cdef class Loop:
                 if code == M_LITERAL:
                     at[i] = self.constant(("bits", self.pattern(FBP_LITERAL[m[1]])))
                     continue
+                own[i] = not EVEX or code < M_EQ
+                reg = self.take() if own[i] else self.take_mask()
+                at[i] = reg
                 if code >= M_EQ:
-                    at[i] = self.take_mask()
-                    if code == M_AND or code == M_OR:           # VEX kandw, korw
-                        self.put(bytes((0xC5, 0x84 | (~at[m[1]] & 15) << 3, 0x41 if code == M_AND else 0x45,
-                                        0xC0 | at[i] << 3 | at[m[2]])))
-                    elif code == M_NOT:
-                        self.put(bytes((0xC5, 0xF8, 0x44, 0xC0 | at[i] << 3 | at[m[1]])))
-                    else:
-                        self.vector(1, 0xC2, at[i], at[m[1]], at[m[2]])
-                        self.put(bytes((PREDICATE[code - M_EQ],)))
+                    self.compare(code, reg, at[m[1]], at[m[2]])
+                elif code == M_NEG:
+                    self.vector(1, 0x57, reg, at[m[1]], self.bits(1 << 31, <uint64_t>1 << 63))
+                elif code == M_ABS:
+                    self.vector(1, 0x54, reg, at[m[1]], self.bits((1 << 31) - 1, (<uint64_t>1 << 63) - 1))
+                elif code == M_SQRT:
+                    self.vector(1, 0x51, reg, 0, at[m[1]])
+                elif code == M_FMA or code == M_FMS or code == M_FNMA:
+                    self.vector(1, 0x28, reg, 0, at[m[3]])
+                    self.vector(2, 0xB8 if code == M_FMA else 0xBA if code == M_FMS else 0xBC, reg, at[m[1]], at[m[2]])
+                elif code == M_SELECT:
+                    self.vector(2 if EVEX else 3, 0x65 if EVEX else 0x4A | self.wide, reg, at[m[3]], at[m[2]], at[m[1]])
                 else:
-                    reg = self.take()
-                    own[i] = True
-                    at[i] = reg
-                    if code == M_NEG or code == M_ABS:
-                        out = self.constant(("bits", (1 << 63 if self.wide else 1 << 31) if code == M_NEG
-                                             else (1 << 63) - 1 if self.wide else (1 << 31) - 1))
-                        self.vector(1, 0x57 if code == M_NEG else 0x54, reg, at[m[1]], out)
-                    elif code == M_SQRT:
-                        self.vector(1, 0x51, reg, 0, at[m[1]])
-                    elif code == M_FMA or code == M_FMS or code == M_FNMA:
-                        self.vector(1, 0x28, reg, 0, at[m[3]])
-                        self.vector(2, 0xB8 if code == M_FMA else 0xBA if code == M_FMS else 0xBC, reg, at[m[1]], at[m[2]])
-                    elif code == M_SELECT:
-                        self.vector(2, 0x65, reg, at[m[3]], at[m[2]], at[m[1]])
-                    else:
-                        self.vector(1, 0x58 if code == M_ADD else 0x5C if code == M_SUB else 0x59 if code == M_MUL else 0x5E,
-                                    reg, at[m[1]], at[m[2]])
+                    self.vector(1, 0x58 if code == M_ADD else 0x5C if code == M_SUB else 0x59 if code == M_MUL else 0x5E,
+                                reg, at[m[1]], at[m[2]])
                 for j in range(1, step_reads(code) + 1):       # what is read for the last time
                     if until[m[j]] == i:
                         until[m[j]] = -1
-                        if FBP_MICRO[4 * (first + m[j])] >= M_EQ:
-                            self.masks |= 1 << at[m[j]]
-                        elif own[m[j]]:
+                        if own[m[j]]:
                             self.free |= <uint32_t>1 << at[m[j]]
+                        elif FBP_MICRO[4 * (first + m[j])] >= M_EQ:
+                            self.masks |= 1 << at[m[j]]
             reg = at[count - 1]
             if not own[count - 1]:
                 out = reg
@@ -213,7 +250,7 @@ cdef class Loop:
             key = (s.slot[0], s.offset[0])
             t = &self.p.slots[s.slot[0]]
             if t.kind != S_LOCAL or t.last >= self.end:
-                self.memory(0x11, reg, self.pointer(key), tail, False)
+                self.memory(True, reg, self.pointer(key), tail)
             if key in where:
                 self.free |= <uint32_t>1 << <int>where[key]
             where[key] = reg
@@ -245,11 +282,13 @@ cdef class Loop:
                     self.last[s.slot[j], s.offset[j]] = k
         self.pointers, self.broadcasts, self.top = {}, {}, 0
         self.code = bytearray()
-        self.body(blocks, 0)            # once for the registers that it needs
-        if self.top + 1 + len(self.broadcasts) > 32:
+        self.body(blocks, False)        # once for the registers that it needs
+        if self.top + len(self.broadcasts) > HIGHEST:
             raise OverflowError("registers")
         self.code = bytearray()
         self.table = [("array", *key) for key in self.pointers] + list(self.broadcasts)
+        if not EVEX:
+            self.table.append(("bits", <size_t>&LANES[0]))
         for k in range(4, len(self.pointers)):
             self.put(bytes((0x50 + POINTER[k],)) if POINTER[k] < 8 else bytes((0x41, 0x48 + POINTER[k])))           # push
         for k in range(len(self.pointers)):
@@ -258,29 +297,31 @@ cdef class Loop:
             base = 1 if self.p.slots[<int>(<tuple>self.table[k])[1]].kind == S_LOCAL else 6     # + rcx, the workspace; + rsi, lo
             self.put(bytes((0x49 if r > 7 else 0x48, 0x01, 0xC0 | base << 3 | (r & 7))))
         for what, reg in self.broadcasts.items():
-            at = 8 * (len(self.pointers) + 31 - reg)
+            at = 8 * (len(self.pointers) + HIGHEST - reg)
             if what[0] == "number":
                 self.put(b"\x48\x8B\x87" + at.to_bytes(4, "little"))                    # rax = its address
-                self.broadcast(reg, 0)
-                self.put(bytes(4))
+                self.broadcast(reg, 0, 0)
             else:
-                self.broadcast(reg, 7)
-                self.put(at.to_bytes(4, "little"))
-        self.put(b"\x48\x89\xD6\x48\x83\xE6\xC0\x31\xC0\x48\x39\xF0\x0F\x83")          # rsi = bytes & -64; rax = 0; none whole?
+                self.broadcast(reg, 7, at)
+        self.put(b"\x48\x89\xD6\x48\x83\xE6" + bytes((256 - VECTOR,))                 # rsi = bytes & -VECTOR
+                 + b"\x31\xC0\x48\x39\xF0\x0F\x83")                                  # rax = 0; none whole?
         enough = len(self.code)
         self.put(bytes(4))
         loop = len(self.code)
-        self.body(blocks, 0)
-        self.put(b"\x48\x83\xC0\x40\x48\x39\xF0\x0F\x82")                               # rax += 64; below rsi: again
+        self.body(blocks, False)
+        self.put(b"\x48\x83\xC0" + bytes((VECTOR,)) + b"\x48\x39\xF0\x0F\x82")         # rax += VECTOR; below rsi: again
         self.put((loop - len(self.code) - 4).to_bytes(4, "little", signed=True))
         self.code[enough:enough + 4] = (len(self.code) - enough - 4).to_bytes(4, "little")
         self.put(b"\x48\x39\xD0\x0F\x83")                                               # nothing left?
         leave = len(self.code)
         self.put(bytes(4))
-        # k7: as many lanes as are left
-        self.put(b"\x89\xD1\x29\xC1\xC1\xE9" + (b"\x03" if self.wide else b"\x02") + b"\xBF\x01\x00\x00\x00\xD3\xE7\xFF\xCF"
-                 b"\xC5\xF8\x92\xFF")
-        self.body(blocks, 7)
+        self.put(b"\x48\x89\xD1\x48\x29\xC1")                                         # rcx = bytes - rax; TAIL: as many lanes
+        if EVEX:                                                                        # k7 = (1 << (rcx >> 2 or 3)) - 1
+            self.put(b"\xC1\xE9" + (b"\x03" if self.wide else b"\x02") + b"\xBF\x01\x00\x00\x00\xD3\xE7\xFF\xCF\xC5\xF8\x92\xFF")
+        else:                                                                           # ymm15 = what is rcx before LANES' zeros
+            at = 8 * (len(self.table) - 1)
+            self.put(b"\x48\x8B\xBF" + at.to_bytes(4, "little") + b"\x48\x29\xCF\xC5\x7C\x10\x7F\x20")
+        self.body(blocks, True)
         self.code[leave:leave + 4] = (len(self.code) - leave - 4).to_bytes(4, "little")
         self.put(b"\xC5\xF8\x77")                                                       # vzeroupper
         for k in range(len(self.pointers) - 1, 3, -1):

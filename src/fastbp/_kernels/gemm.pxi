@@ -29,10 +29,13 @@ cdef enum:
     MM_KC = 256             # float32 steps of k in a block: MM_MR rows of A stay in L1 while B streams past them
     # The same for float64.  512^3 with 256 and 160, not 400 and 264: 4 and 6 % faster; float64 1024^3 5 % more with 208 (Xeon).
     MM_KC8 = 208
-    MM_MC = 112             # rows of A packed at a time: they stay in L2
-    # Rows of A, contiguous along k, packed at a time, two tiles: from L2, where tiles before fetched them, and they stay in L1.
+    MM_MC = 112             # rows of A packed at a time, at most: they stay in L2
+    # Rows of A, contiguous along k, packed at a time, whole tiles: from L2, where tiles before fetched them, and they stay in L1.
     MM_MOVE = 28
     MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2; so do columns of A read in place
+    # With AVX2, whose processors have 256 or 512 KB of L2, where A is not packed, and so not again for every block of B: 1 % faster
+    # for 512^3, 512x784x256 and 1024x512x256 (AMD EPYC, 512 KB; where it is, 2 to 6 % slower).
+    MM_NB_SMALL = 384 << 10
     MM_FEW = 64             # multiply-adds, at most, of a tiny product
     MM_LINES = 512          # bytes of a row of B that need no packing: a few lines, read one after the other
     MM_RUN = 24 << 10       # bytes of small products that are computed together: they stay in L1
@@ -72,24 +75,28 @@ cdef inline int64_t mm_kc(int64_t K, int64_t itemsize) noexcept nogil:
     return ((K + n - 1) // n + 7) & ~<int64_t>7
 
 
+cdef inline int64_t mm_nb(const MmJob* w) noexcept nogil:
+    return MM_NB if MM_VB == 64 or w.pack_a else MM_NB_SMALL
+
+
 # Columns of B packed at a time: as many blocks of them as there must be, of one width (a narrow last one would have all of A
 # moved or read again: float64 1024^3 with 832 + 192 columns 59, with 512 + 512 62 GFLOP/s, Intel Xeon).
-cdef inline int64_t mm_nc(int64_t kc, int64_t N, int64_t itemsize) noexcept nogil:
-    cdef int64_t blocks = 1
-    if N * kc * itemsize > MM_NB:
-        blocks = (N * kc * itemsize + MM_NB - 1) // MM_NB
-    return ((N if blocks == 1 else (N + blocks - 1) // blocks) + 63) & ~<int64_t>63
+cdef inline int64_t mm_nc(const MmJob* w, int64_t kc, int64_t itemsize) noexcept nogil:
+    cdef int64_t bytes = w.N * kc * itemsize, most = mm_nb(w), blocks = 1
+    if bytes > most:
+        blocks = (bytes + most - 1) // most
+    return ((w.N if blocks == 1 else (w.N + blocks - 1) // blocks) + 63) & ~<int64_t>63
 
 
 # Steps of k of which B is packed at a time: some blocks of them, if all columns of that B stay in L2 and C would not stay there
 # from block to block (float64 768x512x128 70 -> 74, 512x784x256 77 -> 79, float32 1024x512x256 157 -> 161 GFLOP/s, Intel Xeon;
 # nothing for 256^3, less for 1024^3).  Not where A is packed in strips.  Bits do not change: a block is one either way.
 cdef inline int64_t mm_ks(const MmJob* w, int64_t kc, int64_t itemsize) noexcept nogil:
-    cdef int64_t bytes = kc * ((w.N + 63) & ~<int64_t>63) * itemsize, blocks, n
-    if w.K <= kc or w.N < 128 or w.way != MM_PACK or w.pack_a or 2 * bytes > MM_NB or 2 * w.M * w.N * itemsize < MM_NB:
+    cdef int64_t bytes = kc * ((w.N + 63) & ~<int64_t>63) * itemsize, most = mm_nb(w), blocks, n
+    if w.K <= kc or w.N < 128 or w.way != MM_PACK or w.pack_a or 2 * bytes > most or 2 * w.M * w.N * itemsize < most:
         return kc
     blocks = (w.K + kc - 1) // kc
-    n = (blocks * bytes + MM_NB - 1) // MM_NB
+    n = (blocks * bytes + most - 1) // most
     return (blocks + n - 1) // n * kc
 
 
@@ -144,7 +151,8 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
                                  and j.M * itemsize % 4096 != 0)):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
-    j.pack_a = j.way == MM_PACK and (j.csa != 1 or MM_MR >= 14 and (j.N >= 256 or j.rsa * itemsize % 4096 == 0))
+    # Rows of A a page apart share a set of L1, where a tile's rows and a panel of B would be (1024^3 with AVX2 92.8 -> 94.5 GFLOP/s).
+    j.pack_a = j.way == MM_PACK and (j.csa != 1 or MM_MR >= 14 and j.N >= 256 or j.rsa * itemsize % 4096 == 0)
     j.panels = mm_by_panels(j, itemsize)
 
 
@@ -328,7 +336,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                      const real* start,
                      int64_t lds, real* c, char* ws, const MmDone* done) noexcept nogil:
     cdef int64_t M = i1 - i0, N = j1 - j0, K = w.K, kc = mm_kc(K, sizeof(real)), nc, mc, p, k, j, n, i, m, q, t, count, p0, p1
-    cdef int64_t ks = mm_ks(w, kc, sizeof(real)), wide, rs, ahead
+    cdef int64_t ks = mm_ks(w, kc, sizeof(real)), wide, rs, ahead, move = MM_MOVE // MM_MR * MM_MR
     cdef const real* a0 = a
     cdef const real* b0 = b
     cdef real* c0 = c
@@ -352,16 +360,16 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
     c = c + i0 * w.rsc + j0
     if start != NULL:
         start = start + i0 * lds + j0
-    nc = mm_nc(kc, w.N, sizeof(real))
+    nc = mm_nc(w, kc, sizeof(real))
     wide = nc + 2 * MM_WIDTH(sizeof(real))
-    mc = MM_MC if pa else 4 * MM_MC
+    mc = MM_MC // MM_MR * MM_MR if pa else 4 * MM_MC
     ap = bp + ks * wide
     if w.way != MM_PACK:
         nc = N
         mc = M
         pa = 0
     if pa and w.csa == 1 or ks > kc:
-        mc = MM_MOVE
+        mc = move
     if K == 0:
         kc = ks = 1
     j = 0
@@ -378,7 +386,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
             i = 0
             while i < M:
                 m = min(mc, M - i)
-                if M - i - m < 2 * MM_MR and mc == MM_MOVE:     # no sliver
+                if M - i - m < 2 * MM_MR and mc == move:     # no sliver
                     m = M - i
                 p = p0
                 while p < p1 or p == 0:
@@ -415,7 +423,7 @@ cdef void mm_product(const MmJob* w, int64_t i0, int64_t i1, int64_t j0, int64_t
                     ahead = M
                     next = a + p
                     if w.way == MM_PACK and w.csa == 1 and w.rsa >= kc:
-                        ahead = m if mc == MM_MOVE else MM_MR
+                        ahead = m if mc == move else MM_MR
                         if ks > kc:
                             next = a + p0
                             if p + k < p1:
@@ -820,7 +828,7 @@ cdef void gemm_plan(Instr* I, int threads) noexcept nogil:
     I.cost = 30 + work / (I.c[3].i * I.c[4].i) * (1.0 if I.dtype == DT_I64 else itemsize * 0.006)
     I.workspace = 0
     if w.way == MM_PACK and I.dtype != DT_I64:
-        I.workspace = itemsize * (mm_ks(&w, kc, itemsize) * (mm_nc(kc, w.N, itemsize) + MM_VB // itemsize * 2)
+        I.workspace = itemsize * (mm_ks(&w, kc, itemsize) * (mm_nc(&w, kc, itemsize) + MM_VB // itemsize * 2)
                                   + ((MM_MC + 16) * kc if w.pack_a else 0)) + 64
     if w.panels and I.dtype != DT_I64:
         I.workspace = max(I.workspace, itemsize * mm_panel_space(&w, kc, itemsize) + 64)

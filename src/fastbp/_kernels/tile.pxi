@@ -182,6 +182,37 @@ cdef extern from *:
           _mm512_storeu_pd(out + (p + 1) * ld, _mm512_unpackhi_pd(x[0], x[1]));
         }
       }
+    #elif defined(MM_VB) && MM_VB == 32 && defined(__AVX2__)
+      #define MM_TURNS 1
+      static inline void mm_turn_f32(const float* a, int64_t lane, int64_t n, int64_t k, float* out, int64_t ld) {
+        const float* r[8];
+        for (int i = 0; i < 8; i++) r[i] = a + (i < n ? i : n - 1) * lane;
+        for (int64_t p = 0; p < k; p += 4) {
+          __m256 x[4];
+          if (p > k - 4) p = k - 4;
+          float* o = out + p * ld;
+          for (int q = 0; q < 4; q++)
+            x[q] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(r[q] + p)), _mm_loadu_ps(r[q + 4] + p), 1);
+          const __m256d a0 = (__m256d)_mm256_unpacklo_ps(x[0], x[1]), a1 = (__m256d)_mm256_unpackhi_ps(x[0], x[1]);
+          const __m256d b0 = (__m256d)_mm256_unpacklo_ps(x[2], x[3]), b1 = (__m256d)_mm256_unpackhi_ps(x[2], x[3]);
+          _mm256_storeu_ps(o, (__m256)_mm256_unpacklo_pd(a0, b0));
+          _mm256_storeu_ps(o + ld, (__m256)_mm256_unpackhi_pd(a0, b0));
+          _mm256_storeu_ps(o + 2 * ld, (__m256)_mm256_unpacklo_pd(a1, b1));
+          _mm256_storeu_ps(o + 3 * ld, (__m256)_mm256_unpackhi_pd(a1, b1));
+        }
+      }
+      static inline void mm_turn_f64(const double* a, int64_t lane, int64_t n, int64_t k, double* out, int64_t ld) {
+        const double* r[4];
+        for (int i = 0; i < 4; i++) r[i] = a + (i < n ? i : n - 1) * lane;
+        for (int64_t p = 0; p < k; p += 2) {
+          __m256d x[2];
+          if (p > k - 2) p = k - 2;
+          for (int q = 0; q < 2; q++)
+            x[q] = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(r[q] + p)), _mm_loadu_pd(r[q + 2] + p), 1);
+          _mm256_storeu_pd(out + p * ld, _mm256_unpacklo_pd(x[0], x[1]));
+          _mm256_storeu_pd(out + (p + 1) * ld, _mm256_unpackhi_pd(x[0], x[1]));
+        }
+      }
     #else
       #define MM_TURNS 0
       #define mm_turn_f32(a, lane, n, k, out, ld) ((void)0)

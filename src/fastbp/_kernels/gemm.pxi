@@ -33,8 +33,8 @@ cdef enum:
     # Rows of A, contiguous along k, packed at a time, whole tiles: from L2, where tiles before fetched them, and they stay in L1.
     MM_MOVE = 28
     MM_NB = 1 << 20         # bytes of B packed at a time: they stay in L2; so do columns of A read in place
-    # With AVX2, whose processors have 256 or 512 KB of L2, where A is not packed, and so not again for every block of B: 1 % faster
-    # for 512^3, 512x784x256 and 1024x512x256 (AMD EPYC, 512 KB; where it is, 2 to 6 % slower).
+    # With AVX2, whose processors have 256 or 512 KB of L2, where A is not packed, and so not again for every block of B: 1 %
+    # faster for 512^3, 512x784x256 and 1024x512x256 (AMD EPYC, 512 KB; where it is, 2 to 6 % slower).
     MM_NB_SMALL = 384 << 10
     MM_FEW = 64             # multiply-adds, at most, of a tiny product
     MM_LINES = 512          # bytes of a row of B that need no packing: a few lines, read one after the other
@@ -151,7 +151,7 @@ cdef void mm_way(MmJob* j, int64_t itemsize) noexcept nogil:
                                  and j.M * itemsize % 4096 != 0)):
             j.way = MM_DIRECT
     j.unit = 8 * width if j.way == MM_WIDE else 64
-    # Rows of A a page apart share a set of L1, where a tile's rows and a panel of B would be (1024^3 with AVX2 92.8 -> 94.5 GFLOP/s).
+    # Rows of A a page apart share a set of L1, where a tile's rows and a panel of B would be (AVX2, 1024^3 92.8 -> 94.5 GFLOP/s).
     j.pack_a = j.way == MM_PACK and (j.csa != 1 or MM_MR >= 14 and j.N >= 256 or j.rsa * itemsize % 4096 == 0)
     j.panels = mm_by_panels(j, itemsize)
 

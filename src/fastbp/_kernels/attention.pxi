@@ -27,212 +27,6 @@
 # queries of a unit, multiples of what is taken together, or 0.  Operands have their batch strides first, then that of a row; the
 # mask that of a column too.  Rows are contiguous.
 
-cdef extern from *:
-    """
-    #if defined(__AVX512F__)
-    #define ATT_VECTORS 1
-    #include <immintrin.h>
-    /* exp(d scale) for d scale <= 0 or about 0, c = scale / log(2), where `in`, and else 0.  Outside is what would underflow,
-       -infinity too: a processor takes 150 cycles for that (a tile of such scores 18 us, not 0.45).  NaN is inside.  0.9 ulp */
-    #define ATT_IN(d, low) _mm512_cmp_ps_mask((d), (low), _CMP_NLT_UQ)
-    #define ATT_LOW(c) _mm512_div_ps(_mm512_set1_ps(-125.5f), c)
-    static CYTHON_INLINE __m512 att_power(__mmask16 in, __m512 d, __m512 c) {
-        const __m512 magic = _mm512_set1_ps(12582912.f);
-        __m512 t, n, r, p;
-        t = _mm512_fmadd_ps(d, c, magic);
-        n = _mm512_sub_ps(t, magic);
-        r = _mm512_fmsub_ps(d, c, n);
-        p = _mm512_fmadd_ps(_mm512_set1_ps(0.00015353362f), r, _mm512_set1_ps(0.00133988739f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.00961843692f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.0555033237f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.240226477f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.693147182f));
-        return _mm512_maskz_scalef_ps(in, _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f)), n);
-    }
-    static int att_soft_f32(void* scores, int64_t kn, void* tops, void* sums, void* factors, double scale) {
-        const __m512 c = _mm512_set1_ps((float)(scale * 1.4426950408889634)), none = _mm512_set1_ps(-INFINITY);
-        const __m512 low = ATT_LOW(c), one = _mm512_set1_ps(1.f);
-        __m512 t0, t1, t2, t3, m0, m1, a0, a1;
-        float* s = (float*)scores;
-        float* m = (float*)tops;
-        float* l = (float*)sums;
-        float* a = (float*)factors;
-        int64_t j;
-        int more;
-        m0 = t0 = t2 = _mm512_loadu_ps(m);
-        m1 = t1 = t3 = _mm512_loadu_ps(m + 16);
-        for (j = 0; j + 2 <= kn; j += 2) {
-            t0 = _mm512_max_ps(_mm512_loadu_ps(s + 32 * j), t0);                    /* NaN is lost, and comes back */
-            t1 = _mm512_max_ps(_mm512_loadu_ps(s + 32 * j + 16), t1);
-            t2 = _mm512_max_ps(_mm512_loadu_ps(s + 32 * j + 32), t2);
-            t3 = _mm512_max_ps(_mm512_loadu_ps(s + 32 * j + 48), t3);
-        }
-        if (j < kn) {
-            t0 = _mm512_max_ps(_mm512_loadu_ps(s + 32 * j), t0);
-            t1 = _mm512_max_ps(_mm512_loadu_ps(s + 32 * j + 16), t1);
-        }
-        t0 = _mm512_max_ps(t0, t2);
-        t1 = _mm512_max_ps(t1, t3);
-        _mm512_storeu_ps(m, t0);
-        _mm512_storeu_ps(m + 16, t1);
-        t0 = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t0, none, _CMP_NEQ_UQ), t0);
-        t1 = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t1, none, _CMP_NEQ_UQ), t1);
-        m0 = _mm512_sub_ps(m0, t0);
-        m1 = _mm512_sub_ps(m1, t1);
-        a0 = att_power(ATT_IN(m0, low), m0, c);
-        a1 = att_power(ATT_IN(m1, low), m1, c);
-        _mm512_storeu_ps(a, a0);
-        _mm512_storeu_ps(a + 16, a1);
-        more = _mm512_cmp_ps_mask(a0, one, _CMP_NEQ_UQ) | _mm512_cmp_ps_mask(a1, one, _CMP_NEQ_UQ);
-        t2 = t3 = _mm512_setzero_ps();
-        for (j = 0; j < kn; j++) {
-            m0 = _mm512_sub_ps(_mm512_loadu_ps(s + 32 * j), t0);
-            m1 = _mm512_sub_ps(_mm512_loadu_ps(s + 32 * j + 16), t1);
-            m0 = att_power(ATT_IN(m0, low), m0, c);
-            m1 = att_power(ATT_IN(m1, low), m1, c);
-            _mm512_storeu_ps(s + 32 * j, m0);
-            _mm512_storeu_ps(s + 32 * j + 16, m1);
-            t2 = _mm512_add_ps(t2, m0);
-            t3 = _mm512_add_ps(t3, m1);
-        }
-        _mm512_storeu_ps(l, _mm512_fmadd_ps(_mm512_loadu_ps(l), a0, t2));
-        _mm512_storeu_ps(l + 16, _mm512_fmadd_ps(_mm512_loadu_ps(l + 16), a1, t3));
-        return more;
-    }
-    static void att_slopes_f32(void* weights, void* slopes, int64_t ld, int64_t kn, const void* logs, const void* dots, int own,
-                               double factor, double scale) {
-        const __m512 c = _mm512_set1_ps((float)(scale * 1.4426950408889634)), f = _mm512_set1_ps((float)factor);
-        const __m512 low = ATT_LOW(c), zero = _mm512_setzero_ps();
-        for (int v = 0; v < 2; v++) {
-            float* a = (float*)weights + 16 * v;
-            float* b = (float*)slopes + 16 * v;
-            const __m512 e = _mm512_loadu_ps((const float*)logs + 16 * v);
-            __m512 d = zero, d1 = zero, p, q;
-            int64_t j;
-            if (own) {
-                for (j = 0; j + 2 <= kn; j += 2) {
-                    p = _mm512_sub_ps(_mm512_loadu_ps(a + j * ld), e);
-                    q = _mm512_sub_ps(_mm512_loadu_ps(a + (j + 1) * ld), e);
-                    p = att_power(ATT_IN(p, low), p, c);
-                    q = att_power(ATT_IN(q, low), q, c);
-                    d = _mm512_fmadd_ps(p, _mm512_loadu_ps(b + j * ld), d);
-                    d1 = _mm512_fmadd_ps(q, _mm512_loadu_ps(b + (j + 1) * ld), d1);
-                    _mm512_storeu_ps(a + j * ld, p);
-                    _mm512_storeu_ps(a + (j + 1) * ld, q);
-                }
-                if (j < kn) {
-                    p = _mm512_sub_ps(_mm512_loadu_ps(a + j * ld), e);
-                    p = att_power(ATT_IN(p, low), p, c);
-                    d = _mm512_fmadd_ps(p, _mm512_loadu_ps(b + j * ld), d);
-                    _mm512_storeu_ps(a + j * ld, p);
-                }
-                d = _mm512_add_ps(d, d1);
-                for (j = 0; j < kn; j++) {
-                    p = _mm512_loadu_ps(a + j * ld);
-                    q = _mm512_mul_ps(_mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(b + j * ld), d)), f);
-                    _mm512_storeu_ps(b + j * ld, _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(p, zero, _CMP_NEQ_UQ), q));
-                }
-                continue;
-            }
-            d = _mm512_loadu_ps((const float*)dots + 16 * v);
-            for (j = 0; j < kn; j++) {
-                __mmask16 in;
-                p = _mm512_sub_ps(_mm512_loadu_ps(a + j * ld), e);
-                in = ATT_IN(p, low);
-                p = att_power(in, p, c);
-                q = _mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(b + j * ld), d));
-                _mm512_storeu_ps(a + j * ld, p);
-                _mm512_storeu_ps(b + j * ld, _mm512_maskz_mul_ps(in, q, f));
-            }
-        }
-    }
-    /* R rows by two registers of start + a[R, k] b[k, 32], a chain over k for each.  What the next rows of a need is asked for,
-       16 steps of it at a time: they lie in L2.  Against mm_tile a tile of 64 x 64 forward takes 9.0 -> 8.7 us with 64 features,
-       4.7 -> 4.6 with 32, 16.7 -> 16.3 with 128; 16 x 256 x 64 10.6 -> 10.0. */
-    #define ATT_TILE(R) \\
-    static void att_tile_##R(int64_t k, const float* a, int64_t rs, int64_t cs, const float* b, int64_t ldb, \\
-                             const float* start, float* c, int64_t ldc) { \\
-        __m512 s[R], t[R], x, y, z; \\
-        const float* a7 = a + (R > 7 ? 7 * rs : 0); \\
-        const float* next = a + R * rs; \\
-        const int64_t step = cs == 1 ? rs : cs, block = 16 * cs; \\
-        const int lines = cs == 1 ? R : 16; \\
-        _Pragma("GCC unroll 16") for (int i = 0; i < R; i++) s[i] = t[i] = _mm512_setzero_ps(); \\
-        __asm__("" : "+r"(a7)); \\
-        while (k > 0) { \\
-            const int64_t n = k < 16 ? k : 16; \\
-            for (int i = 0; i < lines; i++) _mm_prefetch((const char*)(next + i * step), _MM_HINT_T0); \\
-            next += block; \\
-            for (int64_t p = 0; p < n; p++) { \\
-                x = _mm512_loadu_ps(b); \\
-                y = _mm512_loadu_ps(b + 16); \\
-                _Pragma("GCC unroll 16") for (int i = 0; i < R; i++) { \\
-                    z = _mm512_set1_ps(i < 7 ? a[i * rs] : a7[(i - 7) * rs]); \\
-                    s[i] = _mm512_fmadd_ps(z, x, s[i]); \\
-                    t[i] = _mm512_fmadd_ps(z, y, t[i]); \\
-                } \\
-                a += cs; \\
-                a7 += cs; \\
-                b += ldb; \\
-            } \\
-            k -= n; \\
-        } \\
-        if (start) _Pragma("GCC unroll 16") for (int i = 0; i < R; i++) { \\
-            s[i] = _mm512_add_ps(_mm512_loadu_ps(start + i * ldc), s[i]); \\
-            t[i] = _mm512_add_ps(_mm512_loadu_ps(start + i * ldc + 16), t[i]); \\
-        } \\
-        _Pragma("GCC unroll 16") for (int i = 0; i < R; i++) { \\
-            _mm512_storeu_ps(c + i * ldc, s[i]); \\
-            _mm512_storeu_ps(c + i * ldc + 16, t[i]); \\
-        } \\
-    }
-    ATT_TILE(14)
-    ATT_TILE(12)
-    ATT_TILE(10)
-    ATT_TILE(8)
-    ATT_TILE(6)
-    ATT_TILE(4)
-    ATT_TILE(2)
-    ATT_TILE(1)
-    /* c[m][panels][32] = start + a[m, k] b[panels][k][32], panels of b `next` apart, of c 32 */
-    static void att_tiles_f32(int64_t m, int64_t k, int64_t panels, const void* a0, int64_t rs, int64_t cs, const void* b0,
-                              int64_t ldb, int64_t next, const void* start, void* c0, int64_t ldc) {
-        for (int64_t i = 0, r; i < m; i += r) {
-            r = m - i;
-            r = r >= 28 ? 14 : r > 14 ? (r + 3) / 4 * 2 : r;
-            if (r > 1) r &= ~(int64_t)1;
-            for (int64_t j = 0; j < panels; j++) {
-                const float* a = (const float*)a0 + i * rs;
-                const float* b = (const float*)b0 + j * next;
-                const float* s = start ? (const float*)start + i * ldc + 32 * j : (const float*)0;
-                float* c = (float*)c0 + i * ldc + 32 * j;
-                switch (r) {
-                    case 14: att_tile_14(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    case 12: att_tile_12(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    case 10: att_tile_10(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    case 8: att_tile_8(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    case 6: att_tile_6(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    case 4: att_tile_4(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    case 2: att_tile_2(k, a, rs, cs, b, ldb, s, c, ldc); break;
-                    default: att_tile_1(k, a, rs, cs, b, ldb, s, c, ldc);
-                }
-            }
-        }
-    }
-    #else
-    #define ATT_VECTORS 0
-    #define att_tiles_f32(m, k, panels, a, rs, cs, b, ldb, next, start, c, ldc) ((void)0)
-    #define att_soft_f32(s, kn, m, l, a, scale) 0
-    #define att_slopes_f32(a, b, ld, kn, e, d, own, factor, scale) ((void)0)
-    #endif
-    """
-    int ATT_VECTORS
-    void att_tiles_f32(int64_t m, int64_t k, int64_t panels, const void* a, int64_t rs, int64_t cs, const void* b, int64_t ldb,
-                       int64_t next, const void* start, void* c, int64_t ldc) noexcept nogil
-    int att_soft_f32(void* s, int64_t kn, void* m, void* l, void* alpha, double scale) noexcept nogil
-    void att_slopes_f32(void* a, void* b, int64_t ld, int64_t kn, const void* logs, const void* dots, bint own, double factor,
-                        double scale) noexcept nogil
-
 cdef enum:
     ATT = 64                # keys of a tile; queries of a unit of the forward pass
     ATT_Q = 256             # queries that are taken together: a multiple of ATT; what is known of them stays in L2
@@ -459,7 +253,7 @@ cdef bint att_soft(real* s, int64_t kn, real* m, real* l, real* alpha, double re
     cdef int i
     cdef bint more = False
     cdef real* a
-    if real is float and ATT_VECTORS: return att_soft_f32(s, kn, m, l, alpha, rest)
+    if real is float and ATT_SOFT: return att_soft_f32(s, kn, m, l, alpha, rest)
     for i in range(2 * MM_WIDTH(sizeof(real))): top[i] = m[i]
     for j in range(kn):
         a = s + j * 2 * MM_WIDTH(sizeof(real))
@@ -507,14 +301,29 @@ cdef inline void att_few_times(int64_t n, int64_t k, real* o, const real* alpha)
     for i in range(n):
         for j in range(k): o[i * k + j] *= alpha[i]
 
+# k rows of two registers times alpha.  (Of a plain loop GCC 12 makes vectors along k, by permutations: a tenth of the forward
+# pass of 8 x 1024 x 64 with AVX2.)
+cdef void att_rows_times(MmRegs* regs, int64_t k, void* o, const void* alpha) noexcept nogil:
+    cdef MmRegs r
+    cdef int64_t j, W = MM_WIDTH(sizeof(r.a[0]))
+    MM_PTR(r.c, o)
+    MM_PTR(r.a, alpha)
+    MM_LOAD(r.b0, r.a)
+    MM_LOAD(r.b1, r.a + W)
+    for j in range(k):
+        MM_LOAD(r.b2, r.c)
+        r.b2 = r.b2 * r.b0
+        MM_STORE(r.c, r.b2)
+        MM_LOAD(r.b2, r.c + W)
+        r.b2 = r.b2 * r.b1
+        MM_STORE(r.c + W, r.b2)
+        r.c = r.c + 2 * W
+
 # The sums so far, [k][side], of few queries [n][k], times alpha
 cdef inline void att_scale(int64_t n, int64_t k, real* o, const real* alpha, bint few) noexcept nogil:
-    cdef int64_t i, j, side = 2 * MM_WIDTH(sizeof(real))
-    if few:
-        att_few_times(n, k, o, alpha)
-        return
-    for j in range(k):
-        for i in range(side): o[j * side + i] *= alpha[i]
+    if few: att_few_times(n, k, o, alpha)
+    elif real is float: att_rows_times(<MmF32*>NULL, k, o, alpha)
+    else: att_rows_times(<MmF64*>NULL, k, o, alpha)
 
 cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef AttGeo g
@@ -604,12 +413,10 @@ cdef int att_forward(real* out, const Instr* I, int64_t lo, int64_t hi, char* ws
             n = min(qn - p, side)
             o = ot + p * g.V
             for i in range(side): alpha[i] = 1 / l[p + i] if l[p + i] != 0 else <real>0
+            att_scale(n, g.V, o, alpha, few)
             if few:
-                att_few_times(n, g.V, o, alpha)
                 memcpy(out + (batch * g.L + q0) * g.V, o, n * g.V * sizeof(real))
             else:
-                for j in range(g.V):
-                    for i in range(side): o[j * side + i] *= alpha[i]
                 mm_pack(g.V, n, o, side, <int64_t>1, y, vr)
                 for i in range(n): memcpy(out + (batch * g.L + q0 + p + i) * g.V, y + i * vr, g.V * sizeof(real))
             for i in range(side): alpha[i] = k_log(l[p + i]) * <real>(1 / g.rest)
@@ -647,7 +454,7 @@ cdef void att_slopes(real* a, real* b, int64_t ld, int64_t kn, const real* lse, 
     cdef int i
     cdef real* x
     cdef real* y
-    if real is float and ATT_VECTORS:
+    if real is float and ATT_SOFT:
         if not strong:
             att_slopes_f32(a, b, ld, kn, lse, D, own, g.scale, g.rest)
             return

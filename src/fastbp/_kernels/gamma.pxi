@@ -32,6 +32,10 @@ cdef inline real k_erfcx(real x) noexcept nogil:
 cdef inline real k_ndtr(real x) noexcept nogil:
     cdef double a = kd_abs(x), z, p, e, y, r
     cdef int64_t n
+    if real is float:
+        a = kd_sel(a > 14.4, 14.4, a)
+        y = 0.5 * (kw_exp(-0.5 * a * a) * kw_erfcx(0.7071067811865476 * a))
+        return <float>kd_sel(x < 0, y, 1 - y)
     if x != x: return x
     a = kd_sel(a > 38.7, 38.7, a)
     z = kd_mul(a, a)

@@ -78,6 +78,23 @@ cdef inline real k_tan(real x) noexcept nogil:
         return kf_sel(kf_abs(x) < kf(2e-4), x, <float>(kd_sel((n & 1) != 0, -c, s) / kd_sel((n & 1) != 0, s, c)))
     else: return cm.tan(x)      # as sin
 
+# (sin(a) - a) / a^3 and (cos(a) - 1 + a^2 / 2) / a^4 for z = a^2, |a| <= pi/4
+cdef inline double kd_sinpoly(double z) noexcept nogil:
+    cdef double p
+    p = -7.5784862795023665e-13
+    p = (p * z + 1.6058362425649555e-10) * z - 2.5052104879144802e-08
+    p = (p * z + 2.7557319214067988e-06) * z - 0.00019841269841254836
+    p = (p * z + 0.0083333333333333228) * z - 0.16666666666666666
+    return p
+
+cdef inline double kd_cospoly(double z) noexcept nogil:
+    cdef double p
+    p = 4.7379828378929647e-14
+    p = (p * z - 1.1470290537222118e-11) * z + 2.0876754342769482e-09
+    p = (p * z - 2.7557319215275187e-07) * z + 2.4801587301571269e-05
+    p = (p * z - 0.0013888888888888874) * z + 0.041666666666666664
+    return p
+
 # sin(pi x) / (pi x)
 # 0.6 ulp (f32), 1.2 ulp (f64)
 cdef inline real k_sinc(real x) noexcept nogil:
@@ -97,15 +114,8 @@ cdef inline real k_sinc(real x) noexcept nogil:
         return kf_sel(x == 0, 1, <float>(y / (3.14159265358979323846 * <double>x)))
     else:
         al = kd_mul_err(r, 3.14159265358979323846, a) + r * 1.2246467991473531772e-16
-        p = -7.5784862795023665e-13
-        p = (p * z + 1.6058362425649555e-10) * z - 2.5052104879144802e-08
-        p = (p * z + 2.7557319214067988e-06) * z - 0.00019841269841254836
-        p = (p * z + 0.0083333333333333228) * z - 0.16666666666666666
-        e = al + a * z * p
-        p = 4.7379828378929647e-14
-        p = (p * z - 1.1470290537222118e-11) * z + 2.0876754342769482e-09
-        p = (p * z - 2.7557319215275187e-07) * z + 2.4801587301571269e-05
-        p = (p * z - 0.0013888888888888874) * z + 0.041666666666666664
+        e = al + a * z * kd_sinpoly(z)
+        p = kd_cospoly(z)
         q = 1 - 0.5 * z
         p = ((1 - q) - 0.5 * z) + (z * z * p - a * al)
         y = kd_pick(odd, q, a)

@@ -831,7 +831,9 @@ cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_pow_d_input][1] = s_pow_d_input_f64
     T.strip[S_pow_d_exponent][0] = s_pow_d_exponent_f32
     T.strip[S_pow_d_exponent][1] = s_pow_d_exponent_f64
-    if not FBP_VECTORS: return
+    if not FBP_VECTORS:
+        usual_strips(T)
+        return
     T.strip[S_sqrt][0] = <Strip>fv_sqrt
     T.strip[S_exp][0] = <Strip>fv_exp
     T.strip[S_elu][0] = <Strip>fv_elu

@@ -312,7 +312,8 @@ def by_name(name):
 def test_same_bits_at_every_place(name, dtype):
     """What an element gets does not depend on its place, on how many there are, nor on neighbours that are far out."""
     f = by_name(name)
-    few = np.array([0.0, -0.0, 0.3, -0.3, 1.7, -7.5, 1e-40, 29999.0, 30001.0, -1e30, INF, -INF, NAN, 3.4e38, 12.25], dtype=dtype)
+    few = np.array([0.0, -0.0, 0.3, -0.3, 1.7, -7.5, 1e-40, 29999.0, 30001.0, -1e30, INF, -INF, NAN, 3.4e38, 12.25, 65535.5,
+                    -65537.0, 524287.0, -524289.0, 1e-17, 1 - 1e-16], dtype=dtype)
     usual = np.linspace(-3, 9, 97).astype(dtype)
     sets = [(a, np.resize(b, a.shape)) for a in (few, usual) for b in (few[::-1], usual[5:])] \
         if name in OF_TWO else [(x,) for x in (few, usual, usual / 10)]
@@ -480,6 +481,18 @@ def test_sine_and_cosine_in_double():
     for name in ("sin", "cos"):
         want = getattr(np, name)(x)
         assert (np.abs(getattr(fastbp, name)(fastbp.tensor(x)).numpy() - want) <= 1.2 * np.spacing(np.abs(want))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_slopes_of_circular_functions(dtype):
+    """Of arguments near and far in one block, the adjoint's zeros being zeros wherever the argument is."""
+    x = np.resize(np.array([0.0, 0.3, -1.7, 65535.5, 70000.0, -524289.0, 1e15, -3.0, INF, NAN], dtype=dtype), 333)
+    v = np.where(np.isfinite(x), np.resize(np.array([1.5, -2.0, 0.0, 3.0, 0.25, 1.0, -1.0], dtype=dtype), 333), 0).astype(dtype)
+    for name, slope in (("sin", lambda y: fastbp.cos(y)), ("cos", lambda y: -fastbp.sin(y))):
+        t = fastbp.tensor(x).requires_grad_()
+        getattr(fastbp, name)(t).backward(fastbp.tensor(v))
+        want = np.where(v == 0, 0, v * np.where(v == 0, 1, slope(fastbp.tensor(x)).numpy())).astype(dtype)
+        np.testing.assert_array_equal(t.grad.numpy(), want)
 
 
 def test_square_root_in_double_is_rounded_to_the_nearest():

@@ -64,10 +64,12 @@ cdef extern from *:
     #endif
     /* n bytes to another place.  From 2 kB on glibc's memcpy is `rep movsb`, which on Zen 3 takes twenty times as long where
        source and destination lie a few bytes apart modulo a page: 1,000 rows of 1,000 floats rolled by one 3,100 -> 150 us. */
-    static inline void fbp_move(char* d, const char* s, int64_t n) {
     #if defined(__GNUC__) && defined(__AVX2__) && !defined(__AVX512F__)
-        #define FBP_GET(k) _mm256_loadu_si256((const __m256i*)(s + (k)))
-        #define FBP_PUT(k, v) _mm256_storeu_si256((__m256i*)(d + (k)), (v))
+    #define FBP_GET(k) _mm256_loadu_si256((const __m256i*)(s + (k)))
+    #define FBP_PUT(k, v) _mm256_storeu_si256((__m256i*)(d + (k)), (v))
+    #endif
+    static inline void fbp_move(char* d, const char* s, int64_t n) {
+    #if defined(FBP_GET)
         if (n >= 32) {
             int64_t i = 0;
             for (; i + 128 <= n; i += 128) {
@@ -109,6 +111,21 @@ cdef extern from *:
             for (; r < rows; r++, d += up_d, s += up_s) {
                 _mm256_storeu_si256((__m256i*)d, _mm256_loadu_si256((const __m256i*)s));
                 _mm256_mask_storeu_epi8(d + 32, m, _mm256_maskz_loadu_epi8(m, s + 32));
+            }
+    #elif defined(FBP_GET)
+        /* The last ones twice; of a loop of memcpy(d, s, 16) GCC makes a call.  Sums of the columns of 100,000 rows of 8 of 10
+           floats 353 -> 109 us, of two such views 444 -> 281 (AMD EPYC, AVX2). */
+        if (n >= 32 && n <= 64)
+            for (; r < rows; r++, d += up_d, s += up_s) {
+                const __m256i a = FBP_GET(0), b = FBP_GET(n - 32);
+                FBP_PUT(0, a);
+                FBP_PUT(n - 32, b);
+            }
+        else if (n >= 16 && n < 32)
+            for (; r < rows; r++, d += up_d, s += up_s) {
+                const __m128i a = _mm_loadu_si128((const __m128i*)s), b = _mm_loadu_si128((const __m128i*)(s + n - 16));
+                _mm_storeu_si128((__m128i*)d, a);
+                _mm_storeu_si128((__m128i*)(d + n - 16), b);
             }
     #endif
         for (; r < rows; r++, d += up_d, s += up_s) fbp_copy_run(d, s, n);

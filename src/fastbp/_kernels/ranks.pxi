@@ -171,8 +171,10 @@ cdef extern from *:
       SORT_SELECTION(sort_select4, uint32_t, 16, __mmask16, epi32, epi32)
       SORT_SELECTION(sort_select8, uint64_t, 8, __mmask8, epi64, epi64)
     #elif defined(__GNUC__) && defined(__AVX2__)
-      /* Packed by a permutation for each of 256 masks of 8 words.  Pivots are ranks of samples, so are the last few keys; once
-         they have failed to tell most keys apart, the middle of what is left of the range. */
+      /* What is between two keys of a sample around the rank is packed, by a permutation for each of 256 masks of 8 words; where
+         these miss it, what is on that side of them.  Where that left most keys, the next two are one; where samples fail, the
+         range is halved.  The median of 1000 floats 5.9 -> 2.9 us, doubles 10.1 -> 3.6; of 8000 doubles, both sides packed
+         21.7 -> 10.7 (Zen 3) */
       #define SORT_SELECTS 1
       static uint64_t sort_packs[256];
       static void __attribute__((constructor)) sort_pack_fill(void) {
@@ -186,39 +188,59 @@ cdef extern from *:
           _mm256_storeu_si256((__m256i*)to, _mm256_permutevar8x32_epi32(k, order));
           return __builtin_popcount(m);
       }
-      #define SORT_SELECTION(name, rank_of, pivot_of, type, lanes, bits, set1)                                                  \
-      static CYTHON_INLINE type pivot_of(const type* key, int64_t n, int64_t r) {                                               \
-          type few[32], place[32];                                                                                              \
-          const int64_t c = n > 200 ? 16 : 8;                                                                                   \
-          int64_t i;                                                                                                            \
-          for (i = 0; i < c; i++) few[i] = key[(2 * i + 1) * n / (2 * c)];                                                      \
+      #define SORT_SELECTION(name, rank_of, sample_of, type, lanes, bits, set1)                                                 \
+      static CYTHON_INLINE void sample_of(type* sorted, int64_t c, const type* key, int64_t n) {   /* c of the keys, in order */\
+          type few[SORT_SOME], place[SORT_SOME];                                                                                \
+          for (int64_t i = 0; i < c; i++) few[i] = key[(2 * i + 1) * n / (2 * c)];                                              \
           rank_of(few, place, c);                                                                                               \
-          for (i = 0; place[i] != (type)(r * c / n); i++);                                                                      \
-          return few[i];                                                                                                        \
+          for (int64_t i = 0; i < c; i++) sorted[place[i]] = few[i];                                                            \
       }                                                                                                                         \
       static int64_t name(type* key, type* a, type* b, int64_t n, int64_t r) {                                                  \
-          type place[SORT_SOME + 16], p, least = (type)1 << (bits - 1), range = (type)-1, *src = key;                           \
-          int64_t m = n, i, c;                                                                                                  \
-          for (int rounds = 40; ; rounds--) {                                                                                   \
-              if (m <= SORT_SOME) {                                                                                             \
-                  rank_of(src, place, m);                                                                                       \
-                  for (i = 0; place[i] != (type)r; i++);                                                                        \
-                  p = src[i];                                                                                                   \
-                  for (c = 0; i-- > 0; ) c += src[i] == p;                                                                      \
-                  break;                                                                                                        \
+          type few[SORT_SOME], place[SORT_SOME + 8], p, least = (type)1 << (bits - 1), most = least - 1, lo, hi, *src = key;    \
+          int64_t m = n, i, c, v;                                                                                               \
+          int rounds = 40, wide = 1, missed = 0;                                                                                \
+          while (m > SORT_SOME) {                                                                                               \
+              if (!missed && rounds-- > 0) {                                                                                    \
+                  c = m > 200 ? 32 : 12;                                                                                        \
+                  sample_of(few, c, src, m);                                                                                    \
+                  i = r * c / m;                                                                                                \
+                  v = wide ? (c + 4) / 8 : 0;                                                                                   \
+                  lo = i < v ? least : few[i - v];                                                                              \
+                  hi = i + v >= c ? most : few[i + v];                                                                          \
+              } else if (!missed) {                                                                                             \
+                  lo = least;                                                                                                   \
+                  hi = least + (most - least) / 2;                                                                              \
               }                                                                                                                 \
-              p = rounds > 0 ? pivot_of(src, m, r) : least + range / 2;                                                         \
-              const __m256i pivot = _mm256_set1_##set1(p);                                                                      \
-              int64_t w = 0, v = 0;                                                                                             \
-              _mm256_storeu_si256((__m256i*)(src + m), pivot);      /* behind the end: neither less nor more */                 \
-              for (i = 0; i < m; i += lanes) {                                                                                  \
-                  const __m256i k = _mm256_loadu_si256((const __m256i*)(src + i));                                              \
-                  w += sort_pack(a + w, k, _mm256_cmpgt_epi##bits(pivot, k)) / (8 / lanes);                                     \
-                  v += sort_pack(b + v, k, _mm256_cmpgt_epi##bits(k, pivot)) / (8 / lanes);                                     \
+              const __m256i from = _mm256_set1_##set1(lo), to = _mm256_set1_##set1(hi);                                         \
+              __m256i less = _mm256_setzero_si256();                                                                            \
+              _mm256_storeu_si256((__m256i*)(src + m), to);     /* behind the end */                                            \
+              for (i = v = 0; i < m; i += lanes) {                                                                              \
+                  const __m256i k = _mm256_loadu_si256((const __m256i*)(src + i)), under = _mm256_cmpgt_epi##bits(from, k);     \
+                  const __m256i out = _mm256_or_si256(under, _mm256_cmpgt_epi##bits(k, to));                                    \
+                  less = _mm256_sub_epi##bits(less, under);                                                                     \
+                  v += sort_pack(a + v, k, _mm256_xor_si256(out, _mm256_set1_epi32(-1))) / (8 / lanes);                         \
               }                                                                                                                 \
-              if (r < w) { range = p - 1 - least; m = w; src = a; }                                                             \
-              else if (r < m - v) { c = r - w; break; }                                                                         \
-              else { range -= p + 1 - least; least = p + 1; r -= m - v; m = v; src = b; b = a; a = src; }                       \
+              v -= i - m;                                                                                                       \
+              _mm256_storeu_si256((__m256i*)place, less);                                                                       \
+              int64_t w = 0;                                                                                                    \
+              for (i = 0; i < lanes; i++) w += place[i];                                                                        \
+              missed = 1;                                                                                                       \
+              if (r < w) { hi = lo - 1; lo = least; }                                                                           \
+              else if (r >= w + v) { lo = hi + 1; hi = most; }                                                                  \
+              else {                                                                                                            \
+                  type* t = src == key ? b : src;                                                                               \
+                  src = a; a = t;                                                                                               \
+                  wide = 2 * v <= m;                                                                                            \
+                  r -= w; m = v; least = lo; most = hi; missed = 0;                                                             \
+                  if (lo == hi) break;                                                                                          \
+              }                                                                                                                 \
+          }                                                                                                                     \
+          if (m > SORT_SOME) { p = lo; c = r; }                                                                                 \
+          else {                                                                                                                \
+              rank_of(src, place, m);                                                                                           \
+              for (i = 0; place[i] != (type)r; i++);                                                                            \
+              p = src[i];                                                                                                       \
+              for (c = 0; i-- > 0; ) c += src[i] == p;                                                                          \
           }                                                                                                                     \
           const __m256i pivot = _mm256_set1_##set1(p);                                                                          \
           for (i = 0; ; i += lanes) {   /* of the keys that equal p, the one that has c before it */                            \
@@ -235,15 +257,18 @@ cdef extern from *:
       #define _mm256_movemask_p8(k) (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(k))
       #define _mm256_movemask_p4(k) (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(k))
       #define SORT_SOME 32
-      SORT_SELECTION(sort_select4, sort_rank4, sort_pivot4, uint32_t, 8, 32, epi32)
-      SORT_SELECTION(sort_select8, sort_rank8, sort_pivot8, uint64_t, 4, 64, epi64x)
+      SORT_SELECTION(sort_select4, sort_rank4, sort_sample4, uint32_t, 8, 32, epi32)
+      SORT_SELECTION(sort_select8, sort_rank8, sort_sample8, uint64_t, 4, 64, epi64x)
       /* Words no two of which are equal, put in order: parted by pivots until they are few.  Whether the pivots did.
-         A row of 1000 doubles sorted 20 -> 13 us, floats 15.5 -> 12.7, by digits before (Zen 3) */
+         A row of 1000 doubles sorted 20 -> 11.3 us, floats 15.5 -> 10.7, by digits before (Zen 3) */
       #define SORT_PARTS 1
       static int sort_parts8(uint64_t* a, uint64_t* b, int64_t n, int rounds) {
+          uint64_t few[SORT_SOME], place[SORT_SOME + 8];
           while (n > SORT_SOME) {
               if (rounds-- == 0) return 0;
-              const uint64_t p = sort_pivot8(a, n, n / 2);
+              const int c = n > 200 ? 16 : 8;
+              sort_sample8(few, c, a, n);
+              const uint64_t p = few[c / 2];
               const __m256i pivot = _mm256_set1_epi64x(p);
               int64_t w = 0, i = 0;
               for (; i + 4 <= n; i += 4) {
@@ -262,7 +287,6 @@ cdef extern from *:
               a += w;
               n -= w;
           }
-          uint64_t few[SORT_SOME], place[SORT_SOME + 16];
           memcpy(few, a, n * sizeof(uint64_t));
           sort_rank8(a, place, n);
           for (int64_t i = 0; i < n; i++) a[place[i]] = few[i];

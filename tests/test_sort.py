@@ -32,7 +32,7 @@ def rows_to_sort(n):
     ]
 
 
-@pytest.mark.parametrize("n", [1, 2, 24, 25, 200, 600, 5000, 65536, 65537, 200_000])
+@pytest.mark.parametrize("n", [1, 2, 10, 24, 25, 33, 100, 128, 129, 200, 600, 5000, 65536, 65537, 200_000])
 def test_stable_order(n):
     for x in rows_to_sort(n) if n < 20_000 else rows_to_sort(n)[1:13:3]:
         for descending in (False, True):
@@ -43,6 +43,27 @@ def test_stable_order(n):
                 assert values.numpy().tobytes() == x[order[first:last]].tobytes()       # signs of zeros too
                 bare, _ = _core.sorted_part(fastbp.tensor(x), first, last, descending, False)
                 np.testing.assert_array_equal(bare.numpy(), x[order[first:last]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32])
+@pytest.mark.parametrize("n", [17, 32, 33, 64, 100, 201, 600, 5000])
+def test_single_ranks_whatever_a_sample_tells(n, dtype):
+    """Where a sample has the smallest values alone, or the largest, or those that occur most, or all are equal."""
+    rows = [RNG.standard_normal(n) * 1000, RNG.integers(0, 3, n), np.zeros(n)]
+    for c in (8, 12, 16, 32):
+        sampled = (2 * np.arange(c) + 1) * n // (2 * c)
+        for value in (-10_000 - np.arange(c), 10_000 + np.arange(c), 0 * np.arange(c)):
+            rows.append(RNG.permutation(n) + 1.0)
+            rows[-1][sampled] = value
+    x = np.stack(rows).astype(dtype)
+    order = np.stack([stable_order(row) for row in x])
+    for k in {1, 2, n // 16 + 1, n // 3, (n + 1) // 2, n - 2, n}:
+        values, at = fastbp.kthvalue(fastbp.tensor(x), k)
+        np.testing.assert_array_equal(at.numpy(), order[:, k - 1], f"rank {k}")
+        assert values.numpy().tobytes() == np.take_along_axis(x, order[:, k - 1:k], 1).tobytes()
+    ordered, at = fastbp.tensor(x).sort()
+    np.testing.assert_array_equal(at.numpy(), order)
+    assert ordered.numpy().tobytes() == np.take_along_axis(x, order, 1).tobytes()
 
 
 def test_sort_along_every_dimension():

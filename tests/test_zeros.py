@@ -299,3 +299,20 @@ def test_forward_mode_of_a_decomposition():
     got = fastbp.func.jvp(lambda a: fastbp.linalg.norm(a, "nuc"), (fastbp.zeros(3, 3, dtype=fastbp.float64),), (b,))[1].item()
     u, _, vh = np.linalg.svd(np.zeros((3, 3)))
     assert got == pytest.approx((u.T @ b.numpy() @ vh.T).trace(), rel=1e-12)
+
+
+def test_keys_that_nobody_looks_at():
+    """Second derivatives of causal attention: infinite values of later keys have no part in the rows before them."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((70, n)) for n in (2, 2, 3)]
+    found = []
+    for value in (np.inf, 1.0):
+        arrays[2][40] = arrays[2][69, 1] = value
+        q, k, v = (fastbp.tensor(a).requires_grad_() for a in arrays)
+        y = fastbp.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)[:32]
+        total = (y * weights_like(np.random.default_rng(1), y.shape, y.dtype)).sum()
+        first = fastbp.autograd.grad(total, (q, k), create_graph=True)
+        found.append([g.numpy() for g in fastbp.autograd.grad(sum((g * g).sum() for g in first), (q, k))])
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        assert np.abs(want[:32]).max() > 0.01

@@ -9,7 +9,8 @@ from ._declare import F, composed, fused
 
 
 def _attention_weights(query, key, mask, is_causal, scale):
-    """softmax(query key^T scale + mask) over the keys; rows that may look at nothing are zero."""
+    """softmax(query key^T scale + mask) over the keys; rows that may look at nothing are zero, and keys that a row may not look
+    at have no part in its derivatives either, whatever their values are."""
     s = F.matmul(query * scale, key.mT)
     if is_causal:
         s = F.where(F.ones(s.shape[-2:], dtype=F.bool_).tril(), s, -math.inf)
@@ -20,7 +21,7 @@ def _attention_weights(query, key, mask, is_causal, scale):
     top = F.amax(s, -1, True).detach()
     e = F.exp(s - F.where(top == -math.inf, 0.0, top))
     total = e.sum(-1, True)
-    return e / F.where(total == 0, 1.0, total)
+    return F.where(s == -math.inf, 0.0, e / F.where(total == 0, 1.0, total))
 
 
 def _attention(query, key, value, mask, is_causal, scale, dropout, seed):

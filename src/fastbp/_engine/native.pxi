@@ -21,12 +21,15 @@ cdef extern from *:
     }
     static int fbp_code_seal(void* p, size_t n) { return mprotect(p, n, PROT_READ | PROT_EXEC); }
     static void fbp_code_close(void* p, size_t n) { munmap(p, n); }
+    #define FBP_CODE 1
     #else
+    #define FBP_CODE 0
     static void* fbp_code_open(size_t n) { (void)n; return NULL; }
     static int fbp_code_seal(void* p, size_t n) { (void)p; (void)n; return -1; }
     static void fbp_code_close(void* p, size_t n) { (void)p; (void)n; }
     #endif
     """
+    int FBP_CODE            # whether there may be machine code at all
     void* fbp_code_open(size_t n) noexcept nogil
     int fbp_code_seal(void* p, size_t n) noexcept nogil
     void fbp_code_close(void* p, size_t n) noexcept nogil
@@ -48,7 +51,7 @@ cdef int TAIL = 7 if EVEX else 15       # the mask of the last, shorter vector: 
 cdef int32_t LANES[16]                  # all bits of a vector, none of another: `left` bytes before the second begins a mask
 LANES[:] = [-1] * 8 + [0] * 8
 
-cdef bint CAN_WRITE = _isa != "base"
+cdef bint CAN_WRITE = FBP_CODE and _isa != "base"
 cdef bint NATIVE = CAN_WRITE and os.environ.get("FASTBP_NATIVE", "1") != "0"
 
 

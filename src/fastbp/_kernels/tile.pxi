@@ -88,18 +88,10 @@ cdef extern from *:
         #define MM_IOTA8 (mm_i8){0, 1}
       #endif
       #define MM_IOTA(v) __builtin_choose_expr(sizeof((v)[0]) == 4, MM_IOTA4, MM_IOTA8)
-      #if MM_VB == 32 && defined(__AVX2__)      /* single floats too without a permutation across the halves, which GCC takes */
-      #define MM_SWAP(x, y, s) do { const __m256 a_ = (__m256)(x), b_ = (__m256)(y); const int w_ = (s) * (int)sizeof((x)[0]); \
-        (x) = (__typeof__(x))(w_ == 4 ? _mm256_blend_ps(a_, _mm256_moveldup_ps(b_), 0xAA) : w_ == 8 \
-          ? (__m256)_mm256_unpacklo_pd((__m256d)a_, (__m256d)b_) : _mm256_permute2f128_ps(a_, b_, 0x20)); \
-        (y) = (__typeof__(y))(w_ == 4 ? _mm256_blend_ps(_mm256_movehdup_ps(a_), b_, 0xAA) : w_ == 8 \
-          ? (__m256)_mm256_unpackhi_pd((__m256d)a_, (__m256d)b_) : _mm256_permute2f128_ps(a_, b_, 0x31)); } while (0)
-      #else
       #define MM_SWAP(x, y, s) do { __typeof__(x) t_ = (x); const int n_ = sizeof(x) / sizeof((x)[0]); \
         (x) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) != 0) & (n_ - (s)))); \
         (y) = __builtin_shuffle(t_, (y), MM_IOTA(x) + (((MM_IOTA(x) & (s)) == 0) & (s)) + (((MM_IOTA(x) & (s)) != 0) \
           & n_)); } while (0)
-      #endif
       #define MM_HALVE(t, h) (sizeof(t) > (h) * sizeof((t)[0]) ? (t) + __builtin_shuffle((t), MM_IOTA(t) ^ (h)) : (t))
       #define MM_SUM(x, v) do { __typeof__(v) t_ = MM_HALVE(v, 8); t_ = MM_HALVE(t_, 4); t_ = MM_HALVE(t_, 2); t_ = \
         MM_HALVE(t_, 1); \

@@ -170,17 +170,6 @@ cdef void s_usual_ndtri_f32(int64_t n, const void** x, void* out, const Const* c
 cdef void s_usual_ndtri_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
     quantiles(n, <f64_in>x[0], <f64_out>out)
 
-# Copies: glibc's memcpy of 2 kB and more is `rep movsb`, which on Zen 3 takes twenty times as long where source and destination
-# lie a few bytes apart modulo a page (fbp_move; 1,000 rows of 1,000 floats rolled by one 3,100 -> 150 us).
-cdef void s_usual_copy_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
-    fbp_move(<char*>out, <const char*>x[0], 4 * n)
-
-cdef void s_usual_copy_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
-    fbp_move(<char*>out, <const char*>x[0], 8 * n)
-
-cdef void s_usual_copy_i64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
-    fbp_move(<char*>out, <const char*>x[0], 8 * n)
-
 cdef void usual_strips(KernelTable* T) noexcept nogil:
     T.strip[S_sin][0] = s_usual_sin_f32
     T.strip[S_sin][1] = s_usual_sin_f64
@@ -195,6 +184,3 @@ cdef void usual_strips(KernelTable* T) noexcept nogil:
     T.strip[S_special_ndtri][1] = s_usual_ndtri_f64
     T.strip[S_logit_values][0] = s_usual_logit_f32
     T.strip[S_logit_values][1] = s_usual_logit_f64
-    T.strip[S_identity][0] = s_usual_copy_f32
-    T.strip[S_identity][1] = s_usual_copy_f64
-    T.strip[S_identity][2] = s_usual_copy_i64

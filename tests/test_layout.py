@@ -7,6 +7,8 @@ import fastbp
 import numpy as np
 import pytest
 from fastbp.nn import functional as F
+from fastbp.ops import F as rows
+from fastbp.ops._generate import single_strips
 
 # size, strides; strides of what is made from it
 TABLE = [
@@ -420,3 +422,32 @@ def test_running_sums_of_rows_with_gaps(columns, dtype):
     want = np.zeros(x.shape)
     want[..., 1:-1] = 2 * np.arange(columns, 0, -1)
     np.testing.assert_array_equal(g.numpy(), want)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("size, steps", [((70, 31), None), ((70, 32), None), ((70, 100), None), ((9, 1500), None),
+                                         ((5, 7, 6, 6), None), ((300, 11, 40), None), ((1, 4, 64), None), ((70, 33), (40, 1)),
+                                         ((70, 33), (0, 1)), ((6, 5, 48), (48, 0, 1))])
+def test_columns_have_the_bits_of_their_copies(size, steps, dtype, threads):
+    rng = np.random.default_rng(0)
+    x = fastbp.tensor((rng.standard_normal(20_000 if steps else size) * 9).astype(dtype))
+    if steps:
+        x = x.as_strided(size, steps)
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        for one in ((*size[:-1], 1), (size[0], *[1] * (len(size) - 1)), (*[1] * (len(size) - 2), size[-2], 1)):
+            c = fastbp.tensor((rng.standard_normal(one) * 9).astype(dtype))
+            spread = c.expand(size).contiguous()
+            for strip in single_strips():
+                f = getattr(rows, strip.name)
+                if dtype == "int64" and "I64" not in strip.types:
+                    continue
+                for a, b, p, q in ((x, c, x, spread), (c, x, spread, x)):
+                    np.testing.assert_array_equal(f(a, b).numpy(), f(p.contiguous(), q.contiguous()).numpy(), strip.name)
+                over = getattr(fastbp.Tensor, strip.name + "_", None)
+                if over and not steps and not (dtype == "int64" and strip.name == "div"):
+                    np.testing.assert_array_equal(over(x.clone(), c).numpy(), over(x.clone(), spread).numpy(), strip.name)
+    finally:
+        fastbp.set_num_threads(before)

@@ -84,6 +84,59 @@ cdef inline Strip over_strip(const Instr* I) noexcept nogil:
     return NULL
 
 
+cdef inline Strip single_strip(const Instr* I, int k) noexcept nogil:
+    """The loop for an operand k, 1 or 2, that is one number, or, 3, the second one where the result replaces the first; NULL: there
+    is none."""
+    cdef int j
+    for j in range(N_SINGLE if I.dtype < N_COMPUTE else 0):
+        if SINGLE[I.dtype][j][0] == I.strip:
+            return SINGLE[I.dtype][j][k]
+    return NULL
+
+
+cdef enum:
+    COLUMN_WIDTH = 32           # elements of a row, at least, that pay for a call of its own
+
+
+cdef bint columned(const Instr* I, int64_t lo, int64_t hi, int columns, bint over, lane* of_its_type) noexcept nogil:
+    """A column beside rows that lie as they are: row by row, the column's number in a register, where a block of it would be
+    written and read again.  1,000 x 1,000 floats 204 -> 103 us (AVX2).  Answers whether it was done."""
+    cdef const void* x[2]
+    cdef int last = I.ndim - 1, k = 1 if columns >> 1 & 1 else 2
+    cdef int64_t width = I.shape[last], n, rows
+    cdef Strip strip = NULL
+    cdef const Operand* a = &I.arg[k]
+    cdef const Operand* b = &I.arg[3 - k]
+    cdef const lane* at
+    cdef const lane* row
+    cdef lane* out = <lane*>I.arg[0].data + lo
+    cdef Cursor p
+    if I.narg == 3 and last > 0 and width >= COLUMN_WIDTH and b.dtype == I.dtype and b.stride[last] == 1 and (k == 2 or not over):
+        strip = single_strip(I, 3 if over else k)
+    if strip == NULL:
+        return False
+    seek(I, lo, &p)
+    while lo < hi:
+        at = <const lane*>a.data + offset_of(a, I.ndim, &p)
+        row = <const lane*>b.data + offset_of(b, I.ndim, &p)
+        rows = I.shape[last - 1] - p.at[last - 1]       # of the next dimension, or a part of one
+        n = width - p.at[last]
+        if n < width:
+            rows = 1
+        while rows > 0 and lo < hi:
+            n = min(n, hi - lo)
+            x[k - 1] = <const void*>at
+            x[2 - k] = <const void*>row
+            strip(n, x, <void*>out, I.c)
+            at += a.stride[last - 1]
+            row += b.stride[last - 1]
+            out += n
+            lo += n
+            rows -= 1
+        seek(I, lo, &p)
+    return True
+
+
 cdef enum:
     STREAM_BYTES = 25165824     # results from 24 MB on: three quarters of a usual last cache
     STREAM_BLOCK = 512          # bytes at a time: reading, computing and writing take turns so often that none waits for another
@@ -234,6 +287,9 @@ cdef void strided(const Instr* I, int64_t lo, int64_t hi, lane* buffers) noexcep
         if (filled | ordered) + 1 == 1 << I.narg:
             streamed[lane](I, lo, hi, filled, buffers)
             return
+    columns &= ~single
+    if ordered & 1 and columns and columned[lane](I, lo, hi, columns, strip != I.strip, NULL):
+        return
     turned = ordered & 1 and turned_operands(I, single)
     same &= ~(ordered | single | columns | 1)
     if width < most // 2 and dense | single | columns | same | 1 == (1 << I.narg) - 1:

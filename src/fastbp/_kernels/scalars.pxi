@@ -401,20 +401,20 @@ cdef inline int32_t kf_expk(float x, float* r, float* q) noexcept nogil:
     q[0] = p * (r[0] * r[0]) + ((a - r[0]) - b)
     return kf_bits(t) - 0x4B400000
 
+# The polynomial in two chains, even and odd powers: half the time of waiting (AVX2, exp 1.57 -> 1.41 ns)
 cdef inline int64_t kd_expk(double x, double* r, double* q) noexcept nogil:
     cdef double t = x * 1.4426950408889634074 + 6755399441055744.0   # 1.5 * 2**52
     cdef double fn = t - 6755399441055744.0
     cdef double a = x - fn * 6.93145751953125e-1
     cdef double b = fn * 1.42860682030941723212e-6
-    cdef double p
+    cdef double p, o, z
     r[0] = a - b
-    p = 2.0877028343331101e-09
-    p = (p * r[0] + 2.5109542887971701e-08) * r[0] + 2.7557399240788734e-07
-    p = (p * r[0] + 2.7557242887866481e-06) * r[0] + 2.4801587173659685e-05
-    p = (p * r[0] + 0.00019841269887296167) * r[0] + 0.001388888888896358
-    p = (p * r[0] + 0.0083333333333212318) * r[0] + 0.041666666666666505
-    p = (p * r[0] + 0.16666666666666677) * r[0] + 0.5
-    q[0] = p * (r[0] * r[0]) + ((a - r[0]) - b)
+    z = r[0] * r[0]
+    p = (2.0877028343331101e-09 * z + 2.7557399240788734e-07) * z + 2.4801587173659685e-05
+    p = ((p * z + 0.001388888888896358) * z + 0.041666666666666505) * z + 0.5
+    o = (2.5109542887971701e-08 * z + 2.7557242887866481e-06) * z + 0.00019841269887296167
+    o = (o * z + 0.0083333333333212318) * z + 0.16666666666666677
+    q[0] = (o * r[0] + p) * z + ((a - r[0]) - b)
     return kd_bits(t) - 0x4338000000000000LL
 
 # y * 2**n in two steps: one rounding only when the result is subnormal; -250 <= n <= 254 (double: -2040 <= n <= 2046)
@@ -432,6 +432,12 @@ cdef inline float kf_pow2m(int32_t n) noexcept nogil:
 
 cdef inline double kd_pow2m(int64_t n) noexcept nogil:
     return kd_of((1024 - n) << 52) * 0.5
+
+# The smaller one of a and `most`, neither negative; NaN gives `most`.  By bits, one instruction: a constant that kf_sel takes GCC
+# carries on to where it is used, and selects two or three times there.
+cdef inline float kf_cap(float a, float most) noexcept nogil:
+    cdef int32_t i = kf_bits(a), m = kf_bits(most)
+    return kf_of(i if i < m else m)
 
 cdef inline real kx_clamp(real x, real lo, real hi) noexcept nogil:
     if real is float: return kf_sel(x > hi, hi, kf_sel(x < lo, lo, x))
@@ -539,23 +545,6 @@ cdef inline real kx_div2(real a, real b, real c, real d, real* rest) noexcept no
         rest[0] = (kd_nma(a, q, c) + (b - q * d)) * i
     return q
 
-# t / (t + 2) with t = expm1(2 |x|)
-# 0.9 ulp (f32), 0.9 ulp (f64)
-cdef inline real k_tanh(real x) noexcept nogil:
-    cdef int32_t n
-    cdef int64_t m
-    cdef real h, l, d, e
-    if real is float:
-        n = kf_expm1k(2 * kf_sel(kf_abs(x) > kf(11), kf(11), kf_abs(x)), &h, &l)
-        d = kf_add2(2 * kf_pow2m(n), h, &e)
-        h = kx_div2(h, l, d, e + l, &d)
-        return kf_copysign(h + d, x)
-    else:
-        m = kd_expm1k(2 * kd_sel(kd_abs(x) > 22, 22, kd_abs(x)), &h, &l)
-        d = kd_add2(2 * kd_pow2m(m), h, &e)
-        h = kx_div2(h, l, d, e + l, &d)
-        return kd_copysign(h + d, x)
-
 # y / (1 + y) a for y = 2**n (1 + r + q) (1 + w): numerator and denominator are divided by 2**(n/2), so that nothing
 # under- or overflows before the quotient does; a is finite
 cdef inline double kd_logistic(double a, int64_t n, double r, double q, double w) noexcept nogil:
@@ -657,51 +646,6 @@ cdef inline real k_silu(real x) noexcept nogil:
         c = kx_clamp(x, -760.0, 100.0)
         m = kd_expk(c, &r, &q)
         return kd_sel(x < 100, kd_logistic(c, m, r, q, 0), x)
-
-# 0.6 ulp (f32), 0.9 ulp (f64)
-cdef inline real k_sinh(real x) noexcept nogil:
-    cdef double a, z, p, r, q, e, w, h
-    cdef int64_t n, m
-    if real is float:
-        a = kd_abs(x)
-        a = kd_sel(a > 100, 100, a)
-        z = a * a
-        e = kw_exp(a)
-        p = 2.81756972789189e-06
-        p = (p * z + 0.00019836044141963174) * z + 0.0083333507098089232
-        p = p * z + 0.16666666487133874
-        return kf_copysign(<float>kd_sel(a < 1, a + a * z * p, 0.5 * e - 0.5 / e), x)
-    else:
-        a = kd_abs(x)
-        a = kd_sel(a > 712, 712, a)
-        z = a * a
-        p = 7.7595426733358243e-13
-        p = (p * z + 1.6057232928804573e-10) * z + 2.5052123491260297e-08
-        p = (p * z + 2.7557319154769998e-06) * z + 0.00019841269841439421
-        p = (p * z + 0.0083333333333331372) * z + 0.16666666666666669
-        n = kd_expk(a, &r, &q)
-        h = 1 + (r + q)
-        m = n if n < 64 else 64
-        w = kd_of((1023 - 2 * m) << 52) / h
-        h = kd_add2(1, -w, &w)
-        h = kd_add2(h, r, &e)
-        return kd_copysign(kd_sel(a < 1, a + a * z * p, kd_scale(h + (w + e + q), n - 1)), x)
-
-# 0.6 ulp (f32), 1.2 ulp (f64)
-cdef inline real k_cosh(real x) noexcept nogil:
-    cdef double a, r, q, e, w, h
-    cdef int64_t n, m
-    if real is float:
-        a = kd_abs(x)
-        e = kw_exp(kd_sel(a > 100, 100, a))
-        return <float>(0.5 * e + 0.5 / e)
-    else:
-        a = kd_abs(x)
-        n = kd_expk(kd_sel(a > 712, 712, a), &r, &q)
-        h = 1 + (r + q)
-        m = n if n < 64 else 64
-        w = kd_of((1023 - 2 * m) << 52) / h
-        return kd_scale(1 + (r + (q + w)), n - 1)
 
 # ---------------------------------------------------------------- logarithms
 

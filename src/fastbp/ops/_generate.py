@@ -105,9 +105,10 @@ def print_expression(e, ctype):
     return f"k_{name}({', '.join(args)})"
 
 
-def print_strip(strip, over=False):
-    """The loop of a strip, or, `over`, the one whose result replaces the first operand."""
-    name = strip.name + ("_over" if over else "")
+def print_strip(strip, over=False, single=None):
+    """The loop of a strip; `over`: the one whose result replaces the first operand; `single`: that for which this operand is one
+    number."""
+    name = strip.name + "_over" * over + (f"_single{single}" if single is not None else "")
     for tag, ctype, member in TYPES:
         if tag not in strip.types:
             continue
@@ -122,9 +123,12 @@ def print_strip(strip, over=False):
                 yield f"    cdef {ctype} {constant}_ = <{ctype}>c[{k}].{member}"
         yield f"    cdef {ctype} {', '.join(n + '_' for n in strip.operands)}" if strip.operands else "    pass"
         yield "    cdef int64_t i"
+        if single is not None:
+            yield f"    {strip.operands[single]}_ = p{single}[0]"
         yield "    for i in range(n):"
         for k, operand in enumerate(strip.operands):
-            yield f"        {operand}_ = {'o' if over and k == 0 else f'p{k}'}[i]"
+            if k != single:
+                yield f"        {operand}_ = {'o' if over and k == 0 else f'p{k}'}[i]"
         yield f"        o[i] = {print_expression(strip.expression, ctype)}"
         yield ""
 
@@ -165,6 +169,22 @@ def over_strips():
         return e.op in ("name", "literal") or (e.op.removeprefix("k_") in CHEAP | {"div"} and all(map(little, e.args)))
     inplace = [row for row in TABLE.values() if row.kind == "pointwise" and row.inplace and row.result == "same" and row.tensors]
     return [next(strips_of(row)) for row in inplace if row.name != "identity" and little(scalar_of(row))]
+
+
+def single_strips():
+    """Strips of two operands that have loops of their own for one number beside many: those that compute so little that spreading
+    the number over a block takes its time beside them.  No product meets a sum in them: the compiler could move it out of the
+    loop, and round it there."""
+    def little(e):
+        return e.op in ("name", "literal") or (e.op.removeprefix("k_") in CHEAP | {"div"} and all(map(little, e.args)))
+
+    def operations(e):
+        return {e.op}.union(*(operations(a) for a in e.args if isinstance(a, Sym)))
+
+    def apart(e):
+        return not (operations(e) & {"add", "sub"} and operations(e) & {"mul", "square"})
+    forward = [next(strips_of(row)) for row in TABLE.values() if row.kind == "pointwise" and row.result == "same"]
+    return [s for s in forward if len(s.operands) == 2 and little(s.expression) and apart(s.expression)]
 
 
 def narrow_strips():
@@ -219,13 +239,23 @@ def strips():
         yield from print_strip(strip)
     for strip in over_strips():
         yield from print_strip(strip, over=True)
+    over = {strip.name for strip in over_strips()}
+    for strip in single_strips():
+        for k in range(2):
+            yield from print_strip(strip, single=k)
+        if strip.name in over:
+            yield from print_strip(strip, over=True, single=1)
     for _, strip in narrow_strips():
         yield from print_narrow(strip)
     yield "cdef enum:"
     yield f"    N_NARROW = {len(narrow_strips())}"
     yield f"    N_OVER = {len(over_strips())}"
+    yield f"    N_SINGLE = {len(single_strips())}"
     yield "cdef Narrow NARROW[N_NARROW]"
-    yield "cdef Strip OVER[N_COMPUTE][N_OVER][2]       # a strip, and the one whose result replaces the first operand"
+    yield "# A strip, and those whose first or second operand is one number; whose result replaces the first, beside one number."
+    yield "cdef Strip SINGLE[N_COMPUTE][N_SINGLE][4]"
+    yield "# A strip, and the one whose result replaces the first operand."
+    yield "cdef Strip OVER[N_COMPUTE][N_OVER][2]"
 
 
 def table():
@@ -239,6 +269,13 @@ def table():
             if tag in strip.types:
                 yield f"    OVER[{k}][{j}][0] = s_{strip.name}_{tag}"
                 yield f"    OVER[{k}][{j}][1] = s_{strip.name}_over_{tag}"
+    over = {strip.name for strip in over_strips()}
+    for j, strip in enumerate(single_strips()):
+        for k, (tag, _, _) in enumerate(TYPES):
+            if tag in strip.types:
+                yield f"    SINGLE[{k}][{j}][0] = s_{strip.name}_{tag}"
+                for i, name in enumerate(["single0", "single1"] + ["over_single1"] * (strip.name in over)):
+                    yield f"    SINGLE[{k}][{j}][{i + 1}] = s_{strip.name}_{name}_{tag}"
     for j, (row, strip) in enumerate(narrow_strips()):
         logic = row.name if row.result == "bool" else LOGIC.get(row.name)
         yield f"    NARROW[{j}].name, NARROW[{j}].constants = S_{strip.name}, {len(row.constants)}"

@@ -704,7 +704,7 @@ cdef Tensor mask_of(Tensor x):
     """Where x is not zero: a contiguous tensor of bytes that are not."""
     if x.code == DT_BOOL or x.code == DT_U8:
         return whole(detached(x))
-    return whole(binary(OP_ne, detached(x), 0))
+    return copied(x, DT_BOOL)
 
 
 cdef Tensor count_of(Tensor m):

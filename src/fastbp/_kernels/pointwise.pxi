@@ -85,8 +85,8 @@ cdef inline Strip over_strip(const Instr* I) noexcept nogil:
 
 
 cdef inline Strip single_strip(const Instr* I, int k) noexcept nogil:
-    """The loop for an operand k, 1 or 2, that is one number, or, 3, the second one where the result replaces the first; NULL: there
-    is none."""
+    """The loop for an operand k, 1 or 2, that is one number, or, 3, for the second one where the result replaces the first; NULL:
+    there is none."""
     cdef int j
     for j in range(N_SINGLE if I.dtype < N_COMPUTE else 0):
         if SINGLE[I.dtype][j][0] == I.strip:

@@ -605,7 +605,7 @@ cdef int var(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
 # sums of squares, or of sizes, of rows (inner == 1), by the same lanes, by a divisor c[0]
 cdef inline int red_sum_squares(bint sizes, real* out, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int64_t red = I.shape[1]
-    cdef int64_t ahead = RED_SOON // <int64_t>sizeof(real) if red_far(I, sizeof(real)) else 0
+    cdef int64_t ahead = RED_SOON // <int64_t>sizeof(real) if red_far(I, sizeof(real)) and red_asks(red) else 0
     cdef int64_t o
     cdef double divisor = I.c[0].f
     cdef const real* x = <const real*>I.arg[1].data

@@ -80,7 +80,8 @@ cdef inline void turns_d(int64_t n, const real* v, const real* a, real* o, int64
             if real is float: o[i + j] = kf_sel(v[i + j] == 0, 0, v[i + j] * (y[j] if quarter else -y[j]))
             else: o[i + j] = kd_sel(v[i + j] == 0, 0, v[i + j] * (y[j] if quarter else -y[j]))
 
-# Sine by cosine, or minus cosine by sine; of doubles in two numbers each.  0.5 ulp, double 0.7; 1.7 ns (3.0), double 3.5 (11 to 19)
+# Sine by cosine, or minus cosine by sine; of doubles in two numbers each.  0.5 ulp, double 0.7; 1.7 ns (3.0), double 3.5 (11 to
+# 19)
 cdef inline real tangent_of(real x) noexcept nogil:
     cdef double r, a, z, s, c, sl, cl
     cdef int64_t odd

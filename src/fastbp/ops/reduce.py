@@ -321,7 +321,7 @@ def _aminmax(input, *, dim=None, keepdim=False):
 
 def _count_nonzero(input, dim=None):
     count = F.count_true(input) if dim is None else None
-    return (input != 0).sum(dim) if count is None else count
+    return input.bool().sum(dim) if count is None else count
 
 
 def _nansum(input, dim=None, keepdim=False, *, dtype=None):

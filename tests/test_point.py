@@ -390,6 +390,17 @@ def test_edges_of_tables(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tangents(dtype):
+    """Both ways of dividing, in two numbers where one does not do: less than an ulp."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-8, 8, 1500), rng.uniform(-5e5, 5e5, 300)]).astype(dtype)
+    y = fastbp.tan(fastbp.tensor(x)).numpy()
+    with ulp.mp.workdps(ulp.MP_DIGITS):
+        worst = max((ulp.ulp_error(g, ulp.mp.tan(ulp.mp.mpf(float(a))), dtype), a) for a, g in zip(x, y, strict=True))
+    assert worst[0] <= 0.8, worst
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_multiples_of_pi(dtype):
     """Where nothing but the last part of pi is left."""
     x = (np.arange(1, 600) * (np.pi / 2)).astype(dtype)

@@ -163,7 +163,7 @@ cdef bint narrow(const Instr* I, Instr* own) noexcept nogil:
     own.strip = how.i32 if dtype == DT_I32 else how.u8 if dtype == DT_U8 else how.to_bool
     own.dtype = DT_I32 if dtype == DT_I32 else DT_U8
     for k in range(I.narg):
-        if k > 0 or dtype == result or dtype != DT_I32: own.arg[k].dtype = own.dtype
+        if k > 0 or dtype == result: own.arg[k].dtype = own.dtype
         if k > 0 and I.arg[k].owner == NULL:
             load_any[int64_t](I.arg[k].data, I.arg[k].dtype, 0, 1, &v)
             own.arg[k].data = <char*>&own.c[MAXCONST - 1 - k]

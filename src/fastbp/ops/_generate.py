@@ -27,6 +27,7 @@ TYPES = (("F32", "float", "f"), ("F64", "double", "f"), ("I64", "int64_t", "i"))
 SIGNS = {"add": "+", "sub": "-", "mul": "*"}
 CHEAP = {"add", "sub", "mul", "neg", "where", "eq", "ne", "lt", "le", "gt", "ge", "maximum", "minimum", "abs", "clamp", "relu",
          "square", "sign", "sqrt", "name", "literal"}      # about an instruction each
+LITTLE = CHEAP | {"div"}         # so little that to write and read a block takes its time beside it
 NARROW = (("I32", "int32_t"), ("U8", "uint8_t"))        # integers of fewer bytes that strips exist for
 NARROWED = CHEAP | {"fmax", "fmin", "sgn", "hardtanh", "threshold", "logical_and", "logical_or", "logical_xor", "logical_not",
                     "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"}
@@ -162,37 +163,35 @@ def all_strips():
     return [s for row in TABLE.values() if row.kind == "pointwise" for s in strips_of(row)]
 
 
+def made_of(operations, e):
+    """Whether an expression has none but these operations."""
+    return e.op in ("name", "literal") or (e.op.removeprefix("k_") in operations and all(made_of(operations, a) for a in e.args))
+
+
 def over_strips():
     """Forward strips that have a loop of their own for results that replace the first operand: those that compute so little that
     a copy, from a block that the result would go to first, takes its time beside them."""
-    def little(e):
-        return e.op in ("name", "literal") or (e.op.removeprefix("k_") in CHEAP | {"div"} and all(map(little, e.args)))
     inplace = [row for row in TABLE.values() if row.kind == "pointwise" and row.inplace and row.result == "same" and row.tensors]
-    return [next(strips_of(row)) for row in inplace if row.name != "identity" and little(scalar_of(row))]
+    return [next(strips_of(row)) for row in inplace if row.name != "identity" and made_of(LITTLE, scalar_of(row))]
 
 
 def single_strips():
     """Strips of two operands that have loops of their own for one number beside many: those that compute so little that spreading
     the number over a block takes its time beside them.  No product meets a sum in them: the compiler could move it out of the
     loop, and round it there."""
-    def little(e):
-        return e.op in ("name", "literal") or (e.op.removeprefix("k_") in CHEAP | {"div"} and all(map(little, e.args)))
-
     def operations(e):
         return {e.op}.union(*(operations(a) for a in e.args if isinstance(a, Sym)))
 
     def apart(e):
         return not (operations(e) & {"add", "sub"} and operations(e) & {"mul", "square"})
     forward = [next(strips_of(row)) for row in TABLE.values() if row.kind == "pointwise" and row.result == "same"]
-    return [s for s in forward if len(s.operands) == 2 and little(s.expression) and apart(s.expression)]
+    return [s for s in forward if len(s.operands) == 2 and made_of(LITTLE, s.expression) and apart(s.expression)]
 
 
 def narrow_strips():
     """(row, its forward strip) of integers that have loops over narrower ones too."""
-    def little(e):
-        return e.op in ("name", "literal") or (e.op.removeprefix("k_") in NARROWED | NEAR and all(map(little, e.args)))
     return [(row, next(strips_of(row))) for row in TABLE.values()
-            if row.kind == "pointwise" and row.types in ("number", "integer") and little(scalar_of(row))]
+            if row.kind == "pointwise" and row.types in ("number", "integer") and made_of(NARROWED | NEAR, scalar_of(row))]
 
 
 def all_kernels():

@@ -437,7 +437,7 @@ def test_columns_have_the_bits_of_their_copies(size, steps, dtype, threads):
     before = fastbp.get_num_threads()
     fastbp.set_num_threads(threads)
     try:
-        for one in ((*size[:-1], 1), (size[0], *[1] * (len(size) - 1)), (*[1] * (len(size) - 2), size[-2], 1)):
+        for one in ((*size[:-1], 1), (size[0], *[1] * (len(size) - 1)), (*[1] * (len(size) - 2), size[-2], 1), [1] * len(size)):
             c = fastbp.tensor((rng.standard_normal(one) * 9).astype(dtype))
             spread = c.expand(size).contiguous()
             for strip in single_strips():

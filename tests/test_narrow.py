@@ -3,7 +3,7 @@
 import fastbp
 import numpy as np
 import pytest
-from fastbp.ops._generate import narrow_strips
+from fastbp.ops._generate import narrow_strips, over_strips
 
 NARROW = ["int32", "uint8"]
 ALL = ["int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -162,6 +162,24 @@ def test_in_place(dtype):
             np.testing.assert_array_equal(t.numpy(), x + y + (x + y)[:, :1])
             t[1:, 3:].clamp_(0, 9)
             np.testing.assert_array_equal(t.numpy()[1:, 3:], (x + y + (x + y)[:, :1])[1:, 3:].clip(0, 9))
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_results_that_replace_the_first_operand(dtype):
+    rng = np.random.default_rng(2)
+    strips = {strip.name for _, strip in narrow_strips()} & {strip.name for strip in over_strips()}
+    strips = {name for name in strips if hasattr(fastbp.Tensor, name + "_")}
+    assert {"add", "mul", "sub", "neg", "abs"} <= strips
+    for n in (1023, 1024, 5003):
+        x, y = (fastbp.from_numpy(a) for a in rng.integers(0, 256, (2, n)).astype(dtype))
+        for name in strips:
+            f, inplace = getattr(fastbp, name), getattr(fastbp.Tensor, name + "_")
+            for operands in [(), (y,), (7,), (fastbp.tensor(7, dtype=x.dtype),)]:
+                try:
+                    want = f(x, *operands)
+                except (TypeError, ValueError):                 # of one operand, or of two
+                    continue
+                np.testing.assert_array_equal(inplace(x.clone(), *operands).numpy(), want.numpy(), name)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -7,6 +7,7 @@ cdef struct Narrow:         # an operation that has such loops
     int name                # S_*
     Strip whole             # what computes it in int64
     Strip i32, u8
+    Strip over_i32, over_u8     # whose result replaces the first operand; NULL: none
     Strip to_bool           # bytes to bools; NULL: none
     bint decides            # its results are bools, of whatever it is given; else of bools alone
     int constants
@@ -55,9 +56,11 @@ cdef extern from *:
     #if defined(__GNUC__)
     typedef uint16_t fbp_two __attribute__((aligned(1), may_alias));
     #endif
-    static void fbp_bytes_mul(int64_t n, u8_in x, u8_in y, u8_out z) {
+    /* z may be x, but may not begin within it */
+    static void fbp_bytes_mul(int64_t n, const uint8_t* x, const uint8_t* y, uint8_t* z) {
         int64_t i = 0;
     #if defined(__GNUC__)
+    #pragma GCC ivdep
         for (; i + 2 <= n; i += 2) {
             uint16_t a = *(const fbp_two*)(x + i), b = *(const fbp_two*)(y + i);
             *(fbp_two*)(z + i) = (uint16_t)(((uint16_t)(a * (b & 255u)) & 255) | (uint16_t)((a & 0xff00u) * (b >> 8)));
@@ -384,6 +387,6 @@ cdef void narrow_strips(KernelTable* T) noexcept nogil:
     T.strip[S_fmod][<int>DT_I64] = near_fmod
     for j in range(N_NARROW):
         NARROW[j].whole = T.strip[NARROW[j].name][<int>DT_I64]
-        if NARROW[j].name == S_mul: NARROW[j].u8 = bytes_mul
+        if NARROW[j].name == S_mul: NARROW[j].u8 = NARROW[j].over_u8 = bytes_mul
         elif NARROW[j].name == S_bitwise_left_shift: NARROW[j].u8 = bytes_left
         elif NARROW[j].name == S_bitwise_right_shift: NARROW[j].u8 = bytes_right

@@ -134,13 +134,13 @@ def print_strip(strip, over=False, single=None):
         yield ""
 
 
-def print_narrow(strip):
+def print_narrow(strip, over=False):
     """Loops over narrower integers: the expression of int64 between a load and a store, which the compiler narrows, so that their
-    values are those of int64 by construction."""
+    values are those of int64 by construction; `over` as in print_strip."""
     for tag, ctype in NARROW:
         pointer = f"{tag.lower()}_in"
-        yield f"cdef void s_{strip.name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
-        for k in range(len(strip.operands)):
+        yield f"cdef void s_{strip.name}{'_over' * over}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
+        for k in range(over, len(strip.operands)):
             yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
         yield f"    cdef {tag.lower()}_out o = <{tag.lower()}_out>out"
         for constant, k in strip.constants.items():
@@ -148,7 +148,7 @@ def print_narrow(strip):
         yield f"    cdef int64_t {', '.join(n + '_' for n in strip.operands)}, i"
         yield "    for i in range(n):"
         for k, operand in enumerate(strip.operands):
-            yield f"        {operand}_ = p{k}[i]"
+            yield f"        {operand}_ = {'o' if over and k == 0 else f'p{k}'}[i]"
         value = print_expression(strip.expression, "int64_t")
         near = strip.expression.op.removeprefix("k_") in NEAR
         value = value.replace("k_", "k_near_", 1) if near else value.replace("k_neg(", "-(")        # GCC narrows no k_neg
@@ -246,6 +246,8 @@ def strips():
             yield from print_strip(strip, over=True, single=1)
     for _, strip in narrow_strips():
         yield from print_narrow(strip)
+        if strip.name in over:
+            yield from print_narrow(strip, over=True)
     yield "cdef enum:"
     yield f"    N_NARROW = {len(narrow_strips())}"
     yield f"    N_OVER = {len(over_strips())}"
@@ -279,6 +281,8 @@ def table():
         logic = row.name if row.result == "bool" else LOGIC.get(row.name)
         yield f"    NARROW[{j}].name, NARROW[{j}].constants = S_{strip.name}, {len(row.constants)}"
         yield f"    NARROW[{j}].i32, NARROW[{j}].u8 = s_{strip.name}_I32, s_{strip.name}_U8"
+        if strip.name in over:
+            yield f"    NARROW[{j}].over_i32, NARROW[{j}].over_u8 = s_{strip.name}_over_I32, s_{strip.name}_over_U8"
         yield f"    NARROW[{j}].to_bool, NARROW[{j}].decides = {f's_{logic}_U8' if logic else 'NULL'}, {row.result == 'bool'}"
     for name in all_kernels():
         yield f"    T.kernel[K_{name}] = {name}"

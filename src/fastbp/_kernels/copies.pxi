@@ -2,6 +2,7 @@
 # are, and their loops; places that meet are not for them (pointwise.pxi).
 
 cdef Strip COPIES[N_COMPUTE]        # the strips of identity, filled with the table
+cdef Strip NOTS[N_COMPUTE]          # and of logical_not: conversions to bools that are turned afterwards
 
 cdef inline void reach_of(const Instr* I, const Operand* x, int64_t item, const char** first, const char** last) noexcept nogil:
     """Where an operand begins and ends in memory."""
@@ -170,7 +171,8 @@ cdef bint converts(const Instr* I) noexcept nogil:
     cdef const char* b
     cdef const char* c
     cdef const char* d
-    if (I.narg != 2 or I.ndim != 1 or I.strip != COPIES[I.dtype] or I.flags & F_ACCUMULATE or to == source
+    cdef bint turns = I.strip == NOTS[I.dtype] and to == DT_BOOL and source == I.dtype
+    if (I.narg != 2 or I.ndim != 1 or I.strip != COPIES[I.dtype] and not turns or I.flags & F_ACCUMULATE or to == source
             or I.arg[1].owner == NULL or I.arg[0].stride[0] != 1 or I.arg[1].stride[0] != 1 or streams(I, item_bytes(I.dtype))):
         return False
     if to != I.dtype != source and not (I.dtype == DT_I64 and (source == DT_I32 or source == DT_U8 or source == DT_BOOL)):
@@ -183,7 +185,7 @@ cdef bint converts(const Instr* I) noexcept nogil:
 # 100,000 floats to doubles, through blocks 40, so 33 us; to int64 72 and 31; uint8 to floats 27 and 10, to bools 30 and 3 (Xeon)
 cdef void convert(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef int to = I.arg[0].dtype, source = I.arg[1].dtype
-    cdef int64_t n = hi - lo
+    cdef int64_t n = hi - lo, i
     cdef char* y = I.arg[0].data + lo * item_bytes(to)
     cdef const char* x = I.arg[1].data + lo * item_bytes(source)
     if source == DT_I32: store_any[int32_t](<const int32_t*>x, y, to, 1, n, False)
@@ -194,6 +196,8 @@ cdef void convert(const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     elif source == DT_F32: store_any[float](<const float*>x, y, to, 1, n, False)
     elif source == DT_F64: store_any[double](<const double*>x, y, to, 1, n, False)
     else: store_any[int64_t](<const int64_t*>x, y, to, 1, n, False)
+    if I.strip == NOTS[I.dtype]:
+        for i in range(n): y[i] = y[i] ^ 1
 
 
 # Blocks as they are, by fbp_move, which says why it is not memcpy: what GCC makes of the plain loop.

@@ -66,7 +66,7 @@ cdef KernelTable TABLE
 fill_table(&TABLE)
 better_strips(&TABLE)
 narrow_strips(&TABLE)
-for _k in range(N_COMPUTE): COPIES[_k] = TABLE.strip[S_identity][_k]
+for _k in range(N_COMPUTE): COPIES[_k], NOTS[_k] = TABLE.strip[S_identity][_k], TABLE.strip[S_logical_not][_k]
 TABLE.isa = FASTBP_ISA
 TABLE.gemm_plan = gemm_plan
 TABLE.conv_plan = conv_plan

@@ -147,6 +147,16 @@ def test_interpolation_and_borders(dtype, tmp_path):
         return y, nn.functional.pad(y, (1, 1)).sum((0, 2))
     check(f, fastbp.randn(2, 3, 6, 5, dtype=getattr(fastbp, dtype)), folder=tmp_path)
 
+    def g(x):
+        """Values and the adjoints, in each mode."""
+        out = []
+        for mode in ("reflect", "circular", "replicate"):
+            y, back = fastbp.func.vjp(lambda x: nn.functional.pad(x, (2, 1, 0, 3), mode=mode), x)     # noqa: B023
+            out += [y, *back(y * y)]
+        return tuple(out)
+    (tmp_path / "g").mkdir()        # a library of the same path would not be loaded again
+    check(g, fastbp.randn(2, 3, 6, 5, dtype=getattr(fastbp, dtype)), folder=tmp_path / "g")
+
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -266,6 +266,9 @@ PROGRAMS = {    # kernel -> program that runs it above the parallel threshold
     "bag_sum": lambda: with_gradients(lambda w, f: fastbp.nn.functional.embedding_bag(
         indices(70, 900).reshape(-1), w, fastbp.arange(0, 900, 7), mode="sum", per_sample_weights=f),
         floats(70, 33), floats(900)),
+    "bordered": lambda: [t for mode in ("reflect", "circular", "replicate")
+                         for t in with_gradients(lambda x: fastbp.nn.functional.pad(x, (2, 1, 1, 3), mode=mode),      # noqa: B023
+                                                 floats(30, 9, 33, 17))],
     "grid_sample": lambda: with_gradients(fastbp.nn.functional.grid_sample, floats(9, 21, 30, 41), floats(9, 33, 47, 2)),
     "take": lambda: with_gradients(lambda x: x.index_select(0, indices(300, 5000)), floats(300, 250)),
     "gather": lambda: with_gradients(lambda x: x.gather(1, indices(500, 700, 400)), floats(700, 500)),
@@ -318,6 +321,7 @@ WITH = {        # kernels that run in another kernel's program
     "cross_entropy_backward": "cross_entropy",
     "layer_norm_backward": "layer_norm",
     "conv_backward_data": "conv", "conv_backward_weight": "conv", "conv_mend": "conv",
+    "unbordered": "bordered",
     "grid_sample_input": "grid_sample", "grid_sample_grid": "grid_sample", "max_pool_backward": "max_pool",
     "batch_norm_backward": "batch_norm", "avg_pool_backward": "avg_pool", "mask_index": "mask_count",
     "attention_backward": "attention", "recurrent_backward": "recurrent",

@@ -282,6 +282,9 @@ class _Writer:
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {', '.join(shape[:3])}, {_c_double(c.get(2, 0))});"
         elif kernel == "resampled":
             yield f"        {self.helper(kernel, dtype)}({', '.join(p)}, {', '.join(shape[:4])});"
+        elif kernel in ("bordered", "unbordered"):
+            yield f"        static const int64_t g[10] = {{{', '.join(number(k) for k in range(10))}}};"
+            yield f"        {self.helper('bordered', dtype)}({', '.join(p)}, {shape[0]}, g, {int(kernel == 'unbordered')});"
         elif kernel in ("grid_sample", "grid_sample_input", "grid_sample_grid"):
             kind = ("grid_sample", "grid_sample_input", "grid_sample_grid").index(kernel)
             how = ", ".join(str(signed.get(i, 0)) for i in range(7))

@@ -282,6 +282,31 @@ static void resampled_S(T* y, const T* x, const int64_t* starts, const int64_t* 
             }
 }
 """,
+    "bordered": """
+/* what a position before, inside or behind 0 .. n - 1 repeats; mode 0: turned, 1: at the other side, 2: the outermost */
+static int64_t border_place_S(int64_t mode, int64_t p, int64_t n)
+{
+    if (mode == 0) { p = p < 0 ? -p : p; return p < n ? p : 2 * (n - 1) - p; }
+    if (mode == 1) return p < 0 ? p + n : p >= n ? p - n : p;
+    return p < 0 ? 0 : p >= n ? n - 1 : p;
+}
+
+/* g: the mode, then for each of three dimensions its size inside and what lies before and behind; back: the transpose */
+static void bordered_S(T* y, const T* x, int64_t outer, const int64_t* g, int back)
+{
+    int64_t o, i, j, k, n = outer * g[1] * g[4] * g[7];
+    if (back) for (i = 0; i < n; i++) y[i] = 0;
+    for (o = 0; o < outer; o++)
+        for (i = -g[2]; i < g[1] + g[3]; i++)
+            for (j = -g[5]; j < g[4] + g[6]; j++)
+                for (k = -g[8]; k < g[7] + g[9]; k++) {
+                    int64_t at = ((o * g[1] + border_place_S(g[0], i, g[1])) * g[4] + border_place_S(g[0], j, g[4])) * g[7]
+                                 + border_place_S(g[0], k, g[7]);
+                    if (back) y[at] += *x++;
+                    else *y++ = x[at];
+                }
+}
+""",
     "grid_sample": """
 /* x within [0, size - 1] as the padding has it (1: border, 2: reflection); turn: times the slope of that */
 static T grid_inside_S(T x, int padding, int corners, int64_t size, T* turn)

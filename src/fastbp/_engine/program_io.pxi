@@ -209,6 +209,20 @@ cdef str reach(const Instr* I, Reach* q):
         whole_of(q, 4, I.shape[4])
         return None if (I.narg == 5 and I.n == many(outer, positions) and red > 0 and positions > 0 and I.shape[4] >= 0
                         and 0 <= I.c[0].i < 1 << 31) else "sizes"
+    if I.opcode == K_bordered or I.opcode == K_unbordered:
+        k = I.opcode == K_unbordered                                    # the operand with borders
+        m = n = outer
+        spatial = outer > 0 and 0 <= I.c[0].i <= BORDER_REPLICATE
+        for d in range(3):
+            room = I.c[1 + 3 * d].i - (I.c[0].i == BORDER_REFLECT) if I.c[0].i != BORDER_REPLICATE else VAST
+            spatial = spatial and I.c[1 + 3 * d].i > 0 and 0 <= I.c[2 + 3 * d].i <= room and 0 <= I.c[3 + 3 * d].i <= room
+            m = many(m, I.c[1 + 3 * d].i)
+            n = many(n, I.c[1 + 3 * d].i + I.c[2 + 3 * d].i + I.c[3 + 3 * d].i)
+        if not spatial or m >= VAST or n >= VAST:
+            return "sizes"
+        whole_of(q, k, n)
+        whole_of(q, 1 - k, m)
+        return None if I.narg == 2 and I.n == (m if k else n) // (I.c[7].i + (0 if k else I.c[8].i + I.c[9].i)) else "sizes"
     if I.opcode == K_conv or I.opcode == K_max_pool or I.opcode == K_avg_pool:
         spatial = True
         for k in range(22):

@@ -49,6 +49,12 @@ cdef enum GridPadding:
     GRID_BORDER = 1
     GRID_REFLECTION = 2
 
+# What borders repeat.
+cdef enum Border:
+    BORDER_REFLECT = 0          # what lies inside, turned
+    BORDER_CIRCULAR = 1         # what lies at the other side
+    BORDER_REPLICATE = 2        # the outermost
+
 ctypedef union Const:
     double f
     int64_t i

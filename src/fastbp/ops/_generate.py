@@ -138,8 +138,8 @@ def print_narrow(strip, over=False):
     """Loops over narrower integers: the expression of int64 between a load and a store, which the compiler narrows, so that their
     values are those of int64 by construction; `over` as in print_strip."""
     for tag, ctype in NARROW:
-        pointer = f"{tag.lower()}_in"
-        yield f"cdef void s_{strip.name}{'_over' * over}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
+        pointer, name = f"{tag.lower()}_in", strip.name + "_over" * over
+        yield f"cdef void s_{name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
         for k in range(over, len(strip.operands)):
             yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
         yield f"    cdef {tag.lower()}_out o = <{tag.lower()}_out>out"

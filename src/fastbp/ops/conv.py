@@ -6,7 +6,6 @@ and fill these in are in _engine/conv.pxi.  Each derivative of a convolution is 
 
 from functools import lru_cache
 from itertools import product
-from math import prod
 from operator import index
 
 from ._declare import F, composed, fused, kept
@@ -327,13 +326,9 @@ def _around(shape, pad):
 _REPEATING = ("reflect", "circular", "replicate")       # the modes of `bordered`
 
 
-SMALL, FEW = 1024, 8192     # numbers of an image with its borders, and of all: up to here by places
-
-
 @lru_cache(1024)
 def _edges(shape, pad, mode):
-    """(begin, end) of borders that repeat what is inside; None where a check of `_pad` has a say, or something is cut.  Where
-    there are few numbers also (the first dimension with borders, the shape with them)."""
+    """(begin, end) of borders that repeat what is inside; None where a check of `_pad` has a say, or something is cut."""
     n, m = len(pad) // 2, len(shape)
     if len(pad) % 2 or not 1 <= n <= 3 or m not in (n + 1, n + 2) or not any(pad) or min(pad) < 0:
         return None
@@ -341,33 +336,13 @@ def _edges(shape, pad, mode):
     for size, b, e in zip(shape[-n:], begin[-n:], end[-n:]):
         if size == 0 or (mode != "replicate" and max(b, e) > size - (mode == "reflect")):
             return None
-    n = next(k for k, width in enumerate(map(max, begin, end)) if width)
-    out = tuple(map(sum, zip(shape, begin, end)))
-    return (begin, end, n, out) if prod(out[n:]) <= SMALL or prod(out) <= FEW else (begin, end, None, None)
-
-
-@kept
-def _border_places(mode, sizes, begin, end):
-    """Where the elements of an image with borders are in the image."""
-    places = F.arange(1)
-    for size, before, after in zip(sizes, begin, end):
-        places = (places.unsqueeze(1) * size + _border(mode, size, before, after)).reshape(-1)
-    return places
-
-
-def _repeating(input, mode, begin, end, n, out):
-    """Borders that repeat what is inside, part by part, or in one pass from a list of places.  64x512x4x4 floats by places 0.36
-    ms, by parts 2.5; 1x3x32x32 6 us and 10; 2x3x224x224 by parts 0.12 ms, one dimension after the other 0.19 (Xeon)."""
-    if out is None:
-        return F.bordered(input, begin, end, _REPEATING.index(mode))
-    places = _border_places(mode, tuple(input.shape[n:]), begin[n:], end[n:])
-    return F.index_select(input.flatten(n), n, places).reshape(out)
+    return begin, end
 
 
 def _pad(input, pad, mode="constant", value=None):
     pad = tuple(map(int, pad))
     if mode in _REPEATING and not value and (edges := _edges(tuple(input.shape), pad, mode)):
-        return _repeating(input, mode, *edges)
+        return F.bordered(input, *edges, _REPEATING.index(mode))
     if mode == "constant" and (around := _around(tuple(input.shape), pad)):
         return _amid(input, value, *around)
     n = len(pad) // 2

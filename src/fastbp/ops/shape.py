@@ -24,12 +24,13 @@ linear("zeros_around(Tensor input, int[] begin, int[] sizes)",
 linear("rolled(Tensor input, int[] shifts)", {"input": lambda v, shifts: F.rolled(v, tuple(-s for s in shifts))},
        function=False, method=False, doc="Elements moved cyclically, by a number for each dimension; a copy.")
 linear("bordered(Tensor input, int[] begin, int[] end, int mode)",
-       {"input": lambda v, begin, end, mode: F.unbordered(v, begin, end, mode)}, function=False, method=False,
+       {"input": lambda v, begin, end, mode: F.unbordered(v, begin, end, mode)}, kernels=("bordered",), function=False,
+       method=False,
        doc="Borders of some widths before and after each dimension, which repeat what is inside; a copy.  mode: 0 reflected, "
            "1 going round, 2 the outermost.")
 linear("unbordered(Tensor input, int[] begin, int[] end, int mode)",
-       {"input": lambda v, begin, end, mode: F.bordered(v, begin, end, mode)}, function=False, method=False,
-       doc="The inside, with the borders added to what they repeat: the transpose of `bordered`.")
+       {"input": lambda v, begin, end, mode: F.bordered(v, begin, end, mode)}, kernels=("unbordered",), function=False,
+       method=False, doc="The inside, with the borders added to what they repeat: the transpose of `bordered`.")
 linear("view_write(Tensor input, Tensor source)", {"input": "bw_view_write", "source": "bw_view_write"}, function=False,
        method=False, wrapper="rebase", doc="The base of a view after an in-place write to the view.")
 linear("copy_values(Tensor source)", {"source": "bw_copy"}, function=False, method=False, wrapper="copy_",

@@ -157,7 +157,16 @@ cdef extern from *:
             for (; i + 16 <= cols; i += 16) _mm512_storeu_si512(d + i, v);
             if (i < cols) _mm512_mask_storeu_epi32(d + i, (__mmask16)((1u << (cols - i)) - 1), v);
     #else
-            for (; i < cols; i++) d[i] = *s;
+            const uint32_t v = *s;
+    #if defined(FBP_PUT)        /* the last one over the one before it: 64 x 512 x 4 x 4 floats times channels 250 -> 115 us (AMD EPYC) */
+            const __m256i w = _mm256_set1_epi32((int)v);
+            if (cols >= 8) {
+                for (; i + 8 <= cols; i += 8) _mm256_storeu_si256((__m256i*)(d + i), w);
+                if (i < cols) _mm256_storeu_si256((__m256i*)(d + cols - 8), w);
+                i = cols;
+            }
+    #endif
+            for (; i < cols; i++) d[i] = v;
     #endif
         }
     }
@@ -169,7 +178,16 @@ cdef extern from *:
             for (; i + 8 <= cols; i += 8) _mm512_storeu_si512(d + i, v);
             if (i < cols) _mm512_mask_storeu_epi64(d + i, (__mmask8)((1u << (cols - i)) - 1), v);
     #else
-            for (; i < cols; i++) d[i] = *s;
+            const uint64_t v = *s;
+    #if defined(FBP_PUT)
+            const __m256i w = _mm256_set1_epi64x((long long)v);
+            if (cols >= 4) {
+                for (; i + 4 <= cols; i += 4) _mm256_storeu_si256((__m256i*)(d + i), w);
+                if (i < cols) _mm256_storeu_si256((__m256i*)(d + cols - 4), w);
+                i = cols;
+            }
+    #endif
+            for (; i < cols; i++) d[i] = v;
     #endif
         }
     }

@@ -312,13 +312,16 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
     if RED_ROW and (number is float or number is double) and inner == 1 and 0 < red <= RED_SHORT:
         red_scan_rows(<const number*>I.arg[1].data + lo * apart, apart, y + lo * red, number is double, product, hi - lo, red)
         return ST_OK
-    if product and inner == 1 and 0 < red <= RED_SHORT:     # no division for a row
+    # No division for a row; sums of floats gain more by the sums of four below from 9 on.  10,000 rows of 10 doubles 65 -> 42 us,
+    # 1,000 of 3 floats 6.2 -> 2.1 (AMD EPYC)
+    if inner == 1 and 0 < red <= (RED_SHORT // 2 if number is float and not product else RED_SHORT):
         for o in range(lo, hi):
             x = <const number*>I.arg[1].data + o * apart
-            c = 1
+            b = y + o * red
+            c = 1 if product else 0
             for i in range(red):
-                c = k_mul(c, <wide>x[i])
-                y[o * red + i] = <number>c
+                c = k_mul(c, <wide>x[i]) if product else k_add(c, <wide>x[i])
+                b[i] = <number>c
         return ST_OK
     while lo < hi:
         o = lo // inner

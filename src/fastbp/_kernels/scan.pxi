@@ -314,7 +314,7 @@ cdef inline int red_cum(bint product, number* y, const Instr* I, wide* acc, int6
         return ST_OK
     # No division for a row; sums of floats gain more by the sums of four below from 9 on.  10,000 rows of 10 doubles 65 -> 42 us,
     # 1,000 of 3 floats 6.2 -> 2.1 (AMD EPYC)
-    if inner == 1 and 0 < red <= (RED_SHORT // 2 if number is float and not product else RED_SHORT):
+    if inner == 1 and 0 < red <= (RED_SHORT if product or sizeof(number) > 4 else RED_SHORT // 2):
         for o in range(lo, hi):
             x = <const number*>I.arg[1].data + o * apart
             b = y + o * red

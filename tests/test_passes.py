@@ -410,6 +410,24 @@ def test_what_lies_between_two_elements_is_refused():
     refuse(header, blobs, "between two elements")
 
 
+@pytest.mark.parametrize("k, values", [(0, (3, -1)), (1, (0, 2, 1 << 40)), (2, (-1, 1, 1 << 62)), (4, (0, 3, 5, -1)), (5, (3, 4)),
+                                       (6, (1, 5)), (7, (0, 6)), (8, (-3, 5)), (9, (-1, 4, 5))])
+@pytest.mark.parametrize("back", [False, True])
+def test_borders_in_files_are_checked(k, values, back):
+    """Constants: the mode, then size, before and behind of three dimensions: 1, 0, 0; 4, 1, 0; 5, 3, 2."""
+    def f(x):
+        y, pull = fastbp.func.vjp(lambda x: F.pad(x, (3, 2, 1, 0), mode="reflect"), x)
+        return pull(y * 2)[0] if back else y
+    header, blobs = described(f, fastbp.ones(2, 1, 4, 5))
+    step, = [s for s in header["steps"] if s["kernel"] == ("unbordered" if back else "bordered")][-1:]
+    kept = dict(step["c"])
+    for value in values:
+        step["c"] = {**kept, str(k): value % (1 << 64)}
+        refuse(header, blobs, r"sizes|touches bytes|larger|no number|before it is written|outside|a constant")
+    step["c"] = kept
+    _core._assemble(header, blobs)
+
+
 def test_random_damage_to_the_header():
     """Numbers replaced at random: refused, or a program that runs without harm."""
     rng = random.Random(5)

@@ -413,3 +413,27 @@ def test_products_and_shifts_of_bytes(n):
         np.testing.assert_array_equal((a >> c).numpy(), (whole[k] >> s[k]).astype(np.uint8))
         a *= 3
         np.testing.assert_array_equal(a.numpy(), x[k] * np.uint8(3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_to_int64_where_int32_does_not_hold_them(dtype):
+    """Eight together, and each alone; beyond int64 the least one."""
+    rng = np.random.default_rng(0)
+    for scale in (100, 2.0 ** 30, 2.0 ** 33, 2.0 ** 60):
+        x = (rng.standard_normal(1003) * scale).astype(dtype)
+        np.testing.assert_array_equal(fastbp.from_numpy(x).long().numpy(), x.astype(np.int64))
+    x[::7] = [np.nan, np.inf, -np.inf, 2.0 ** 31, -2.0 ** 31, 2.0 ** 62, -2.0 ** 63, 2.0 ** 63] * 18
+    t = fastbp.from_numpy(x)
+    alone = [int(np.int64(v)) if abs(v) < 2.0 ** 63 else -2 ** 63 for v in x]
+    assert t.long().tolist() == alone
+    assert t[::3].long().tolist() == alone[::3]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8", "bool"])
+def test_logical_not(dtype):
+    x = np.random.default_rng(0).integers(0, 2, (50, 61)).astype(dtype) * np.array(1 if dtype == "bool" else 3, dtype)
+    t = fastbp.from_numpy(x)
+    for y, want in ((t, x == 0), (t.t(), x.T == 0), (t[:, 1:-1], x[:, 1:-1] == 0), (t[3], x[3] == 0)):
+        got = fastbp.logical_not(y)
+        assert got.dtype == fastbp.bool
+        np.testing.assert_array_equal(got.numpy(), want)

@@ -288,7 +288,7 @@ cdef extern from *:
         return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? (int64_t)x : INT64_MIN;
     }
     /* n contiguous values.  AVX2 converts to int32 only, and marks what that does not hold: eight numbers that it does at a time,
-       the others one by one.  100,000 floats 50 -> 18 us, doubles 52 -> 30 (AMD EPYC) */
+       the others one by one.  100,000 floats 83 -> 25 us, doubles 86 -> 30 (AMD EPYC) */
     #if defined(__GNUC__) && defined(__AVX2__) && !defined(__AVX512DQ__)
     #define FBP_INTS_HELD(a, b) \
             const __m128i low = a, high = b, least = _mm_set1_epi32(INT32_MIN); \

@@ -833,6 +833,7 @@ cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_pow_d_exponent][1] = s_pow_d_exponent_f64
     if not FBP_VECTORS:
         usual_strips(T)
+        eight_strips(T)
         copy_strips(T)
         return
     T.strip[S_sqrt][0] = <Strip>fv_sqrt

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fastbp.nn import functional as F
 from fastbp.ops import F as rows
-from fastbp.ops._generate import single_strips
+from fastbp.ops._generate import rows_strips
 
 # size, strides; strides of what is made from it
 TABLE = [
@@ -440,7 +440,7 @@ def test_columns_have_the_bits_of_their_copies(size, steps, dtype, threads):
         for one in ((*size[:-1], 1), (size[0], *[1] * (len(size) - 1)), (*[1] * (len(size) - 2), size[-2], 1), [1] * len(size)):
             c = fastbp.tensor((rng.standard_normal(one) * 9).astype(dtype))
             spread = c.expand(size).contiguous()
-            for strip in single_strips():
+            for strip in rows_strips():
                 f = getattr(rows, strip.name)
                 if dtype == "int64" and "I64" not in strip.types:
                     continue
@@ -451,3 +451,69 @@ def test_columns_have_the_bits_of_their_copies(size, steps, dtype, threads):
                     np.testing.assert_array_equal(over(x.clone(), c).numpy(), over(x.clone(), spread).numpy(), strip.name)
     finally:
         fastbp.set_num_threads(before)
+
+
+# two operands of one size that lie as views do: with gaps, repeated, as columns, turned, as one number
+VIEWS = {
+    "gaps": lambda t, n, m: (t(n, m + 2)[:, 1:-1], t(n, m + 2)[:, 2:]),
+    "gaps within": lambda t, n, m: (t(3, n + 2, m + 2)[:, 1:-1, 1:-1], t(3, n, m)),
+    "a row": lambda t, n, m: (t(n, m + 1)[:, 1:], t(m)),
+    "a row first": lambda t, n, m: (t(1, m), t(n, m)),
+    "pairs": lambda t, n, m: (t(n, m)[:, None], t(n, m)),
+    "a column": lambda t, n, m: (t(n, m + 3)[:, :-3], t(n, 2)[:, 1:]),
+    "a number": lambda t, n, m: (t(n, m + 3)[:, 3:], t(1)),
+    "a number first": lambda t, n, m: (t(1, 1), t(4, n, m + 3)[..., 3:]),
+    "turned": lambda t, n, m: (t(n, m), t(m, n).t()),
+    "turned, with gaps": lambda t, n, m: (t(m, n + 2)[:, 2:].t(), t(n, m + 1)[:, 1:]),
+    "turned by a number": lambda t, n, m: (t(n, m), t(m, n)[:1, :1].t()),
+    "turned by a row turned": lambda t, n, m: (t(m, 3).t().unsqueeze(1), t(m, n).t()),
+    "a number by a row turned": lambda t, n, m: (t(m, 3).t().unsqueeze(1), t(m, 1).t().expand(n, m)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("size", [(9, 3), (300, 4), (70, 5), (40, 16), (33, 37), (50, 64), (19, 131), (3, 1000)], ids=str)
+def test_views_beside_views_have_the_bits_of_their_copies(size, dtype, threads):
+    rng = np.random.default_rng(1)
+
+    def drawn(*shape):
+        return fastbp.tensor((rng.standard_normal(shape) * 9).astype(dtype))
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    try:
+        for name, make in VIEWS.items():
+            a, b = make(drawn, *size)
+            p, q = (x.contiguous() for x in fastbp.broadcast_tensors(a, b))
+            for strip in rows_strips():
+                if dtype == "int64" and "I64" not in strip.types:
+                    continue
+                f = getattr(rows, strip.name)
+                np.testing.assert_array_equal(f(a, b).numpy(), f(p, q).numpy(), f"{strip.name}, {name}")
+            if dtype != "int64":
+                np.testing.assert_array_equal((a ** 3).numpy(), (a.contiguous() ** 3).numpy(), name)
+                np.testing.assert_array_equal((abs(p) ** b).numpy(), (abs(p) ** q).numpy(), name)
+    finally:
+        fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("exponent", [3, 2, 1.7, -0.5, 0, float("inf")])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_by_a_number_have_the_bits_of_powers_by_many(exponent, dtype):
+    x = np.concatenate([np.random.default_rng(0).standard_normal(700), [0, -0.0, 1e-15, -3e-14, 1e-13, np.inf, -np.inf, np.nan,
+                                                                        1e20, -1e13]]).astype(dtype)
+    t = fastbp.tensor(x)
+    np.testing.assert_array_equal((t ** exponent).numpy(), (t ** fastbp.full_like(t, exponent)).numpy())
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose((t ** exponent).numpy(), (x.astype(float) ** float(x.dtype.type(exponent))).astype(dtype),
+                                   rtol=1e-6, atol=2e-45)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "int32", "float64", "int64"])
+@pytest.mark.parametrize("size", [(1, 40), (15, 16), (16, 15), (17, 33), (64, 64), (100, 7), (31, 200)], ids=str)
+def test_turned_copies(size, dtype):
+    x = (np.arange(3 * (size[0] + 1) * (size[1] + 2)) % 251).astype(dtype).reshape(3, size[0] + 1, size[1] + 2)
+    t = fastbp.tensor(x)
+    np.testing.assert_array_equal(t[1].t().contiguous().numpy(), np.ascontiguousarray(x[1].T))
+    np.testing.assert_array_equal(t[:, 1:, 2:].transpose(1, 2).contiguous().numpy(), x[:, 1:, 2:].transpose(0, 2, 1))
+    np.testing.assert_array_equal(t.permute(2, 0, 1).contiguous().numpy(), x.transpose(2, 0, 1))

@@ -454,11 +454,16 @@ cdef void red_differences(MmRegs* regs, const Instr* I, int64_t lo, int64_t hi) 
             MM_PREFETCH(r.c + i + 8 * W)        # for a store to another page holds up those behind it
             MM_STORE(r.c + i, r.b1)
             i += W
-        if MM_VB >= 32 and i < e:
+        if MM_VB == 64 and i < e:
             MM_LOADN(r.b0, r.a + i, e - i)
             MM_LOADN(r.b1, r.a + inner + i, e - i)
             r.b1 = r.b1 - r.b0
             MM_STOREN(r.c + i, r.b1, e - i)
+        elif i < e and e >= W:
+            MM_LOAD(r.b0, r.a + e - W)
+            MM_LOAD(r.b1, r.a + inner + e - W)
+            r.b1 = r.b1 - r.b0
+            MM_STORE(r.c + e - W, r.b1)
         else:
             for i in range(i, e): r.c[i] = r.a[inner + i] - r.a[i]
         lo += e

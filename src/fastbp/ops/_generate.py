@@ -106,15 +106,20 @@ def print_expression(e, ctype):
     return f"k_{name}({', '.join(args)})"
 
 
-def print_strip(strip, over=False, single=None):
-    """The loop of a strip; `over`: the one whose result replaces the first operand; `single`: that for which this operand is one
-    number."""
-    name = strip.name + "_over" * over + (f"_single{single}" if single is not None else "")
+def print_strip(strip, over=False, rows=""):
+    """The loop of a strip; `over`: the one whose result replaces the first operand; `rows`: the one over rows of two operands, of
+    which the first or the second is one number in each row ("single0", "single1"), or none ("rows")."""
+    name = strip.name + "_over" * over + f"_{rows}" * bool(rows)
+    single = int(rows[-1]) if rows.startswith("single") else None
     for tag, ctype, member in TYPES:
         if tag not in strip.types:
             continue
         pointer = {"float": "f32_in", "double": "f64_in", "int64_t": "i64_in"}[ctype]
-        yield f"cdef void s_{name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
+        if rows:
+            yield f"cdef void s_{name}_{tag}(int64_t rows, int64_t n, const void** x, int64_t up, int64_t step, void* out,"
+            yield "        int64_t down, const Const* c) noexcept nogil:"
+        else:
+            yield f"cdef void s_{name}_{tag}(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:"
         used = strip.expression.names()
         for k in range(over, len(strip.operands)):
             yield f"    cdef {pointer} p{k} = <{pointer}>x[{k}]"
@@ -124,13 +129,20 @@ def print_strip(strip, over=False, single=None):
                 yield f"    cdef {ctype} {constant}_ = <{ctype}>c[{k}].{member}"
         yield f"    cdef {ctype} {', '.join(n + '_' for n in strip.operands)}" if strip.operands else "    pass"
         yield "    cdef int64_t i"
+        tab = "    " * (2 if rows else 1)
+        if rows:
+            yield "    for _ in range(rows):"
         if single is not None:
-            yield f"    {strip.operands[single]}_ = p{single}[0]"
-        yield "    for i in range(n):"
+            yield f"{tab}{strip.operands[single]}_ = p{single}[0]"
+        yield f"{tab}for i in range(n):"
         for k, operand in enumerate(strip.operands):
             if k != single:
-                yield f"        {operand}_ = {'o' if over and k == 0 else f'p{k}'}[i]"
-        yield f"        o[i] = {print_expression(strip.expression, ctype)}"
+                yield f"{tab}    {operand}_ = {'o' if over and k == 0 else f'p{k}'}[i]"
+        yield f"{tab}    o[i] = {print_expression(strip.expression, ctype)}"
+        if rows:
+            for k in range(over, 2):
+                yield f"{tab}p{k} += {'up' if k == (single or 0) else 'step'}"
+            yield f"{tab}o += down"
         yield ""
 
 
@@ -175,10 +187,10 @@ def over_strips():
     return [next(strips_of(row)) for row in inplace if row.name != "identity" and made_of(LITTLE, scalar_of(row))]
 
 
-def single_strips():
-    """Strips of two operands that have loops of their own for one number beside many: those that compute so little that spreading
-    the number over a block takes its time beside them.  No product meets a sum in them: the compiler could move it out of the
-    loop, and round it there."""
+def rows_strips():
+    """Strips of two operands that have loops of their own over rows, and for one number beside a row: those that compute so
+    little that filling a block with rows, or spreading a number over it, takes its time beside them.  No product meets a sum in
+    them: the compiler could move it out of the loop, and round it there."""
     def operations(e):
         return {e.op}.union(*(operations(a) for a in e.args if isinstance(a, Sym)))
 
@@ -239,11 +251,11 @@ def strips():
     for strip in over_strips():
         yield from print_strip(strip, over=True)
     over = {strip.name for strip in over_strips()}
-    for strip in single_strips():
-        for k in range(2):
-            yield from print_strip(strip, single=k)
+    for strip in rows_strips():
+        for rows in ("single0", "single1", "rows"):
+            yield from print_strip(strip, rows=rows)
         if strip.name in over:
-            yield from print_strip(strip, over=True, single=1)
+            yield from print_strip(strip, over=True, rows="single1")
     for _, strip in narrow_strips():
         yield from print_narrow(strip)
         if strip.name in over:
@@ -251,10 +263,9 @@ def strips():
     yield "cdef enum:"
     yield f"    N_NARROW = {len(narrow_strips())}"
     yield f"    N_OVER = {len(over_strips())}"
-    yield f"    N_SINGLE = {len(single_strips())}"
+    yield f"    N_ROWS = {len(rows_strips())}"
     yield "cdef Narrow NARROW[N_NARROW]"
-    yield "# A strip, and those whose first or second operand is one number; whose result replaces the first, beside one number."
-    yield "cdef Strip SINGLE[N_COMPUTE][N_SINGLE][4]"
+    yield "cdef Rows ROWS[N_COMPUTE][N_ROWS + 1]       # the last one: powers (vectors.pxi)"
     yield "# A strip, and the one whose result replaces the first operand."
     yield "cdef Strip OVER[N_COMPUTE][N_OVER][2]"
 
@@ -271,12 +282,12 @@ def table():
                 yield f"    OVER[{k}][{j}][0] = s_{strip.name}_{tag}"
                 yield f"    OVER[{k}][{j}][1] = s_{strip.name}_over_{tag}"
     over = {strip.name for strip in over_strips()}
-    for j, strip in enumerate(single_strips()):
+    for j, strip in enumerate(rows_strips()):
         for k, (tag, _, _) in enumerate(TYPES):
             if tag in strip.types:
-                yield f"    SINGLE[{k}][{j}][0] = s_{strip.name}_{tag}"
-                for i, name in enumerate(["single0", "single1"] + ["over_single1"] * (strip.name in over)):
-                    yield f"    SINGLE[{k}][{j}][{i + 1}] = s_{strip.name}_{name}_{tag}"
+                yield f"    ROWS[{k}][{j}].strip = s_{strip.name}_{tag}"
+                for i, name in enumerate(["rows", "single0", "single1"] + ["over_single1"] * (strip.name in over)):
+                    yield f"    ROWS[{k}][{j}].rows[{i}] = s_{strip.name}_{name}_{tag}"
     for j, (row, strip) in enumerate(narrow_strips()):
         logic = row.name if row.result == "bool" else LOGIC.get(row.name)
         yield f"    NARROW[{j}].name, NARROW[{j}].constants = S_{strip.name}, {len(row.constants)}"

@@ -366,6 +366,35 @@ def test_distances_of_rows_of_any_length(k, dtype, threads):
     np.testing.assert_array_equal(fastbp.cdist(two, two)[1].numpy(), fastbp.cdist(two[1], two[1]).numpy())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", range(1, 18))
+def test_extrema_and_norms_of_short_rows(n, dtype, threads):
+    """The first of equal values, or the first NaN, wherever in a row it lies; of sums of squares nothing is lost."""
+    rng = np.random.default_rng(n)
+    x = rng.integers(-3, 4, (207, n)).astype(dtype)
+    x[::7, rng.integers(n)] = np.inf
+    x[1::7, rng.integers(n)] = -np.inf
+    x[2::9] = -np.inf
+    x[:n] += np.diag(np.full(n, 9, dtype))                 # the largest, then the smallest, at each place
+    x[n:2 * n] -= np.diag(np.full(n, 9, dtype))
+    for step in (11, 23):
+        if step == 23:
+            for i in range(3, 207, 5): x[i, rng.integers(0, n, 2)] = np.nan
+        t = fastbp.tensor(x)
+        for largest in (True, False):
+            at = (np.argmax if largest else np.argmin)(x, 1)        # NumPy: the first NaN too
+            values = x[np.arange(207), at]
+            y, i = t.max(1) if largest else t.min(1)
+            np.testing.assert_array_equal(i.numpy(), at)
+            np.testing.assert_array_equal(y.numpy(), values)
+            np.testing.assert_array_equal((t.argmax(1) if largest else t.argmin(1)).numpy(), at)
+            np.testing.assert_array_equal((t.amax(1) if largest else t.amin(1)).numpy(), values)
+    x = rng.standard_normal((207, n)).astype(dtype)
+    t = fastbp.tensor(x)
+    np.testing.assert_allclose(t.norm(dim=1).numpy(), np.linalg.norm(x.astype(float), axis=1), rtol=20 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(t.norm(1, dim=1).numpy(), abs(x.astype(float)).sum(1), rtol=20 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_both_extrema(dtype, threads):
     for n in (262_143, 262_144, 294_912, 300_001):

@@ -66,124 +66,6 @@ cdef extern from *:
     #else
       #define RED_PEAK 32
     #endif
-    /* The first group of values among which v, not a NaN, is, or where the last whole group ends. */
-    #if defined(__AVX512F__) && RED_VECTORS
-      static inline int64_t red_group_f(const float* x, int64_t n, float v) {
-        const __m512 w = _mm512_set1_ps(v);
-        int64_t i = 0;
-        for (; i + 64 <= n; i += 64)
-          if (_mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i), w) | _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i + 16), w) |
-              _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i + 32), w) | _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i + 48), w)) break;
-        for (; i + 16 <= n; i += 16) {
-          const unsigned m = _mm512_cmpeq_ps_mask(_mm512_loadu_ps(x + i), w);
-          if (m) return i + __builtin_ctz(m);
-        }
-        return i;
-      }
-      /* The first place of the extremum of 1 to 16 values, or of a NaN. */
-      #define RED_FEW 1
-      static inline int64_t red_few_f(int largest, const float* x, int64_t n) {
-        const __mmask16 k = (__mmask16)((1u << n) - 1);
-        const __m512 v = _mm512_maskz_loadu_ps(k, x);
-        unsigned m = _mm512_mask_cmp_ps_mask(k, v, v, _CMP_UNORD_Q);
-        if (!m) m = _mm512_mask_cmp_ps_mask(k, v, _mm512_set1_ps(largest ? _mm512_mask_reduce_max_ps(k, v)
-                                                                         : _mm512_mask_reduce_min_ps(k, v)), _CMP_EQ_OQ);
-        return __builtin_ctz(m);
-      }
-      /* Their extremum, or the first NaN. */
-      static inline float red_top_f(int largest, const float* x, int64_t n) {
-        const __mmask16 k = (__mmask16)((1u << n) - 1);
-        const __m512 v = _mm512_maskz_loadu_ps(k, x);
-        const unsigned m = _mm512_mask_cmp_ps_mask(k, v, v, _CMP_UNORD_Q);
-        if (m) return x[__builtin_ctz(m)];
-        return largest ? _mm512_mask_reduce_max_ps(k, v) : _mm512_mask_reduce_min_ps(k, v);
-      }
-      static inline int64_t red_few_d(int largest, const double* x, int64_t n) {
-        const __mmask8 k = (__mmask8)(n < 8 ? (1u << n) - 1 : 255), h = (__mmask8)(n > 8 ? (1u << (n - 8)) - 1 : 0);
-        const __m512d v = _mm512_maskz_loadu_pd(k, x), w = _mm512_maskz_loadu_pd(h, x + 8);
-        unsigned m = _mm512_mask_cmp_pd_mask(k, v, v, _CMP_UNORD_Q) | _mm512_mask_cmp_pd_mask(h, w, w, _CMP_UNORD_Q) << 8;
-        if (!m) {
-          const __m512d b = largest ? _mm512_mask_max_pd(v, h, v, w) : _mm512_mask_min_pd(v, h, v, w);
-          const __m512d t = _mm512_set1_pd(largest ? _mm512_mask_reduce_max_pd(k, b) : _mm512_mask_reduce_min_pd(k, b));
-          m = _mm512_mask_cmp_pd_mask(k, v, t, _CMP_EQ_OQ) | _mm512_mask_cmp_pd_mask(h, w, t, _CMP_EQ_OQ) << 8;
-        }
-        return __builtin_ctz(m);
-      }
-      static inline double red_top_d(int largest, const double* x, int64_t n) { return x[red_few_d(largest, x, n)]; }
-      /* The places of the extrema of four rows of whole groups of 64 values, -1 where a NaN may be.  They are read side by side,
-         and while places are sought memory fetches how the next four begin. */
-      #define RED_FOUR(g) do { \\
-        const float* p_ = x + (g) * n + i; \\
-        const __m512 a_ = _mm512_loadu_ps(p_), b_ = _mm512_loadu_ps(p_ + 16); \\
-        const __m512 c_ = _mm512_loadu_ps(p_ + 32), d_ = _mm512_loadu_ps(p_ + 48); \\
-        RED_MORE(s[4 * (g)], a_); RED_MORE(s[4 * (g) + 1], b_); RED_MORE(s[4 * (g) + 2], c_); RED_MORE(s[4 * (g) + 3], d_); \\
-        u[g] = _mm512_add_ps(u[g], _mm512_add_ps(_mm512_add_ps(a_, b_), _mm512_add_ps(c_, d_))); } while (0)
-      #define RED_MORE(s, v) ((s) = largest ? _mm512_max_ps(v, s) : _mm512_min_ps(v, s))
-      static inline void red_four_f(int largest, const float* x, int64_t n, int64_t* at) {
-        __m512 s[16], u[4];
-        float top[4];
-        int64_t i;
-        int g, k;
-        for (k = 0; k < 16; k++) s[k] = _mm512_loadu_ps(x + k / 4 * n + k % 4 * 16);
-        for (g = 0; g < 4; g++) u[g] = _mm512_setzero_ps();
-        for (i = 0; i < n; i += 64) { RED_FOUR(0); RED_FOUR(1); RED_FOUR(2); RED_FOUR(3); }
-        for (g = 0; g < 4; g++) {
-          RED_MORE(s[4 * g], s[4 * g + 1]);
-          RED_MORE(s[4 * g + 2], s[4 * g + 3]);
-          RED_MORE(s[4 * g], s[4 * g + 2]);
-          top[g] = largest ? _mm512_reduce_max_ps(s[4 * g]) : _mm512_reduce_min_ps(s[4 * g]);
-          at[g] = _mm512_cmp_ps_mask(u[g], u[g], _CMP_UNORD_Q) ? -1 : 0;
-        }
-        for (g = 0; g < 4; g++) {
-          for (k = 0; k < 16; k++) RED_AHEAD(x + (4 + g) * n + 16 * k);
-          if (at[g] == 0) at[g] = red_group_f(x + g * n, n, top[g]);
-        }
-      }
-      static inline int64_t red_group_d(const double* x, int64_t n, double v) {
-        const __m512d w = _mm512_set1_pd(v);
-        int64_t i = 0;
-        for (; i + 8 <= n; i += 8) {
-          const unsigned m = _mm512_cmpeq_pd_mask(_mm512_loadu_pd(x + i), w);
-          if (m) return i + __builtin_ctz(m);
-        }
-        return i;
-      }
-    #elif defined(__AVX__) && RED_VECTORS
-      static inline int64_t red_group_f(const float* x, int64_t n, float v) {
-        const __m256 w = _mm256_set1_ps(v);
-        int64_t i = 0;
-        for (; i + 16 <= n; i += 16)
-          if (_mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(_mm256_loadu_ps(x + i), w, _CMP_EQ_OQ),
-                                              _mm256_cmp_ps(_mm256_loadu_ps(x + i + 8), w, _CMP_EQ_OQ)))) break;
-        return i;
-      }
-      static inline int64_t red_group_d(const double* x, int64_t n, double v) {
-        const __m256d w = _mm256_set1_pd(v);
-        int64_t i = 0;
-        for (; i + 4 <= n; i += 4)
-          if (_mm256_movemask_pd(_mm256_cmp_pd(_mm256_loadu_pd(x + i), w, _CMP_EQ_OQ))) break;
-        return i;
-      }
-    #else
-      static inline int64_t red_group_f(const float* x, int64_t n, float v) {
-        int64_t i = 0;
-        for (; i + 8 <= n; i += 8) {
-          int found = 0;
-          for (int j = 0; j < 8; j++) found |= x[i + j] == v;
-          if (found) break;
-        }
-        return i;
-      }
-      static inline int64_t red_group_d(const double* x, int64_t n, double v) { (void)x; (void)n; (void)v; return 0; }
-    #endif
-    #if !defined(RED_FEW)
-      #define RED_FEW 0
-      #define red_few_f(largest, x, n) 0
-      #define red_four_f(largest, x, n, at) (void)(at)
-      #define red_few_d(largest, x, n) 0
-      #define red_top_f(largest, x, n) 0
-      #define red_top_d(largest, x, n) 0
-    #endif
     #define RED_JOIN(op, a, b) do { if ((op) == 0) (a) = (a) + (b); \\
       else if ((op) == 1) RED_SELECT(a, (b) > (a), b, a); \\
       else if ((op) == 3) (a) = (a) * (b); \\
@@ -194,14 +76,6 @@ cdef extern from *:
     int RED_VECTORS
     int RED_PEAK
     int RED_FETCH
-    int RED_FEW
-    int64_t red_few_f(bint largest, const float* x, int64_t n) noexcept nogil
-    int64_t red_few_d(bint largest, const double* x, int64_t n) noexcept nogil
-    float red_top_f(bint largest, const float* x, int64_t n) noexcept nogil
-    void red_four_f(bint largest, const float* x, int64_t n, int64_t* at) noexcept nogil
-    double red_top_d(bint largest, const double* x, int64_t n) noexcept nogil
-    int64_t red_group_f(const float* x, int64_t n, float v) noexcept nogil
-    int64_t red_group_d(const double* x, int64_t n, double v) noexcept nogil
     void RED_AHEAD(const void* p) noexcept nogil
     void red_load_f "RED_LOAD"(red_vf v, const float* p) noexcept nogil
     void red_load_d "RED_LOAD"(red_vd v, const double* p) noexcept nogil
@@ -625,7 +499,7 @@ cdef inline void red_peak_short(int op, number* out, const number* x, int64_t ro
     cdef number u[RED_PACK]
     cdef int64_t i
     cdef int j
-    if RED_FEW and number is not int64_t:
+    if RED_FEW and n >= RED_FEW and number is not int64_t:
         for i in range(rows):
             if number is float: out[i] = red_top_f(op == RED_MAX, x + i * n, n)
             elif number is double: out[i] = red_top_d(op == RED_MAX, x + i * n, n)
@@ -815,8 +689,8 @@ cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n, bint f
     cdef number m
     cdef number best = x[0]
     if n <= 16:
-        if number is float and RED_FEW: return red_few_f(largest, x, n)
-        if number is double and RED_FEW: return red_few_d(largest, x, n)
+        if number is float and RED_FEW and n >= RED_FEW: return red_few_f(largest, x, n)
+        if number is double and RED_FEW and n >= RED_FEW: return red_few_d(largest, x, n)
         for i in range(1, n):
             if red_better(largest, x[i], best):
                 best = x[i]
@@ -845,7 +719,7 @@ cdef inline int red_arg(bint largest, const number* x, const Instr* I, int64_t l
     if red == 0: return ST_OK
     if inner == 1:
         if red_far(I, sizeof(number)):
-            if number is float and RED_FEW and red % 64 == 0 and 128 <= red <= RED_FOURS:
+            if number is float and RED_BESIDE and red % 64 == 0 and 128 <= red <= RED_FOURS:
                 while lo + 4 <= hi:
                     red_four_f(largest, x + lo * red, red, out + lo)
                     for o in range(lo, lo + 4):

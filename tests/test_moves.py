@@ -379,7 +379,8 @@ def test_extrema_and_norms_of_short_rows(n, dtype, threads):
     x[n:2 * n] -= np.diag(np.full(n, 9, dtype))
     for step in (11, 23):
         if step == 23:
-            for i in range(3, 207, 5): x[i, rng.integers(0, n, 2)] = np.nan
+            for i in range(3, 207, 5):
+                x[i, rng.integers(0, n, 2)] = np.nan
         t = fastbp.tensor(x)
         for largest in (True, False):
             at = (np.argmax if largest else np.argmin)(x, 1)        # NumPy: the first NaN too

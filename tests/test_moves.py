@@ -390,6 +390,20 @@ def test_extrema_and_norms_of_short_rows(n, dtype, threads):
             np.testing.assert_array_equal(y.numpy(), values)
             np.testing.assert_array_equal((t.argmax(1) if largest else t.argmin(1)).numpy(), at)
             np.testing.assert_array_equal((t.amax(1) if largest else t.amin(1)).numpy(), values)
+    for kind in (np.int64, np.int32, np.uint8):
+        x = rng.integers(0, 9, (207, n)).astype(kind)
+        x[:n] += np.diag(np.full(n, 9, kind))
+        x[n:2 * n] += 9 - np.diag(np.full(n, 9, kind))
+        if kind is np.int64:
+            x[2 * n:] *= 1 << 40
+        t = fastbp.tensor(x)
+        for largest in (True, False):
+            at = (np.argmax if largest else np.argmin)(x, 1)
+            y, i = t.max(1) if largest else t.min(1)
+            np.testing.assert_array_equal(i.numpy(), at)
+            np.testing.assert_array_equal(y.numpy(), x[np.arange(207), at])
+            np.testing.assert_array_equal((t.argmax(1) if largest else t.argmin(1)).numpy(), at)
+            np.testing.assert_array_equal((t.amax(1) if largest else t.amin(1)).numpy(), x[np.arange(207), at])
     x = rng.standard_normal((207, n)).astype(dtype)
     t = fastbp.tensor(x)
     np.testing.assert_allclose(t.norm(dim=1).numpy(), np.linalg.norm(x.astype(float), axis=1), rtol=20 * np.finfo(dtype).eps)

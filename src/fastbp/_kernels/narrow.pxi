@@ -199,6 +199,46 @@ cdef extern from *:
         const __m512i v = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(k, x));
         return (uint8_t)(largest ? _mm512_mask_reduce_max_epi32(k, v) : _mm512_mask_reduce_min_epi32(k, v));
       }
+    #elif defined(__GNUC__) && defined(__AVX2__)
+      /* A row as its beginning and its end, which may meet: 10,000 rows of 10 int32 29 -> 14 us, uint8 47 -> 13 (EPYC) */
+      #define NARROW_FEW 16
+      #define NARROW_MOST(a, b) (largest ? _mm_max_epi32(a, b) : _mm_min_epi32(a, b))
+      static inline int32_t narrow_top_i32(int largest, const int32_t* x, int64_t n) {
+        int32_t m = x[0];
+        if (n < 4) {
+          for (int64_t i = 1; i < n; i++) m = (largest ? x[i] > m : x[i] < m) ? x[i] : m;
+          return m;
+        }
+        __m128i v = _mm_loadu_si128((const __m128i*)x), w = _mm_loadu_si128((const __m128i*)(x + n - 4));
+        v = NARROW_MOST(v, w);
+        if (n > 8) {
+          w = NARROW_MOST(_mm_loadu_si128((const __m128i*)(x + 4)), _mm_loadu_si128((const __m128i*)(x + n - 8)));
+          v = NARROW_MOST(v, w);
+        }
+        v = NARROW_MOST(v, _mm_shuffle_epi32(v, 0x4E));
+        return _mm_cvtsi128_si32(NARROW_MOST(v, _mm_shuffle_epi32(v, 0xB1)));
+      }
+      static inline uint8_t narrow_top_u8(int largest, const uint8_t* x, int64_t n) {
+        const __m128i turn = _mm_set1_epi8(largest ? -1 : 0);       /* the smallest of complements */
+        __m128i v, w;
+        if (n < 4) {
+          uint8_t m = x[0];
+          for (int64_t i = 1; i < n; i++) m = (largest ? x[i] > m : x[i] < m) ? x[i] : m;
+          return m;
+        }
+        if (n < 8) {
+          int32_t a, b;
+          memcpy(&a, x, 4);
+          memcpy(&b, x + n - 4, 4);
+          v = _mm_set1_epi32(a);
+          w = _mm_set1_epi32(b);
+        } else {
+          v = _mm_loadl_epi64((const __m128i*)x);
+          w = _mm_loadl_epi64((const __m128i*)(x + n - 8));
+        }
+        v = _mm_min_epu8(_mm_xor_si128(v, turn), _mm_xor_si128(w, turn));
+        return (uint8_t)(_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_cvtepu8_epi16(v))) ^ (largest ? 255 : 0));
+      }
     #else
       #define NARROW_FEW 0
       #define narrow_top_i32(largest, x, n) 0

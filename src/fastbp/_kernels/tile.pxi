@@ -141,6 +141,31 @@ cdef extern from *:
       #define MM_ZIP(x, y) ((void)(x))
     #endif
     #define MM_PTR(d, s) ((d) = (void*)(s))
+    /* Four (doubles: two) steps of k of six adjacent rows, side by side: three whole vectors, where a vector for each step
+       crosses lines.  384 x 2048 times 2048 x 128, columns: 2.31 -> 2.25 ms (EPYC). */
+    #if defined(MM_VB) && MM_VB == 32 && defined(__AVX2__) && MM_MR == 6
+      #define MM_SIXES 1
+      static CYTHON_INLINE void mm_sixes4(float* y, const float* x, int64_t step) {
+          const __m256 a = _mm256_loadu_ps(x);
+          const __m256 b = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + step), _mm256_setr_epi32(2, 3, 4, 5, 6, 7, 0, 1));
+          const __m256 c = _mm256_loadu_ps(x + 2 * step), d = _mm256_permute2f128_ps(c, c, 1);
+          const __m256 e = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + 3 * step), _mm256_setr_epi32(6, 7, 0, 1, 2, 3, 4, 5));
+          _mm256_storeu_ps(y, _mm256_blend_ps(a, b, 0xC0));
+          _mm256_storeu_ps(y + 8, _mm256_blend_ps(b, d, 0xF0));
+          _mm256_storeu_ps(y + 16, _mm256_blend_ps(d, e, 0xFC));
+      }
+      static CYTHON_INLINE void mm_sixes8(double* y, const double* x, int64_t step) {
+          const __m256d b = _mm256_loadu_pd(x + step), d = _mm256_castpd128_pd256(_mm_loadu_pd(x + step + 4));
+          _mm256_storeu_pd(y, _mm256_loadu_pd(x));
+          const __m256d a = _mm256_castpd128_pd256(_mm_loadu_pd(x + 4));
+          _mm256_storeu_pd(y + 4, _mm256_insertf128_pd(a, _mm256_castpd256_pd128(b), 1));
+          _mm256_storeu_pd(y + 8, _mm256_permute2f128_pd(b, d, 0x21));
+      }
+    #else
+      #define MM_SIXES 0
+      #define mm_sixes4(y, x, step) ((void)0)
+      #define mm_sixes8(y, x, step) ((void)0)
+    #endif
     /* c += *p * b, and the instruction reads *p: one operation of the processor where a broadcast and a product are two */
     #if defined(MM_AS) && MM_VB == 64
       #define MM_FOLD(c, p, b) do { __typeof__(c) t_ = (c); \
@@ -244,6 +269,9 @@ cdef extern from *:
     void MM_STORE(...) noexcept nogil
     void MM_LOADN(...) noexcept nogil
     void MM_STOREN(...) noexcept nogil
+    bint MM_SIXES
+    void mm_sixes4(...) noexcept nogil
+    void mm_sixes8(...) noexcept nogil
     void MM_PREFETCH(const void*) noexcept nogil
     void MM_PREFETCH1(const void*) noexcept nogil
     void MM_PREFETCH2(const void*) noexcept nogil
@@ -717,6 +745,21 @@ cdef void mm_strips_of(MmRegs* regs, int64_t m, int64_t k, const void* a, int64_
         while q < m:
             t = mm_next_rows(m - q, most)
             i = (t - 1) // W * W
+            if MM_SIXES and t == 6 and p0 + 8 <= k and m - q >= 8:
+                MM_PTR(r.a, a)
+                MM_PTR(r.c, out)
+                r.a = r.a + p0 * step + q
+                r.c = r.c + q * k + p0 * 6
+                i = 0
+                while i < 8:
+                    for p in range(W // 2): MM_PREFETCH1(r.a + (MM_AHEAD + p) * step)
+                    if MmRegs is MmF32: mm_sixes4(r.c, r.a, step)
+                    else: mm_sixes8(r.c, r.a, step)
+                    r.a = r.a + W // 2 * step
+                    r.c = r.c + 3 * W
+                    i += W // 2
+                q += 6
+                continue
             while i >= 0:           # from behind, for the same reason
                 MM_PTR(r.a, a)
                 MM_PTR(r.c, out)

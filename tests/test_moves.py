@@ -412,9 +412,9 @@ def test_extrema_and_norms_of_short_rows(n, dtype, threads):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_both_extrema(dtype, threads):
-    for n in (262_143, 262_144, 294_912, 300_001):
+    for n in (65_535, 65_536, 65_541, 98_305, 262_143, 300_001):
         x = numbers(n, dtype=np.int64).astype(dtype)
-        for at in (0, 1234, n - 1):
+        for at in (0, 15, 16, 1234, 32_768, n - 1):
             y = x.copy()
             y[at] = -5
             y[n - 1 - at] = 777

@@ -429,6 +429,20 @@ def test_floats_to_int64_where_int32_does_not_hold_them(dtype):
     assert t[::3].long().tolist() == alone[::3]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_int64_to_floats(dtype):
+    """Each is rounded once, also where four or eight together are not exact as doubles."""
+    rng = np.random.default_rng(1)
+    for bits in (8, 24, 31, 32, 33, 52, 53, 54, 63):
+        x = rng.integers(-2 ** bits + 1, 2 ** bits, 1003)
+        x[::5] >>= rng.integers(0, bits, len(x[::5]))
+        np.testing.assert_array_equal(fastbp.from_numpy(x).to(getattr(fastbp, dtype)).numpy(), x.astype(dtype))
+    ends = [s * 2 ** k + d for k in (24, 31, 32, 52, 53, 62) for s in (1, -1) for d in (-1, 0, 1)] + [2 ** 63 - 1, -2 ** 63]
+    for x in (np.array(ends), np.array([ends] * 8).T.reshape(-1), np.array([2 ** 53 + 1, *range(7)] * 3)):
+        np.testing.assert_array_equal(fastbp.from_numpy(x).to(getattr(fastbp, dtype)).numpy(), x.astype(dtype))
+        np.testing.assert_array_equal(fastbp.from_numpy(x)[::2].to(getattr(fastbp, dtype)).numpy(), x[::2].astype(dtype))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8", "bool"])
 def test_logical_not(dtype):
     x = np.random.default_rng(0).integers(0, 2, (50, 61)).astype(dtype) * np.array(1 if dtype == "bool" else 3, dtype)

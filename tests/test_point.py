@@ -75,6 +75,32 @@ def test_special_values_of_pairs(name):
     np.testing.assert_allclose(got, want, rtol=2e-14)
 
 
+@pytest.mark.parametrize("dtype", [fastbp.float64, fastbp.float32])
+@pytest.mark.parametrize("n", [1, 7, 63, 64, 65, 200])
+def test_first_polygamma_in_blocks_with_numbers_out_of_the_series_range(n, dtype):
+    rng = np.random.default_rng(n)
+    x = fastbp.tensor(np.where(rng.random(n) < 0.7, rng.uniform(0.01, 30, n), 10 ** rng.uniform(-15, 15, n)), dtype=dtype)
+    far = {0: 0.0, 3: -2.5, 20: 1e30, 62: -1.0, 64: INF, 100: NAN, 150: 2e30}
+    for at, value in far.items():
+        if at < n:
+            x[at] = value
+    a = x.numpy().astype(float)
+    with np.errstate(all="ignore"):
+        want = np.where(a >= 1e30, 1 / a, special.polygamma(1, a))
+    rtol = 4e-15 if dtype is fastbp.float64 else 1e-7
+    np.testing.assert_allclose(fastbp.polygamma(1, x).numpy(), want, rtol=rtol, atol=1e-44)
+    v = fastbp.tensor(rng.choice([0.0, 1.0, -3.0], n), dtype=dtype)
+    y = x.clone().requires_grad_()
+    y.digamma().backward(v)
+    with np.errstate(all="ignore"):
+        want = np.where(v.numpy() == 0, 0, v.numpy() * want)
+    np.testing.assert_allclose(y.grad.numpy(), want, rtol=2 * rtol, atol=1e-44)
+
+
+def test_first_polygamma_of_far_numbers_is_their_reciprocal():
+    assert fastbp.polygamma(1, t(1e31, 1e200, 1e300, INF)).tolist() == [1 / 1e31, 1 / 1e200, 1 / 1e300, 0]
+
+
 def test_integers_of_number_theory():
     a, b = fastbp.tensor([12, -18, 0, 7]), fastbp.tensor([18, 12, 5, 0])
     assert fastbp.gcd(a, b).tolist() == [6, 6, 5, 7]

@@ -612,13 +612,12 @@ def any_or_all(Tensor input not None, dim, bint keepdim, bint any):
 
 
 def both_extrema(Tensor input not None):
-    """The smallest and the largest of values that L2 may not hold, in one pass; None where compositions must tell: on the
-    tape, in recordings."""
+    """The smallest and the largest of many values, in one pass; None where compositions must tell: on the tape, in recordings."""
     cdef Instr I
     cdef Tensor low, high
     cdef int64_t blocks = (input.n + CHUNK - 1) // CHUNK
     if (REC is not None or WATCH or input.bits & B_DUAL or must_record(input) or not input.bits & B_CONTIGUOUS
-            or input.n < 8 * CHUNK or COMPUTE[input.code] != input.code):
+            or input.n < 2 * CHUNK or COMPUTE[input.code] != input.code):
         return None
     low, high = fresh(input.code, 1, &blocks), fresh(input.code, 1, &blocks)
     start(&I, K_both_extrema, OP_extrema, input.code, 2, 3)

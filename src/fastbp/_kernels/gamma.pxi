@@ -336,7 +336,8 @@ cdef double kd_polygamma(double x, int n) noexcept nogil:
     cdef double factor = 1
     cdef int k
     if x != x or n < 1: return KD_NAN
-    if x == KD_INF: return 0 if n == 1 else KD_NAN          # as in torch
+    if n == 1 and x > 1e30: return 1 / x
+    if x == KD_INF: return KD_NAN                           # as in torch
     if x <= 0 and x == kd_rint(x): return KD_INF if n % 2 else -KD_INF
     for k in range(2, n + 1):
         factor = factor * k

@@ -582,23 +582,40 @@ cdef int amin(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_I32 or I.dtype == DT_U8 or I.dtype == DT_BOOL: return narrow_extrema(False, I, lo, hi)
     return ST_UNSUPPORTED
 
-# Both extrema of x [n], unit u those of block u of c[0] values: each RED_BLOCK of them is read twice, the second time from L1.
-# 1,000,000 floats: 354 us one after the other, 188 so (Xeon, AVX-512)
+# Both extrema of n values, in one pass.
+cdef inline void red_both_run(const number* x, int64_t n, number* least, number* most) noexcept nogil:
+    cdef number s[16]
+    cdef number m[16]
+    cdef number u[16]
+    cdef int64_t i = 16
+    cdef int j, w = <int>min(n, <int64_t>16)
+    for j in range(w):
+        s[j] = m[j] = x[j]
+        u[j] = red_nan(<number>0, x[j])
+    while i + 16 <= n:
+        for j in range(16):
+            s[j] = red_op(RED_MIN, s[j], x[i + j])
+            m[j] = red_op(RED_MAX, m[j], x[i + j])
+            u[j] = red_nan(u[j], x[i + j])
+        i += 16
+    for j in range(w):
+        s[j] = s[j] if u[j] == u[j] else u[j]
+        m[j] = m[j] if u[j] == u[j] else u[j]
+        s[0] = red_join(RED_MIN, s[0], s[j])
+        m[0] = red_join(RED_MAX, m[0], m[j])
+    while i < n:
+        s[0] = red_join(RED_MIN, s[0], x[i])
+        m[0] = red_join(RED_MAX, m[0], x[i])
+        i += 1
+    least[0] = s[0]
+    most[0] = m[0]
+
+# Both extrema of x [n], unit u those of block u of c[0] values: 1,000,000 floats 111 -> 90 us, doubles 242 -> 153, each block
+# read twice before (AMD EPYC)
 cdef void red_both(number* least, number* most, const Instr* I, int64_t lo, int64_t hi) noexcept nogil:
     cdef const number* x = <const number*>I.arg[2].data
-    cdef int64_t block = I.c[0].i, u, i, e, n
-    cdef number a, b
-    for u in range(lo, hi):
-        i = u * block
-        e = min(I.shape[1], i + block)
-        least[u] = most[u] = x[i]
-        while i < e:
-            n = min(e - i, <int64_t>RED_BLOCK)
-            a = red_peak_row(RED_MIN, x + i, n, True)
-            b = red_peak_row(RED_MAX, x + i, n, False)
-            least[u] = red_join(RED_MIN, least[u], a)
-            most[u] = red_join(RED_MAX, most[u], b)
-            i += n
+    cdef int64_t block = I.c[0].i, u
+    for u in range(lo, hi): red_both_run(x + u * block, min(I.shape[1] - u * block, block), least + u, most + u)
 
 cdef int both_extrema(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     if I.dtype == DT_F32: red_both(<float*>I.arg[0].data, <float*>I.arg[1].data, I, lo, hi)

@@ -325,21 +325,32 @@ cdef inline double rng_rest(double t, double n, double w) noexcept nogil:
     t = t + n if t < 0 else t
     return t - n if t >= n else t
 
+# Whole numbers below 2^52 to doubles and back, as mantissas of 2^52: AVX2 has no conversion.  randperm of 100,000 896 -> 580 us
+# (AMD EPYC)
+cdef inline double rng_double(uint64_t u) noexcept nogil:
+    return kd_of(<int64_t>(u | <uint64_t>0x4330000000000000)) - 4503599627370496.0
+
+cdef inline int64_t rng_whole(double t) noexcept nogil:
+    return kd_bits(t + 4503599627370496.0) & <int64_t>0xFFFFFFFFFFFFF
+
 cdef int rand_below(const Instr* I, int64_t lo, int64_t hi, char* ws) noexcept nogil:
     cdef int64_t* u = <int64_t*>I.arg[0].data
     cdef int64_t i, near = max(min(hi, <int64_t>1 << 21), lo), far = max(min(hi, <int64_t>1 << 31), near)
+    cdef uint64_t v
     cdef double n, w, t
     for i in range(lo, near):
-        n = <double>(i + 1)
+        v = <uint64_t>u[i]
+        n = rng_double(<uint64_t>i + 1)
         w = 1 / n
-        t = rng_rest(<double>(u[i] >> 32), n, w)
-        u[i] = <int64_t>rng_rest(t * 4294967296.0 + <double>(u[i] & <int64_t>0xffffffff), n, w)
+        t = rng_rest(rng_double(v >> 32), n, w)
+        u[i] = rng_whole(rng_rest(t * 4294967296.0 + rng_double(v & <uint64_t>0xffffffff), n, w))
     for i in range(near, far):
-        n = <double>(i + 1)
+        v = <uint64_t>u[i]
+        n = rng_double(<uint64_t>i + 1)
         w = 1 / n
-        t = rng_rest(<double>(u[i] >> 32), n, w)
-        t = rng_rest(t * 65536.0 + <double>((u[i] >> 16) & <int64_t>0xffff), n, w)
-        u[i] = <int64_t>rng_rest(t * 65536.0 + <double>(u[i] & <int64_t>0xffff), n, w)
+        t = rng_rest(rng_double(v >> 32), n, w)
+        t = rng_rest(t * 65536.0 + rng_double((v >> 16) & <uint64_t>0xffff), n, w)
+        u[i] = rng_whole(rng_rest(t * 65536.0 + rng_double(v & <uint64_t>0xffff), n, w))
     for i in range(far, hi): u[i] = u[i] % (i + 1)
     return ST_OK
 

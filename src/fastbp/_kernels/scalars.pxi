@@ -623,8 +623,8 @@ cdef inline real k_sigmoid(real x) noexcept nogil:
 
 # x * sigmoid(x); -inf gives -0, the limit
 # float32: x c / (c + s (1 + q)), as in k_sigmoid with c = 2**-40; half of x where that product would lose digits.  A quarter
-# of the price of 0.9 ulp.
-# 2.3 ulp (f32), 0.8 ulp (f64)
+# of the price of 0.9 ulp.  float64: likewise, with c = 2**-80.
+# 2.3 ulp (f32), 1.5 ulp (f64)
 cdef inline real k_silu(real x) noexcept nogil:
     cdef real r, q, c, a, e, t, fn, s
     cdef int64_t m
@@ -644,33 +644,52 @@ cdef inline real k_silu(real x) noexcept nogil:
         return kf_sel(kf_abs(x) < kf(1e-20), x * kf(0.5), a * c / (s * q + (c + s)))
     else:
         c = kx_clamp(x, -760.0, 100.0)
-        m = kd_expk(c, &r, &q)
-        return kd_sel(x < 100, kd_logistic(c, m, r, q, 0), x)
+        m = kd_expk(-c, &r, &q)
+        s = kd_of((m + (1023 - 80)) << 52)
+        e = 8.271806125530277e-25
+        a = kd_sel(x < -760, -760, x)
+        return kd_sel(kd_abs(x) < 1e-100, x * 0.5, a * e / (s * (r + q) + (e + s)))
 
 # ---------------------------------------------------------------- logarithms
 
-# log(u + c) + k log(2) for u >= 0 and |c| <= ulp(u); log(x) = kf_logk(x, 0, 0)
-cdef inline float kf_logk(float u, float c, float k) noexcept nogil:
+# mantissa - 1, its rest and the exponent of u + c, for u >= 0 and |c| <= ulp(u)
+cdef inline float kf_logm(float u, float c, float* k, float* rest) noexcept nogil:
     cdef bint small = u < kf(1.17549435e-38)
     cdef float us = kf_sel(small, u * kf(8388608.0), u)
-    cdef float ks = k - kf_sel(small, 23, 0)
     cdef int32_t h = kf_bits(us) + (0x3F800000 - 0x3F3504F3)
     cdef int32_t b = <int32_t>(<uint32_t>h >> 23)
     cdef float g = kf_of((h & 0x7FFFFF) + 0x3F3504F3) - 1            # exact
     cdef float cm = c * kf_of((255 - b) << 23) * kf(0.5)             # c / 2**e
     cdef float f = g + cm
-    cdef float z = f * f
-    cdef float fk = <float>(b - 127) + ks
-    cdef float p
-    p = kf(0.067801711)
+    k[0] = <float>(b - 127) - kf_sel(small, 23, 0)
+    rest[0] = cm - (f - g)
+    return f
+
+# (log(1 + f) - f + f**2 / 2) / f**3
+cdef inline float kf_logpoly(float f) noexcept nogil:
+    cdef float p = kf(0.067801711)
     p = (p * f - kf(0.117327861)) * f + kf(0.11904373)
     p = (p * f - kf(0.123978062)) * f + kf(0.142164892)
     p = (p * f - kf(0.166682978)) * f + kf(0.200022688)
-    p = (p * f - kf(0.250000065)) * f + kf(0.333333106)
-    p = f * z * p + fk * kf(-2.12194440054690583e-4) + (cm - (f - g))
-    p = (f + (p - kf(0.5) * z)) + fk * kf(0.693359375)
-    p = kf_sel(u > 0, p, kf_sel(u == 0, -KF_INF, KF_NAN))
-    return kf_sel(u < KF_INF, p, u)                                  # infinity and NaN
+    return (p * f - kf(0.250000065)) * f + kf(0.333333106)
+
+cdef inline float kf_logends(float u, float y) noexcept nogil:
+    y = kf_sel(u > 0, y, kf_sel(u == 0, -KF_INF, KF_NAN))
+    return kf_sel(u < KF_INF, y, u)                                  # infinity and NaN
+
+# log(u + c) + k log(2); log(x) = kf_logk(x, 0, 0)
+cdef inline float kf_logk(float u, float c, float k) noexcept nogil:
+    cdef float e, rest, f = kf_logm(u, c, &e, &rest), z = f * f, p
+    e = e + k
+    p = f * z * kf_logpoly(f) + e * kf(-2.12194440054690583e-4) + rest
+    return kf_logends(u, (f + (p - kf(0.5) * z)) + e * kf(0.693359375))
+
+# log(x) to another base, whose log(2) and 1 / log(base) come in two numbers, the first of few digits, so that their products with
+# the exponent and with the upper half of the mantissa's logarithm are exact (FreeBSD's e_log2f.c, e_log10f.c).
+cdef inline float kf_log_to(float x, float two, float two_rest, float unit, float unit_rest) noexcept nogil:
+    cdef float e, rest, f = kf_logm(x, 0, &e, &rest), half = kf(0.5) * (f * f), w = f * (f * f) * kf_logpoly(f)
+    cdef float hi = kf_of(kf_bits(f - half) & -4096), lo = ((f - hi) - half) + w
+    return kf_logends(x, e * two + (hi * unit + (lo * unit + ((lo + hi) * unit_rest + e * two_rest))))
 
 # mantissa - 1, its rest and the exponent of u + c
 cdef inline double kd_logm(double u, double c, double* k, double* rest) noexcept nogil:
@@ -723,11 +742,11 @@ cdef inline real k_log1p(real x) noexcept nogil:
         u = kd_add2(1, x, &c)
         return kd_copysign(kd_logk(u, c, 0), x)
 
-# 0.5 ulp (f32), 0.8 ulp (f64)
+# 0.9 ulp (f32), 0.8 ulp (f64)
 cdef inline real k_log2(real x) noexcept nogil:
     cdef double f, half, w, k, rest, s, hi, lo, v
     if real is float:
-        return <float>kd_logends(x, kw_log(x) * 1.4426950408889634074)
+        return kf_log_to(x, 1, 0, kf(1.4428710938), kf(-1.7605285393e-04))
     else:
         f = kd_logm(x, 0, &k, &rest)
         half = 0.5 * f * f
@@ -739,11 +758,11 @@ cdef inline real k_log2(real x) noexcept nogil:
         lo = ((lo + hi) * 1.67517131648865118353e-10 + lo * 1.44269504072144627571e+00) + ((k - s) + v)
         return kd_logends(x, s + lo)
 
-# 0.5 ulp (f32), 0.7 ulp (f64)
+# 0.9 ulp (f32), 0.7 ulp (f64)
 cdef inline real k_log10(real x) noexcept nogil:
     cdef double f, half, w, k, rest, s, hi, lo, v, y
     if real is float:
-        return <float>kd_logends(x, kw_log(x) * 0.43429448190325182765)
+        return kf_log_to(x, kf(3.0102920532e-01), kf(7.9034151668e-07), kf(4.3432617188e-01), kf(-3.1689971365e-05))
     else:
         f = kd_logm(x, 0, &k, &rest)
         half = 0.5 * f * f

@@ -222,6 +222,63 @@ cdef void s_usual_ndtri_f32(int64_t n, const void** x, void* out, const Const* c
 cdef void s_usual_ndtri_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
     quantiles(n, <f64_in>x[0], <f64_out>out)
 
+# 1 / x^2 + 1 / (x + 1)^2 + ... + 1 / (x + 8)^2, those but the first four to a quotient, and the asymptotic series at x + 9.
+# 2.8 ulp
+cdef inline double pair_of(double x, double* over) noexcept nogil:
+    cdef double y = x + 1
+    over[0] = (x * y) * (x * y)
+    return x * x + y * y
+
+cdef inline double four_of(double x) noexcept nogil:
+    cdef double p, q, a = pair_of(x, &p), b = pair_of(x + 2, &q)
+    return (a * q + b * p) / (p * q)
+
+cdef inline double trigamma_of(double x) noexcept nogil:
+    cdef double i = 1 / (x + 9), z = i * i
+    cdef double w = -529.12424242424242424 * z + 54.971177944862155388
+    w = (w * z - 7.0921568627450980392) * z + 1.1666666666666666667
+    w = (w * z - 0.25311355311355311355) * z + 0.075757575757575757576
+    w = (w * z - 0.033333333333333333333) * z + 0.023809523809523809524
+    w = (w * z - 0.033333333333333333333) * z + 0.16666666666666666667
+    return 1 / (x * x) + (four_of(x + 1) + (four_of(x + 5) + (i + z * (0.5 + i * w))))
+
+# The first polygamma function where 0 < x < 1e30.  2.3 ns, of floats 2.8; 74 and 13 number by number
+cdef inline void trigammas(int64_t n, const real* a, real* o) noexcept nogil:
+    cdef int64_t i, j, m
+    cdef int64_t far
+    for i in range(0, n, 64):
+        m = n - i if n - i < 64 else 64
+        far = 0
+        for j in range(i, i + m):
+            o[j] = <real>trigamma_of(a[j])
+            far |= not ((<double>a[j] > 0) & (<double>a[j] < 1e30))
+        if far:
+            for j in range(i, i + m):
+                if not ((<double>a[j] > 0) & (<double>a[j] < 1e30)): o[j] = k_polygamma(a[j], <real>1)
+
+cdef void s_usual_polygamma_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    if c[0].f == 1: trigammas(n, <f32_in>x[0], <f32_out>out)
+    else: s_polygamma_F32(n, x, out, c)
+
+cdef void s_usual_polygamma_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    if c[0].f == 1: trigammas(n, <f64_in>x[0], <f64_out>out)
+    else: s_polygamma_F64(n, x, out, c)
+
+# v times it, the derivative of digamma; zeros of v give zeros
+cdef inline void trigammas_d(int64_t n, const real* v, const real* a, real* o) noexcept nogil:
+    cdef real y[64]
+    cdef int64_t i, j, m
+    for i in range(0, n, 64):
+        m = n - i if n - i < 64 else 64
+        trigammas(m, a + i, y)
+        for j in range(m): o[i + j] = k_where(<real>(v[i + j] == 0), <real>0, v[i + j] * y[j])
+
+cdef void s_usual_digamma_d_f32(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    trigammas_d(n, <f32_in>x[0], <f32_in>x[1], <f32_out>out)
+
+cdef void s_usual_digamma_d_f64(int64_t n, const void** x, void* out, const Const* c) noexcept nogil:
+    trigammas_d(n, <f64_in>x[0], <f64_in>x[1], <f64_out>out)
+
 cdef void usual_strips(KernelTable* T) noexcept nogil:
     T.strip[S_sin][0] = s_usual_sin_f32
     T.strip[S_sin][1] = s_usual_sin_f64

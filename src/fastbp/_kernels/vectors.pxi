@@ -858,6 +858,10 @@ cdef void better_strips(KernelTable* T) noexcept nogil:
     T.strip[S_pow_d_input][1] = s_pow_d_input_f64
     T.strip[S_pow_d_exponent][0] = s_pow_d_exponent_f32
     T.strip[S_pow_d_exponent][1] = s_pow_d_exponent_f64
+    T.strip[S_polygamma][0] = s_usual_polygamma_f32
+    T.strip[S_polygamma][1] = s_usual_polygamma_f64
+    T.strip[S_digamma_d_input][0] = s_usual_digamma_d_f32
+    T.strip[S_digamma_d_input][1] = s_usual_digamma_d_f64
     if not FBP_VECTORS:
         usual_strips(T)
         eight_strips(T)

@@ -425,6 +425,32 @@ def test_both_extrema(dtype, threads):
                 assert all(v.isnan() for v in (*t.aminmax(), t.amin(), t.amax()))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4099, 96), (1301, 256), (1100, 257), (537, 1000), (300, 1024), (130, 2049), (67, 4096),
+                                   (66, 4100), (13, 40_001)])
+def test_far_rows_are_read_side_by_side(shape, dtype, threads):
+    """What L2 does not hold: several rows at a time, the last ones alone, each with the bits it has among a few."""
+    x = RNG.standard_normal(shape).astype(dtype)
+    x[abs(x) < 0.02] = 0
+    x[::3] = np.where(x[::3] == 0, np.copysign(x[::3], -1), x[::3])
+    wide = np.concatenate([x, x[:, :7]], 1)
+    for t, y in ((fastbp.tensor(x), x), (fastbp.tensor(wide)[:, 3:], wide[:, 3:])):
+        few = np.concatenate([t[r:r + 1].sum(1).numpy() for r in range(len(y))])
+        np.testing.assert_array_equal(t.sum(1).numpy(), few)
+        np.testing.assert_allclose(few, y.sum(1, dtype=np.float64), atol=np.finfo(dtype).eps * 20 * y.shape[1] ** 0.5)
+        np.testing.assert_array_equal(t.mean(1).numpy(), np.concatenate([t[r:r + 1].mean(1).numpy() for r in range(len(y))]))
+        for f in ("amax", "amin", "argmax", "argmin"):
+            np.testing.assert_array_equal(getattr(t, f)(1).numpy(), getattr(np, f)(y, 1))
+        assert t.amax().item() == y.max() and t.amin().item() == y.min()
+    for at in (0, shape[1] // 2, shape[1] - 1):
+        y = x.copy()
+        y[RNG.integers(0, len(y), 9), at] = np.nan
+        t = fastbp.tensor(y)
+        for f in ("amax", "amin", "argmax", "argmin"):
+            np.testing.assert_array_equal(getattr(t, f)(1).numpy(), getattr(np, f)(y, 1))
+        assert t.amax().isnan() and t.amin().isnan()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_turned_operands_give_the_bits_of_copies(dtype, threads):
     for shape in ((4, 8), (5, 7), (16, 64), (17, 65), (33, 130), (3, 20), (700, 11), (11, 700), (2, 40, 30)):

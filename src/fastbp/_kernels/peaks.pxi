@@ -123,6 +123,36 @@ cdef extern from *:
       }
       #define RED_UNLIKE_F(v) _mm256_cmp_ps(v, v, _CMP_UNORD_Q)
       #define RED_UNLIKE_D(v) _mm256_cmp_pd(v, v, _CMP_UNORD_Q)
+      /* Extrema of four runs of n values, `step` apart, and which of them have a NaN.  Reading ahead ends where a page does: 16 M
+         floats in rows of 1,024 one after the other 4.5 ms, four side by side 3.4, quarters of 16,384 3.0 (EPYC) */
+      #define RED_PEAKS 1
+      #define RED_BESIDES(name, type, vec, lanes, LOAD, STORE, MAX, MIN, UNLIKE, OR, MARKS) \\
+        static int name(int largest, const type* x, int64_t step, int64_t n, type* out) { \\
+          const type* p[4] = {x, x + step, x + 2 * step, x + 3 * step}; \\
+          vec a[4], u[4]; \\
+          int marks = 0; \\
+          for (int k = 0; k < 4; k++) { a[k] = LOAD(p[k]); u[k] = UNLIKE(a[k]); } \\
+          for (int64_t i = lanes; i < n; i += lanes) { \\
+            if (i + lanes > n) i = n - lanes; \\
+            for (int k = 0; k < 4; k++) { \\
+              const vec v = LOAD(p[k] + i); \\
+              a[k] = largest ? MAX(v, a[k]) : MIN(v, a[k]); \\
+              u[k] = OR(u[k], UNLIKE(v)); \\
+            } \\
+          } \\
+          for (int k = 0; k < 4; k++) { \\
+            type s[lanes]; \\
+            STORE(s, a[k]); \\
+            for (int j = 1; j < lanes; j++) s[0] = largest ? (s[j] > s[0] ? s[j] : s[0]) : (s[j] < s[0] ? s[j] : s[0]); \\
+            out[k] = s[0]; \\
+            marks |= (MARKS(u[k]) != 0) << k; \\
+          } \\
+          return marks; \\
+        }
+      RED_BESIDES(red_peaks_f, float, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_max_ps, _mm256_min_ps, RED_UNLIKE_F,
+                  _mm256_or_ps, _mm256_movemask_ps)
+      RED_BESIDES(red_peaks_d, double, __m256d, 4, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_max_pd, _mm256_min_pd, RED_UNLIKE_D,
+                  _mm256_or_pd, _mm256_movemask_pd)
       #define RED_ENDS_F const __m256 v = n < 8 ? _mm256_broadcast_ps((const __m128*)x) : _mm256_loadu_ps(x); \\
         const __m256 w = n < 8 ? _mm256_broadcast_ps((const __m128*)(x + n - 4)) : _mm256_loadu_ps(x + n - 8); \\
         const int off = (int)n - (n < 8 ? 4 : 8), lanes = n < 8 ? 15 : 255
@@ -198,6 +228,11 @@ cdef extern from *:
       #define RED_FEW_INT 17
       #define red_few_l(largest, x, n) 0
     #endif
+    #if !defined(RED_PEAKS)
+      #define RED_PEAKS 0
+      #define red_peaks_f(largest, x, step, n, out) 0
+      #define red_peaks_d(largest, x, step, n, out) 0
+    #endif
     #if !defined(RED_FEW)
       #define RED_FEW 0
       #define red_few_f(largest, x, n) 0
@@ -213,6 +248,9 @@ cdef extern from *:
     #endif
     """
     int RED_FEW
+    int RED_PEAKS
+    int red_peaks_f(bint largest, const float* x, int64_t step, int64_t n, float* out) noexcept nogil
+    int red_peaks_d(bint largest, const double* x, int64_t step, int64_t n, double* out) noexcept nogil
     int RED_FEW_INT
     int64_t red_few_l(bint largest, const int64_t* x, int64_t n) noexcept nogil
     int RED_BESIDE

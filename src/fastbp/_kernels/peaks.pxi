@@ -1,8 +1,8 @@
 # Floor 1, room "peaks": extrema and their places within registers, for reduce.pxi, whose macros these use.
 #
 # A value's place is the first one that has it, or that of the first NaN.  RED_FEW, RED_FEW_INT: rows of so many to 16 values, or
-# integers, have functions of their own (0, 17: none); RED_BESIDE, RED_PEAKS: far rows are read four side by side, with AVX-512 and
-# AVX2.  Safe to tune: how; the answers are the ones of a loop.
+# integers, have functions of their own (0, 17: none); RED_BESIDE (AVX-512), RED_PEAKS (AVX2): far rows are read four side by
+# side.  Safe to tune: how; the answers are the ones of a loop.
 
 cdef extern from *:
     """
